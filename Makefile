@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PACKAGES := kernel $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)) plugin-template
 STAMP := .venv/.installed
-# Only what is written after `make` counts: some shells set HOST for everybody.
+# Only variables on the `make` command line count: some shells export HOST.
 SERVE := $(if $(filter command,$(origin PORT)), --port $(PORT))$(if $(filter command,$(origin HOST)), --host $(HOST))
 PAGES := README.md $(wildcard docs/*.md plugins/*/README.md)
 T ?=
-# With `WORKERS=2` each file of tests goes to one of two processes. Slow tests measure: run them by one.
+# `WORKERS=2` distributes the test files over two processes. Slow tests measure: run them in one.
 WORKERS ?=
 DIST ?= dist
 
@@ -16,17 +16,17 @@ DIST ?= dist
 run: $(STAMP)  ## serve config.example.yaml on 127.0.0.1:8484, or `make run PORT=9000 HOST=::1`
 	$(BIN)/plugway serve --config config.example.yaml$(SERVE)
 
-test: $(STAMP)  ## all tests, or `make test T=plugins/router`; `WORKERS=2` runs them by two processes
+test: $(STAMP)  ## all tests, or `make test T=plugins/router`; `WORKERS=2` uses two processes
 	$(BIN)/python -m pytest $(if $(WORKERS),-n $(WORKERS) --dist loadfile --no-loadscope-reorder) $(T)
 
-check: $(STAMP)  ## lint, types, docs held against the code
+check: $(STAMP)  ## lint, types, generated docs up to date
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/pyright --pythonplatform Windows
 	PYTHONPATH=. $(BIN)/cog --check --diff -P $(PAGES)
 
-fix: $(STAMP)  ## format, mend what can be mended, write generated docs
+fix: $(STAMP)  ## format, apply automatic fixes, write generated docs
 	$(BIN)/ruff check --fix -q .
 	$(BIN)/ruff format -q .
 	PYTHONPATH=. $(BIN)/cog -r -P $(PAGES)
@@ -34,7 +34,7 @@ fix: $(STAMP)  ## format, mend what can be mended, write generated docs
 bench: $(STAMP)  ## the gateway against a direct connection and nginx
 	$(BIN)/python -m bench.gateway
 
-newest: $(STAMP)  ## the newest Claude Code: do the tests pass, and what does it send that no plugin knows?
+newest: $(STAMP)  ## run the client tests with the newest Claude Code, and list names that no plugin knows
 	$(BIN)/python -m tools.newest $(VERSION)
 
 new: $(STAMP)  ## make new NAME=my-plugin
@@ -44,7 +44,7 @@ dist: $(STAMP)  ## one wheel per package, into dist/, or `make dist DIST=FOLDER`
 	rm -f $(DIST)/plugway*.whl
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir $(DIST) $(addprefix ./,$(filter-out plugin-template,$(PACKAGES)))
 
-dev: $(STAMP)  ## only set up
+dev: $(STAMP)  ## only install
 
 clean:
 	rm -rf .venv
@@ -53,7 +53,7 @@ $(STAMP): pyproject.toml constraints.txt $(PACKAGES:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Plugway needs Python 3.11 or newer; set PYTHON=python3.x")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
-	@echo "installing what Plugway stands on (llama.cpp is compiled once: about 5 minutes on 2 cores)"
+	@echo "installing the dependencies (llama.cpp is compiled once: about 5 minutes on 2 cores)"
 	$(BIN)/pip install --quiet -c constraints.txt --group dev
 	$(BIN)/pip install --quiet -c constraints.txt --no-build-isolation $(PACKAGES:%=-e ./%)
 	@touch $@

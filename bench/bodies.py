@@ -1,7 +1,7 @@
-"""Request bodies, the same in every run: a small chat, and one of the shape of an agent's first.
+"""Request bodies that are the same in every run: a small chat, and an agent's first request.
 
-What the upstream shall answer stands in the last user message, so that it arrives whatever a
-gateway does to headers, to the path or to the order of keys.
+The order for the upstream is in the last user message, so that it arrives whatever a gateway does
+to headers, to the path or to the order of keys.
 """
 
 from __future__ import annotations
@@ -57,16 +57,16 @@ _WORDS = _TEXT.split()
 
 
 def marker(**orders: int) -> str:
-    """What the upstream shall do.
+    """The order for the upstream.
 
-    `e` events, `r` of them per second, `b` in one write, `c=1` in one chunk; `i` is the number to
-    ask `/bench/state` for, `s=1` is silence.
+    `e` events, `r` of them per second, `b` per write, `c=1` in one chunk; `i` is the number to
+    query `/bench/state` for, `s=1` sends nothing.
     """
     return "bench:" + ";".join(f"{name}={value}" for name, value in orders.items()) + ";"
 
 
 def small(order: str, *, stream: bool) -> bytes:
-    """A chat request of some 200 bytes."""
+    """A chat request of about 200 bytes."""
     return _encode({"model": "bench", "max_tokens": 1024, "stream": stream}, order)
 
 
@@ -92,7 +92,7 @@ def big(order: str, *, stream: bool) -> bytes:
 
 
 def request(body: bytes, token: str, port: int) -> bytes:
-    """A whole HTTP request with the headers that an agent client sends."""
+    """A complete HTTP request with the headers that an agent client sends."""
     lines = [
         "POST /v1/messages?beta=true HTTP/1.1",
         f"host: 127.0.0.1:{port}",

@@ -1,13 +1,13 @@
-"""The whole comparison in one go: direct, nginx as plain reverse proxy, and the gateway.
+"""The complete comparison: direct, nginx as a plain reverse proxy, and the gateway.
 
-`python -m bench.gateway` runs `plugway serve` with a router, resilience and one backend. Another
-gateway, or another configuration: `--gateway "plugway serve --config mine.yaml" --port 8484
+`python -m bench.gateway` runs `plugway serve` with a router, resilience and one backend. To measure
+another gateway or configuration: `--gateway "plugway serve --config mine.yaml" --port 8484
 --token T`; its upstream must then be `http://127.0.0.1:9180`, and `{port}`, `{token}`, `{upstream}`
-and `{config}` in the command are filled in. What is measured runs on one core; the load and the
+and `{config}` in the command are filled in. The measured process runs on one core; the load and the
 upstream share another. Every target is measured in every round; figures are medians over rounds.
 
 `--api chat` puts an upstream of Chat Completions behind the gateway and the others (`--others`), so
-that requests and answers are translated. Direct and through nginx it still speaks the Messages API.
+that requests and replies are translated. Direct and through nginx it still speaks the Messages API.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ plugins:
   - use: router
     options: {{models: {{"*": [upstream]}}}}
 """
-"""How every configuration begins: a router, resilience, and then one backend."""
+"""Start of every configuration: a router and resilience; one backend follows."""
 CONFIGS: Mapping[Api, str] = {
     "messages": STACK
     + """\
@@ -91,7 +91,7 @@ http {{
 
 
 class Comparison:
-    """The targets, the load on them, and what it gave."""
+    """The targets, the load on them, and the results."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self.options = options
@@ -101,7 +101,7 @@ class Comparison:
         self.rounds: dict[str, list[dict[str, float]]] = {}
 
     async def run(self) -> None:
-        """Every target in every round, so that a drifting machine drifts for all of them."""
+        """Measure every target in every round, so that a drifting machine affects all of them."""
         command = [sys.executable, "-m", "bench.upstream", "--port", self._port("upstream_port")]
         log = self.folder / "upstream.log"
         async with started(command, self.load_core, log) as process:
@@ -141,7 +141,7 @@ class Comparison:
             )
 
     def _parts(self, target: str) -> Sequence[str] | None:
-        """Parts of bench.load; none are all of them."""
+        """Parts of bench.load; None for all."""
         api, only = self.options.api, self.options.only
         if target in self.options.others:
             known: Sequence[str] = PARTS[api]
@@ -231,7 +231,7 @@ def _read(path: Path) -> str:
 
 
 def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows with aligned columns, the first to the left."""
+    """Rows with aligned columns, the first one left-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = [
         "  ".join(
@@ -277,20 +277,20 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(description=__doc__)
     found.add_argument("--gateway", default="plugway serve --config {config} --log-level warning")
-    found.add_argument("--api", choices=list(CONFIGS), default="messages", help="of the upstream")
+    found.add_argument("--api", choices=list(CONFIGS), default="messages", help="upstream API")
     found.add_argument("--token", default="bench-token-of-32-characters-0000")
-    found.add_argument("--port", type=int, default=9184, help="of the gateway; nginx gets the next")
+    found.add_argument("--port", type=int, default=9184, help="gateway port; nginx uses the next")
     found.add_argument("--upstream-port", type=int, default=9180)
-    found.add_argument("--rounds", type=int, default=3, help="up to 20")
-    found.add_argument("--seconds", type=float, default=2.0, help="for each measurement, up to 30")
+    found.add_argument("--rounds", type=int, default=3, help="number of rounds, up to 20")
+    found.add_argument("--seconds", type=float, default=2.0, help="per measurement, up to 30")
     found.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
-    found.add_argument("--only", nargs="*", help="parts of bench.load")
-    found.add_argument("--cores", type=int, nargs=2, help="for what is measured, and for the load")
+    found.add_argument("--only", nargs="*", help="run only these parts of bench.load")
+    found.add_argument("--cores", type=int, nargs=2, help="core to measure on, core of the load")
     found.add_argument(
         "--others", nargs="*", type=_other, default=[], metavar="NAME=PATH", help="bench.others"
     )
-    found.add_argument("--out", type=Path, help="file for the figures")
-    found.add_argument("--check", action="store_true", help="fail where a goal is missed")
+    found.add_argument("--out", type=Path, help="write the figures to this file")
+    found.add_argument("--check", action="store_true", help="fail if a goal is missed")
     return found
 
 
@@ -308,10 +308,10 @@ def main() -> None:
     options.seconds = min(options.seconds, 30.0)
     options.cores = options.cores or default_cores()
     if "nginx" in options.targets and shutil.which("nginx") is None:
-        print("nginx is not on PATH: skipped, and so are the goals relative to it", file=sys.stderr)
+        print("nginx is not on PATH: skipped, with the goals relative to it", file=sys.stderr)
         options.targets.remove("nginx")
     if os.getloadavg()[0] > 0.5 * (os.cpu_count() or 1):
-        print("the machine is busy: trust CPU times, not rates nor p99", file=sys.stderr)
+        print("the machine is busy: trust CPU times, not rates or p99", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         comparison = Comparison(options, Path(folder))
         asyncio.run(comparison.run())
@@ -321,7 +321,7 @@ def main() -> None:
     if "gateway" in options.targets:
         print("\n" + table([("figure", "goal", "measured", ""), *rows]))
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-    print(f"\nsaved as {shown}", file=sys.stderr)
+    print(f"\nsaved to {shown}", file=sys.stderr)
     if options.check and any(verdict == "miss" for *_, verdict in rows):
         sys.exit(1)
 

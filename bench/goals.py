@@ -1,4 +1,4 @@
-"""What the gateway is held to, and how its figures of one run are judged."""
+"""The goals of the gateway, and the verdict on the figures of one run."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TypeAlias
 
 Figures: TypeAlias = Mapping[str, float]
 Results: TypeAlias = Mapping[str, Figures]
-"""The figures of every target by its name."""
+"""The figures of every target, by target name."""
 Measure: TypeAlias = Callable[[Results], float]
 
 
 @dataclass(frozen=True)
 class Goal:
-    """One row: what is measured, in which unit, and the bound."""
+    """One goal: what is measured, its unit, and the bound."""
 
     name: str
     unit: str
@@ -25,7 +25,7 @@ class Goal:
 
     @property
     def text(self) -> str:
-        """The bound, as people write it."""
+        """The bound as text."""
         if self.at_least is not None:
             return f">= {self.at_least:g} {self.unit}"
         return f"<= {self.at_most:g} {self.unit}"
@@ -155,16 +155,16 @@ CHAT_GOALS: tuple[Goal, ...] = (
         for size in ("small", "big")
     ),
 )  # fmt: skip
-"""Of translated requests and streams."""
+"""Goals for translated requests and streams."""
 
 
 def judge(results: Results, api: str = "messages") -> list[tuple[str, str, str, str]]:
-    """Rows of goal, bound, measured, verdict; what lacks a figure to compare with is said so."""
+    """Rows of goal, bound, measured value and verdict; says if a figure is missing."""
     rows: list[tuple[str, str, str, str]] = []
     for goal in CHAT_GOALS if api == "chat" else GOALS:
         missing = [name for name in ("gateway", *goal.needs) if name not in results]
         if missing and goal.needs[:1] in {("litellm",), ("ccr",)}:
-            continue  # measured only where somebody has them
+            continue  # measured only if it is installed
         try:
             if missing:
                 raise KeyError(missing[0])

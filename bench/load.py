@@ -1,8 +1,8 @@
-"""Load on one address, and what it takes: `python -m bench.load --url http://127.0.0.1:8484 ...`.
+"""Measure one address under load: `python -m bench.load --url http://127.0.0.1:8484 ...`.
 
-The address is the gateway's, nginx's, or the bench upstream itself. Figures go to stdout as a
-table and, with `--json`, to a file. `--upstream` (where the bench upstream is) is needed for the
-abort figures, `--pid` for those about CPU and memory.
+The address is the gateway's, nginx's, or the bench upstream itself. Figures are printed as a table
+and, with `--json`, written to a file. `--upstream` (address of the bench upstream) is needed for
+the abort figures, `--pid` for those about CPU and memory.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from bench.upstream import run
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 DELTA = b"event: content_block_delta"
 LIMIT = 60.0
-"""Seconds that any one answer may take."""
+"""Time limit in seconds for a reply."""
 
 Figures: TypeAlias = dict[str, float]
 
 
 class Connection(asyncio.Protocol):
-    """A kept connection: `send` a request, `done` is called at the end of its answer.
+    """A kept connection: `send` sends a request, `done` is called at the end of its reply.
 
-    Each has a session of its own, as agents have: a gateway may take equal requests of one session
-    for one that is asked again.
+    Each connection has its own session, as agents have: a gateway may join equal requests of one
+    session.
     """
 
     made = 0
@@ -49,7 +49,7 @@ class Connection(asyncio.Protocol):
         self.missing = -1  # bytes of a body with a length; -1 is a chunked one
         self.tail = b""
         self.deltas = 0
-        self.kept: bytearray | None = None  # the body, where somebody wants it
+        self.kept: bytearray | None = None  # the body, if it is wanted
         self.sent = self.began = 0.0
         self.failed: str | None = None
         self.started = asyncio.Event()
@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.sent and not self.finished.is_set():
-            self._fail(f"the connection ended within an answer ({exc})")
+            self._fail(f"the connection was closed within a reply ({exc})")
 
     def send(self, request: bytes) -> None:
         """Start the next exchange."""
@@ -118,11 +118,11 @@ class Connection(asyncio.Protocol):
         self.done(self)
 
     async def wait(self, seconds: float = LIMIT) -> None:
-        """Until the answer is there; exits where it failed."""
+        """Wait for the end of the reply; exits if it failed."""
         try:
             await asyncio.wait_for(self.finished.wait(), seconds)
         except TimeoutError:
-            sys.exit(f"no complete answer within {seconds:g} s")
+            sys.exit(f"no complete reply within {seconds:g} s")
         if self.failed:
             sys.exit(self.failed)
 
@@ -140,7 +140,7 @@ class Load:
         self.identity = int(time.time()) % 1_000_000 * 1000
 
     def request(self, body: Callable[..., bytes], **orders: int) -> bytes:
-        """The bytes of a request; streamed where events are ordered."""
+        """The bytes of a request; it asks for a stream if events are ordered."""
         content = body(bodies.marker(**orders), stream=bool(orders))
         return bodies.request(content, self.token, self.port)
 
@@ -154,7 +154,7 @@ class Load:
         return made
 
     async def closed_loop(self, request: bytes, count: int) -> tuple[float, list[float]]:
-        """Answers per second and each answer's time, `count` connections kept busy."""
+        """Replies per second, and the time of each, with `count` connections kept busy."""
         made = await self.connections(count)
         for connection in made:  # warm
             for _ in range(max(2, 32 // count)):
@@ -185,7 +185,7 @@ class Load:
         return len(times) / took, times
 
     async def requests(self) -> Figures:
-        """Not streamed: answers per second and their times."""
+        """Not streamed: replies per second and their times."""
         figures: Figures = {}
         for name, body in (("small", bodies.small), ("big", bodies.big)):
             for count in (1, 16):
@@ -199,7 +199,7 @@ class Load:
         return figures
 
     async def first_byte(self) -> Figures:
-        """Streamed: time to the first byte of the body, one at a time."""
+        """Streamed: time to the first byte of the body, one request at a time."""
         figures: Figures = {}
         for name, body in (("small", bodies.small), ("big", bodies.big)):
             request = self.request(body, e=20)
@@ -215,12 +215,12 @@ class Load:
         return figures
 
     async def streams(self) -> Figures:
-        """Whole streams of 20 events per second, 16 at once."""
+        """Complete streams of 20 events per second, 16 at once."""
         rate, _ = await self.closed_loop(self.request(bodies.small, e=20), 16)
         return {"streams_16_per_s": rate}
 
     async def paced(self) -> Figures:
-        """32 streams of 100 events per second: CPU per event, and whether all of them came."""
+        """32 streams of 100 events per second: CPU per event, and the number of lost events."""
         count, rate = 32, 100
         events = int((self.seconds + 2) * rate)
         made = await self.connections(count)
@@ -240,7 +240,7 @@ class Load:
         return figures
 
     async def flat_out(self) -> Figures:
-        """One stream as fast as it goes: many events in a chunk, and a chunk for each event."""
+        """One stream at full speed: many events per chunk, and one event per chunk."""
         figures: Figures = {}
         for name, joined in (("flat_events_per_s", 1), ("flat_single_chunks_per_s", 0)):
             events = 128 * int(600 * self.seconds)
@@ -255,7 +255,7 @@ class Load:
         return figures
 
     async def dense(self) -> Figures:
-        """One stream as fast as it comes, left after the time: events per second, and their CPU."""
+        """One stream at full speed, closed after the time: events per second, and their CPU."""
         (connection,) = await self.connections(1)
         connection.send(self.request(bodies.small, e=10**9, b=16))
         await asyncio.wait_for(connection.started.wait(), LIMIT)
@@ -266,13 +266,13 @@ class Load:
         spent = cpu_seconds(self.pid) - cpu if self.pid else 0.0
         if connection.finished.is_set() or not events:
             sys.exit(f"the stream ended early ({connection.failed or 'without an error'})")
-        connection.finished.set()  # its end is no failure
+        connection.finished.set()  # its end is not a failure
         connection.transport.abort()
         figures = {"dense_events_per_s": events / took}
         return figures | ({"dense_cpu_us_per_event": spent / events * 1e6} if self.pid else {})
 
     async def aborts(self) -> Figures:
-        """How long after the client has left the upstream knows, in both phases."""
+        """Time from a client disconnect until the upstream notices, in both phases."""
         if self.upstream is None:
             return {}
         control = (await self.connections(1, self.upstream))[0]
@@ -296,13 +296,13 @@ class Load:
         if "r" in orders:
             await asyncio.wait_for(connection.started.wait(), LIMIT)
         start = time.monotonic()
-        connection.finished.set()  # its end is no failure
+        connection.finished.set()  # its end is not a failure
         connection.transport.abort()
         left = await self._state(control, "left")
         return left - start if left is not None else None
 
     async def _state(self, control: Connection, what: str) -> float | None:
-        """Ask the upstream until it has seen that, for two seconds."""
+        """Poll the upstream until it has seen the event, for up to two seconds."""
         end = time.perf_counter() + 2
         while time.perf_counter() < end:
             control.kept = bytearray()
@@ -315,7 +315,7 @@ class Load:
         return None
 
     async def memory(self) -> Figures:
-        """Resident memory after all that."""
+        """Resident memory after all measurements."""
         return {"rss_after_mb": rss_megabytes(self.pid)} if self.pid else {}
 
 
@@ -351,11 +351,11 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--url", default="http://127.0.0.1:8484")
     found.add_argument("--token", default="bench-token")
     found.add_argument("--upstream", help="address of the bench upstream, for the abort figures")
-    found.add_argument("--pid", type=int, help="process under test, its children included")
-    found.add_argument("--seconds", type=float, default=2.0, help="for each measurement, up to 30")
+    found.add_argument("--pid", type=int, help="process under test, including its children")
+    found.add_argument("--seconds", type=float, default=2.0, help="per measurement, up to 30")
     found.add_argument("--only", nargs="*", choices=PARTS)
     found.add_argument("--json", help="write the figures to this file")
-    found.add_argument("--core", type=int, help="keep to this core")
+    found.add_argument("--core", type=int, help="run on this core")
     return found
 
 

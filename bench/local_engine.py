@@ -1,14 +1,14 @@
 """Our local engine against `llama-server` of the same llama.cpp: same model, machine and run.
 
-    python -m bench.local_engine                    a model of random weights in the Gemma 3 layout
-    python -m bench.local_engine --model x.gguf     any other
+    python -m bench.local_engine                    a random model in the Gemma 3 layout
+    python -m bench.local_engine --model x.gguf     another model
     python -m bench.local_engine --only prefill --rounds 8
     python -m bench.local_engine --json
 
-Needs `tools/build-llama-server` (built once, several minutes). Takes about three minutes. Both
-sides are asked in turn, each figure is the best of some rounds: other programs only make it worse.
-For cold prefill it is the median, as that row must hold within 5 %.
-On a machine that has other work, CPU seconds say more than the clock.
+Needs `tools/build-llama-server` (built once, several minutes). Takes about three minutes. The two
+sides alternate, and each figure is the best of several rounds, because other programs can only
+make it worse. For cold prefill it is the median, because that row must hold within 5 %. On a busy
+machine CPU seconds are more reliable than elapsed time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ WORDS = "The quick brown fox jumps over the lazy dog while the agent reads anoth
 
 @dataclass
 class Answer:
-    """What was measured about one reply."""
+    """The measurements of one reply."""
 
     first: float
     total: float
@@ -64,7 +64,7 @@ def body_of(messages, *, system="", max_tokens=1):
 
 
 class Ours:
-    """The backend with its worker, as the gateway uses it."""
+    """The backend and its worker, as the gateway uses them."""
 
     name = "plugway"
 
@@ -97,7 +97,7 @@ class Ours:
         return next(iter(self.backend.loader.loaded.values())).supervisor.pid
 
     async def abort(self, body, after):
-        """Seconds from the close to the worker's word that it has stopped."""
+        """Seconds from closing the stream until the worker reports that it has stopped."""
         request = MessagesRequest(orjson.dumps(body))
         supervisor = next(iter(self.backend.loader.loaded.values())).supervisor
         reply = await self.backend.send(request, Attempt(self.backend, "default"))
@@ -207,7 +207,7 @@ async def prefill(side, mark, results):
     before = cpu_seconds(side)
     answer = await side.ask(body_of(text(8000, mark)), session=str(mark))
     results.setdefault("cold prefill 8k, CPU", []).append(cpu_seconds(side) - before)
-    # What it keeps for later is written while nobody is measured.
+    # What is cached for later is written while nothing is measured.
     await asyncio.sleep(0.6)
     return answer.first
 
@@ -279,7 +279,7 @@ def print_row(rows):
 
 
 async def alone(side, model, threads):
-    """What has no counterpart: restart from disk, and how fast a cancel stops the work."""
+    """Figures without a counterpart: restart from disk, and how fast a cancel takes effect."""
     rows = []
     prefilling = [await side.abort(body_of(text(20_000, f"ab{n}")), 0.1) for n in range(3)]
     speaking = [await side.abort(body_of(f"ab {n}", max_tokens=4000), 0.1) for n in range(3)]
@@ -338,7 +338,7 @@ if __name__ == "__main__":
     parser.add_argument("--model", type=Path)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--only", default="", help="rows whose name holds this")
+    parser.add_argument("--only", default="", help="run only rows whose name contains this")
     parser.add_argument("--json", action="store_true")
     found = parser.parse_args()
     found.server = subprocess.run(

@@ -1,9 +1,9 @@
-"""Other gateways in front of the same upstream: how they are configured and started.
+"""Other gateways in front of the same upstream: their configuration and start.
 
-None of them is installed by this repository; give the path of what you have:
-`python -m bench.gateway --others litellm=PATH ccr=PATH`. They are measured as plainly as each can
-be set up to relay requests in the format of the Messages API, or, with `--api chat`, to translate
-them to Chat Completions.
+None of them is installed by this repository; give the paths of those you have:
+`python -m bench.gateway --others litellm=PATH ccr=PATH`. Each gets its simplest configuration that
+relays requests in the format of the Messages API or, with `--api chat`, translates them to Chat
+Completions.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Literal
 
 Api = Literal["messages", "chat"]
-"""What the upstream speaks; the clients speak the Messages API."""
+"""The API of the upstream; the clients use the Messages API."""
 PARTS: Mapping[Api, Sequence[str]] = {
     "messages": ("requests", "first_byte", "streams"),
     "chat": ("requests", "first_byte", "streams", "paced", "dense"),
 }
-"""Parts of bench.load for them: some never notice a client that leaves, which takes minutes."""
+"""Parts of bench.load for them: some never notice a client disconnect, which takes minutes."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Which program, where it runs, and what is behind it."""
+    """The program, its port, and its upstream."""
 
     program: str
     folder: Path
@@ -37,7 +37,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Other:
-    """A command with its configuration in place."""
+    """A command whose configuration file has been written."""
 
     command: Sequence[str]
     environment: Mapping[str, str]
@@ -62,7 +62,7 @@ def _litellm(at: Setting) -> Other:
         "LITELLM_LOG": "ERROR",
         "LITELLM_TELEMETRY": "False",
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",  # no look-up of keys
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",  # no key lookup
     }
     return Other(command, environment)
 

@@ -1,16 +1,16 @@
-"""What each plugin adds to a request that gives it nothing to do, alone in the stack.
+"""The cost of each plugin, alone in the stack, for a request on which it has nothing to do.
 
     python -m bench.plugins             about half a minute
     python -m bench.plugins --json
 
-Everything from the body's bytes to the written answer runs in this process, without sockets: a
-115 KB request to a backend that is not Anthropic's and answers with a stream of 1,000 events. In
-each round the stack without a plugin and the stacks with one are timed in turn (CPU, best of some);
-the figure is the median over rounds of the difference to the first.
+Everything from the body's bytes to the written reply runs in this process, without sockets: a
+115 KB request to a backend that is not Anthropic's and replies with a stream of 1,000 events. In
+each round the stack without a plugin and the stacks with one are timed in turn (CPU, best of
+several runs); the figure is the median over rounds of the difference from the first.
 
-Goals: under 0.2 ms a request, and nothing for each event of an answer that a plugin has no business
-with, which is one of Anthropic's to a request without tools. What an event costs otherwise (a call
-may stand in text, thinking may need a signature) is told beside it.
+Goals: under 0.2 ms per request, and nothing per event of a reply that a plugin does not handle,
+such as Anthropic's to a request without tools. The cost of other events (text may contain a call,
+thinking may need a signature) is printed next to it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ from plugway_tool_repair import ToolRepair
 
 REQUEST_GOAL_MS = 0.2
 EVENT_GOAL_US = 0.25
-"""What counts as nothing: equal stacks differ by as much. Looking at an event costs 6 us."""
+"""Differences below this count as nothing: equal stacks differ by as much. Looking at an event
+costs 6 us."""
 EVENTS = 1000
 PLUGINS: dict[str, Callable[[], Plugin[Any]]] = {
     "resilience": lambda: build_plugin(Resilience, "resilience"),
@@ -60,12 +61,12 @@ PLUGINS: dict[str, Callable[[], Plugin[Any]]] = {
 
 
 class Upstream(Plugin[NoOptions]):
-    """A backend that answers at once with the bytes of a stream, an event in each piece."""
+    """A backend that replies at once with the bytes of a stream, one event per chunk."""
 
     zone = "vendor"
 
     def __init__(self, events: int, *, native: bool) -> None:
-        """`native` says that it is Anthropic."""
+        """`native` makes it count as Anthropic's."""
         self.native = native
         super().__init__(NoOptions(), name="up")
         self.pieces = [
@@ -80,11 +81,11 @@ class Upstream(Plugin[NoOptions]):
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """The stream."""
-        assert request.raw  # what is sent is written, as for a real upstream
+        assert request.raw  # serializes the request, as a real backend does
         return Reply.relay(self._chunks())
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> None:
-        """It does not count."""
+        """Returns None: it does not count."""
 
     async def models(self) -> Sequence[ModelInfo]:
         """One model, with a window that the request fits into."""
@@ -96,17 +97,17 @@ class Upstream(Plugin[NoOptions]):
 
 
 class Faithful(AsgiChannel):
-    """The way to a client that never leaves."""
+    """A channel to a client that never disconnects."""
 
     def on_leave(self, leave: Callable[[], None]) -> Callable[[], object]:
         return bool
 
 
 class Stack:
-    """A pipeline with at most one plugin, and what a request through it costs."""
+    """A pipeline with at most one plugin, and the cost of a request through it."""
 
     def __init__(self, plugin: Plugin[Any] | None, events: int, *, agent: bool) -> None:
-        """`agent` asks with tools and thinking, somebody else than Anthropic."""
+        """`agent` sends tools and thinking, to a backend other than Anthropic's."""
         self.plugin = plugin
         upstream = Upstream(events, native=not agent)
         plugins: list[Plugin[Any]] = [*([plugin] if plugin else []), upstream]
@@ -149,12 +150,12 @@ class Stack:
         return (time.process_time() - began) * 1000
 
     async def best(self, times: int) -> float:
-        """The least of some."""
+        """The lowest of several runs."""
         return min([await self.once() for _ in range(times)])
 
 
 async def measure(rounds: int, times: int) -> dict[str, dict[str, float]]:
-    """Milliseconds that each plugin adds to a request, and microseconds to each event."""
+    """Milliseconds that each plugin adds per request, and microseconds per event."""
     names = [None, *PLUGINS]
     stacks = {
         (name, agent, events): Stack(PLUGINS[name]() if name else None, events, agent=agent)
@@ -168,7 +169,7 @@ async def measure(rounds: int, times: int) -> dict[str, dict[str, float]]:
             if isinstance(stack.plugin, ContextGuard):
                 await exits.enter_async_context(stack.plugin.lifespan())
             await stack.best(3)
-            assert stack.written > EVENTS, "it answers"
+            assert stack.written > EVENTS, "it replied"
         for _ in range(rounds):
             for key, stack in stacks.items():
                 costs[key].append(await stack.best(times if key[2] == 1 else max(3, times // 4)))
@@ -195,12 +196,12 @@ async def measure(rounds: int, times: int) -> dict[str, dict[str, float]]:
 
 
 def main() -> int:
-    """Print what was measured; the exit status says whether all goals are met."""
+    """Print the figures; the exit status says whether all goals are met."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--times", type=int, default=20, help="requests of which the best counts")
+    parser.add_argument("--times", type=int, default=20, help="requests per measurement")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = asyncio.run(measure(options.rounds, options.times))
@@ -212,7 +213,7 @@ def main() -> int:
         verdict = "" if name == "(none)" else "ok" if good else "MISSED"
         missed += verdict == "MISSED"
         if not options.json:
-            figures = f"{row['request_ms']:7.3f} ms {row['event_us']:7.3f} us an event"
+            figures = f"{row['request_ms']:7.3f} ms {row['event_us']:7.3f} us per event"
             print(f"{name:18} {figures}, {row['event_at_work_us']:6.2f} at work  {verdict}")
     return 1 if missed else 0
 

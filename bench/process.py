@@ -1,4 +1,4 @@
-"""Processes under test: where they run, what they cost, how they are started and ended."""
+"""Processes under test: their cores, cost, start and end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pin(core: int | None, pid: int = 0) -> None:
-    """Keep a process on one core, where the system can do that and has the core."""
+    """Run a process on one core, if the system supports that and has the core."""
     if core is not None and hasattr(os, "sched_setaffinity") and core < (os.cpu_count() or 1):
         os.sched_setaffinity(pid, {core})
 
@@ -57,7 +57,7 @@ def rss_megabytes(pid: int) -> float:
 async def started(
     command: Sequence[str], core: int | None, log: Path, **environment: str
 ) -> AsyncGenerator[asyncio.subprocess.Process]:
-    """Run a command on one core, its output in `log`, and end its whole process group after."""
+    """Run a command on one core with its output in `log`; terminate its process group at exit."""
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *command,
@@ -83,7 +83,7 @@ async def started(
 async def until_answered(
     process: asyncio.subprocess.Process, port: int, request: bytes, log: Path, seconds: float = 30
 ) -> float:
-    """Ask again and again until the status is 200; seconds that it took."""
+    """Send a request until the status is 200; returns the seconds that it took."""
     start = time.perf_counter()
     said = b""
     while time.perf_counter() - start < seconds:
@@ -107,6 +107,6 @@ def _tail(log: Path) -> str:
 
 
 def default_cores() -> tuple[int | None, int | None]:
-    """One core for what is measured and another for the load, or none where there is one."""
+    """A core for the measured process and one for the load; None if there is only one."""
     usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     return (usable[0], usable[1]) if len(usable) > 1 else (None, None)

@@ -1,10 +1,10 @@
-"""The gateway behind a proxy: its start, its streams, and a client that leaves.
+"""The gateway behind a proxy: its start, its streams, and client disconnects.
 
-`python -m bench.proxy` runs `plugway serve` with one backend that is reached by a `CONNECT` proxy,
-TLS to the proxy and TLS to the upstream inside it, all of it on loopback. It prints the seconds
-from the start of the process to the first answer, whether events of paced streams were lost, and
-how long after a client has left the upstream knows. The proxy and the end of TLS are one more
-process of Python in the way, so that the figures are upper bounds.
+`python -m bench.proxy` runs `plugway serve` with one backend that is reached through a `CONNECT`
+proxy, with TLS to the proxy and TLS to the upstream inside it, all on loopback. It prints the
+seconds from the start of the process to the first reply, the number of lost events in paced
+streams, and the time from a client disconnect until the upstream notices. One more Python process
+acts as the proxy and terminates TLS, so the figures are upper bounds.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ async def _joined(
 
 
 def _tls_to(port: int) -> Serve:
-    """What ends the upstream's TLS."""
+    """A server that terminates the upstream's TLS."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await _joined(reader, writer, port)
@@ -71,7 +71,7 @@ def _tls_to(port: int) -> Serve:
 
 
 def _proxy_to(port: int) -> Serve:
-    """A proxy that takes every host for this one."""
+    """A proxy that connects to this port whatever the host."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -135,8 +135,8 @@ async def measure(seconds: float, first_port: int) -> dict[str, float]:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--seconds", type=float, default=2.0, help="for each measurement")
-    options.add_argument("--port", type=int, default=9280, help="the first of four that are free")
+    options.add_argument("--seconds", type=float, default=2.0, help="per measurement")
+    options.add_argument("--port", type=int, default=9280, help="first of four free ports")
     chosen = options.parse_args()
     for name, value in asyncio.run(measure(min(chosen.seconds, 30.0), chosen.port)).items():
         print(f"{name:36} {value:12,.3f}")

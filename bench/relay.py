@@ -1,11 +1,11 @@
-"""What handing on a request costs: an OpenAI client in front of a Chat server, beside a client of
-the Messages API in front of a server of its own.
+"""The cost of relaying a request unchanged: an OpenAI client with a Chat server, compared to a
+client of the Messages API with a server of its API.
 
     python -m bench.relay             about fifteen seconds
     python -m bench.relay --json
 
-Both go through one gateway with `openai-api`, resilience and a router, in turns; the figures are
-CPU of its process for one request and answer, the best of the rounds, and their ratio. Goal: 1.4.
+Both use one gateway with `openai-api`, resilience and a router, in turns; the figures are the CPU
+time of its process per request and reply, the best of all rounds, and their ratio. Goal: 1.4.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ ROUNDS, EACH = 12, 60
 
 
 def as_chat(body: bytes) -> bytes:
-    """A request of the Messages API as an OpenAI client has it."""
+    """A request of the Messages API in the format of an OpenAI client."""
     told: dict[str, Any] = json.loads(body)
     system = [{"role": "system", "content": block["text"]} for block in told.get("system", ())]
     tools = [
@@ -115,7 +115,9 @@ async def measured(upstream: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--port", type=int, default=9280, help="of the upstream; the next one too")
+    parser.add_argument(
+        "--port", type=int, default=9280, help="upstream port; the next one is used too"
+    )
     options = parser.parse_args()
     figures = asyncio.run(measured(options.port))
     if options.json:

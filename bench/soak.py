@@ -1,9 +1,9 @@
-"""Many slow streams for a long time: none lost, reordered or altered, and memory flat.
+"""Many slow streams for a long time: no event lost, reordered or altered, and stable memory.
 
-`python -m bench.soak` holds 100 streams of 30 events a second for five minutes through `plugway
-serve`. Every event of every stream is another one; what arrives is compared byte for byte with what
-was sent. Memory is flat where the last third holds no more than 3 % above the second. With
-`--api chat` the upstream speaks Chat Completions, and the text is compared, piece by piece.
+`python -m bench.soak` runs 100 streams of 30 events per second for five minutes through `plugway
+serve`. All events differ; what arrives is compared byte for byte with what was sent. Memory is
+stable if the last third uses at most 3 % more than the second. With `--api chat` the upstream uses
+Chat Completions, and the text is compared piece by piece.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ FLAT = 1.03
 
 
 def text(number: int, position: int) -> str:
-    """The text of one event of a stream: no two are equal."""
+    """The text of one event; no two are equal."""
     return f" {number}:{position} é"
 
 
 def event(number: int, position: int) -> bytes:
-    """The event with it."""
+    """The event with that text, in the Messages API."""
     delta = {"type": "text_delta", "text": text(number, position)}
     return event_bytes("content_block_delta", index=0, delta=delta)
 
@@ -63,7 +63,7 @@ OPENING = event_bytes("message_start", message=MESSAGE) + event_bytes(
 
 
 class Seen:
-    """The hash of a stream: of its bytes, or, where they were translated, of its pieces of text."""
+    """The hash of a stream: of its bytes, or of its pieces of text if they were translated."""
 
     def __init__(self, translated: bool) -> None:
         self.hash = hashlib.sha256()
@@ -71,7 +71,7 @@ class Seen:
         self.rest = b""
 
     def add(self, data: bytes) -> None:
-        """The next bytes."""
+        """Add the next bytes."""
         if not self.translated:
             self.hash.update(data)
             return
@@ -85,7 +85,7 @@ class Seen:
 
 
 def expected(number: int, events: int, translated: bool) -> str:
-    """The hash of what must arrive."""
+    """The hash of the stream that must arrive."""
     if translated:
         pieces = (text(number, position).encode() + b"\0" for position in range(events))
         return hashlib.sha256(b"".join(pieces) + b"end").hexdigest()
@@ -97,7 +97,7 @@ def expected(number: int, events: int, translated: bool) -> str:
 
 
 async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers each request with the stream that its marker asks for."""
+    """Reply to each request with the stream that its marker asks for."""
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -139,7 +139,7 @@ async def client(port: int, number: int, events: int, rate: int, translated: boo
 
 
 async def watch(pid: int, seconds: float, samples: list[float]) -> None:
-    """Take the resident memory every few seconds, and say it."""
+    """Sample the resident memory every few seconds, and print it."""
     began = time.monotonic()
     while time.monotonic() - began < seconds:
         await asyncio.sleep(min(5.0, seconds / 12))
@@ -150,7 +150,7 @@ async def watch(pid: int, seconds: float, samples: list[float]) -> None:
 
 
 async def soak(options: argparse.Namespace, folder: Path) -> int:
-    """Run it; the exit status."""
+    """Run the test; returns the exit status."""
     server = await asyncio.start_server(upstream, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     config = folder / "config.yaml"
@@ -180,7 +180,7 @@ async def soak(options: argparse.Namespace, folder: Path) -> int:
     third = len(samples) // 3
     before, after = (statistics.median(s) for s in (samples[third : 2 * third], samples[-third:]))
     total = events * options.streams
-    print(f"streams      {options.streams} of {events} events, {len(wrong)} not as they were sent")
+    print(f"streams      {options.streams} of {events} events, {len(wrong)} differ from those sent")
     print(f"memory       {before:.1f} MB, at the end {after:.1f} MB")
     print(f"CPU          {cpu / total * 1e6:.1f} us per event")
     return 1 if wrong or after > before * FLAT else 0
@@ -188,7 +188,7 @@ async def soak(options: argparse.Namespace, folder: Path) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--api", choices=list(CONFIGS), default="messages", help="of the upstream")
+    parser.add_argument("--api", choices=list(CONFIGS), default="messages", help="upstream API")
     parser.add_argument("--streams", type=int, default=100)
     parser.add_argument("--rate", type=int, default=30, help="events per second and stream")
     parser.add_argument("--seconds", type=float, default=300.0, help="up to 600")

@@ -1,13 +1,13 @@
-"""What a translation costs: a big request into another API, and a stream at an agent's pace.
+"""The cost of translating: a big request into another API, and a stream at an agent's pace.
 
     python -m bench.translation             about fifteen seconds
     python -m bench.translation --json
     python -m bench.translation --litellm ~/venv/bin/litellm      compares with its proxy
 
-A request is timed as CPU of parsing, translating and writing, best of many. The stream runs through
-`plugway serve` with a backend for Chat Completions: 100 chunks a second, and the CPU that the
-gateway's process took, less what it takes idle; and 2,000 chunks as fast as they come. Goals: under
-2 ms a request, 3 % of a core, 60 µs an event; 20 times the events of LiteLLM's proxy.
+A request is timed as CPU of parsing, translating and serializing, the best of many runs. The stream
+runs through `plugway serve` with a backend for Chat Completions: 100 chunks per second, with the
+CPU of the gateway's process minus its idle CPU; and 2,000 chunks at full speed. Goals: under 2 ms
+per request, 3 % of a core, 60 µs per event; 20 times the events per second of LiteLLM's proxy.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ GOALS = {
 
 
 def request_milliseconds(translate: Callable[[dict[str, object]], object], rounds: int) -> float:
-    """CPU of one big request from bytes to bytes, the best of some."""
+    """CPU of one big request from bytes to bytes, the best of several runs."""
     raw = bodies.big("x", stream=True)
     best = float("inf")
     for _ in range(rounds):
@@ -76,7 +76,7 @@ def to_responses(body: dict[str, object]) -> object:
 
 
 async def upstream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers with a stream: `SECONDS` at `PACE` chunks a second, or `DENSE` ones at once."""
+    """Reply with a stream: `SECONDS` at `PACE` chunks per second, or `DENSE` chunks at once."""
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
         while True:
             head = await reader.readuntil(b"\r\n\r\n")
@@ -101,7 +101,7 @@ def _chunked(payload: bytes) -> bytes:
 
 
 async def streams(folder: Path, litellm: str | None) -> dict[str, float]:
-    """What streams cost the gateway; and how many events a second come through LiteLLM."""
+    """CPU of the gateway for streams, and events per second through LiteLLM."""
     server = await asyncio.start_server(upstream, "127.0.0.1", 0)
     at = server.sockets[0].getsockname()[1]
     async with server:
@@ -133,7 +133,7 @@ async def streams(folder: Path, litellm: str | None) -> dict[str, float]:
 
 @contextlib.asynccontextmanager
 async def serving(command: list[str], port: int, folder: Path) -> AsyncGenerator[int]:
-    """A gateway on a core of its own, once it answers; its process id."""
+    """A gateway on its own core, once it responds; yields its process id."""
     core, _ = default_cores()
     log = folder / "log"
     env = {"BENCH_TOKEN": TOKEN, "LITELLM_MASTER_KEY": TOKEN}
@@ -156,7 +156,7 @@ async def streamed(pid: int, port: int, order: str, events: int) -> tuple[float,
         tail = (tail + piece)[-200:]
     writer.close()
     if received < events * 0.9:
-        sys.exit(f"only {received} of {events} events came")
+        sys.exit(f"only {received} of {events} events arrived")
     return time.perf_counter() - began, cpu_seconds(pid) - spent
 
 
@@ -174,7 +174,7 @@ async def measured(litellm: str | None) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    parser.add_argument("--litellm", metavar="PATH", help="the program of LiteLLM's proxy")
+    parser.add_argument("--litellm", metavar="PATH", help="the executable of LiteLLM's proxy")
     options = parser.parse_args()
     figures = asyncio.run(measured(options.litellm))
     if options.json:

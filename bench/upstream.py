@@ -1,9 +1,9 @@
-"""A deterministic upstream, fast enough not to be what is measured.
+"""A deterministic upstream that is fast enough not to limit the measurement.
 
-`python -m bench.upstream --port 9180` answers `POST /v1/messages` as the marker in the body says
-(`bench.bodies.marker`), `POST /v1/chat/completions` the same in that API, and
-`GET /bench/state?i=7` with when request 7 arrived and when its peer left, by the system's
-monotonic clock.
+`python -m bench.upstream --port 9180` replies to `POST /v1/messages` as the marker in the body says
+(`bench.bodies.marker`), and to `POST /v1/chat/completions` likewise in that API.
+`GET /bench/state?i=7` returns when request 7 arrived and when its client disconnected, on the
+system's monotonic clock.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def chunk_bytes(data: bytes) -> bytes:
 
 
 def whole_bytes(content: dict[str, Any]) -> bytes:
-    """An answer with a length."""
+    """A response with a length."""
     body = json.dumps(content).encode()
     return (
         b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nrequest-id: req_bench\r\n"
@@ -75,9 +75,9 @@ END = b"".join(map(chunk_bytes, CLOSING)) + b"0\r\n\r\n"
 
 @dataclass(frozen=True)
 class Answers:
-    """What one API answers: a whole message; a stream's start, two events by turns, and its end.
+    """The replies of one API: a complete message; a stream's start, two alternating events, end.
 
-    LiteLLM ends a stream of Chat Completions whose chunks repeat themselves.
+    The events alternate because LiteLLM stops a Chat Completions stream with repeated chunks.
     """
 
     whole: bytes
@@ -86,7 +86,7 @@ class Answers:
     end: bytes
 
     def blocks(self, count: int, joined: bool) -> tuple[bytes, bytes]:
-        """What is written by turns: `count` events, in one chunk where they are `joined`."""
+        """The alternating writes: `count` events each, in one chunk if `joined`."""
         first, second = (
             [self.deltas[(turn + number) % 2] for number in range(count)] for turn in (0, 1)
         )
@@ -99,7 +99,7 @@ MESSAGES = Answers(ANSWER, START, (DELTA, DELTA), END)
 
 
 def chat_bytes(**fields: Any) -> bytes:
-    """An event of Chat Completions, in the shape of its reference (`chat.completion.chunk`)."""
+    """An event of Chat Completions in its documented shape (`chat.completion.chunk`)."""
     chunk = CHAT_COMMON | {"object": "chat.completion.chunk"} | fields
     return f"data: {json.dumps(chunk)}\n\n".encode()
 
@@ -133,7 +133,7 @@ SEEN: dict[int, dict[str, float]] = {}
 
 
 class Upstream(asyncio.Protocol):
-    """One connection: reads a request, does what its marker says, reads the next."""
+    """One connection: reads a request, follows its marker, reads the next."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -194,13 +194,13 @@ class Upstream(asyncio.Protocol):
             self.answer()
 
     def report(self, head: bytes) -> None:
-        """What was seen of a request, or only that this process is up."""
+        """Report what is known of a request, or only that this process is up."""
         wanted = re.search(rb"i=(\d+)", head)
         body = json.dumps(SEEN.get(int(wanted[1]), {}) if wanted else {}).encode()
         self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
 
     def answer(self) -> None:
-        """Start what the marker asks for; without a marker a small whole message."""
+        """Start the reply that the marker asks for; without a marker a small complete message."""
         found = ORDER.search(self.pieces[-1][-512:]) or ORDER.search(b"".join(self.pieces))
         order = dict(item.split(b"=") for item in found[1].split(b";") if item) if found else {}
         orders = {name.decode(): int(value) for name, value in order.items()}
@@ -222,7 +222,7 @@ class Upstream(asyncio.Protocol):
         self.write_more()
 
     def write_more(self) -> None:
-        """One write, then the next one in the next turn of the loop or when it is due."""
+        """Write once, and schedule the next write for the next loop turn or when it is due."""
         self.scheduled = False
         if self.paused or not self.left:
             return
@@ -243,7 +243,7 @@ class Upstream(asyncio.Protocol):
 
 
 async def serve(port: int) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is terminated."""
     server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port)
     print(f"upstream on http://127.0.0.1:{port}", flush=True)
     async with server:
@@ -251,7 +251,7 @@ async def serve(port: int) -> None:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on the fastest loop there is."""
+    """Run a coroutine on the fastest available event loop."""
     try:
         import uvloop
     except ImportError:
@@ -262,7 +262,7 @@ def run(main: Coroutine[Any, Any, T]) -> T:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=9180)
-    parser.add_argument("--core", type=int, help="keep to this core")
+    parser.add_argument("--core", type=int, help="run on this core")
     options = parser.parse_args()
     pin(options.core)
     run(serve(options.port))

@@ -1,1 +1,1 @@
-"""Scripts of the repository; nothing here is installed."""
+"""Scripts of the repository; they are not installed."""

@@ -1,7 +1,7 @@
-"""The parts of the documentation that are read from the code; cog puts them in place.
+"""The generated parts of the documentation; cog inserts them.
 
-A page holds `<!-- [[[cog from tools import docs; docs.hooks() ]]] -->` … `<!-- [[[end]]] -->`;
-`make fix` writes what stands between, `make check` fails where it is out of date.
+A page contains `<!-- [[[cog from tools import docs; docs.hooks() ]]] -->` … `<!-- [[[end]]] -->`;
+`make fix` writes the text between, `make check` fails if it is out of date.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from plugway.types.options import Options
 ROOT = Path(__file__).resolve().parent.parent
 
 KINDS = {
-    "COLLECT": "every answer is collected",
-    "FIRST": "the first answer that is not None counts",
-    "CHAIN": "each gets what the one before returned",
+    "COLLECT": "all results are collected",
+    "FIRST": "the first result that is not None wins",
+    "CHAIN": "each gets the result of the previous one",
     "AROUND": "each wraps the ones listed after it",
-    "NOTIFY": "all are told; answers do not matter",
+    "NOTIFY": "all are called; results are ignored",
 }
 
 
 def hooks() -> None:
-    """Table and signatures of all hooks, in the order in which an exchange meets them."""
+    """Table and signatures of all hooks, in the order in which an exchange calls them."""
     infos = hook_infos()
     print("| hook | kind | order | if it fails |")
     print("| --- | --- | --- | --- |")
     for name, info in infos.items():
         order = "as listed" if info.inward else "in reverse"
-        fails = "the exchange goes on" if info.fails == "open" else "the exchange ends"
+        fails = "the exchange continues" if info.fails == "open" else "the exchange ends"
         print(f"| [`{name}`](#{name}) | {info.kind}: {KINDS[info.kind]} | {order} | {fails} |")
     for name in infos:
         function = getattr(Hookspecs, name)
@@ -60,7 +60,7 @@ def _signature(name: str, function: Any) -> str:
 
 
 def errors() -> None:
-    """The tree of exceptions, as the module draws it."""
+    """The tree of exceptions, as in the module's docstring."""
     tree = (_errors.__doc__ or "").split("\n\n", 2)[2]
     print("```\n" + inspect.cleandoc(tree) + "\n```")
 
@@ -88,14 +88,14 @@ def catalogue() -> None:
 
 
 def compatibility() -> None:
-    """What becomes of each feature between each client's API and each backend: tried, not told."""
-    from tests.matrix import page  # drives a gateway for each backend: only for this page
+    """How each backend handles each feature of each client's API, found by running it."""
+    from tests.matrix import page  # runs a gateway for each backend: only for this page
 
     print(page.text(page.found()))
 
 
 def plugin_names() -> list[str]:
-    """Plugins of this repository, by their folder."""
+    """Plugins of this repository, by folder name."""
     here = {p.parent.name for p in ROOT.glob("plugins/*/pyproject.toml")}
     return sorted(point.name for point in entry_points(group="plugway") if point.name in here)
 
@@ -131,7 +131,7 @@ def _rows(kind: type[Options], prefix: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _choices(annotation: Any) -> list[Any]:
-    """The values of a choice, also of one that may be left open."""
+    """The values of a choice, also of an optional one."""
     if get_origin(annotation) is Literal:
         return list(get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):

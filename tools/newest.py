@@ -1,10 +1,10 @@
-"""What does the newest Claude Code send that nothing here knows? `make newest` says so, by name.
+"""Report what the newest Claude Code sends that is unknown here, by name: `make newest`.
 
 Runs the core of the client's tests with a recording relay between the client and the gateway, and
-holds what has passed against the tables of the plugins and `newest.toml`. Names that nobody knows
-are news and no failure: the exit code is that of the tests.
+compares the traffic with the tables of the plugins and `newest.toml`. Unknown names are reported
+but are not a failure: the exit code is that of the tests.
 
-Usage: python -m tools.newest [VERSION], by default the newest that npm has.
+Usage: python -m tools.newest [VERSION]; the default is the newest version on npm.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from plugway_field_policy._presets import (
 ROOT = Path(__file__).resolve().parents[1]
 KNOWN = tomllib.loads((ROOT / "tools/newest.toml").read_text())
 NAMES = CORE.union(*(preset.takes for preset in PRESETS.values()), (name for _, name in BETAS))
-"""All that `field-policy` has a name for: `field`, `field.part`, and features of a request."""
+"""All names that `field-policy` knows: `field`, `field.part`, and features of a request."""
 FIELDS = {name.partition(".")[0] for name in NAMES}
 TOOL = TOOL_KEYS | {name.removeprefix("tools.") for name in NAMES if name.startswith("tools.")}
 TOOL |= {"cache_control", *("allowed_domains", "blocked_domains", "max_uses", "user_location")}
@@ -52,7 +52,7 @@ _numbers = count()
 
 
 def recorded(url: str) -> str:
-    """The server through a relay that keeps what passes, where `PLUGWAY_RECORD` names a folder."""
+    """The server through a recording relay, if `PLUGWAY_RECORD` names a folder."""
     folder = os.environ.get("PLUGWAY_RECORD")
     if not folder:
         return url
@@ -81,7 +81,7 @@ def _connection(client: socket.socket, target: tuple[str, int], name: Path) -> N
 
 
 def _pass_on(source: socket.socket, sink: socket.socket, file: Path, host: bytes = b"") -> None:
-    """All bytes as they are, but the server's name, which the gateway holds against its own."""
+    """Copy all bytes unchanged, except the host name, which the gateway checks."""
     with file.open("wb", buffering=0) as kept, suppress(OSError):
         while data := source.recv(65536):
             kept.write(data)
@@ -90,11 +90,11 @@ def _pass_on(source: socket.socket, sink: socket.socket, file: Path, host: bytes
         sink.shutdown(socket.SHUT_WR)
 
 
-# ── what has passed ──────────────────────────────────────────────────────────────────────────────
+# ── recorded traffic ─────────────────────────────────────────────────────────────────────────────
 
 
 class Message(NamedTuple):
-    """One HTTP message: its first line, its header lines (names in small letters), its body."""
+    """One HTTP message: its first line, its headers (names in lower case), its body."""
 
     first: str
     headers: dict[str, str]
@@ -102,7 +102,7 @@ class Message(NamedTuple):
 
 
 def messages(data: bytes) -> Iterator[Message]:
-    """The messages of one direction of a connection; one that was cut off ends them."""
+    """The messages of one direction of a connection, up to one that was cut off."""
     while b"\r\n\r\n" in data:
         head, _, data = data.partition(b"\r\n\r\n")
         first, *lines = head.decode("latin-1").split("\r\n")
@@ -129,7 +129,7 @@ def _dechunked(data: bytes) -> tuple[bytes, bytes]:
 
 
 def news_of_request(message: Message) -> Iterator[str]:
-    """What nobody knows in a request, as `header x-new`, `beta new-2027-01-01`, `field new`."""
+    """Unknown names in a request, as `header x-new`, `beta new-2027-01-01`, `field new`."""
     method, target, _ = message.first.split(" ", 2)
     endpoint = f"{method} {target.partition('?')[0]}"
     if endpoint not in KNOWN["endpoints"]:
@@ -182,7 +182,7 @@ def _news_of_blocks(content: Any) -> Iterator[str]:
 
 
 def news_of_answer(message: Message) -> Iterator[str]:
-    """What nobody knows in an answer: `event new`, `delta new`, `block new`."""
+    """Unknown names in a response: `event new`, `delta new`, `block new`."""
     for line in message.body.splitlines():
         if not line.startswith(b"data:"):
             continue
@@ -206,7 +206,7 @@ def _object(data: bytes) -> dict[str, Any]:
 
 
 def news(folder: Path) -> list[str]:
-    """The names that nobody knows in all that was recorded there, each once."""
+    """The unknown names in everything that was recorded there, without duplicates."""
     found: set[str] = set()
     for file in folder.iterdir():
         of = news_of_request if file.suffix == ".sent" else news_of_answer
@@ -219,10 +219,10 @@ def news(folder: Path) -> list[str]:
 
 
 def main(wanted: str = "newest") -> int:
-    """Run the tests with that version, and say what was new."""
+    """Run the tests with that version, and print the unknown names."""
     done = subprocess.run([ROOT / "tools/claude-code", wanted], capture_output=True, text=True)
     if done.returncode:
-        print(f"Claude Code ({wanted}) cannot be had: {done.stderr.strip()}", file=sys.stderr)
+        print(f"Claude Code ({wanted}) is not available: {done.stderr.strip()}", file=sys.stderr)
         return 1
     version = re.search(r"claude-code-([^/]+)/", done.stdout)[1]  # type: ignore[index]
     with tempfile.TemporaryDirectory() as folder:
@@ -233,9 +233,9 @@ def main(wanted: str = "newest") -> int:
         found = news(Path(folder))
     print(f"\nClaude Code {version}, {passed} connections recorded")
     if found:
-        print("known to no plugin:", *found, sep="\n  ")
+        print("unknown to all plugins:", *found, sep="\n  ")
     else:
-        print("nothing that no plugin knows")
+        print("no unknown names")
     print("TESTS FAILED with this version, see above" if code else "all tests of the core passed")
     return code
 

@@ -1,4 +1,4 @@
-"""What the plugin does, and that it is a good plugin."""
+"""What the plugin does, and the contract that every plugin has to meet."""
 
 import pytest
 

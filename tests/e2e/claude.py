@@ -1,4 +1,4 @@
-"""Runs the real Claude Code against a gateway, away from the user's own settings."""
+"""Runs the real Claude Code against a gateway, isolated from the user's own settings."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tools.newest import recorded
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools/claude-code"
 VERSIONS = os.environ.get("PLUGWAY_CLAUDE_VERSIONS", "2.1.329,2.1.332").split(",")
-"""The versions of the client that tests run with, the newest last: tests marked `core` with each, the
-others with the newest, and with PLUGWAY_SLOW=1 all with each."""
+"""The client versions that tests run with, the newest last: tests marked `core` use each version,
+others the newest, and with PLUGWAY_SLOW=1 all tests use each."""
 _version = VERSIONS[-1]
 
 
 @contextmanager
 def version_of_claude(version: str) -> Iterator[None]:
-    """Have the tests inside run with that version."""
+    """Run the tests inside with that version."""
     global _version
     before, _version = _version, version
     try:
@@ -36,7 +36,7 @@ def version_of_claude(version: str) -> Iterator[None]:
 
 
 def claude_binary() -> str:
-    """The path of the client; skips the test where it cannot be had."""
+    """The path of the client; skips the test if it is not available."""
     path, problem = _looked_for(TOOL, _version)
     if problem:
         pytest.skip(f"Claude Code {_version} cannot be installed here: {problem[-300:]}")
@@ -45,14 +45,14 @@ def claude_binary() -> str:
 
 @functools.cache
 def _looked_for(tool: Path, version: str) -> tuple[str, str]:
-    """The path, or what is wrong: looked for once in a run of the tests, also where it fails."""
+    """The path, or the problem; cached for the whole test run, even if it fails."""
     done = subprocess.run([tool, version], capture_output=True, text=True)
     return done.stdout.strip(), done.stderr.strip() if done.returncode else ""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the client printed, and how it ended."""
+    """The client's output and exit code."""
 
     code: int
     out: str
@@ -60,7 +60,7 @@ class Answer:
 
 
 class Claude:
-    """A client with a home and a project folder of its own."""
+    """A client with its own home and project folder."""
 
     def __init__(self, folder: Path, url: str, token: str, model: str) -> None:
         self.project = folder / "project"
@@ -80,7 +80,7 @@ class Claude:
         }
 
     async def start(self, *arguments: str) -> anyio.abc.Process:
-        """The process, running."""
+        """Start the process."""
         return await anyio.open_process(
             [claude_binary(), *arguments],
             env=self._env,

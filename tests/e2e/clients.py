@@ -1,6 +1,6 @@
-"""The clients that `docs/clients.md` lists: their versions, how a test runs them, and how it judges.
+"""The clients in `docs/clients.md`: their versions, how a test runs them, and how it checks them.
 
-The set-up is read from that page, so that what it says is what was tried.
+The setup is read from that page, so that the page describes what was tested.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import anyio
 import pytest
 
 from tests.e2e.claude import Answer
-from tests.e2e.scripted_model import Step
+from tests.e2e.scripted_model import COMMAND, CONTENT, FILE, Step
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs/clients.md"
 PROGRAMS = Path(__file__).parent / "programs"
 NODE = "node@24.21.0"
-"""What npm has of Node.js, for clients that want a newer one than this machine may have."""
+"""Versions of Node.js on npm, for clients that need a newer one than this machine may have."""
 PROMPT = "Write the file and run the command."
 _FILE = re.compile(r"^`~/([^`]+)`:\n\n```\w+\n(.*?)^```", re.DOTALL | re.MULTILINE)
 _EXPORT = re.compile(r"^export (\w+)=(.*)$", re.MULTILINE)
@@ -39,60 +39,65 @@ class Client:
     title: str
     """As its section in the page is called; after a comma, how this row differs from the first."""
     packages: Sequence[str]
-    """What npm or, with `==`, pip installs; the first is the client itself."""
+    """Packages that npm or, with `==`, pip installs; the first is the client itself."""
     command: Sequence[str]
-    """What is run: a command of the package, or a program beside this file, and its arguments."""
+    """Command line: a command of the package, or a program next to this file, and its arguments."""
     writes: Sequence[Step]
     runs: Sequence[Step]
     ends: Step | None = None
     mark: str = ""
-    """What stands before a result, where it tells results as text."""
+    """Text before a result, if the client sends results as text."""
+    edits: str = ""
+    """The reply that makes it write the file, if it has no tools; it runs the command itself."""
     may_refuse: Sequence[str] = ()
-    """What the gateway may refuse because the client then asks in another way."""
+    """Requests that the gateway may refuse because the client then tries another way."""
     teaches: Sequence[str] = ()
-    """What it writes in the server's own API that the server refuses, and the gateway then adapts."""
+    """Requests in the server's own API that the server refuses, and the gateway then adapts."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Beside what the page sets: no telemetry, no updates."""
+    """Settings in addition to the page's: no telemetry, no updates."""
     model: str = ""
-    """The name by which it asks for its model, where it is not the page's."""
+    """Name of the model in its requests, if it differs from the page's."""
     warnings: Sequence[str] = ()
-    """Patterns of lines that the gateway's log may have of it."""
+    """Patterns of lines that the gateway may log about it."""
 
     @property
     def section(self) -> str:
-        """What the page says about it."""
+        """The page's section about it."""
         page = PAGE.read_text()
         head = f"\n## {self.title.partition(',')[0]}\n"
         assert head in page, f"{PAGE.name} has no section {head.strip()!r}"
         return page.partition(head)[2].partition("\n## ")[0]
 
     def files(self) -> dict[str, str]:
-        """Files that the page has one write, by their path under the home folder."""
+        """Files that the page tells the user to write, by their path under the home folder."""
         return dict(_FILE.findall(self.section))
 
     def exports(self) -> dict[str, str]:
-        """Variables of the environment that the page has one set."""
+        """Environment variables that the page tells the user to set."""
         return dict(_EXPORT.findall(self.section))
 
     def program(self) -> Path | None:
-        """The program that is run, where it is not a command of the package."""
+        """The program to run, if it is not a command of the package."""
         path = PROGRAMS / self.command[0]
         return path if path.is_file() else None
 
     def code(self) -> str:
-        """The lines of a program that the page shows."""
+        """The lines of the program that the page shows."""
         return "".join(_CODE.findall(self.section))
 
 
-async def run(client: Client, folder: Path, url: str, token: str, model: str) -> Answer:
-    """Run the client to its end in `folder/project`, away from the user's own settings."""
+async def run(
+    client: Client, folder: Path, url: str, token: str, model: str, prompt: str = PROMPT
+) -> Answer:
+    """Run the client to its end in `folder/project`, isolated from the user's own settings."""
     home, project = folder / "home", folder / "project"
     said = {
         "http://127.0.0.1:8484": url,
         "anthropic/local/demo": client.model or model,
         "PLUGWAY_TOKEN_HERE": token,
         "{project}": str(project),
-        "{prompt}": PROMPT,
+        "{home}": str(home),
+        "{prompt}": prompt,
     }
 
     def set_up(text: str) -> str:
@@ -117,7 +122,7 @@ async def run(client: Client, folder: Path, url: str, token: str, model: str) ->
     env = {"HOME": str(home), "PATH": f"{found}:{node}:{os.defpath}", "LANG": "C.UTF-8"}
     env |= {name: set_up(text) for name, text in {**client.exports(), **client.env}.items()}
     words += [set_up(word) for word in client.command[1:]]
-    with anyio.fail_after(120):
+    with anyio.fail_after(300):
         done = await anyio.run_process(
             words,
             env=env,
@@ -128,11 +133,11 @@ async def run(client: Client, folder: Path, url: str, token: str, model: str) ->
     return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-# ── where they are installed ─────────────────────────────────────────────────────────────────────
+# ── installation ─────────────────────────────────────────────────────────────────────────────────
 
 
 def installed(packages: tuple[str, ...]) -> Path:
-    """The folder of the commands of these packages; skips the test where they cannot be had."""
+    """The folder of the packages' commands; skips the test if they are not available."""
     path, problem = _looked_for(packages)
     if problem:
         pytest.skip(f"{packages[0]} cannot be installed here: {problem[-300:]}")
@@ -141,7 +146,7 @@ def installed(packages: tuple[str, ...]) -> Path:
 
 @functools.cache
 def _looked_for(packages: tuple[str, ...]) -> tuple[str, str]:
-    """The folder, or what is wrong: looked for once in a run of the tests, also where it fails."""
+    """The folder, or the problem; cached for the whole test run, even if it fails."""
     default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plugway-build"
     cache = Path(os.environ.get("PLUGWAY_BUILD_CACHE") or default)
     pip = "==" in packages[0]
@@ -165,14 +170,14 @@ def _npm(home: Path, packages: tuple[str, ...]) -> str:
 
 
 def _pip(home: Path, packages: tuple[str, ...]) -> str:
-    """A virtual environment cannot be moved: it is made where it stays."""
+    """Install in place, because a virtual environment cannot be moved."""
     made = _done([sys.executable, "-m", "venv", str(home)])
     quiet = ["--quiet", "--disable-pip-version-check", "--retries=0"]
     return made or _done([str(home / "bin/python"), "-m", "pip", "install", *quiet, *packages])
 
 
 def _done(words: list[str]) -> str:
-    """Nothing, or what the command said when it failed."""
+    """An empty string, or the output of the command if it failed."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=280)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -192,7 +197,7 @@ _CODEX = Client(
     writes=[Step("exec_command", {"cmd": "apply_patch <<'PATCH'\n{patch}\nPATCH"})],
     runs=[Step("exec_command")],
 )
-"""A model that it does not know gets functions only; one of OpenAI's names gets what that model gets."""
+"""An unknown model gets functions only; one of OpenAI's model names gets that model's tools."""
 
 _OPENAI, _ANTHROPIC = "openai==3.57.0", "anthropic==2.14.0"
 _PYDANTIC_AI = "pydantic-ai-slim[openai,anthropic]==2.68.0"
@@ -201,7 +206,7 @@ _LANGCHAIN = "langchain==1.5.2 langchain-openai==1.7.4 langchain-anthropic==1.7.
 
 
 def _program(title: str, packages: str, *command: str) -> Client:
-    """A program beside this file whose model has `write_file` and `run_command`."""
+    """A program next to this file whose model has `write_file` and `run_command`."""
     steps = {"writes": [Step("write_file")], "runs": [Step("run_command")]}
     return Client(title, packages.split(), [*command, "{prompt}"], **steps)
 
@@ -303,6 +308,66 @@ CLIENTS = [
             ("Responses", "openai-responses"),
             ("Messages", "anthropic"),
         )
+    ),
+    *(
+        Client(
+            f"cline, {speaks}",
+            ["cline@3.0.65"],
+            [
+                "cline",
+                "-P",
+                provider,
+                "-m",
+                "anthropic/local/demo",
+                "{prompt}",
+            ],
+            writes=[
+                Step("editor", {"new_text": "{content}"}),
+                Step("apply_patch", {"input": "{patch:ended}"}),
+            ],
+            runs=[Step("run_commands")],
+            env={
+                "CLINE_TELEMETRY_DISABLED": "1",
+                "CLINE_SANDBOX": "1",
+                "CLINE_SANDBOX_DATA_DIR": "{home}/.cline/data",
+            },
+        )
+        for speaks, provider in (("Chat", "openai-compatible"), ("Messages", "anthropic"))
+    ),
+    *(
+        Client(
+            f"aider, {speaks}",
+            ["aider-chat==0.86.2"],
+            [
+                "aider",
+                "--model",
+                f"{provider}/anthropic/local/demo",
+                *("--edit-format", "whole", "--no-git", "--yes-always", "--analytics-disable"),
+                *("--no-check-update", "--no-show-model-warnings", "--no-show-release-notes"),
+                *("--auto-test", "--test-cmd", f"{COMMAND}; false"),
+                *("--message", "{prompt}", FILE),
+            ],
+            writes=[],
+            runs=[],
+            edits=f"{FILE}\n```\n{CONTENT}```",
+            env={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        )
+        for speaks, provider in (("Chat", "openai"), ("Messages", "anthropic"))
+    ),
+    Client(
+        "Gemini CLI",
+        ["@google/gemini-cli@0.61.0"],
+        [
+            "gemini",
+            "--model",
+            "anthropic/local/demo",
+            "--skip-trust",
+            "--yolo",
+            "--prompt",
+            "{prompt}",
+        ],
+        writes=[Step("write_file")],
+        runs=[Step("run_shell_command")],
     ),
     _program("OpenAI SDK for Python, Chat", _OPENAI, "openai_sdk.py", "chat", "stream"),
     _program("OpenAI SDK for Python, Responses", _OPENAI, "openai_sdk.py", "responses", "stream"),

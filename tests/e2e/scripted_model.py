@@ -1,7 +1,7 @@
-"""A model that writes a file, runs a command and says what it printed, in any of four APIs.
+"""A model that writes a file, runs a command and reports its output, in any of four APIs.
 
-Which of these it does next follows from the request alone: from the results of tools in it. The calls
-are valid for the schemas of the tools that the request offers.
+The request alone decides the next step: the tool results in it. The calls are valid for the schemas
+of the tools in the request.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ CONTENT = (
     'seventeen apples\n\ta "quoted" back\\slash, \\n as two characters, \u00e9 and \U0001f34f\n'
 )
 COMMAND = f"tr a-z A-Z < {FILE}"
-"""What it prints stands in no request before it has run."""
+"""The command's output is in no request before the command has run."""
 PATCH = f"*** Begin Patch\n*** Add File: {FILE}\n+{CONTENT[:-1].replace(chr(10), chr(10) + '+')}\n*** End Patch"
-"""The file as Codex writes one."""
+"""The file as an input for Codex's tool."""
 PRINTED = "SEVENTEEN APPLES"
 FINAL = f"The command printed {PRINTED}."
 _NAMES = {
@@ -54,33 +54,33 @@ _FILLERS: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class Step:
-    """A call: the client's own tool, and values of its arguments where their names do not say them."""
+    """A call of a client's tool, with values of arguments whose names do not show their meaning."""
 
     tool: str
     values: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Tool(NamedTuple):
-    """A tool as a request offers it."""
+    """A tool in a request."""
 
     name: str
     schema: Mapping[str, Any] | None
-    """None where the tool takes a text."""
+    """JSON Schema of the arguments; None if the tool takes a text."""
     namespace: str = ""
-    """Of the Responses API, which has the two names apart."""
+    """Namespace of the Responses API, which separates it from the name."""
 
 
 class Asked(NamedTuple):
-    """What a request says that decides the next step."""
+    """The parts of a request that decide the next step."""
 
     tools: Mapping[str, Tool]
     results: Sequence[str]
     text: str
-    """All of the conversation, for clients that put results into it as text."""
+    """The whole conversation as text, for clients that put results into it as text."""
 
 
 class Say(NamedTuple):
-    """An answer: a text, and a call of one tool."""
+    """A reply: a text, and a call of one tool."""
 
     text: str = ""
     tool: Tool | None = None
@@ -89,39 +89,48 @@ class Say(NamedTuple):
 
 @dataclass
 class ScriptedModel:
-    """Answers the requests of one client, which works in one folder."""
+    """Replies to the requests of one client, which works in one folder."""
 
     folder: str
-    """Where the file shall be. Of the steps for it the first counts whose tool is offered."""
+    """Path of the file. The first step whose tool is offered creates it."""
     writes: Sequence[Step]
     runs: Sequence[Step]
     ends: Step | None = None
-    """The tool by which the client wants to be told the last words, where it has one."""
+    """The tool that the client expects for the final answer, if it has one."""
     mark: str = ""
-    """What stands before a result, where the client tells results as text."""
+    """Text before a result, if the client sends results as text."""
+    reads: Sequence[Step] = ()
+    """Steps after the command, if the client reads back more than its output."""
+    edits: str = ""
+    """The reply that makes the client write the file, if it has no tools."""
     asked: list[Asked] = field(default_factory=list)
-    """What the requests with tools said, in order."""
+    """Texts of the requests with tools, in order."""
     problems: list[str] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=count)
 
     def __call__(self, request: ReceivedRequest) -> list[Any]:
-        """The script that answers a request, by its path."""
+        """The script that answers a request, chosen by its path."""
         path = request.path.partition("?")[0]
         for end, answer in _APIS.items():
             if path.endswith(end):
-                return answer(request, self._say, next(self._numbers))
+                return answer(request, self.say, next(self._numbers))
         if request.method == "GET":
             return respond(404, {"error": {"type": "not_found_error", "message": "no list"}})
         self.problems.append(f"{request.method} {request.path}")
         return respond(404, {"error": {"type": "not_found_error", "message": path}})
 
-    def _say(self, asked: Asked) -> Say:
+    def say(self, asked: Asked) -> Say:
+        """The next step."""
+        if self.edits:
+            done = PRINTED in asked.text
+            self.asked.append(asked._replace(results=["", asked.text] if done else []))
+            return Say(FINAL if done else self.edits)
         if not asked.tools:
             return Say("A title")
         if self.mark:
             asked = asked._replace(results=asked.text.split(self.mark)[1:])
         self.asked.append(asked)
-        steps = [self.writes, self.runs]
+        steps = [s for s in (self.writes, self.runs, self.reads) if s]
         if len(asked.results) < len(steps):
             return self._call(asked, steps[len(asked.results)])
         last = asked.results[-1]
@@ -147,7 +156,7 @@ class ScriptedModel:
         return Say(words, tool, arguments)
 
     def _arguments(self, schema: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-        """A value for all that is required or that we have something to say about."""
+        """Values for all arguments that are required or that the step has a value for."""
         properties = schema.get("properties", {})
         needed = [*schema.get("required", ()), *(n for n in properties if n in values)]
         return {
@@ -175,6 +184,7 @@ class ScriptedModel:
             "command": COMMAND,
             "words": last,
             "patch": PATCH,
+            "patch:ended": PATCH.replace("\n*** End", "\n+\n*** End"),
             "patch:json": json.dumps(PATCH),
             "command:json": json.dumps(COMMAND),
         }
@@ -190,7 +200,7 @@ _Decide = Callable[[Asked], Say]
 
 
 def _texts(content: Any) -> str:
-    """The words of a result, however it is built."""
+    """The text of a result, whatever its structure."""
     if isinstance(content, str):
         return content
     if isinstance(content, Mapping):
@@ -229,12 +239,17 @@ def _count(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]:
     return respond(200, {"input_tokens": 42})
 
 
-def _chat(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]:
-    body = request.json
+def asked_in_chat(body: Mapping[str, Any]) -> Asked:
+    """What a request of Chat Completions says."""
     offered = [t[t["type"]] for t in body.get("tools", ())]
     tools = [Tool(t["name"], t.get("parameters")) for t in offered]
     results = [_texts(m["content"]) for m in body["messages"] if m["role"] == "tool"]
-    said = decide(Asked(_named(tools), results, _texts(body["messages"])))
+    return Asked(_named(tools), results, _texts(body["messages"]))
+
+
+def _chat(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]:
+    body = request.json
+    said = decide(asked_in_chat(body))
     calls = []
     if said.tool:
         calls = [(f"call_{number}", said.tool.name, json.dumps(said.arguments))]
@@ -244,7 +259,7 @@ def _chat(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]:
 
 
 def _offered(tools: Sequence[Any], namespace: str = "") -> Iterator[Tool]:
-    """The tools of a list in the Responses API; those of OpenAI's servers are left out."""
+    """The tools of a list in the Responses API, without those of OpenAI's servers."""
     for tool in tools:
         if tool["type"] == "namespace":
             yield from _offered(tool["tools"], tool["name"])

@@ -1,4 +1,4 @@
-"""The stack as it is shipped, in front of upstreams that a test scripts."""
+"""The stack as shipped, in front of scripted upstreams."""
 
 from __future__ import annotations
 

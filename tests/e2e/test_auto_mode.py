@@ -1,4 +1,4 @@
-"""The real Claude Code in auto mode, in front of backends that know nothing of it."""
+"""The real Claude Code in auto mode, in front of backends that do not support it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ APIS = ("messages", "chat", "responses", "gemini", "local")
 
 
 class Commander:
-    """Has the client run one command, in whatever API it speaks, and then says `Done.`"""
+    """Makes the client run one command, in any API, and then replies `Done.`"""
 
     def __init__(self, command):
         self.given = {"command": command, "description": "A command"}

@@ -64,7 +64,7 @@ async def test_a_tool_call_writes_a_file(echo):
 
 
 @pytest.mark.core
-async def test_a_conversation_is_taken_up_again(scripted):
+async def test_a_conversation_can_be_resumed(scripted):
     upstream, _, claude = scripted
     upstream.script(sse(anthropic_stream("First answer.")), sse(anthropic_stream("Second answer.")))
     assert "First answer." in (await claude.run("-p", "first question")).out
@@ -74,7 +74,7 @@ async def test_a_conversation_is_taken_up_again(scripted):
 
 
 @pytest.mark.core
-async def test_what_the_client_sent_arrives_as_it_was(scripted):
+async def test_the_clients_request_arrives_unchanged(scripted):
     upstream, _, claude = scripted
     await claude.run("-p", "hi")
     request = upstream.requests[0]
@@ -86,8 +86,8 @@ async def test_what_the_client_sent_arrives_as_it_was(scripted):
 
 
 @pytest.mark.core
-async def test_auto_mode_asks_anthropic_and_gets_its_verdict_as_it_was(tmp_path):
-    """The field and its betas arrive, and so does the verdict: without it the call is not run."""
+async def test_auto_mode_gets_anthropics_verdict_unchanged(tmp_path):
+    """The field and its betas arrive, and so does the verdict: the call only runs with it."""
     call = ("Bash", {"command": "python3 -c 1 && touch made.txt", "description": "make it"})
     verdict = {"type": "evaluated", "outcome": "not_flagged"}
     status = {"type": "available", "tool_uses": {"toolu_0001": verdict}}
@@ -132,7 +132,7 @@ async def test_ctrl_c_closes_the_upstream_in_the_middle_of_an_answer(scripted):
 
 
 @pytest.mark.core
-async def test_a_wrong_token_is_told_at_once(tmp_path):
+async def test_a_wrong_token_is_reported_at_once(tmp_path):
     async with gateway([build_plugin(Echo, "echo")]) as running:
         claude = Claude(tmp_path, running.url, "wrong-token", "anthropic/echo/echo")
         began = time.monotonic()
@@ -142,7 +142,7 @@ async def test_a_wrong_token_is_told_at_once(tmp_path):
     assert time.monotonic() - began < 15
 
 
-async def test_a_model_that_nobody_serves_is_told_at_once(tmp_path):
+async def test_an_unknown_model_is_reported_at_once(tmp_path):
     stack = [build_plugin(Echo, "a"), build_plugin(Echo, "b")]
     async with gateway(stack) as running:
         claude = Claude(tmp_path, running.url, running.token, "no-such-model")
@@ -151,7 +151,7 @@ async def test_a_model_that_nobody_serves_is_told_at_once(tmp_path):
     assert "no-such-model" in answer.out + answer.err
 
 
-async def test_an_overloaded_upstream_is_asked_again(scripted):
+async def test_a_request_to_an_overloaded_upstream_is_retried(scripted):
     upstream, _, claude = scripted
     upstream.script(anthropic_error(529, "overloaded_error", "busy"), sse(anthropic_stream("Now.")))
     answer = await claude.run("-p", "hi")
@@ -160,7 +160,7 @@ async def test_an_overloaded_upstream_is_asked_again(scripted):
 
 
 @pytest.mark.core
-async def test_a_stream_that_breaks_in_the_text_is_asked_for_again_as_a_stream(scripted):
+async def test_a_stream_that_breaks_in_the_text_is_retried_as_a_stream(scripted):
     upstream, _, claude = scripted
     events = anthropic_stream(["partial ", "text"])
     upstream.script(sse(events[:4], end=Cut()), sse(anthropic_stream("Whole text.")))

@@ -1,4 +1,4 @@
-"""How the real Claude Code takes errors in the words of other vendors."""
+"""How the real Claude Code handles errors in the wording of other vendors."""
 
 import json
 import time
@@ -40,7 +40,7 @@ async def scripted(tmp_path):
     "name",
     ["vllm.context_overflow", "lmstudio.context_overflow_as_500", "bedrock.context_overflow"],
 )
-async def test_a_full_context_in_foreign_words_is_recognised(scripted, name):
+async def test_another_vendors_context_overflow_is_recognised(scripted, name):
     upstream, claude = scripted
     upstream.script(*[ERRORS[name].script()] * 20)
     began = time.monotonic()
@@ -63,7 +63,7 @@ async def test_a_permanent_500_ends_at_once(scripted):
     assert time.monotonic() - began < 10
 
 
-async def test_an_account_that_is_used_up_ends_at_once(scripted):
+async def test_an_account_without_credit_ends_at_once(scripted):
     upstream, claude = scripted
     upstream.script(*[ERRORS["openai.quota"].script()] * 20)
     answer = await claude.run("-p", "hi")
@@ -86,7 +86,7 @@ async def test_a_prompt_beyond_a_small_window_is_recognised_and_never_sent(tmp_p
 
 
 def numbered(number, events):
-    """The events of a message and a tool call of their own, as the client tells them apart."""
+    """The events of a message and tool call with unique ids, which the client distinguishes."""
     text = json.dumps(events).replace("msg_scripted", f"msg_{number}")
     return [tuple(event) for event in json.loads(text.replace("toolu_0001", f"toolu_{number:04}x"))]
 
@@ -99,8 +99,8 @@ def using(tokens):
 async def test_pain_14_scaled_usage_makes_the_client_compact_before_a_small_window_is_full(
     tmp_path, scaled
 ):
-    """The fifth prompt has 27,000 tokens of 32,768. The client is told the window that
-    counts are scaled to; by itself it takes that of an unknown model for 1,000,000."""
+    """The fifth prompt has 27,000 tokens of 32,768. The client gets the window that counts are
+    scaled to; by default it assumes 1,000,000 for an unknown model."""
     async with ScriptedUpstream() as upstream:
         options = {"windows": {"up/*": 32_768}, "scale_usage": scaled}
         stack = [

@@ -1,5 +1,5 @@
-"""Clients as people install them, each through the gateway to servers of four APIs: a file is written,
-a command is run, and its output is read back."""
+"""Clients as users install them, each through the gateway to servers of four APIs: they write a file,
+run a command, and read its output."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from plugway import NoOptions, Plugin, hookimpl
 from plugway.testing import StrictUpstream, build_plugin, gateway
 from plugway_anthropic import Anthropic
 from plugway_gemini import Gemini
+from plugway_gemini_api import GeminiApi
 from plugway_openai import OpenAI
 from plugway_openai_api import OpenAIApi
 from plugway_router import Router
@@ -27,11 +28,11 @@ SERVERS = {
     "Responses": ("responses", OpenAI, "gpt-5", {}),
     "Gemini": ("gemini", Gemini, "gemini-3-pro", {}),
 }
-"""By API: its name in the kit, and the vendor's backend with a model of the vendor."""
+"""By API: its name in the kit, and the vendor's backend with one of its models."""
 
 
 class Ends(Plugin[NoOptions]):
-    """Keeps how exchanges ended and what their receipts say."""
+    """Keeps the outcomes and receipts of exchanges."""
 
     found: list
 
@@ -45,6 +46,7 @@ def stack(api, url):
     _, backend, model, options = SERVERS[api]
     return [
         build_plugin(OpenAIApi, "openai-api"),
+        build_plugin(GeminiApi, "gemini-api"),
         *(plugin for plugin in shipped() if not isinstance(plugin, Router)),
         build_plugin(Router, "router", models={"*": [f"up/{model}"]}),
         build_plugin(backend, "up", base_url=url, api_key="k", **options),
@@ -60,8 +62,9 @@ async def test_a_client_writes_a_file_runs_a_command_and_reads_its_output(
     for name in ("home", "project"):
         (tmp_path / name).mkdir()
     model = ScriptedModel(
-        str(tmp_path / "project"), client.writes, client.runs, client.ends, client.mark
-    )
+        str(tmp_path / "project"), client.writes, client.runs, client.ends, client.mark,
+        edits=client.edits,
+    )  # fmt: skip
     ends = build_plugin(Ends, "ends")
     ends.found = []
     async with (
@@ -87,8 +90,8 @@ async def test_a_client_writes_a_file_runs_a_command_and_reads_its_output(
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=[client.title for client in CLIENTS])
-def test_what_the_page_shows_is_what_was_run(client):
-    """Files and variables are read from the page; lines of a program stand in it as they are."""
+def test_the_page_shows_the_commands_that_the_test_ran(client):
+    """Files and variables are taken from the page; lines of a program are in it unchanged."""
     version = re.split("==|@", client.packages[0])[-1]
     row = f"| [{client.title.partition(',')[0]}]("
     rows = [line for line in PAGE.read_text().splitlines() if line.startswith(row)]

@@ -1,4 +1,4 @@
-"""A fresh machine: the model that ships with Plugway, in process, behind the real Claude Code."""
+"""A fresh machine: the model that ships with Plugway, used by the real Claude Code."""
 
 import pytest
 
@@ -12,7 +12,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.timeout(300)]
 
 
 class Ledger(Plugin[NoOptions]):
-    """Keeps how every exchange ended."""
+    """Keeps the outcome of every exchange."""
 
     def __init__(self, options, *, name=""):
         super().__init__(options, name=name)

@@ -1,4 +1,4 @@
-"""What an Anthropic upstream and its client exchange is the same on both sides of the gateway."""
+"""An Anthropic upstream and its client exchange the same bytes on both sides of the gateway."""
 
 import json
 
@@ -119,7 +119,7 @@ def small(**fields):
 
 
 @pytest.mark.parametrize("stream", [b"true", b"false"])
-async def test_the_request_arrives_to_the_byte(upstream, running, stream):
+async def test_the_request_arrives_byte_for_byte(upstream, running, stream):
     body = ODD_BODY % stream
     await ask(running, body)
     (arrived,) = upstream.requests
@@ -130,7 +130,7 @@ async def test_the_request_arrives_to_the_byte(upstream, running, stream):
     assert sorted(got) == sorted([*CLIENT_LINES, ("content-type", "application/json")])
 
 
-async def test_of_a_routed_request_only_the_model_differs(upstream, running):
+async def test_routing_changes_only_the_model_of_a_request(upstream, running):
     body = ODD_BODY % b"false"
     await ask(running, body.replace(b'"claude-x"', b'"anthropic/cloud/claude-x"'))
     (arrived,) = upstream.requests
@@ -162,7 +162,7 @@ async def test_the_query_arrives_as_it_was_written(upstream, running, path):
     ],
 )
 @pytest.mark.parametrize("plugin", [Anthropic, AnthropicCompatible])
-async def test_credentials_and_lines_of_the_connection_never_arrive(upstream, plugin, line):
+async def test_credentials_and_connection_headers_are_not_forwarded(upstream, plugin, line):
     key = {"api_key": "k"} if plugin is Anthropic else {}
     async with gateway([build_plugin(plugin, "up", base_url=upstream.url, **key)]) as running:
         response = await ask(running, small(), [line])
@@ -206,7 +206,7 @@ async def test_a_body_of_twenty_megabytes_arrives_whole(upstream, running):
 
 @pytest.mark.parametrize("size", [1, 7, 4096, 10**7])
 @pytest.mark.parametrize("stream", STREAMS.values(), ids=list(STREAMS))
-async def test_a_stream_comes_back_to_the_byte(upstream, running, stream, size):
+async def test_a_stream_is_returned_byte_for_byte(upstream, running, stream, size):
     size = max(size, len(stream) // 500)
     chunks = [stream[i : i + size] for i in range(0, len(stream), size)]
     upstream.script([HEAD, *(b"%x\r\n%s\r\n" % (len(c), c) for c in chunks), b"0\r\n\r\n"])
@@ -215,13 +215,13 @@ async def test_a_stream_comes_back_to_the_byte(upstream, running, stream, size):
     assert response.body == stream
 
 
-async def test_a_stream_without_chunks_comes_back_too(upstream, running):
+async def test_a_stream_without_chunks_is_returned(upstream, running):
     upstream.script(sse([PLAIN], chunked=False))
     response = await ask(running, small(stream=True))
     assert (response.body, response.complete) == (PLAIN, True)
 
 
-async def test_each_piece_is_passed_on_when_it_comes(upstream, running):
+async def test_each_chunk_is_forwarded_as_it_arrives(upstream, running):
     go = anyio.Event()
     upstream.script(sse([*EVENTS[:4], WaitFor(go), *EVENTS[4:]]))
     asked = messages_request(small(stream=True), running.token, host=f"127.0.0.1:{running.port}")
@@ -233,7 +233,7 @@ async def test_each_piece_is_passed_on_when_it_comes(upstream, running):
         assert (await client.read()).body == PLAIN
 
 
-async def test_headers_of_a_stream_come_back(upstream, running):
+async def test_headers_of_a_stream_are_returned(upstream, running):
     upstream.script([HEAD, b"%x\r\n%s\r\n0\r\n\r\n" % (len(PLAIN), PLAIN)])
     response = await ask(running, small(stream=True))
     assert response.header("content-type") == "text/event-stream; charset=utf-8"
@@ -246,10 +246,10 @@ async def test_headers_of_a_stream_come_back(upstream, running):
     assert response.header("plugway-request-id").startswith("req_")
 
 
-# ── whole answers ────────────────────────────────────────────────────────────────────────────
+# ── complete responses ───────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_message_comes_back_to_the_byte(upstream, running):
+async def test_a_message_is_returned_byte_for_byte(upstream, running):
     body = b' {"content":[{"type":"new"}],"x":1.50,"model":"claude-x-20990101" , "n":1e400}\n'
     body = body.replace(b"1e400", b"123456789012345678901234567890")
     upstream.script(respond(200, body, {"content-type": "application/json", "request-id": "r"}))
@@ -258,7 +258,7 @@ async def test_a_message_comes_back_to_the_byte(upstream, running):
     assert response.header("plugway-upstream-request-id") == "r"
 
 
-async def test_a_count_comes_back_to_the_byte(upstream, running):
+async def test_a_count_is_returned_byte_for_byte(upstream, running):
     body = b'{"input_tokens" : 2095 }'
     upstream.script(respond(200, body, {"content-type": "application/json"}))
     raw = b'{"model":"claude-x" ,"messages":[{"role":"user","content":"x"}],"thinking":{}}'
@@ -268,7 +268,7 @@ async def test_a_count_comes_back_to_the_byte(upstream, running):
     assert (arrived.path, arrived.body) == ("/v1/messages/count_tokens?beta=true", raw)
 
 
-async def test_lines_of_the_upstreams_own_origin_do_not_come_back(upstream, running):
+async def test_headers_about_the_upstreams_origin_are_not_returned(upstream, running):
     never = {
         "set-cookie": "canary",
         "www-authenticate": "canary",
@@ -306,7 +306,7 @@ ERRORS = {
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize(("status", "body"), ERRORS.values(), ids=list(ERRORS))
-async def test_an_error_comes_back_to_the_byte(upstream, running, status, body, stream):
+async def test_an_error_is_returned_byte_for_byte(upstream, running, status, body, stream):
     lines = {
         "content-type": "application/json",
         "plugway-upstream-request-id": "req_upstream",
@@ -323,14 +323,14 @@ async def test_an_error_comes_back_to_the_byte(upstream, running, status, body, 
 
 
 @pytest.mark.parametrize("at", [3, 5, 8])
-async def test_an_error_event_in_the_middle_comes_back_as_it_is(upstream, running, at):
+async def test_an_error_event_in_the_middle_is_returned_unchanged(upstream, running, at):
     error = b'event: error\ndata: {"type":"error","error":{"type":"overloaded_error","message":"O"}}\n\n'
     upstream.script(sse([*EVENTS[:at], error]))
     response = await ask(running, small(stream=True))
     assert (response.status, response.body) == (200, b"".join(EVENTS[:at]) + error)
 
 
-async def test_a_cut_comes_back_as_a_cut(upstream, running):
+async def test_an_interrupted_stream_stays_interrupted(upstream, running):
     upstream.script(sse(EVENTS[:5], end=Cut()))
     response = await ask(running, small(stream=True))
     assert (response.body, response.complete) == (b"".join(EVENTS[:5]), False)
@@ -359,7 +359,7 @@ async def test_the_client_sees_the_model_that_it_asked_for(upstream, running, st
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_where_it_was_not_routed_the_upstreams_own_name_stays(upstream, running, stream):
+async def test_without_routing_the_upstreams_model_name_stays(upstream, running, stream):
     upstream.script(
         sse(anthropic_stream("x", model="claude-x-20990101"))
         if stream

@@ -1,4 +1,4 @@
-"""One conversation of the real Claude Code visits four APIs and comes back to the first."""
+"""One conversation of the real Claude Code is served by four APIs and returns to the first."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ pytestmark = [
     pytest.mark.lenient("chat.known_fields"),  # DeepSeek has fields that OpenAI does not
 ]
 THOUGHT = reasoning("I write.", encrypted="gAAAA-what-was-thought")
-"""The item that the Responses API must get back."""
+"""The reasoning item that the Responses API must get back."""
 
 
 class Maker:
-    """Writes one file by a tool call in whatever API it speaks, then says so."""
+    """Writes one file by a tool call in any API, then reports that."""
 
     def __init__(self, project, name):
         self.path = str(project / f"{name}.txt")
@@ -68,7 +68,7 @@ class Maker:
         return self._fresh(anthropic_stream("", thinking="First.", tool_calls=calls))
 
     def _fresh(self, events):
-        """Ids of their own: the client takes messages and calls of one id for one."""
+        """The events with unique ids: the client treats messages and calls with one id as one."""
         text = json.dumps(events).replace("_scripted", f"_{len(self.asked)}")
         text = text.replace("toolu_0001", f"toolu_{len(self.asked)}")
         return sse([(name, data) for name, data in json.loads(text)])
@@ -139,7 +139,7 @@ async def test_a_conversation_visits_four_apis_and_returns(tmp_path):
 
 
 def _came_back_whole(messages):
-    """Of four makers every call has its result, and the first one's thinking is as it was signed."""
+    """Every call of the four makers has its result, and the first one's thinking is unchanged."""
     blocks = [b for m in messages if isinstance(m["content"], list) for b in m["content"]]
     calls = [b["id"] for b in blocks if b["type"] == "tool_use"]
     results = [b["tool_use_id"] for b in blocks if b["type"] == "tool_result"]
@@ -155,7 +155,7 @@ def _came_back_whole(messages):
 
 
 def _returned_to(makers):
-    """Each maker gets back, within its own turn, what it needs to go on thinking."""
+    """Each maker gets back, within its own turn, the reasoning that it needs to continue."""
     chat = makers["chat"].asked[1]["messages"]
     assert [m["reasoning_content"] for m in chat if m.get("reasoning_content")] == ["Second."]
     items = makers["responses"].asked[1]["input"]

@@ -1,6 +1,6 @@
-"""Anthropic's contract for gateways: what is answered, and what a client gets where nothing is served.
+"""Anthropic's contract for gateways: endpoints, and the errors for unknown ones.
 
-`docs/claude-code-compatibility.md` lists all of it. The rows that other tests prove are not repeated.
+`docs/claude-code-compatibility.md` lists the whole contract. Rows with other tests are not repeated.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ NOT_SERVED = [
 
 
 def assert_error(answer, status, kind):
-    """In the envelope, never a redirect or a page."""
+    """An error in Anthropic's envelope, never a redirect or a page."""
     assert answer.status_code == status
     assert answer.headers["content-type"] == JSON
     told = answer.json()
@@ -66,7 +66,7 @@ def assert_error(answer, status, kind):
 
 
 @pytest.mark.parametrize(("method", "path"), NOT_SERVED)
-async def test_what_is_not_served_is_a_404_that_says_so(running, method, path):
+async def test_an_unknown_path_is_a_404_with_a_reason(running, method, path):
     content = b"{}" if method == "POST" else None
     ask = running.client.build_request(
         method, path, content=content, headers={"content-type": JSON}
@@ -87,7 +87,7 @@ async def test_what_is_not_served_is_a_404_that_says_so(running, method, path):
         ("/v1/metrics", "application/x-protobuf"),
     ],
 )
-async def test_a_form_or_protobuf_is_told_that_json_is_needed(running, path, kind):
+async def test_a_form_or_protobuf_gets_an_error_that_asks_for_json(running, path, kind):
     answer = await running.client.post(path, content=b"a=b", headers={"content-type": kind})
     assert JSON in assert_error(answer, 415, "invalid_request_error")
     assert answer.headers["x-should-retry"] == "false"
@@ -114,7 +114,7 @@ async def test_models_are_listed_for_one_credential_and_without_a_redirect(runni
     assert (model["id"], model["display_name"]) == ("anthropic/echo/echo", "echo (echo)")
 
 
-async def test_a_backend_that_does_not_answer_holds_up_no_list(monkeypatch):
+async def test_a_silent_backend_does_not_delay_the_list(monkeypatch):
     """Claude Code waits for 3 s."""
     assert _snapshot.MODEL_LIST_SECONDS < 3
     monkeypatch.setattr(_snapshot, "MODEL_LIST_SECONDS", 0.1)
@@ -163,7 +163,7 @@ NEWER_LINES = {
 
 
 def answers(api):
-    """A server of that API, which answers `Hello.`"""
+    """A server of that API, which replies `Hello.`"""
 
     def says(request):
         body = request.json if request.body else {}
@@ -205,7 +205,7 @@ def said(answer, stream):
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("api", APIS)
-async def test_what_nobody_knows_fails_no_request(api, stream):
+async def test_unknown_fields_fail_no_request(api, stream):
     async with ScriptedUpstream(**answers(api)) as upstream:
         made, model = backend(api, upstream.url)
         stack = [plugin for plugin in shipped() if not isinstance(plugin, Router)]
@@ -229,8 +229,9 @@ async def test_what_nobody_knows_fails_no_request(api, stream):
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_sampling_stays_for_others_whatever_version_of_the_api_is_named(api):
-    """The version 2026-10-21 has no `temperature`: who names it sends none, and that is all."""
+async def test_sampling_is_kept_for_other_backends_in_every_api_version(api):
+    """The version 2026-10-21 has no `temperature`: a client with that version sends none, and
+    nothing else changes."""
     async with ScriptedUpstream(**answers(api)) as upstream:
         made, model = backend(api, upstream.url)
         async with gateway([made]) as running:
@@ -249,7 +250,7 @@ async def test_sampling_stays_for_others_whatever_version_of_the_api_is_named(ap
 # ── spending ─────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_what_anthropic_says_of_spending_comes_back_as_it_is():
+async def test_anthropics_spending_headers_are_returned_unchanged():
     cap = {
         "retry-after": "3600",
         "x-should-retry": "false",
@@ -266,6 +267,6 @@ async def test_what_anthropic_says_of_spending_comes_back_as_it_is():
     assert {name: answer.headers[name] for name in cap} == cap
 
 
-async def test_plugway_itself_states_no_spending(running):
+async def test_plugway_adds_no_spending_headers(running):
     answer = await running.post(request_body(model="echo"))
     assert not [name for name in answer.headers if name.startswith("anthropic-ratelimit")]

@@ -1,4 +1,4 @@
-"""The real llama-server, built from the sources that llama-cpp-python carries, as an upstream."""
+"""The real llama-server as an upstream, built from the sources in llama-cpp-python."""
 
 import os
 import socket
@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def binary():
-    """Of an earlier build; `tools/build-llama-server` makes one in about six minutes."""
+    """The result of an earlier build; `tools/build-llama-server` takes about six minutes."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "plugway-build"
     found = sorted(
         Path(os.environ.get("PLUGWAY_BUILD_CACHE", cache)).glob("llama-server/*/bin/llama-server")
@@ -108,7 +108,7 @@ async def test_claude_code_gets_an_answer_from_it(running, tmp_path):
     assert "Plugway" in answer.out
 
 
-async def test_an_overflow_is_told_by_status_and_numbers(running):
+async def test_an_overflow_has_the_status_and_the_numbers(running):
     body = {
         "model": "m",
         "max_tokens": 5,

@@ -1,4 +1,4 @@
-"""A plugin made with `plugway new` is installed with pip, listed in a configuration and at work."""
+"""A plugin made with `plugway new` can be installed with pip, configured and used."""
 
 import json
 import os
@@ -26,7 +26,7 @@ def run(*command, **options):
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory):
-    """A copy of the template under a name of its own, installed into a folder of its own."""
+    """A copy of the template under another name, installed into its own folder."""
     folder = tmp_path_factory.mktemp("new")
     run(*PLUGWAY, "new", "house-rules", "--directory", str(folder / "plugway-house-rules"))
     site = folder / "site"

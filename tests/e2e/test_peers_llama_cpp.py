@@ -1,8 +1,9 @@
-"""llama.cpp's own tests of its server's three APIs, against the embedded model through `plugway serve`.
+"""llama.cpp's own tests of its server's three APIs, against the embedded model and `plugway serve`.
 
-They come from the source distribution of llama-cpp-python (`tools/llama-cpp-sources`), are fetched when
-this test runs and never kept in the clone; `peers/utils.py` stands in for their helpers. What we answer
-differently stands here, with the reason. Everything else passes, and a row that no longer fails is an error.
+They come from the source distribution of llama-cpp-python (`tools/llama-cpp-sources`), which is
+downloaded when this test runs and never kept in the clone; `peers/utils.py` replaces their helpers.
+The deliberate differences are listed here with their reasons. All other tests pass, and a listed
+test that no longer fails is an error.
 """
 
 import os
@@ -28,8 +29,8 @@ TOKEN = "dummy"  # what their clients send
 
 
 class Row(NamedTuple):
-    """A test that fails here: its name (one with parameters to their common beginning), what pytest says
-    then, and why we answer so."""
+    """A test that fails here: its name (or a prefix, for one with parameters), pytest's message, and
+    the reason for our behaviour."""
 
     name: str
     failure: str
@@ -171,7 +172,7 @@ LINES = {
     r'.*\["n_prompt_tokens"\] > 0': "the numbers stand in the message, as OpenAI has it",
     r'.*\["n_ctx"\] == .*': "the numbers stand in the message, as OpenAI has it",
 }
-"""Assertions that are taken out, so that the rest of their tests counts; each is there at least once."""
+"""Assertions that are removed, so that the rest of their tests counts; each occurs at least once."""
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +206,7 @@ def sources(sdist):
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    """The example's stack on a free port, its model with a window that their prompts can exceed."""
+    """The example's stack on a free port, with a window that their prompts can exceed."""
     home = tmp_path_factory.mktemp("home")
     config = yaml.safe_load((ROOT / "config.example.yaml").read_text())
     config["server"] = {"port": free_port(), "token": {"$env": "PEERS_TOKEN"}}
@@ -247,7 +248,7 @@ def serving(config, home):
 
 
 def outcomes(folder, module, address):
-    """The tests of a module by name: `passed`, `skipped`, or what pytest says of the failure."""
+    """Results of a module's tests by name: `passed`, `skipped`, or pytest's failure message."""
     report = folder / f"{module}.xml"
     command = [sys.executable, "-m", "pytest", "-c", "pytest.ini", "--rootdir", ".", "-q"]
     command += ["-p", "no:cacheprovider", f"--junitxml={report}", f"{module}.py"]

@@ -1,4 +1,4 @@
-"""As a new user would: one command in a fresh home, with the real Claude Code."""
+"""The steps of a new user: one command in a fresh home, with the real Claude Code."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PLUGWAY = Path(sys.executable).with_name("plugway")
 
 @pytest.fixture
 def fresh(tmp_path):
-    """Runs commands in a home with nothing in it, where no server of a model is to be found."""
+    """Runs commands in an empty home, where no model server can be found."""
     home, project = tmp_path / "home", tmp_path / "project"
     home.mkdir()
     project.mkdir()
@@ -42,7 +42,7 @@ def fresh(tmp_path):
     run(PLUGWAY, "up", "--port", str(port), "--stop")
 
 
-def test_one_command_leads_to_an_answer_and_a_file(fresh):
+def test_one_command_produces_an_answer_and_a_file(fresh):
     home, project, port, run = fresh
     done = run(
         PLUGWAY, "claude", "--port", str(port), "--claude", claude_binary(),
@@ -79,7 +79,7 @@ def test_after_a_set_up_the_client_starts_the_gateway_by_itself(fresh):
     assert run(PLUGWAY, "up", "--config", str(config), "--stop").returncode == 0
 
 
-def test_what_other_tools_left_does_not_lead_around_the_gateway(fresh):
+def test_settings_of_other_tools_do_not_bypass_the_gateway(fresh):
     home, _, port, run = fresh
     config = home / "plugway.yaml"
     config.write_text(f"server: {{port: {port}}}\nplugins: [{{use: echo}}]\n")

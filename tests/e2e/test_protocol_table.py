@@ -1,9 +1,9 @@
-"""Section 3 of the protocol notes replayed: the real Claude Code, once against an upstream that
-misbehaves, once against the gateway in front of the same upstream. Through the gateway each row must
-end equal or better, with and without the client's fallback to whole answers.
+"""Section 3 of the protocol notes replayed: the real Claude Code, once with an upstream that
+misbehaves, once with the gateway in front of the same upstream. Through the gateway each row must
+end equally well or better, with and without the client's fallback to complete responses.
 
-E-02 is covered by its first steps (it goes on for three minutes), E-33 by `test_claude_code.py`. E-32
-is worse on purpose: a redirect of an upstream is not followed.
+E-02 is covered by its first steps (it takes three minutes), E-33 by `test_claude_code.py`. E-32 is
+worse on purpose: an upstream's redirect is not followed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TEXT = anthropic_stream(["Par", "tial."])
 """0 message_start, 1 block start, 2 and 3 deltas, 4 block stop, 5 message_delta, 6 message_stop."""
 THINKING = anthropic_stream("", thinking="Hm.")
 SLACK_SECONDS = 2.0
-"""How much longer it may take through the gateway, on a machine that runs two clients at once."""
+"""Additional time through the gateway, on a machine that runs two clients at once."""
 COMMENT = b": waiting\n\n"
 PING = ("ping", {"type": "ping"})
 
@@ -51,7 +51,7 @@ def status(code, **headers):
 
 
 def tool(counter):
-    """A call that leaves a mark for each time it runs; indexes as in `TEXT`, with three deltas."""
+    """A call that leaves a mark each time it runs; event indexes as in `TEXT`, with three deltas."""
     call = ("Bash", {"command": f"echo once >> {counter}", "description": "count"})
     return anthropic_stream("", tool_calls=[call])
 
@@ -127,7 +127,7 @@ ROWS = {
 
 
 def ended(events, reason):
-    """The same with another stop reason."""
+    """The same events with another stop reason."""
     name, data = events[-2]
     return [
         *events[:-2],
@@ -147,20 +147,20 @@ def is_question(request):
 
 @dataclass
 class Seen:
-    """What came of one question."""
+    """The outcome of one question."""
 
     answered: bool
     code: int
     told: str
     asked: list[bool]
-    """For each request that reached the upstream: whether for a stream."""
+    """For each request that reached the upstream: whether it asked for a stream."""
     ran: int
-    """How often the tool ran."""
+    """Number of times the tool ran."""
     seconds: float
 
     @property
     def whole(self):
-        """How often the answer was asked for again without a stream."""
+        """Number of retries without a stream."""
         return self.asked.count(False)
 
 
@@ -201,7 +201,7 @@ IN_STREAM = [row for row in ROWS if "E-16" <= row < "E-30"]
 
 
 async def both(folder, row, **how):
-    """What comes of it directly, and through the gateway."""
+    """The outcomes directly and through the gateway."""
     seen: dict[bool, Seen] = {}
 
     async def ask(through):
@@ -240,7 +240,7 @@ async def test_with_anthropic_itself_behind_it_too(row, fallback, tmp_path):
 
 
 async def test_e_07_a_refused_key_ends_at_once_and_names_its_place(tmp_path):
-    """Directly the client asks eleven times in three minutes."""
+    """Without the gateway the client sends eleven requests in three minutes."""
     refused = lambda _: [status(401)] * 12  # noqa: E731
     seen = await question(tmp_path / "gateway", refused, fallback=True, through=True)
     assert "option `api_key` of `up0`" in seen.told

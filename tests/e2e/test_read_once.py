@@ -1,4 +1,4 @@
-"""What two readers could read in two ways goes to no server, whichever API the client speaks."""
+"""An ambiguous request is not sent to any server, whichever API the client uses."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def asked(upstream):
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_field_that_stands_twice_is_a_400_that_names_it(both, path):
+async def test_a_duplicate_field_is_a_400_that_names_it(both, path):
     running, upstream = both
     for more in TWICE:
         body = "{" + ",".join((*PATHS[path], *more)) + "}"
@@ -76,7 +76,7 @@ async def test_a_field_that_stands_twice_is_a_400_that_names_it(both, path):
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_half_a_character_is_a_400_with_its_place(both, path):
+async def test_an_incomplete_character_is_a_400_with_its_place(both, path):
     running, upstream = both
     for more in ('"x":"\\ud800"', '"x":"\\udc00 a"', '"\\ud83d":1', f'"x":"{LONG}\\ud83d"'):
         body = "{" + ",".join((*PATHS[path], more)) + "}"
@@ -87,7 +87,7 @@ async def test_half_a_character_is_a_400_with_its_place(both, path):
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_a_packed_body_is_a_415(both, path):
+async def test_a_compressed_body_is_a_415(both, path):
     running, upstream = both
     body = ("{" + ",".join(PATHS[path]) + "}").encode()
     packed = {"gzip": gzip.compress(body), "deflate": zlib.compress(body), "br": body, "zstd": body}

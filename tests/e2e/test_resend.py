@@ -1,4 +1,4 @@
-"""The real Claude Code with less patience than its model takes to read the prompt (pain 18)."""
+"""The real Claude Code with a shorter timeout than its model needs to read the prompt (pain 18)."""
 
 import anyio
 import pytest

@@ -45,7 +45,7 @@ CALL = ("Read", {"path": "a.txt", "text": "\u00e9 \U0001f642"})
 
 
 def rich(request):
-    """Thinking, text and a tool call, as the request wants them."""
+    """Thinking, text and a tool call, as far as the request allows them."""
     parts = {"thinking": "Hm.", "tool_calls": [CALL], "model": "real-name"}
     if request.json.get("stream"):
         return sse(anthropic_stream(["On ", "it."], **parts), chunk_sizes=[17])
@@ -60,7 +60,7 @@ class Bench(NamedTuple):
 
 @asynccontextmanager
 async def through(name, *scripts, otherwise=rich, **more):
-    """An async client, before a gateway, before a server that says `scripts`."""
+    """An async client of a gateway whose upstream replies with `scripts`."""
     async with ScriptedUpstream(*scripts, otherwise=otherwise) as upstream:
         stack = [SERVERS[name](base_url=upstream.url)]
         async with gateway(stack) as running, asynchronous(running, **more) as client:
@@ -77,7 +77,7 @@ def asynchronous(running, **more):
 
 
 async def in_thread(running, work, **more):
-    """Run `work` with a sync client, off the loop that the gateway runs on."""
+    """Run `work` with a sync client, outside the gateway's event loop."""
 
     def run():
         with anthropic.Anthropic(**options(running, **more)) as client:
@@ -87,7 +87,7 @@ async def in_thread(running, work, **more):
 
 
 def check(message):
-    """The rich answer, under the model that was asked for."""
+    """Check the rich reply, under the requested model."""
     kinds = [block.type for block in message.content]
     assert kinds == ["thinking", "text", "tool_use"]
     thinking, text, call = message.content
@@ -135,7 +135,7 @@ async def test_sync_stream(name):
 @pytest.mark.parametrize("name", SERVERS)
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_server_with_one_mode_only_serves_both(name, stream):
-    """A stream where a whole message was asked for, and the other way round."""
+    """A stream although a complete message was requested, and vice versa."""
     parts = {"thinking": "Hm.", "tool_calls": [CALL], "model": "real-name"}
     script = (
         respond(200, anthropic_message("On it.", **parts))
@@ -216,7 +216,7 @@ async def test_models_are_listed_and_found_under_their_public_ids():
     assert one.id == "anthropic/up/big/one"
 
 
-async def test_what_anthropic_says_of_a_model_is_listed_as_it_is():
+async def test_anthropics_model_fields_are_listed_unchanged():
     said = {"effort": {"supported": True, "low": {"supported": True}}, "of_tomorrow": {"a": 1}}
     entry = {"id": "claude-x", "max_input_tokens": 200_000, "max_tokens": 64_000}
     listed = respond(200, {"data": [{**entry, "capabilities": said}]})
@@ -253,7 +253,7 @@ async def test_errors_are_the_sdks_own_exceptions(name, kind, stream):
     assert caught.value.request_id
 
 
-async def test_the_sdks_own_retry_heals_what_passes():
+async def test_the_sdks_own_retry_recovers_from_temporary_errors():
     overloaded = ERRORS["anthropic.overloaded"].script()
     limited = respond(
         429,

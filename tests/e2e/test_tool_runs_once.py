@@ -1,5 +1,5 @@
-"""The real Claude Code runs a tool once, wherever the upstream dies: once over the twenty points that
-an agent of our own goes fifty times over (`tests/faults/test_tool_runs_once.py`)."""
+"""The real Claude Code runs a tool once, wherever the upstream dies. Covers each of the twenty points
+once; `tests/faults/test_tool_runs_once.py` covers them fifty times with a simulated agent."""
 
 import json
 import random

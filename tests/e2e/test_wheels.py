@@ -1,7 +1,7 @@
-"""`plugway[starter]` from the wheels that `make dist` builds, in an environment of its own.
+"""`plugway[starter]` from the wheels that `make dist` builds, in its own environment.
 
-What is not ours comes from the index that pip is set up with. A name of ours is never looked up
-there: the constraints say which file each one is.
+Dependencies come from the index that pip is configured with. Our own names are never looked up
+there: the constraints name the file of each.
 """
 
 import re
@@ -36,7 +36,7 @@ def wheels(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plugway(wheels, tmp_path_factory):
-    """Runs the command of an environment that has the wheels, for a user who has nothing yet."""
+    """Runs the command of an environment with the wheels, for a user without any files."""
     folder = tmp_path_factory.mktemp("clean")
     venv.create(folder / "venv")
     ours = folder / "ours.txt"

@@ -1,4 +1,4 @@
-"""The same answer as each API says it, in a stream and whole."""
+"""The same reply in each API, as a stream and complete."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ APIS = {
     "gemini": "gemini",
     "ollama": "messages",
 }
-"""What each backend of the stack speaks."""
+"""The API of each backend of the stack."""
 
 
 def event(data, name="", end=b"\n\n"):
@@ -27,7 +27,7 @@ def event(data, name="", end=b"\n\n"):
 
 
 def streamed(api, text="Hello.", calls=(), thinking=""):
-    """The events of an answer, as bytes; `calls` are names and arguments as JSON text, `text` and
+    """The events of a reply, as bytes; `calls` are names and arguments as JSON text, `text` and
     `thinking` a string, or a list of pieces."""
     if api == "messages":
         return [event(data, name) for name, data in _messages(text, calls, thinking)]
@@ -43,7 +43,7 @@ def streamed(api, text="Hello.", calls=(), thinking=""):
 
 
 def whole(api, text="Hello.", calls=(), thinking=""):
-    """The same as one JSON value."""
+    """The same reply as one JSON value."""
     text = _joined(text)
     if api == "messages":
         pairs = [(name, json.loads(arguments)) for name, arguments in calls]
@@ -101,7 +101,7 @@ def _items(text, calls, thinking):
 
 
 def _in_pieces(found, pieces):
-    """Deltas of `pieces` in place of those that are there."""
+    """Deltas of `pieces` instead of the existing ones."""
     told = False
     for data in found:
         if data["type"] != "response.output_text.delta":

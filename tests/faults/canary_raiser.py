@@ -1,5 +1,5 @@
-"""A plugin that fails in every hook with the words of the request that it was given: `x-raise` says
-in which hook and how."""
+"""A plugin that fails in every hook, with text of the request in the exception: `x-raise` selects
+the hook and the kind of failure."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ class Raiser(Plugin):
 
 
 def install(site: Path) -> Path:
-    """The plugin in a folder for `PYTHONPATH`, as a package that is installed."""
+    """The plugin in a folder for `PYTHONPATH`, like an installed package."""
     info = site / "plugway_canary_raiser-1.dist-info"
     info.mkdir(parents=True)
     (site / "canary_raiser.py").write_text(SOURCE)

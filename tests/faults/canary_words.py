@@ -1,5 +1,5 @@
-"""Conversations with a word of its own in each part, an upstream that quotes them back in each way
-in which an answer can go wrong, and a search for the words in all encodings."""
+"""Conversations with a unique word in each part, an upstream that quotes them in each way in which a
+reply can be wrong, and a search for the words in all encodings."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _ANY = re.compile("|".join({re.escape(form) for word in WORDS.values() for form 
 
 
 def found_in(text):
-    """The places where a word stands, with what is around it."""
+    """The places where a word occurs, with the text around it."""
     return sorted(
         {text[max(0, m.start() - 90) : m.end() + 30] for m in _ANY.finditer(text)}, key=len
     )
@@ -65,7 +65,7 @@ HEADERS = {"x-custom": WORDS["header"], "anthropic-beta": f"{WORDS['beta']},cont
 
 
 def question(model, **fields):
-    """A conversation of an agent."""
+    """An agent's conversation."""
     w = WORDS
     call = {"type": "tool_use", "id": "toolu_1", "name": "Read", "input": {
         "file_path": f"/home/{w['path']}/x.py", "limit": w["argument"]}}  # fmt: skip
@@ -98,7 +98,7 @@ def question(model, **fields):
 
 
 def chat(model, **fields):
-    """The same in OpenAI's Chat API, as far as it goes."""
+    """The same in OpenAI's Chat API, as far as possible."""
     w = WORDS
     function = {"name": "Read", "arguments": orjson.dumps({"limit": w["argument"]}).decode()}
     called = [{"id": "call_1", "type": "function", "function": function}]
@@ -164,7 +164,7 @@ def gemini(**fields):
 
 
 def malformed(model):
-    """Requests that the gateway refuses, each with a word where it is looked at."""
+    """Requests that the gateway refuses, each with a word in the invalid part."""
     w = WORDS["broken"]
     turn = {"role": "user", "content": w}
     base = {"model": model, "max_tokens": 8, "messages": [turn]}
@@ -185,7 +185,7 @@ def malformed(model):
 
 
 def broken(body):
-    """Bytes that are no JSON object, with a word at the place where they break."""
+    """Bytes that are not a JSON object, with a word at the place of the error."""
     raw = orjson.dumps(body)
     word = WORDS["broken"].encode()
     yield raw[: raw.index(b"tools") + 12]
@@ -198,7 +198,7 @@ def broken(body):
 
 
 class Quoting:
-    """An upstream that repeats what it was sent, in each way in which an answer can go wrong."""
+    """An upstream that repeats what it received, in each way in which a reply can be wrong."""
 
     MODES = 16
 
@@ -251,7 +251,7 @@ class Quoting:
         return None
 
     def _answer(self, request):
-        """One with a wrong call, in the API that was asked."""
+        """A reply with an invalid call, in the API of the request."""
         stream = b'"stream":true' in request.body.replace(b" ", b"")
         call = ("Read", WRONG) if self.mode % 2 else None
         text = WORDS["answer"] if call else SPOKEN

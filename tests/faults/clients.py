@@ -1,4 +1,4 @@
-"""What clients of each dialect ask, and how they know an answer and an error."""
+"""Requests of clients of each dialect, and how they detect a reply and an error."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ WHOLE = {
     "responses": openai.types.responses.Response,
 }
 FAILED = (b"event: error", b"event: response.failed", b'data: {"error"')
-"""How a stream tells a failure."""
+"""How a stream reports a failure."""
 
 
 def asked(dialect, model, stream, chance):
-    """A request as clients of that dialect make them."""
+    """A request as clients of that dialect send it."""
     tools = TOOLS if chance.random() < 0.7 else []
     body = {"model": model, "stream": stream}
     if dialect == "messages":
@@ -56,7 +56,7 @@ def asked(dialect, model, stream, chance):
 
 
 def is_error(dialect, told):
-    """Whether an error is told in the words of its dialect."""
+    """Whether an error has the format of its dialect."""
     error = told["error"]
     if not dialect:  # an upstream of the same API: the envelope is its own
         return

@@ -1,9 +1,9 @@
-"""What a run of generated inputs finds: how they end is counted, and each that is answered wrongly
-is written to a file at once, so that a run which is stopped loses nothing.
+"""Results of a run with generated inputs: outcomes are counted, and each failure is written to a file
+at once, so that nothing is lost if the run is stopped.
 
-    PLUGWAY_MUTATIONS=50000   how many inputs of each kind
-    PLUGWAY_SEED=2            other inputs than those of the default run
-    PLUGWAY_FINDINGS=folder   where files are written; the folder for temporary files by default
+    PLUGWAY_MUTATIONS=50000   number of inputs of each kind
+    PLUGWAY_SEED=2            use other inputs than the default run
+    PLUGWAY_FINDINGS=folder   folder of the files; the default is the one for temporary files
 """
 
 from __future__ import annotations
@@ -27,33 +27,33 @@ MOST_GROWTH = 24 * 2**20
 
 
 def how_many(usual, slow):
-    """How many inputs of each kind are tried: `usual`, `slow` by the slow suite, or as asked."""
+    """Number of inputs to try of each kind: `usual`, `slow` in the slow suite, or as configured."""
     asked = os.environ.get("PLUGWAY_MUTATIONS")
     return int(asked or (slow if os.environ.get("PLUGWAY_SLOW") == "1" else usual))
 
 
 def resident():
-    """The bytes of memory that this process holds."""
+    """Resident memory of this process, in bytes."""
     gc.collect()
     return psutil.Process().memory_info().rss
 
 
 class Findings:
-    """Of one run: `found` is what was wrong, `ends` how many exchanges ended in each way."""
+    """Results of one run: `found` are the failures, `ends` counts exchanges by outcome."""
 
     def __init__(self, kind, planned):
         self.kind, self.planned = kind, planned
         self.found, self.ends = [], Counter()
         self.grown = []
-        """Bytes of memory since the first look, at each look after it."""
+        """Growth of memory in bytes since the first sample."""
         self.done, self._base, self._began = 0, 0, time.monotonic()
 
     def name(self, number):
-        """What the choices of an input are made of: the same name gives the same input."""
+        """The seed of an input: the same name gives the same input."""
         return f"{self.kind}-{SEED}-{number}"
 
     def ended(self, how, inputs=1):
-        """Count how one exchange ended, and its inputs; look at the memory now and then, first
+        """Count the outcome of one exchange, and its inputs; sample the memory now and then, first
         after a warm-up."""
         self.ends[how] += 1
         before, self.done = self.done, self.done + inputs
@@ -66,7 +66,7 @@ class Findings:
                 self._write("figures", done=self.done, ends=dict(self.ends), grown=self.grown)
 
     def add(self, **details):
-        """Keep what was answered wrongly; bytes among the details are written as Latin-1."""
+        """Record a failure; bytes in the details are written as Latin-1."""
         self.found.append(details)
         self._write("found", **details)
 
@@ -76,7 +76,7 @@ class Findings:
             file.write(json.dumps({**line, **details}, default=_readable) + "\n")
 
     def check(self):
-        """Raises where anything was answered wrongly, or memory went on growing."""
+        """Raises if there were failures, or if memory kept growing."""
         where = f"seed {SEED}; all in {FOLDER / f'plugway-found-{self.kind}-{SEED}.jsonl'}"
         some = "\n".join(map(repr, self.found[:20]))
         assert not self.found, f"{len(self.found)} of {self.done} ({where})\n{some}"
@@ -85,7 +85,7 @@ class Findings:
 
 
 class Log(logging.Handler):
-    """Errors that are logged: none is to be."""
+    """Collects logged errors: there should be none."""
 
     def __init__(self):
         super().__init__(logging.ERROR)
@@ -98,7 +98,7 @@ class Log(logging.Handler):
 
 @contextmanager
 def errors_logged():
-    """The errors that are logged meanwhile; nothing less is, as pytest keeps each record."""
+    """The errors that are logged meanwhile; lower levels are off, because pytest keeps each record."""
     found = Log()
     logging.getLogger().addHandler(found)
     logging.disable(logging.WARNING)

@@ -1,4 +1,4 @@
-"""Requests and answers that are made to cost much."""
+"""Requests and replies that are meant to be expensive."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RUNS = [
     "/*",
     "\r\n",
 ]
-"""What is said again and again."""
+"""Text that is repeated."""
 BEGUN = [
     '<tool_call>{"name": "Read", "arguments": {"path": "',
     '<tool_call>{"name": "Read", ',
@@ -33,16 +33,16 @@ BEGUN = [
     '```json\n{"name": "Read", "arguments": {',
     "<think>",
 ]
-"""Calls, and thoughts, that never end."""
+"""Calls and thoughts that never end."""
 
 
 def long(text, size):
-    """`text` again and again, about `size` characters of it."""
+    """`text` repeated to about `size` characters."""
     return text * (size // len(text))
 
 
 def texts(size, step=1):
-    """Every kind of text; `step` leaves out some of the marks."""
+    """Every kind of text; `step` leaves out some of the markers."""
     yield from ((f"a run of {run!r}", long(run, size)) for run in RUNS)
     yield from ((f"a run of {mark!r}", long(mark, size)) for mark in sorted(ALL)[::step])
     for start in BEGUN:
@@ -152,7 +152,7 @@ def requests(values):
 
 
 def as_chat(body):
-    """About the same for a client of Chat Completions."""
+    """A similar request of a client of Chat Completions."""
     told = {k: v for k, v in body.items() if k in {"model", "max_tokens", "stream"}}
     messages = []
     for turn in body["messages"]:
@@ -186,7 +186,7 @@ def _chat_content(content):
 
 
 def as_responses(body):
-    """About the same for a client of the Responses API."""
+    """A similar request of a client of the Responses API."""
     chat = as_chat(body)
     items = []
     for turn in chat["messages"]:
@@ -208,7 +208,7 @@ def as_responses(body):
 
 
 def raw_streams(size):
-    """Bytes of an event stream that are none of any API."""
+    """Bytes of an event stream that belong to no API."""
     yield "a line without end", b"data: " + b"x" * size
     yield "a line without end in a text", b'data: {"type": "ping", "a": "' + b"x" * size
     yield "line ends", b"\n" * size
@@ -226,7 +226,7 @@ def raw_streams(size):
 
 
 def odd_answers(api, size):
-    """Streams of one API with very many of something."""
+    """Streams of one API with very many items of one kind."""
     yield "one character at a time", streamed(api, text=list("x" * (size // 100)))
     yield (
         "one call after the other",
@@ -240,7 +240,7 @@ def odd_answers(api, size):
 
 
 def odd_wholes(api, size):
-    """Whole answers of one API with very many of something."""
+    """Complete replies of one API with very many items of one kind."""
     yield "a long text", whole(api, text="x" * size)
     yield "very many calls", whole(api, calls=[("Read", '{"path": "x"}')] * (size // 200))
     yield "a long argument", whole(api, calls=[("Read", json.dumps({"path": "x" * size}))])

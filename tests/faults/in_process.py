@@ -1,5 +1,5 @@
-"""A gateway without sockets on either side: the application is called as its server calls it, and
-upstreams are asked by a transport that answers from memory."""
+"""A gateway without sockets on either side: tests call the application as its server does, and the
+transport to upstreams answers from memory."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plugway.upstream.wire import joined
 
 
 class Client:
-    """One request and what came of it: the `Channel` of the exchange, and its `send`."""
+    """One request and its outcome: the `Channel` of the exchange, and its `send`."""
 
     def __init__(self, body):
         self._body = body
@@ -61,7 +61,7 @@ class Client:
 
 
 async def ask(running, body, path="/v1/messages", token=None, headers=()):
-    """What the gateway answers to one request; `headers` are more of them, or others."""
+    """The gateway's response to one request; `headers` are added, or replace others."""
     client = Client(body)
     told = {
         "host": "127.0.0.1",
@@ -90,11 +90,12 @@ async def ask(running, body, path="/v1/messages", token=None, headers=()):
 
 
 _ALONE, _TOGETHER = 40, 8
-"""So many pieces come one by one; of the others so many at a time, as the loop has other things to do."""
+"""Number of chunks that come one by one; the others come in groups, because the loop has other
+work."""
 
 
 class Taken:
-    """An answer on its way from memory."""
+    """A response that is read from memory."""
 
     def __init__(self, answer, where):
         self.status, self.lines = answer.status, answer.lines
@@ -119,7 +120,7 @@ class Taken:
 
 
 def answered_by(monkeypatch, answers):
-    """Have every upstream answer with what `answers` says to method, target and body."""
+    """Make every upstream respond with the result of `answers` for method, target and body."""
 
     class Memory:
         def __init__(self, url, *_):

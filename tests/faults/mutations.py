@@ -1,6 +1,6 @@
-"""What upstreams say, made wrong in one place or a few: values, events, bytes, head.
+"""Replies of upstreams with one or a few mistakes: in values, events, bytes, or the head.
 
-Every choice is of the `random.Random` that is given, so that an answer can be made again.
+Every choice is made by the given `random.Random`, so that a reply can be reproduced.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ JSON = "application/json"
 
 @dataclass
 class Answer:
-    """An answer as an upstream sends it."""
+    """A reply as an upstream sends it."""
 
     status: int
     lines: tuple[tuple[str, str], ...]
     pieces: list[bytes]
     whole: bool = True
-    """Its end is told; else the connection breaks after it."""
+    """Whether it ends properly; otherwise the connection breaks after it."""
     told: list[str] = field(default_factory=list)
-    """What was done to it."""
+    """The changes that were made to it."""
 
     @property
     def body(self):
@@ -80,7 +80,7 @@ def places(node, deepest=math.inf):
 
 
 def copied(value):
-    """A copy of a JSON value, quickly."""
+    """A fast copy of a JSON value."""
     return pickle.loads(pickle.dumps(value))
 
 
@@ -91,7 +91,7 @@ def at(node, path):
 
 
 def _alike(items, value, chance):
-    """Some value of the same answer, of the same type: another name, index, id or reason."""
+    """Another value of the same type in the same reply: a name, index, id or reason."""
     found = [
         inner
         for _, data in items
@@ -103,7 +103,7 @@ def _alike(items, value, chance):
 
 
 def value_changed(items, chance):
-    """One node of one event is another value, is gone, nested, emptied, near, or stands twice."""
+    """Change one node of an event: replace, remove, nest, empty, alter or duplicate it."""
     able = [n for n, (_, data) in enumerate(items) if isinstance(data, dict | list) and data]
     if not able:
         return "nothing"
@@ -130,7 +130,7 @@ def value_changed(items, chance):
 
 
 def _near(holder, key, chance):
-    """What stands there is a little different, or stands there twice."""
+    """Alter the value slightly, or duplicate it."""
     old = holder[key]
     if isinstance(old, int | float) and not isinstance(old, bool):
         holder[key] = chance.choice([old + 1, old - 1, -old, old * 10**18, str(old), [old]])
@@ -146,7 +146,7 @@ def _near(holder, key, chance):
 
 
 def _text_changed(text, chance):
-    """The JSON in a text, such as the arguments of a call, made wrong in the same ways."""
+    """Change JSON inside a text, such as the arguments of a call, in the same ways."""
     try:
         inner = [("", json.loads(text))]
     except (ValueError, RecursionError):
@@ -166,7 +166,7 @@ MARKS = [
 
 
 def _marked(items, chance):
-    """A text has a mark in it, or many: what a model writes where its server knows no calls."""
+    """Put one or more markers into a text, as models do if their server does not parse calls."""
     found = [
         (number, path)
         for number, (_, data) in enumerate(items)
@@ -192,7 +192,7 @@ _INDICES = {"index", "output_index", "content_index", "summary_index", "item_id"
 
 
 def _renumbered(items, chance):
-    """The events of one block, item or call say another number or name, all of them or some."""
+    """Change the number or name of some or all events of one block, item or call."""
     found = [
         (path[-1], at(data, path))
         for _, data in items
@@ -215,7 +215,7 @@ def _renumbered(items, chance):
 
 
 def _interleaved(items, chance):
-    """Two parts of a stream come at the same time."""
+    """Interleave two parts of a stream."""
     first, middle, last = sorted(chance.randrange(len(items) + 1) for _ in range(3))
     one, other = items[first:middle], items[middle:last]
     mixed = []
@@ -226,7 +226,7 @@ def _interleaved(items, chance):
 
 
 def _spliced(items, chance):
-    """Some of another answer is in this one, of the same API or of any."""
+    """Insert a part of another reply, of the same API or any other."""
     said = chance.choice(chance.choice(list(SEEDS.values())) if chance.random() < 0.4 else _akin(items, chance))  # fmt: skip
     others = list(said.items)
     first, last = sorted(chance.randrange(len(others) + 1) for _ in range(2))
@@ -240,7 +240,7 @@ def _spliced(items, chance):
 
 
 def _akin(items, chance):
-    """The answers of the API that these events are of."""
+    """The replies of the API of these events."""
     keys = {key for _, data in items if isinstance(data, dict) for key in data}
     api = next((api for api, mark in _SIGNS.items() if mark in keys), "messages")
     return SEEDS[api]
@@ -250,7 +250,7 @@ _SIGNS = {"chat": "choices", "gemini": "candidates", "responses": "sequence_numb
 
 
 def _chopped(items, chance):
-    """A piece of text comes in many events, cut anywhere, and between two halves of a character."""
+    """Split a text into many events, anywhere, even inside a character."""
     found = [
         (number, path)
         for number, (_, data) in enumerate(items)
@@ -275,11 +275,11 @@ def _chopped(items, chance):
 
 
 SHAPES = [value_changed] * 9 + [_marked]
-"""What is done to values, whole answers among them."""
+"""Changes of values, including complete replies."""
 
 
 def _events_changed(items, chance):
-    """Events are gone, twice, elsewhere, under another name, or nobody knows them."""
+    """Remove, duplicate, move or rename events, or add unknown ones."""
     at = chance.randrange(len(items))
     to = chance.randrange(len(items) + 1)
     how = chance.randrange(10)
@@ -309,7 +309,7 @@ def _events_changed(items, chance):
 
 
 ORDERS = [_events_changed] * 4 + [_renumbered] * 2 + [_interleaved, _spliced, _spliced, _chopped]
-"""What is done to the events of a stream."""
+"""Changes of the events of a stream."""
 
 
 def as_text(value, chance):
@@ -339,7 +339,7 @@ def _written(said, chance):
 
 
 def _framed(head, text, line, end, chance):
-    """An event in a form that the standard allows and few servers use."""
+    """An event in a form that the standard allows but few servers use."""
     how = chance.randrange(8)
     if how == 0:
         return b": a comment" + line + line + head + b"data:" + text + end
@@ -360,7 +360,7 @@ def _framed(head, text, line, end, chance):
 
 
 def bytes_changed(raw, chance):
-    """Some bytes are others, gone, more, or the rest never comes."""
+    """Change, remove or add bytes, or cut off the rest."""
     if not raw:
         return raw, "nothing"
     raw, at = bytearray(raw), chance.randrange(len(raw))
@@ -382,7 +382,7 @@ def bytes_changed(raw, chance):
 
 
 def _pieces(raw, parts, chance):
-    """`raw` in pieces as a network cuts it."""
+    """`raw` in chunks as a network splits it."""
     how = chance.random()
     if how < 0.3:
         return parts if b"".join(parts) == raw else [raw]
@@ -423,7 +423,7 @@ def _head_changed(status, type_, lines, chance):
 
 
 def mutated(api, stream, chance):
-    """An answer of `api` that is wrong; `stream` says what was asked for."""
+    """A faulty reply of `api`; `stream` is what was requested."""
     seeds = SEEDS[api]
     if chance.random() < 0.12:
         said = chance.choice(FAILURES)

@@ -1,4 +1,4 @@
-"""A gateway in front of one upstream, for the tests of its faults."""
+"""A gateway in front of one upstream, to test the upstream's faults."""
 
 from contextlib import asynccontextmanager
 
@@ -29,7 +29,7 @@ BROKEN_OFF = {**ENDS, "clean": None}
 
 
 class Watch(Plugin[NoOptions]):
-    """Notes how exchanges end."""
+    """Records the outcomes of exchanges."""
 
     def __init__(self):
         super().__init__(NoOptions(), name="watch")
@@ -45,7 +45,7 @@ class Bench:
         self.running, self.upstream, self.watch = running, upstream, watch
 
     async def ask(self, stream=True, **fields):
-        """The whole answer as it comes, however it ends."""
+        """The complete response, however it ends."""
         body = request_body("x", stream=stream, **fields)
         host = f"127.0.0.1:{self.running.port}"
         async with RawClient(self.running.url) as client:
@@ -61,7 +61,7 @@ class Bench:
 
 @asynccontextmanager
 async def bench(*scripts, native=False, url=None, zone="vendor", **server):
-    """A gateway in front of one upstream that says `scripts`, one after the other."""
+    """A gateway in front of one upstream that replies with `scripts`, one after the other."""
     limits = {"first_event_seconds": 2, "first_event_local_seconds": 2, **server}
     watch = Watch()
     async with ScriptedUpstream(*scripts) as upstream:
@@ -75,7 +75,7 @@ async def bench(*scripts, native=False, url=None, zone="vendor", **server):
 
 
 def told(response):
-    """Status, type and message of an error in the envelope."""
+    """Status, type and message of an error."""
     found = response.json
     assert found["type"] == "error"
     assert response.header("content-type") == "application/json"

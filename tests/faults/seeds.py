@@ -1,5 +1,5 @@
-"""What upstreams say when nothing is wrong with it, or what their errors are known to be: in each API,
-as values that can be changed before they are written."""
+"""Correct replies of upstreams, and their known errors: in each API, as values that can be changed
+before they are serialized."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ WORDS = ["I ", "look ", "é 😀\n", "<tool_call>", "done."]
 
 @dataclass(frozen=True)
 class Said:
-    """An answer as it is before it is written: JSON values with the names of their events, and
-    bytes where an event is no JSON."""
+    """A reply before it is serialized: JSON values with the names of their events, and bytes for
+    events that are not JSON."""
 
     stream: bool
     items: tuple[tuple[str, object], ...]
@@ -31,7 +31,7 @@ class Said:
 
 
 def _parsed(raw):
-    """The events of a written stream as (name, value)."""
+    """The events of a serialized stream as (name, value)."""
     name, data = "", b""
     for line in raw.splitlines():
         if line.startswith(b"event: "):
@@ -56,7 +56,7 @@ def _one(value, **more):
 
 
 def _common(api):
-    """The same answers in each API."""
+    """The same replies in each API."""
     for said in (
         {"text": "Hello."},
         {"text": WORDS, "thinking": "Hm, é."},
@@ -84,7 +84,7 @@ RICH_BLOCKS = [
 
 
 def _rich_messages():
-    """What Anthropic's own servers say beyond text, thinking and calls."""
+    """Replies of Anthropic's own servers with more than text, thinking and calls."""
     events = anthropic_stream(WORDS, thinking=["H", "m"], tool_calls=[("Read", {"path": "a"})], usage=RICH_USAGE)  # fmt: skip
     middle, index = [], 3
     for block in RICH_BLOCKS:
@@ -116,7 +116,7 @@ def _rich_messages():
 
 
 def _rich_chat():
-    """What servers of Chat Completions say each in their own way."""
+    """Special replies of various servers of Chat Completions."""
     details = [{"type": "reasoning.text", "text": "Hm.", "signature": "c2ln", "format": "x", "index": 0}]  # fmt: skip
     carried = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
     usage = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17, "prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 2}}  # fmt: skip
@@ -204,7 +204,7 @@ RICH = {
 
 
 def _errors():
-    """The errors that real servers are known to send, whoever sends them here."""
+    """The errors that real servers are known to send, regardless of the API."""
     for canned in ERRORS.values():
         kept = tuple(line for line in canned.headers if line[0] != "retry-after")
         try:

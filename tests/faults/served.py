@@ -1,4 +1,4 @@
-"""A gateway as it is started by hand: `plugway serve` in a process of its own."""
+"""A gateway as a user starts it: `plugway serve` in a separate process."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Served:
 
     @property
     def log(self):
-        """All that it has said."""
+        """The complete log."""
         return self._log.read_text(errors="replace")
 
     async def says(self, words, *, seconds=30):
-        """Wait until they stand in the log."""
+        """Wait until `words` occur in the log."""
         with anyio.fail_after(seconds):
             while words not in self.log:
                 assert self._process.returncode is None, self.log
@@ -42,7 +42,7 @@ class Served:
 
 @asynccontextmanager
 async def served(folder, config, *, files=0):
-    """Serve `config`, which is YAML without `server`; the process may open so many `files`."""
+    """Serve `config`, which is YAML without `server`; the process may open `files` files."""
     written = folder / "config.yaml"
     written.write_text(f"server: {{port: 0, token: {TOKEN}}}\n{config}")
     written.chmod(0o600)

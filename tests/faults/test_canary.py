@@ -1,4 +1,4 @@
-"""Provider keys and the gateway's token appear nowhere: not in answers, logs, processes or dumps."""
+"""Provider keys and the gateway's token appear nowhere: not in responses, logs, processes or dumps."""
 
 import base64
 import hashlib
@@ -61,7 +61,7 @@ def write(path, text):
 
 
 async def exercise(url, upstream):
-    """Every route, with right and wrong requests; everything that came back."""
+    """Valid and invalid requests to every route; returns all responses."""
     said = []
     headers = {
         "x-api-key": TOKEN,
@@ -96,7 +96,7 @@ def processes(pid):
     return found
 
 
-async def test_no_secret_shows_anywhere(tmp_path):
+async def test_no_secret_appears_anywhere(tmp_path):
     write(tmp_path / "key", KEY)
     write(tmp_path / "token", TOKEN)
     script = str(Path(sys.executable).with_name("plugway"))
@@ -126,7 +126,7 @@ async def test_no_secret_shows_anywhere(tmp_path):
             process.send_signal(signal.SIGTERM)
             await process.wait()
         sent = [request.headers for request in upstream.requests]
-    # The upstream echoed the key itself: an answer of it is relayed, and is its own doing.
+    # The upstream echoed the key itself: its reply is relayed, so this is not the gateway's leak.
     assert any(KEY in value for lines in sent for _, value in lines), "the key reaches its upstream"
     assert not leaks(str(sent), (TOKEN, CLIENT_KEY))
     assert not leaks(log.read_text(errors="replace"))
@@ -135,7 +135,7 @@ async def test_no_secret_shows_anywhere(tmp_path):
     assert not leaks(answers.replace(f"invalid key {KEY}", ""), (KEY,))
 
 
-def test_a_mistake_in_the_configuration_shows_no_secret(tmp_path):
+def test_a_configuration_error_shows_no_secret(tmp_path):
     write(
         tmp_path / "config.yaml",
         f"plugins:\n  - use: anthropic\n    options: {{api_key: '{KEY}', no: 1}}\n",
@@ -149,7 +149,7 @@ def test_a_mistake_in_the_configuration_shows_no_secret(tmp_path):
     assert "$env" in done.stdout + done.stderr
 
 
-def test_the_log_hides_what_looks_like_a_key(caplog):
+def test_the_log_redacts_text_that_looks_like_a_key(caplog):
     from plugway.log import redact
 
     logging.getLogger("x").warning("authorization: Bearer abc")

@@ -1,6 +1,6 @@
-"""No word of a request or an answer stands in a log line, receipt, page, file, command or tool of
-the gateway, nor in an answer to somebody else, with everything that is shipped listed, upstreams
-that quote all they get, and a plugin that fails in their words (`docs/security.md`).
+"""No text of a request or a reply appears in a log line, receipt, page, file, command or tool of the
+gateway, nor in a reply to another caller. Uses all shipped plugins, upstreams that quote what they
+receive, and a plugin whose exceptions quote the request (`docs/security.md`).
 """
 
 from __future__ import annotations
@@ -87,13 +87,13 @@ REPORTS = ("usage_report", "context_report", "explain_last", "endpoint_list", "m
 
 @dataclass
 class Gateway:
-    """One that runs, and all that it has shown to somebody who did not ask."""
+    """A running gateway, and everything that it shows to others than the caller."""
 
     client: httpx2.AsyncClient
     shown: dict[str, str] = field(default_factory=dict)
 
     async def post(self, path, body, **headers):
-        """Whoever asks may be told in his own words; his answer's receipt is in the header."""
+        """The caller may get its own text back; the receipt of its reply is in the header."""
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         try:
             answer = await self.client.post(path, content=raw, headers={**HEADERS, **headers})
@@ -104,7 +104,7 @@ class Gateway:
         return answer
 
     async def look(self):
-        """What others see: pages, reports, lists, and answers to requests of their own."""
+        """What others see: pages, reports, lists, and replies to their own requests."""
         for path in ("/dashboard/exchanges", "/", "/v1/models", "/health"):
             answer = await self.client.get(path, headers={"accept": "text/html,*/*"})
             self.shown[path] = answer.text
@@ -129,7 +129,7 @@ class Gateway:
 
 @asynccontextmanager
 async def running(folder, plugins, url, site=None):
-    """A gateway in a process of its own; at its end what it has left behind is looked through."""
+    """A gateway in a separate process; at the end, what it has left behind is searched."""
     home, temporary, log = folder / "home", folder / "tmp", folder / "log"
     for path in (home, temporary, folder / "codex"):
         path.mkdir()
@@ -177,7 +177,7 @@ def check(gateway):
 
 
 async def ask_all(gateway, name, turns):
-    """Every dialect, as a stream and whole, of one backend."""
+    """Requests of every dialect, streamed and complete, to one backend."""
     model = f"anthropic/{name}/{'demo' if name == 'local' else 'm'}"
     for turn in range(turns):
         await gateway.post("/v1/messages", question(model, stream=bool(turn % 2)), **SESSION)
@@ -199,7 +199,7 @@ async def ask_all(gateway, name, turns):
 
 
 async def ask_wrongly(gateway, model):
-    """What the gateway refuses itself."""
+    """Requests that the gateway itself refuses."""
     paths = ("/v1/messages", "/v1/messages/count_tokens", "/v1/chat/completions")
     for body in malformed(model):
         for path in paths:
@@ -238,8 +238,8 @@ def test_every_plugin_that_can_be_listed_is_listed():
     } | ({"echo"} if "{use: echo}" in LISTED else set())
 
 
-async def test_no_word_of_a_request_or_an_answer_is_recorded(tmp_path):
-    """Once through all that can go wrong; with `PLUGWAY_SLOW=1` with each backend and dialect."""
+async def test_no_text_of_a_request_or_a_reply_is_recorded(tmp_path):
+    """Each possible failure once; with `PLUGWAY_SLOW=1` with each backend and dialect."""
     async with ScriptedUpstream(otherwise=Quoting()) as upstream:
         async with running(tmp_path, STACK + LISTED, upstream.url) as gateway:
             for name in BACKENDS:
@@ -257,8 +257,8 @@ async def test_no_word_of_a_request_or_an_answer_is_recorded(tmp_path):
     check(gateway)
 
 
-async def test_a_plugin_that_fails_in_the_words_of_a_request_is_recorded_without_them(tmp_path):
-    """Each kind of exception in some hook; with `PLUGWAY_SLOW=1` in each."""
+async def test_an_exception_that_quotes_the_request_is_recorded_without_its_text(tmp_path):
+    """Each kind of exception in one hook; with `PLUGWAY_SLOW=1` in each."""
     site = install(tmp_path / "site")
     raiser = "  - use: canary-raiser\n"
     backend = '  - {{use: anthropic-compatible, name: up, options: {{base_url: "{url}"}}}}\n'

@@ -1,4 +1,4 @@
-"""The same with everything that is shipped listed: no key in an answer, a file, a log or a process."""
+"""The same with all shipped plugins: no key in a response, a file, a log or a process."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ TOOLS = (
 
 
 def echoing(request):
-    """An upstream that quotes the credentials it was sent, as some do."""
+    """An upstream that quotes the credentials that it received, as some do."""
     said = " ".join(
         v for k, v in request.headers if k in {"authorization", "x-api-key", "x-goog-api-key"}
     )
@@ -62,7 +62,7 @@ def echoing(request):
 
 
 async def exercise(url):
-    """Every door of the gateway; everything that came back."""
+    """Requests to every route of the gateway; returns all responses."""
     said = []
     headers = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
     session = {"x-claude-code-session-id": "5d6b0b04-0000-4000-8000-000000000000"}
@@ -98,7 +98,7 @@ async def exercise(url):
     return "\n".join(said)
 
 
-async def test_no_key_of_the_whole_stack_shows_anywhere(tmp_path):
+async def test_no_key_of_the_whole_stack_appears_anywhere(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     for name, value in {**KEYS, "token": TOKEN}.items():

@@ -1,4 +1,4 @@
-"""Bytes that came before an upstream broke off reach the client, however late they are read."""
+"""Bytes that an upstream sent before it broke off reach the client, however late it reads them."""
 
 import anyio
 import pytest

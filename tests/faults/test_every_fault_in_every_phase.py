@@ -1,7 +1,7 @@
-"""Sixty-four faults of an upstream, each before anything was said, after a silence, and after
-content: the client gets an error, a broken connection or a whole answer, and gets it soon.
+"""Sixty-four faults of an upstream, each before any content, after a silence, and after content: the
+client gets an error, a broken connection or a complete reply, and gets it soon.
 
-`PLUGWAY_SLOW=1` tries each with every backend and dialect; without it they take turns.
+`PLUGWAY_SLOW=1` tries each with every backend and dialect; otherwise they take turns.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ SILENCE = Sleep(0.12)
 NAMES = [name for name, _ in faults("messages")]
 FAULTS = {api: dict(faults(api)) for api in set(APIS.values())}
 BEGUN = {"messages": 4, "chat": 2, "responses": 5, "gemini": 1}
-"""So many events of an answer have its first words."""
+"""Number of events that contain the first content of a reply."""
 
 
 def script(backend, name, phase):
-    """What the upstream says."""
+    """The upstream's script."""
     api = APIS[backend]
     steps = FAULTS[api][name]
     start = [] if name in HEADS and phase != "after content" else [HEAD]
@@ -74,13 +74,13 @@ def cases():
 
 
 AS_THEY_ARE = {HEADS["502 in HTML"][0].partition(b"\r\n\r\n")[2]}
-"""Pages that clients get as direct use of Anthropic would give them."""
+"""Error responses that clients would also get from Anthropic directly."""
 
 
 def ended_well(dialect, phase, client):
-    """Raises where a client could not tell that it has no whole answer, or has one."""
+    """Raises if a client could not tell whether its reply is complete."""
     if client.status >= 400:
-        # 504: on a busy machine the content came too late.
+        # 504: on a busy machine the content may come too late.
         assert PHASES[phase] != "after content" or client.status == 504
         if client.body not in AS_THEY_ARE:
             is_error(dialect, json.loads(client.body))
@@ -96,7 +96,7 @@ def ended_well(dialect, phase, client):
 
 
 async def tried(running, fault, phase, backend, dialect):
-    """What is wrong with how the gateway ended it; empty where nothing is."""
+    """What is wrong with the outcome; empty if nothing is."""
     model = f"anthropic/{backend}/fault-{fault}-{phase}"
     body = json.dumps({**asked(dialect, model, True, Never()), "stream": True}).encode()
     client = None
@@ -112,13 +112,13 @@ async def tried(running, fault, phase, backend, dialect):
 
 
 class Never:
-    """No choice of a request is taken."""
+    """A random source for which no optional part of a request is chosen."""
 
     def random(self):
         return 1.0
 
 
-async def test_every_fault_in_every_phase_ends_in_a_way_that_clients_know():
+async def test_every_fault_in_every_phase_ends_in_a_known_way():
     assert len(NAMES) >= 64
     hours, wrong, todo = Hours(), [], list(cases())
     with errors_logged() as log:

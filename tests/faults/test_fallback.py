@@ -1,5 +1,5 @@
-"""What goes to another target before the client has seen anything: prompts that do not fit, and
-answers that look like success and are none. The stack as it is shipped."""
+"""Fallback before the client has received content: prompts that do not fit, and replies that look
+like success but are not. Uses the default stack."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Stack:
 
 @asynccontextmanager
 async def stack(*first, windows=None, consent=True, zones=("local", "local"), unfixable="pass"):
-    """`first` is what the first of two targets says; the second one answers well."""
+    """`first` is the reply of the first of two targets; the second one works."""
     targets = ["first/m", "second/m"]
     answers = list(first)
 
@@ -109,7 +109,7 @@ async def test_pain_16_a_window_that_only_the_server_knew_falls_back_and_is_reme
     assert s.hits == [1, 2], "asked once, with no repeat"
 
 
-async def test_a_prompt_that_fits_nowhere_is_told_in_the_words_that_make_the_client_compact():
+async def test_a_prompt_that_fits_nowhere_gets_the_message_that_makes_the_client_compact():
     async with stack(windows={"*": 32_768}) as s:
         response = await s.ask(LONG)
     status, kind, text = told(response)
@@ -142,7 +142,7 @@ async def test_a_larger_window_elsewhere_needs_consent(zones, consent, hits):
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("answer", [WRONG, EMPTY], ids=["a wrong call", "nothing"])
-async def test_a_silent_failure_goes_to_the_next_target_unseen(answer, stream):
+async def test_a_silent_failure_falls_back_before_the_client_sees_it(answer, stream):
     async with stack(answer, answer, unfixable="fail_over") as s:
         response = await s.ask()
     assert response.status_code == 200
@@ -151,14 +151,14 @@ async def test_a_silent_failure_goes_to_the_next_target_unseen(answer, stream):
     assert "served-by=second/m" in response.headers["plugway-receipt"]
 
 
-async def test_a_silent_failure_stays_where_there_is_no_consent_to_go_elsewhere():
+async def test_a_silent_failure_does_not_fall_back_without_consent():
     async with stack(*[EMPTY] * 8, zones=("local", "vendor"), consent=False) as s:
         response = await s.ask()
     assert response.status_code >= 500
     assert s.hits[1] == 0
 
 
-async def test_a_wrong_call_is_handed_on_where_no_other_target_is_left():
+async def test_an_invalid_call_is_passed_on_if_no_target_is_left():
     async with stack(zones=("local", "vendor"), consent=False, unfixable="fail_over") as s:
         response = await s.ask()
     assert response.status_code == 200
@@ -174,7 +174,7 @@ async def test_after_text_nothing_falls_back():
     assert s.hits == [1, 0]
 
 
-# ── an answer that is none ────────────────────────────────────────────────────────────────────
+# ── a reply that is not a message ─────────────────────────────────────────────────────────────
 
 NO_MESSAGE = {
     "html": respond(200, b"<html>Welcome</html>", {"content-type": "text/html"}),
@@ -186,7 +186,7 @@ NO_MESSAGE = {
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("answer", NO_MESSAGE.values(), ids=list(NO_MESSAGE))
-async def test_pain_17_an_answer_that_is_no_message_is_never_given_as_one(answer, stream):
+async def test_pain_17_an_invalid_message_is_never_sent_as_a_reply(answer, stream):
     async with stack(*[answer] * 8) as s:
         response = await s.ask(stream=stream)
         assert (response.status_code, s.hits) == (200, [1, 1])

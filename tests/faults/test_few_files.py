@@ -1,4 +1,4 @@
-"""A gateway that may open few files, and more clients than that."""
+"""A gateway with a low limit of open files, and more clients than that."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WAITING = "new connections wait until files or memory are free again"
 
 @asynccontextmanager
 async def few_files(folder):
-    """A gateway, its upstream, and what each answer waits for before it goes on."""
+    """A gateway, its upstream, and an event that each reply waits for."""
     go_on = anyio.Event()
     head, *events = sse(anthropic_stream("Hello."))
     script = [head, *events[:2], WaitFor(go_on), *events[2:]]

@@ -1,4 +1,4 @@
-"""A server may list anything as its models: what is listed here is short, printable and asked once."""
+"""A server may list anything as its models: the gateway's list is short, printable and asked once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SOUND = ["gemini-1", "org/name:4b@v1", "Ünïcode (local) +x"]
 
 
 def listing(names):
-    """The same list in the shape of each server: whoever looks for a key finds it."""
+    """The same list with the keys of all servers, so that each parser finds it."""
     entries = [
         {
             "id": name,
@@ -86,7 +86,7 @@ each_backend = pytest.mark.parametrize("kind", PLUGINS, ids=lambda kind: kind.__
 
 
 async def listed(kind, answer):
-    """What clients of both APIs see of one backend, and what was asked."""
+    """The models that clients of both APIs see of one backend, and the requests to it."""
     async with ScriptedUpstream(otherwise=lambda _: answer) as upstream:
         backend = build_plugin(kind, "up", base_url=upstream.url, **PLUGINS[kind])
         async with gateway([build_plugin(OpenAIApi, "openai-api"), backend]) as running:
@@ -99,7 +99,7 @@ async def listed(kind, answer):
 
 
 @each_backend
-async def test_hostile_names_are_left_out_and_sound_ones_stay(kind):
+async def test_hostile_names_are_left_out_and_valid_ones_stay(kind):
     body = json.dumps(listing([*HOSTILE, *SOUND, *SOUND])).encode()
     for text in (await listed(kind, respond(200, body)))[:2]:
         ids = [entry["id"] for entry in orjson.loads(text)["data"]]
@@ -112,7 +112,7 @@ async def test_hostile_names_are_left_out_and_sound_ones_stay(kind):
 
 
 @each_backend
-async def test_of_thirty_thousand_a_thousand_are_listed(kind):
+async def test_a_thousand_of_thirty_thousand_models_are_listed(kind):
     body = json.dumps({"data": many(), "models": many()}).encode()
     for text in (await listed(kind, respond(200, body)))[:2]:
         assert len(orjson.loads(text)["data"]) <= MAX_MODELS
@@ -125,13 +125,13 @@ def many():
 
 @each_backend
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"7", b'{"data":{}}', b'{"models":"x"}'])
-async def test_what_is_no_list_lists_nothing(kind, body):
+async def test_an_invalid_list_lists_nothing(kind, body):
     for text in (await listed(kind, respond(200, body)))[:2]:
         assert orjson.loads(text)["data"] == []
 
 
 @each_backend
-async def test_pages_that_never_end_are_not_followed_for_ever(kind):
+async def test_endless_pages_are_followed_to_a_limit(kind):
     page = listing([f"gemini-{n}" for n in range(200)])
     page |= {"has_more": True, "last_id": "x" * 100_000, "nextPageToken": "y" * 100_000}
     *_, upstream = await listed(kind, respond(200, page))
@@ -139,7 +139,7 @@ async def test_pages_that_never_end_are_not_followed_for_ever(kind):
 
 
 class Paged:
-    """A server whose every page says that there is another one."""
+    """A server with a next page on every page."""
 
     def __init__(self, cursor, entries):
         self.cursor, self.entries, self.count = cursor, entries, 0
@@ -173,7 +173,7 @@ PAGES = {
 
 @pytest.mark.parametrize("pages", PAGES)
 @pytest.mark.parametrize("kind", [Anthropic, AnthropicCompatible, Gemini])
-async def test_a_chain_of_pages_that_turns_round_ends(kind, pages):
+async def test_a_circular_chain_of_pages_ends(kind, pages):
     cursor, entries, most = PAGES[pages]
     server = Paged(cursor, entries)
     async with ScriptedUpstream(otherwise=server) as upstream:
@@ -189,7 +189,7 @@ async def test_a_chain_of_pages_that_turns_round_ends(kind, pages):
     assert len(found) == len(set(found))
 
 
-async def test_what_a_plugin_lists_is_made_fit_too():
+async def test_a_plugins_list_is_sanitized_too():
     class Lists(Plugin[NoOptions]):
         zone = "local"
 
@@ -221,12 +221,12 @@ async def test_what_a_plugin_lists_is_made_fit_too():
     "name",
     ["qwen3:4b", "accounts/x/models/y", "gpt-5.1", "gguf (Q4_K_M)", "modèle", "a&b", "x" * 256],
 )
-def test_names_in_use_are_names(name):
+def test_real_model_names_are_accepted(name):
     assert is_model_name(name)
 
 
 @each_backend
-async def test_what_a_server_states_of_a_model_is_short_and_plain(kind):
+async def test_a_servers_model_details_are_short_and_printable(kind):
     deep = {"supported": True}
     for _ in range(100):
         deep = {"more": deep}

@@ -1,4 +1,4 @@
-"""A whole answer that is too large is asked for once, cut early, and leaves no memory behind."""
+"""A response that is too large is requested once, cut off early, and leaves no memory behind."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PATHS = {
 
 
 def serving(answer):
-    """A server that gives it to whoever wants an answer, and lists no models."""
+    """A server that sends it in reply to every request, and lists no models."""
     return ScriptedUpstream(otherwise=lambda r: respond(404) if r.method == "GET" else answer)
 
 
@@ -39,7 +39,7 @@ def plugins(url):
 
 @pytest.mark.parametrize("how", BODIES)
 @pytest.mark.parametrize("path", PATHS)
-async def test_an_answer_of_200_mib_is_asked_for_once_and_memory_stays_flat(path, how):
+async def test_a_response_of_200_mib_is_requested_once_and_memory_stays_flat(path, how):
     where, target = PATHS[path]
     head, *body = BODIES[how]
     whole = [LINES % 200 + head, *body]
@@ -56,7 +56,7 @@ async def test_an_answer_of_200_mib_is_asked_for_once_and_memory_stays_flat(path
 
 
 @pytest.mark.parametrize("how", BODIES)
-async def test_a_refusal_of_200_mib_is_told_by_its_status(how):
+async def test_a_refusal_of_200_mib_keeps_its_status(how):
     head, *body = BODIES[how]
     whole = [LINES % 400 + head, *body]
     async with serving(whole) as upstream, gateway(plugins(upstream.url)) as running:

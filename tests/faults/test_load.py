@@ -1,7 +1,7 @@
-"""Many clients at once: those that leave, those that are slow, and those that want every event.
+"""Many clients at once: some that disconnect, some that are slow, some that need every event.
 
-Sizes are those of a test run; with `PLUGWAY_SLOW=1` the storm has 10,000 requests. How fast it all
-goes is measured by `bench/gateway.py`.
+Sizes are small by default; with `PLUGWAY_SLOW=1` the storm has 10,000 requests. Speed is measured by
+`bench/gateway.py`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ slow = [
 
 
 def numbered(count: int, *, size: int = 0, start: int = 0) -> list:
-    """A stream whose text deltas count up, so that a lost or moved one shows."""
+    """A stream whose text deltas count up, so that a lost or moved one is detected."""
     usage = {"input_tokens": 1, "output_tokens": 1}
     message = {
         "id": "msg_1",
@@ -88,7 +88,7 @@ def plugins(url: str) -> list:
 
 @asynccontextmanager
 async def stack(otherwise=None, **server):
-    """A gateway with the default plugins in front of an upstream that always says `otherwise`."""
+    """A gateway with the default plugins in front of an upstream that always replies `otherwise`."""
     said = {} if otherwise is None else {"otherwise": otherwise}
     async with (
         ScriptedUpstream(**said) as upstream,
@@ -102,7 +102,7 @@ def ask(running, **fields) -> bytes:
 
 
 async def whole_stream(running, expected, *, seconds: float = 30) -> None:
-    """One client that wants every event, unaltered and in order."""
+    """One client that requires every event, unaltered and in order."""
     async with RawClient(running.url) as client:
         await client.send(ask(running))
         response = await client.read(seconds=seconds)
@@ -114,19 +114,19 @@ async def whole_stream(running, expected, *, seconds: float = 30) -> None:
 
 
 def without_model(data: dict) -> dict:
-    """The gateway names the model that was asked for."""
+    """The event without the model, which the gateway replaces with the requested one."""
     message = data.get("message")
     return {**data, "message": {**message, "model": ""}} if message else data
 
 
-# Clients that leave
+# Clients that disconnect
 
 
 PHASES = ("connected", "head", "body", "asked", "answered", "streaming", "done")
 
 
 async def leave(running, source: random.Random) -> None:
-    """One request that is given up at a random point, politely or not."""
+    """Cancel one request at a random point, with or without a proper close."""
     phase = source.choice(PHASES)
     request = ask(running)
     head = request.index(b"\r\n\r\n") + 4
@@ -163,7 +163,7 @@ async def storm(count: int) -> None:
 
             async def one() -> None:
                 async with limit:
-                    # An answer that never ends is given up after a while.
+                    # A reply that never ends is abandoned after a while.
                     async with asyncio.timeout(30):
                         await leave_in_time(running, source)
 
@@ -198,7 +198,7 @@ async def test_10_000_clients_that_leave_at_any_point_leave_nothing_behind(count
 
 
 @pytest.mark.parametrize("phase", ["before", "after"])
-async def test_the_upstream_is_left_at_once_when_the_client_leaves(phase):
+async def test_a_client_disconnect_closes_the_upstream_at_once(phase):
     script = [Hold()] if phase == "before" else sse(numbered(3), end=Hold())
     times = []
     async with stack(script) as (running, upstream):
@@ -216,7 +216,7 @@ async def test_the_upstream_is_left_at_once_when_the_client_leaves(phase):
     assert sorted(times)[-2] < 0.1
 
 
-async def test_a_client_that_closes_only_its_own_direction_counts_as_left():
+async def test_a_half_closed_client_counts_as_disconnected():
     async with (
         stack(sse(numbered(3), end=Hold())) as (running, upstream),
         RawClient(running.url) as client,
@@ -229,7 +229,7 @@ async def test_a_client_that_closes_only_its_own_direction_counts_as_left():
             await request.left.wait()
 
 
-async def test_100_clients_that_leave_at_once_are_all_noticed():
+async def test_100_simultaneous_disconnects_are_all_noticed():
     async with stack(sse(numbered(3), end=Hold())) as (running, upstream):
         clients = [RawClient(running.url) for _ in range(100)]
         for client in clients:
@@ -245,7 +245,7 @@ async def test_100_clients_that_leave_at_once_are_all_noticed():
         assert max(request.closed_at for request in upstream.requests) - began < 1
 
 
-# Clients that want everything
+# Clients that read everything
 
 
 async def test_50_streams_lose_reorder_and_alter_nothing():
@@ -256,7 +256,7 @@ async def test_50_streams_lose_reorder_and_alter_nothing():
         assert len(upstream.requests) == 50
 
 
-async def test_a_client_that_does_not_read_holds_nobody_up():
+async def test_a_client_that_does_not_read_delays_no_other():
     flood = sse(numbered(400, size=20_000))
     expected = numbered(20)
 
@@ -345,13 +345,13 @@ async def test_20_reloads_under_20_streams_lose_nothing():
 
 @dataclass
 class Address:
-    """Where a gateway is that a test runs by itself."""
+    """Address of a gateway that a test starts itself."""
 
     url: str
     token: str = "test-token"
 
 
-async def test_a_drain_lets_50_streams_end_and_lets_nobody_in():
+async def test_a_drain_lets_50_streams_end_and_refuses_new_requests():
     expected = numbered(20)
     config = parse_config('server: {token: "test-token"}\nplugins: []', "test")
     async with ScriptedUpstream(otherwise=sse(expected, delay=0.05)) as upstream:

@@ -1,9 +1,8 @@
-"""No request, answer, event or list holds the loop for more than 100 ms.
+"""No request, reply, event or list blocks the event loop for more than 100 ms.
 
-What counts is the time that the loop's own thread worked, on a machine as fast as the one that the
-figure is for. `PLUGWAY_SLOW=1` tries everything at its largest and holds the figure; without it the
-inputs are smaller and three times as long is allowed, so that only what grows out of bounds fails
-on a busy machine.
+The limit applies to the CPU time of the loop's own thread, on the reference machine.
+`PLUGWAY_SLOW=1` uses the largest inputs and the exact limit; otherwise the inputs are smaller and
+three times as long is allowed, so that only unbounded growth fails on a busy machine.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ TOOLS = [{"name": "Read", "input_schema": hostile.SCHEMA}]
 
 
 class Bench:
-    """A gateway with everything listed, and what its loop took too long for."""
+    """A gateway with all plugins, and the operations that took its loop too long."""
 
     def __init__(self, running, spent, upstream):
         self.running, self.spent, self.upstream = running, spent, upstream
@@ -49,7 +48,7 @@ class Bench:
         self.late = []
 
     async def ask(self, what, body, path="/v1/messages"):
-        """The status of an answer that ends, however it does; 0 where its head never came."""
+        """The status of a response that ends, however it does; 0 if there was no head."""
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         head = (
             f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {self.running.token}"
@@ -72,7 +71,7 @@ class Bench:
             await client.send(data)
 
     async def answer(self, what, backend, script, *, stream=True):
-        """Have `backend` answer so."""
+        """Make `backend` reply with `script`."""
         self.upstream.says = script
         body = request_body("hi", model=f"{backend}-m", stream=stream, tools=TOOLS)
         response = await self.ask(f"{backend}: {what}, stream {stream}", body)
@@ -81,7 +80,7 @@ class Bench:
 
 
 class Upstream(ScriptedUpstream):
-    """Says what it is told to, and what its API usually says where it is told nothing."""
+    """Replies with the test's script or, without one, with the usual reply of its API."""
 
     says = None
 
@@ -98,7 +97,7 @@ class Upstream(ScriptedUpstream):
 
 
 def usual(request):
-    """What an upstream of the API says that the path is of."""
+    """The usual reply of the API that the path belongs to."""
     api = APIS[request.path.split("/")[1]]
     if request.method == "GET":
         return respond(404)
@@ -120,7 +119,7 @@ async def bench():
         yield Bench(running, spent, upstream)
 
 
-async def test_the_watch_sees_what_holds_the_loop(monkeypatch):
+async def test_the_watch_detects_a_blocked_loop(monkeypatch):
     async with bench() as b:
 
         def held(raw):
@@ -176,7 +175,7 @@ async def test_no_call_of_very_many_arguments_does(backend):
     assert not b.late
 
 
-async def test_thirty_megabytes_of_empty_lists_are_refused_by_their_number():
+async def test_thirty_megabytes_of_empty_lists_are_refused_because_of_their_number():
     async with bench() as b:
         for path in ("/v1/messages", "/v1/chat/completions", "/v1/responses"):
             response = await b.ask(

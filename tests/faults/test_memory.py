@@ -1,9 +1,8 @@
-"""What the worst answers take of memory, and that it goes back: measured at the process of
-`plugway serve`.
+"""Memory use of the worst replies, and its release, measured at the process of `plugway serve`.
 
-Growth is told over what the process held before, once it had served each backend. `PLUGWAY_SLOW=1`
-tries each kind of answer with each backend, far longer ones, and holds the figures; without it half
-as much again is allowed.
+Growth is relative to the memory after each backend has served a request. `PLUGWAY_SLOW=1` tries
+each kind of reply with each backend, with far longer replies and the exact limits; otherwise 50%
+more is allowed.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ pytestmark = [
 
 MIB = 2**20
 ENDLESS = (64 if SLOW else 12) * MIB
-"""More than any limit: an answer of so many bytes counts as endless."""
+"""More than any limit: a reply of that size counts as endless."""
 EVENTS = 100_000 if SLOW else 2_000
 PIECE = 32 * 1024
 LARGEST = MAX_WHOLE_BYTES - 4096
@@ -44,7 +43,7 @@ MOST_AFTERWARDS = 24 * MIB
 SECONDS_TO_RETURN = 10
 WORST = ("x", "\n", "é", "\U0001f600") if SLOW else ()
 MIXED = ("\u2014", "\U0001f600") if SLOW else ("\U0001f600",)
-"""Marks of which one makes Python keep two bytes, or four, for each character of a text."""
+"""Characters that make Python use two or four bytes for each character of a text."""
 SPOKEN = ("messages", "own", "chat", "responses", "gemini", "ollama")
 BACKENDS = SPOKEN if SLOW else ("messages", "chat")
 TOOLS = [{"name": "Read", "input_schema": hostile.SCHEMA}]
@@ -81,7 +80,7 @@ WHOLE = HEAD % b"application/json"
 
 
 class Bench:
-    """A gateway in a process of its own, and what it holds more than when it was begun with."""
+    """A gateway in a separate process, and its memory growth since the start."""
 
     def __init__(self, gateway, upstream):
         self.gateway, self.upstream = gateway, upstream
@@ -89,17 +88,17 @@ class Bench:
         self.before = 0
 
     def held(self, line="VmRSS"):
-        """Bytes now; with `VmHWM` the most since `watch`."""
+        """Growth in bytes now; with `VmHWM` the peak since `watch`."""
         lines = Path(f"/proc/{self.gateway.pid}/status").read_text().splitlines()
         return next(int(x.split()[1]) * 1024 for x in lines if x.startswith(f"{line}:"))
 
     def watch(self):
-        """Forget what the most was (proc(5), `clear_refs`)."""
+        """Reset the peak (proc(5), `clear_refs`)."""
         with suppress(OSError):
             Path(f"/proc/{self.gateway.pid}/clear_refs").write_text("5")
 
     async def given_back(self):
-        """Wait until it is."""
+        """Wait until the memory is released."""
         with anyio.move_on_after(SECONDS_TO_RETURN):
             while self.held() - self.before >= MOST_AFTERWARDS:
                 await anyio.sleep(0.1)
@@ -107,7 +106,7 @@ class Bench:
         assert left < MOST_AFTERWARDS, f"{left / MIB:.0f} MiB"
 
     async def ask(self, model, stream):
-        """The status of the answer, all of which is read, and its size."""
+        """The status of the response, which is read completely, and its size."""
         raw = json.dumps(request_body("hi", model=model, stream=stream, tools=TOOLS)).encode()
         head = f"POST /v1/messages HTTP/1.1\r\nhost: 127.0.0.1\r\nauthorization: Bearer {TOKEN}\r\n"
         head += f"connection: close\r\ncontent-type: application/json\r\ncontent-length: {len(raw)}"
@@ -127,7 +126,7 @@ class Bench:
         return status, size
 
     async def answer(self, backend, what, script, most, *, stream=True):
-        """The status that the client sees where `backend` is answered so."""
+        """The status that the client gets for this reply of `backend`."""
         self.says = script
         self.watch()
         told = await self.ask(f"anthropic/{backend}/m", stream)
@@ -170,15 +169,15 @@ def _api(request):
 
 
 def cut(api, **said):
-    """The events of an answer before and after its one piece, and that piece's event with a mark
-    in place of what it says."""
+    """The events of a reply before and after its only piece, and that piece's event with a marker
+    instead of its text."""
     events = streamed(api, **said)
     place = next(n for n, data in enumerate(events) if b"@@@" in data)
     return events[:place], events[place]
 
 
 def endless(api, kind, text, count):
-    """A stream in which one kind of thing never ends: `count` pieces of `text`."""
+    """A stream in which one kind of item never ends: `count` pieces of `text`."""
     said = (
         {"text": "@@@"} if kind == "text" else {"text": "", "calls": [("Read", '{"path": "@@@"}')]}
     )
@@ -210,7 +209,7 @@ def streams(api):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_the_worst_streams_take_little_and_it_goes_back(tmp_path, backend):
+async def test_the_worst_streams_use_little_memory_and_release_it(tmp_path, backend):
     async with bench(tmp_path) as gateway:
         for what, script in streams(APIS[backend]):
             for stream in (True, False) if SLOW else (True,):
@@ -222,7 +221,7 @@ async def test_the_worst_streams_take_little_and_it_goes_back(tmp_path, backend)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_the_largest_whole_answers_take_little_and_it_goes_back(tmp_path, backend):
+async def test_the_largest_complete_responses_use_little_memory_and_release_it(tmp_path, backend):
     api = APIS[backend]
     texts = [
         run * (LARGEST // (len(json.dumps(run, ensure_ascii=False).encode()) - 2)) for run in WORST
@@ -236,7 +235,7 @@ async def test_the_largest_whole_answers_take_little_and_it_goes_back(tmp_path, 
                 told = await gateway.answer(
                     backend, text[-3:], [WHOLE, raw], MOST_OF_WHOLE, stream=stream
                 )
-                # Google answers a stream with events alone.
+                # Google only sends events in reply to a stream request.
                 assert (
                     told[0] == 502
                     if (api, stream) == ("gemini", True)

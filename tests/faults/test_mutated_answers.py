@@ -1,7 +1,7 @@
-"""Whatever an upstream answers, the gateway does not fail, hang or grow, and a client can read it.
+"""Whatever an upstream replies, the gateway does not fail, hang or grow, and clients can read it.
 
-Answers of each API are made wrong in a few places and come through the default stack; see
-`findings` for how to try more of them, or others.
+Replies of each API get a few mistakes and pass through the default stack; see `findings` for how to
+try more of them, or others.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ MODEL = re.compile(rb'"model": ?"[^"]*",? ?')
 
 
 class Upstream:
-    """Answers what it is told to at first; when it is asked again, wrong in another way, well, or
-    the same."""
+    """Sends the given reply first; to a retry, another faulty one, a correct one, or the same."""
 
     def __init__(self):
         self.answer, self.other, self.chance, self.said = None, None, random.Random(), []
@@ -58,14 +57,14 @@ def nameless(body):
 
 
 def as_it_came(client, answers):
-    """Whether these are an upstream's own bytes, but for the model's name."""
+    """Whether these are an upstream's own bytes, except for the model's name."""
     told = nameless(client.body)
     return any(nameless(answer.body).startswith(told) for answer in answers)
 
 
 def checked(api, dialect, stream, client, answers):
-    """Raises where a client of `dialect` could not read what it was answered. A server of the same
-    API is relayed: what it says is its own business, and what the gateway makes of it is ours."""
+    """Raises if a client of `dialect` could not read the response. A server of the same API is
+    relayed: only the gateway's changes are checked, not the server's content."""
     assert client.end, "no end"
     if as_it_came(client, answers):
         return
@@ -88,7 +87,7 @@ def checked(api, dialect, stream, client, answers):
 
 
 def relayed_well(client, answers):
-    """Each event is the upstream's own, or one of ours; and none but it says that it is whole."""
+    """Every event is the upstream's own or the gateway's; only the former report completion."""
     said = b"".join(answer.body for answer in answers)
     for event in re.split(rb"(?<=\r\n\r\n)|(?<=\n\n)|(?<=\r\r)", client.body):
         if event not in said:
@@ -112,7 +111,7 @@ def streamed_well(dialect, client):
 
 
 def end_of(client, said, well):
-    """In which of few ways an exchange ended."""
+    """A category for the outcome of an exchange."""
     if client.status >= 400:
         return f"an error, {client.status}"
     if client.end == "cut":
@@ -125,14 +124,14 @@ def end_of(client, said, well):
 
 
 class Trial:
-    """One gateway, and what it was found to do wrongly."""
+    """One gateway, and its failures."""
 
     def __init__(self, running, upstream, log, findings, hours):
         self.running, self.upstream, self.log = running, upstream, log
         self.findings, self.hours = findings, hours
 
     async def answer(self, backend, name):
-        """One answer by `backend` that is wrong in the way that `name` says."""
+        """One reply by `backend` with the mistakes that `name` selects."""
         self.hours.now += 10_000
         chance = random.Random(name)
         dialect = chance.choice(["messages"] * 6 + ["chat", "responses"])
@@ -169,7 +168,7 @@ class Trial:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-async def test_no_answer_is_a_failure_of_the_gateway(backend, monkeypatch):
+async def test_no_upstream_reply_causes_an_internal_error(backend, monkeypatch):
     upstream, hours = Upstream(), Hours()
     findings = Findings(f"answers-{backend}", COUNT)
     answered_by(monkeypatch, upstream)

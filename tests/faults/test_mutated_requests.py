@@ -1,9 +1,8 @@
-"""Whatever stands at any place of a request, the answer is never a failure of the gateway.
+"""Whatever a request contains, the response is never an internal error of the gateway.
 
-A valid request of each dialect, with everything in it that clients send, is made wrong in a few
-places and goes through the default stack to a server of each API. What is refused is refused with
-4xx, in the dialect's own words; and nothing is raised on the way. See `findings` for how to try
-more of them, or others.
+A valid request of each dialect, with every field that clients send, gets a few mistakes and passes
+through the default stack to a server of each API. Refusals have a 4xx status and the dialect's
+format, and no exception is raised. See `findings` for how to try more of them, or others.
 """
 
 from __future__ import annotations
@@ -199,13 +198,13 @@ HEADERS = {
     "origin": ["https://a.example", "null"],
     "expect": ["100-continue", "x"],
 }  # fmt: skip
-"""What a client's header may say, and what it should not."""
+"""Valid and invalid values of a client's headers."""
 REPEATS = (2, 3, 20, 300)
 
 
 def moved(body, chance):
-    """A node stands in the place of another one, in it, or beside it; or a list is in another order
-    or very long: what is known, where nobody expects it."""
+    """Move a node to the place of another one, into it, or next to it; or reorder or extend a list:
+    known values at unexpected places."""
     all_places = places(body, deepest=DEEPEST_PLACE)
     one, other = chance.choice(all_places), chance.choice(all_places)
     value, holder, key = at(body, one), at(body, other[:-1]), other[-1]
@@ -231,7 +230,7 @@ def moved(body, chance):
 
 
 def mutated(body, chance):
-    """A body that is wrong in a place or a few, its headers, and what was done."""
+    """A body with one or a few mistakes, its headers, and the changes."""
     items, headers, told = [("", copied(body))], {}, []
     raw = None
     for _ in range(chance.choice((1, 1, 1, 1, 1, 2, 2, 4))):
@@ -254,7 +253,7 @@ def mutated(body, chance):
 
 
 def answers(method, target, body):
-    """A server of every API, which takes nothing but JSON."""
+    """A server of every API, which only accepts JSON."""
     path = target.partition("?")[0]
     if method == "GET":
         return said({"data": [{"id": "m"}]})
@@ -296,13 +295,13 @@ ENDPOINTS = {
 
 
 class Trial:
-    """One gateway, and what it was found to do wrongly."""
+    """One gateway, and its failures."""
 
     def __init__(self, running, log, findings):
         self.running, self.log, self.findings = running, log, findings
 
     async def ask(self, dialect, name):
-        """One request of that dialect, wrong in the way that `name` says."""
+        """One request of that dialect with the mistakes that `name` selects."""
         chance = random.Random(name)
         path, whole_body = DIALECTS[dialect]
         target = chance.choice(BACKENDS)
@@ -333,17 +332,17 @@ def end_of(client):
 
 
 SHOWN_AGAIN = RESPONSES.keys() - {"model"}
-"""What the Responses API repeats of the request, as it came."""
+"""Fields of the request that the Responses API repeats unchanged."""
 MISSING = {
     "messages": {},
     "chat": {"created": 1},
     "responses": {"tools": [], "tool_choice": "auto", "parallel_tool_calls": True},
 }
-"""What an answer has to have that the tests' own upstreams leave out, or that is not looked at."""
+"""Required fields of a response that the tests' upstreams leave out, or that are not checked."""
 
 
 def answered_well(dialect, path, client):
-    """Raises where a client of `dialect` could not use what it was answered."""
+    """Raises if a client of `dialect` could not use the response."""
     assert client.end in ("whole", "end"), client.end
     plain = path == DIALECTS[dialect][0]
     if client.status >= 400:
@@ -367,7 +366,7 @@ def answered_well(dialect, path, client):
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-async def test_no_value_at_any_place_is_a_failure_of_the_gateway(dialect, monkeypatch):
+async def test_no_value_at_any_place_causes_an_internal_error(dialect, monkeypatch):
     findings = Findings(f"requests-{dialect}", COUNT)
     answered_by(monkeypatch, answers)
     plugins = whole_stack("http://127.0.0.1:9")
@@ -391,9 +390,7 @@ async def test_no_value_at_any_place_is_a_failure_of_the_gateway(dialect, monkey
 
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("content", [[1, 2], [None], 7, {"a": 1}, [[]], [{"type": 5}], True])
-async def test_content_that_is_no_content_is_refused_in_the_dialects_words(
-    dialect, content, monkeypatch
-):
+async def test_invalid_content_is_refused_in_the_dialects_format(dialect, content, monkeypatch):
     path, _ = DIALECTS[dialect]
     name = "input" if dialect == "responses" else "messages"
     answered_by(monkeypatch, answers)

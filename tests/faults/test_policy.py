@@ -1,5 +1,5 @@
-"""Faults of backends on real sockets, with `resilience` and `router`: what falls back, what is
-repeated, what is skipped, and what the client sees of it."""
+"""Faults of backends on real sockets, with `resilience` and `router`: fallbacks, retries, skipped
+targets, and what the client receives."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ from plugway_router import Router
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
 REFUSED = "refused"
-"""Stands for an upstream that does not listen."""
+"""Represents an upstream that does not listen."""
 FINE: list = []
-"""Stands for an upstream without faults."""
+"""Represents an upstream without faults."""
 EVENTS = anthropic_stream("Hello.")
 PING = ("ping", {"type": "ping"})
 OVERLOADED = ("error", {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}})
 
 
 def status(code, **headers):
-    """An answer with an error status."""
+    """A response with an error status."""
     lines = {name.replace("_", "-"): str(value) for name, value in headers.items()}
     return anthropic_error(code, "some_error", f"says {code}", lines)
 
@@ -61,7 +61,7 @@ def closed_port() -> int:
 
 
 class Watch(Plugin[NoOptions]):
-    """Notes when attempts fail, and how exchanges end."""
+    """Records failed attempts, and the outcomes of exchanges."""
 
     def __init__(self) -> None:
         super().__init__(NoOptions(), name="watch")
@@ -156,7 +156,7 @@ BEFORE_CONTENT = {
     "not http": [b"SSH-2.0-OpenSSH_9.9\r\n", Cut()],
 }
 
-# ── falling back ─────────────────────────────────────────────────────────────────────────────
+# ── fallback ─────────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("fault", BEFORE_CONTENT.values(), ids=list(BEFORE_CONTENT))
@@ -175,7 +175,7 @@ async def test_a_fault_before_content_is_never_seen_by_the_client(fault):
 @pytest.mark.parametrize(
     "fault", ["refused", "silent", "500", "error event", "dies after start", "reset at once"]
 )
-async def test_the_next_target_is_asked_within_50_ms(fault):
+async def test_the_next_target_is_tried_within_50_ms(fault):
     async with bench(
         BEFORE_CONTENT[fault], FINE, breaker_failures=100, breaker_least_calls=100
     ) as b:
@@ -195,17 +195,17 @@ async def test_after_content_nothing_is_tried_again(cut):
         assert b.watch.outcomes == ["failed"]
 
 
-async def test_an_error_of_the_request_itself_goes_to_nobody_else_and_is_not_changed():
+async def test_an_error_of_the_request_itself_does_not_fall_back_and_is_not_changed():
     async with bench(status(400), FINE) as b:
         response = await b.ask()
         assert (response.status_code, b.hits) == (400, [1, 0])
         assert "says 400" in response.text
 
 
-# ── repeating ────────────────────────────────────────────────────────────────────────────────
+# ── retries ──────────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_last_target_is_asked_once_more_after_an_error_of_the_server():
+async def test_the_last_target_is_retried_once_after_a_server_error():
     quick = {"repeat_min_seconds": 0, "repeat_max_seconds": 0.01}
     async with bench(FINE, **quick) as b:
         b.found[0].script(status(500))
@@ -216,7 +216,7 @@ async def test_the_last_target_is_asked_once_more_after_an_error_of_the_server()
         assert b.hits == [2]
 
 
-async def test_three_sends_are_the_most_for_one_request():
+async def test_a_request_is_sent_at_most_three_times():
     async with bench(status(500), status(503), status(529), repeat_max_seconds=0.25) as b:
         assert (await b.ask()).status_code in {500, 529}
         assert b.hits == [1, 1, 1]
@@ -226,14 +226,14 @@ async def test_three_sends_are_the_most_for_one_request():
 
 
 @pytest.mark.parametrize(("zone", "attempts"), [("v", 3), ("l", 1)])
-async def test_only_a_remote_backend_is_given_time_to_be_reachable_again(zone, attempts):
+async def test_connection_failures_are_retried_for_remote_backends_only(zone, attempts):
     async with bench(REFUSED, zones=zone, connect_repeat_seconds=(0.01, 0.02)) as b:
         response = await b.ask()
         assert response.status_code == 529
         assert f"attempts={attempts};" in response.headers["plugway-receipt"]
 
 
-async def test_repeats_stay_a_small_part_of_the_work():
+async def test_retries_stay_a_small_share_of_the_requests():
     async with bench(
         status(500), repeat_min_seconds=0.3, repeat_max_seconds=0.3, breaker_failures=100
     ) as b:
@@ -243,7 +243,7 @@ async def test_repeats_stay_a_small_part_of_the_work():
         assert 30 < b.hits[0] <= 30 + 6
 
 
-async def test_a_short_rate_limit_is_waited_for_where_nobody_else_is_left():
+async def test_a_short_rate_limit_is_waited_for_if_no_target_is_left():
     async with bench(FINE) as b:
         b.found[0].script(status(429, retry_after=1))
         began = time.monotonic()
@@ -251,10 +251,10 @@ async def test_a_short_rate_limit_is_waited_for_where_nobody_else_is_left():
         assert 1 <= time.monotonic() - began < 2
 
 
-# ── leaving alone ────────────────────────────────────────────────────────────────────────────
+# ── skipped targets ──────────────────────────────────────────────────────────────────────────
 
 
-async def test_a_circuit_opens_after_three_failures_and_closes_after_one_answer():
+async def test_a_circuit_opens_after_three_failures_and_closes_after_one_reply():
     async with bench(FINE, FINE, breaker_open_seconds=0.3) as b:
         b.found[0].script(*[status(500)] * 3)
         for _ in range(5):
@@ -296,7 +296,7 @@ async def test_streams_that_break_off_count_against_the_target():
         assert b.hits == [3, 1]
 
 
-async def test_clients_that_leave_count_against_nobody():
+async def test_client_disconnects_count_against_no_target():
     async with bench(FINE, FINE, server={"first_event_seconds": 5}) as b:
         b.found[0].script(*[[Hold()]] * 4)
         for _ in range(4):
@@ -308,7 +308,7 @@ async def test_clients_that_leave_count_against_nobody():
         assert b.hits == [5, 0]
 
 
-async def test_errors_of_the_request_count_against_nobody():
+async def test_errors_of_the_request_count_against_no_target():
     async with bench(status(400), FINE) as b:
         for _ in range(8):
             await b.ask()
@@ -333,7 +333,7 @@ async def test_without_consent_nothing_leaves_this_machine_whatever_fails():
         assert b.found[1].connections == 0
 
 
-async def test_without_consent_one_vendor_does_not_get_what_was_for_another():
+async def test_without_consent_one_vendor_does_not_get_another_vendors_request():
     async with bench(status(500), FINE, FINE, zones="vwl", consent=False) as b:
         response = await b.ask()
         assert "served-by=c/m; zone=local" in response.headers["plugway-receipt"]
@@ -346,7 +346,7 @@ async def test_with_consent_the_answer_says_which_zone_it_came_from():
         assert "served-by=b/m; zone=vendor" in response.headers["plugway-receipt"]
 
 
-# ── what the client is told ──────────────────────────────────────────────────────────────────
+# ── errors for the client ────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -360,7 +360,7 @@ async def test_with_consent_the_answer_says_which_zone_it_came_from():
         (status(429, retry_after=600), 429, "the limit ends in 10 min, at "),
     ],
 )
-async def test_what_cannot_heal_is_told_at_once_with_the_remedy(fault, code, text):
+async def test_a_permanent_error_is_reported_at_once_with_the_fix(fault, code, text):
     async with bench(fault) as b:
         began = time.monotonic()
         response = await b.ask()
@@ -371,7 +371,7 @@ async def test_what_cannot_heal_is_told_at_once_with_the_remedy(fault, code, tex
         assert stops == (code in {401, 402, 403, 429})
 
 
-async def test_a_certificate_that_cannot_be_trusted_is_told_at_once():
+async def test_an_untrusted_certificate_is_reported_at_once():
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     server = await asyncio.start_server(lambda r, w: w.close(), "127.0.0.1", 0, ssl=context)
@@ -389,7 +389,7 @@ async def test_a_certificate_that_cannot_be_trusted_is_told_at_once():
         assert "attempts=1;" in response.headers["plugway-receipt"]
 
 
-async def test_of_two_rate_limits_the_shorter_one_is_told():
+async def test_the_shorter_of_two_rate_limits_is_reported():
     async with bench(status(429, retry_after=40), status(429, retry_after=20)) as b:
         for _ in range(2):  # the second time the target that waits longer is skipped
             response = await b.ask()
@@ -398,7 +398,7 @@ async def test_of_two_rate_limits_the_shorter_one_is_told():
             assert "x-should-retry" not in response.headers
 
 
-async def test_a_client_is_not_stopped_where_another_target_may_recover():
+async def test_a_client_may_retry_if_another_target_may_recover():
     async with bench(status(429, retry_after=600), status(503), max_repeats=0) as b:
         response = await b.ask()
         assert response.status_code == 429
@@ -410,7 +410,7 @@ async def test_a_client_is_not_stopped_where_another_target_may_recover():
         assert "x-should-retry" not in response.headers
 
 
-async def test_a_client_that_takes_nothing_is_no_failure_of_the_backend():
+async def test_a_client_that_reads_nothing_is_not_a_backend_failure():
     endless = sse([*EVENTS[:2], *EVENTS[2:3] * 100_000])
     limits = {"stalled_client_seconds": 0.3, "ping_seconds": 0.1}
     async with bench(endless, server=limits) as b:

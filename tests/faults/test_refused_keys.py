@@ -1,5 +1,5 @@
-"""A key that a vendor does not accept: the client is told where the key stands and how to fix it, in
-whatever words and under whatever status the vendor says so, and never sees a part of the key."""
+"""A key that a vendor rejects: the client learns where the key is configured and how to fix it,
+whatever the vendor's message and status, and never sees a part of the key."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ WHERE += [(kind, "/v1/chat/completions") for kind in (Anthropic, Gemini, OpenAIC
 @pytest.mark.parametrize(
     ("kind", "path"), WHERE, ids=lambda value: getattr(value, "__name__", value)
 )
-async def test_a_refused_key_is_told_by_its_place_and_the_fix(kind, path, stack):
+async def test_a_rejected_key_is_reported_with_its_place_and_the_fix(kind, path, stack):
     now = [respond(500)]
     async with ScriptedUpstream(otherwise=lambda _: now[0]) as upstream:
         layers = [build_plugin(layer, layer.__name__.lower()) for layer in STACKS[stack]]
@@ -114,7 +114,7 @@ async def test_a_refused_key_is_told_by_its_place_and_the_fix(kind, path, stack)
 
 
 @pytest.mark.parametrize("name", ["gemini", "xai", "fireworks"])
-async def test_the_next_target_and_the_client_are_told_alike(name):
+async def test_a_rejected_key_is_not_retried_and_is_reported(name):
     script = respond(*REFUSALS[name])
     async with ScriptedUpstream(otherwise=script) as upstream:
         layers = [build_plugin(layer, layer.__name__.lower()) for layer in STACKS["all"]]
@@ -141,7 +141,7 @@ async def test_the_next_target_and_the_client_are_told_alike(name):
     ],
 )
 @pytest.mark.parametrize("kind", [AnthropicCompatible, OpenAICompatible, Gemini])
-async def test_another_refusal_is_not_told_as_one_of_the_key(kind, status, said):
+async def test_another_refusal_is_not_reported_as_a_rejected_key(kind, status, said):
     async with ScriptedUpstream(otherwise=respond(status, said)) as upstream:
         options = {"api_key": KEY, "base_url": upstream.url, **BACKENDS[kind]}
         backend = build_plugin(kind, "up", **options)

@@ -1,9 +1,9 @@
 """A tool never runs twice, wherever the upstream dies: twenty points, fifty runs each.
 
-The runs are made by an agent of our own that does what Claude Code 2.1.329 was measured to do: it
-runs the tools of blocks that are finished and goes on with their results, asks again for an answer
-that broke off before that, and asks without a stream after an `error` event. The real client goes
-once over the same points in `tests/e2e/test_tool_runs_once.py`.
+A simulated agent makes the runs. It behaves as Claude Code 2.1.329 was measured: it runs the tools
+of finished blocks and continues with their results, retries a reply that broke off before that, and
+retries without a stream after an `error` event. `tests/e2e/test_tool_runs_once.py` runs the real
+client once for each point.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ ENDS = {
 
 
 def dying(point, end, chance, events=EVENTS):
-    """The script of an upstream that dies at that point of its answer in that way."""
+    """The script of an upstream that dies at that point of its reply in that way."""
     whole, extra = POINTS[point]
     if whole is None:
         return [end if isinstance(end, Cut | Reset) else Cut()]
@@ -93,14 +93,14 @@ def dying(point, end, chance, events=EVENTS):
 
 @dataclass
 class Agent:
-    """Does what the client does with an answer, whole or broken off."""
+    """Handles a reply, complete or broken off, as the client does."""
 
     running: object
     ran: list = field(default_factory=list)
     asked: int = 0
 
     async def work(self):
-        """Ask until there is an answer without calls; returns its text."""
+        """Send requests until there is a reply without calls; returns its text."""
         messages = [{"role": "user", "content": "note it"}]
         stream = True
         while self.asked < 12:
@@ -148,7 +148,7 @@ class Agent:
 
 
 def finished_blocks(events):
-    """The blocks that were finished, whether the answer was, and what broke it."""
+    """The blocks that were finished, whether the reply was, and the error that broke it."""
     blocks, open_, parts, ended, failed = [], None, "", False, "cut"
     for _, data in events:
         name = data["type"]  # what the client goes by

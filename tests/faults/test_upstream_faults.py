@@ -1,7 +1,7 @@
 """Faults of one upstream before its first content, without a fallback and without a retry.
 
-Rows `U-` of the fault table; streams that fail later are in `test_upstream_streams.py`, falling
-back and repeating in `test_policy.py`.
+Rows `U-` of the fault table; `test_upstream_streams.py` has streams that fail later, and
+`test_policy.py` fallbacks and retries.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 
 
 @pytest.mark.parametrize("stream", [True, False])
-async def test_u01_a_closed_port_is_overload_that_a_client_waits_for(stream):
+async def test_u01_a_closed_port_is_reported_as_a_retryable_overload(stream):
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{found.getsockname()[1]}"
@@ -43,7 +43,7 @@ async def test_u01_a_closed_port_is_overload_that_a_client_waits_for(stream):
     assert response.header("x-should-retry") is None
 
 
-async def test_u03_a_dropped_connection_attempt_is_given_up_in_a_second():
+async def test_u03_a_dropped_connection_attempt_times_out_within_a_second():
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -63,7 +63,7 @@ async def test_u03_a_dropped_connection_attempt_is_given_up_in_a_second():
     assert time.monotonic() - began < 1.8
 
 
-async def test_u04_a_name_that_is_not_known_is_overload_too(monkeypatch):
+async def test_u04_an_unknown_host_is_reported_as_overload_too(monkeypatch):
 
     loop = asyncio.get_running_loop()
     real = loop.getaddrinfo
@@ -101,7 +101,7 @@ async def test_silence_before_content_is_a_timeout(script, stream):
             await b.upstream.requests[0].left.wait()
 
 
-async def test_silence_while_pings_cover_it_ends_in_a_cut_that_heals():
+async def test_silence_with_pings_ends_in_a_retryable_cut():
     async with bench([Hold()], first_event_seconds=0.4, ping_seconds=0.1) as b:
         response = await b.ask()
     assert response.status == 200
@@ -128,7 +128,7 @@ async def test_u09_a_rate_limit_keeps_its_wait(wait, native):
     ("status", "seen", "kind"),
     [(500, 500, "api_error"), (502, 502, "api_error"), (529, 529, "overloaded_error")],
 )
-async def test_u10_an_error_of_the_server_keeps_its_status_and_text(status, seen, kind, native):
+async def test_u10_a_server_error_keeps_its_status_and_text(status, seen, kind, native):
     async with bench(anthropic_error(status, kind, "says so"), native=native) as b:
         assert told(await b.ask())[0:2] == (seen, kind)
 
@@ -148,7 +148,7 @@ async def test_u11_an_error_event_before_content_is_a_status(before, native):
 
 
 @pytest.mark.parametrize("native", [True, False])
-async def test_u12_a_refused_key_is_told_once_and_by_name(native):
+async def test_u12_a_rejected_key_is_reported_once_and_by_name(native):
     async with bench(ERRORS["anthropic.unauthorized"].script(), native=native) as b:
         response = await b.ask()
     status, kind, message = told(response)
@@ -157,7 +157,7 @@ async def test_u12_a_refused_key_is_told_once_and_by_name(native):
     assert response.header("x-should-retry") == "false"
 
 
-async def test_u12_a_key_that_an_upstream_repeats_is_not_told():
+async def test_u12_a_key_that_an_upstream_quotes_is_not_shown():
     from plugway.credentials import register_secret
 
     register_secret("canary-0123456789")
@@ -181,7 +181,7 @@ async def test_u13_an_unknown_model_is_404(native):
     "name",
     ["ollama.context_overflow", "vllm.context_overflow", "llamacpp.context_overflow", "openai.context_overflow", "lmstudio.context_overflow"],
 )  # fmt: skip
-async def test_u14_an_overflow_in_foreign_words_is_told_whole(name):
+async def test_u14_another_vendors_overflow_message_is_kept_complete(name):
     canned = ERRORS[name]
     async with bench(canned.script()) as b:
         status, kind, message = told(await b.ask())
@@ -202,7 +202,7 @@ async def test_u16_a_body_that_is_too_large_for_the_upstream_is_413():
         assert told(await b.ask(system="x" * 3_000_000)) == (413, "request_too_large", "too large")
 
 
-async def test_u16_a_body_that_is_too_large_for_the_gateway_reaches_nobody():
+async def test_u16_a_body_that_is_too_large_for_the_gateway_is_not_sent():
     async with bench(max_body_bytes=100_000) as b:
         response = await b.ask(system="x" * 200_000)
         assert response.status == 413
@@ -228,8 +228,8 @@ NO_MESSAGE = {
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("script", NO_MESSAGE.values(), ids=list(NO_MESSAGE))
-async def test_an_answer_that_is_none_is_a_failure_that_says_so(script, stream):
-    """M-U11 among them: an encoded body was not asked for."""
+async def test_an_invalid_response_is_reported_as_a_failure(script, stream):
+    """Includes M-U11: an encoding that was not requested."""
     async with bench(script) as b:
         response = await b.ask(stream)
     status, kind, message = told(response)
@@ -253,7 +253,7 @@ async def test_an_answer_that_is_none_is_a_failure_that_says_so(script, stream):
     ],
     ids=["silent", "dead", "html", "rate limit", "key", "no route"],
 )
-async def test_counting_fails_in_the_same_words(script, status):
+async def test_counting_fails_with_the_same_message(script, status):
     async with bench(script, first_event_seconds=0.3) as b:
         began = time.monotonic()
         response = await b.running.post(request_body(), path="/v1/messages/count_tokens")

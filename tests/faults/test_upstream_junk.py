@@ -1,5 +1,5 @@
-"""What an upstream says that cannot be meant for a client: waits that are none, and statuses that
-speak of the gateway's own request."""
+"""Responses of an upstream that are not meant for a client: invalid waits, and statuses about the
+gateway's own request."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ each_way = pytest.mark.parametrize(
 
 
 async def asked(kind, path, stack, *scripts):
-    """The answers of one gateway to one request for each script of the server."""
+    """The responses of one gateway to one request for each script of the server."""
     now = list(scripts[:1])
     async with ScriptedUpstream(otherwise=lambda _: now[0]) as upstream:
         layers = [build_plugin(layer, layer.__name__.lower()) for layer in STACKS[stack]]
@@ -75,7 +75,7 @@ def waits(values):
 
 @pytest.mark.parametrize("stack", ["alone", "normalized"])
 @each_way
-async def test_a_wait_that_is_none_is_dropped(stack, kind, path):
+async def test_an_invalid_wait_is_dropped(stack, kind, path):
     answers = [answer async for answer in asked(kind, path, stack, *waits(JUNK))]
     assert {answer.status_code for answer in answers} == {429}
     for answer, value in zip(answers, JUNK, strict=True):
@@ -85,14 +85,14 @@ async def test_a_wait_that_is_none_is_dropped(stack, kind, path):
 
 
 @pytest.mark.parametrize("value", ["-1", "9" * 400, "soon"])
-async def test_nobody_waits_for_a_wait_that_is_none(value):
+async def test_an_invalid_wait_does_not_delay_a_retry(value):
     async for answer in asked(Anthropic, MESSAGES, "all", *waits([value])):
         assert answer.status_code == 429
         assert "retry-after" not in answer.headers
 
 
 @each_way
-async def test_a_wait_that_is_one_stays(kind, path):
+async def test_a_valid_wait_is_kept(kind, path):
     scripts = [respond(429, FAILURE, {"retry-after": value}) for value in SOUND]
     kept = [a.headers["retry-after"] async for a in asked(kind, path, "alone", *scripts)]
     assert kept == SOUND
@@ -109,7 +109,7 @@ OWN = [400, 401, 403, 404, 408, 409, 413, 422, 429, 451, 500, 502, 504, 529]
 
 @pytest.mark.parametrize("stack", ["alone", "normalized"])
 @each_way
-async def test_a_status_that_is_not_for_the_client_is_told_as_a_bad_gateway(stack, kind, path):
+async def test_a_status_that_is_not_for_the_client_becomes_a_bad_gateway(stack, kind, path):
     statuses = [*NO_ANSWERS, *BETWEEN, 600, 799, 999]
     scripts = [respond(status, SAID) for status in statuses]
     answers = [answer async for answer in asked(kind, path, stack, *scripts)]
@@ -119,27 +119,27 @@ async def test_a_status_that_is_not_for_the_client_is_told_as_a_bad_gateway(stac
 
 
 @pytest.mark.parametrize("status", [206, 304, 407, 426, 511, 999])
-async def test_it_is_told_so_where_targets_are_tried_again_too(status):
+async def test_it_also_becomes_a_bad_gateway_if_targets_are_retried(status):
     async for answer in asked(OpenAICompatible, CHAT, "all", respond(status, SAID)):
         assert answer.status_code == 502
 
 
 @each_way
-async def test_a_status_that_is_for_the_client_stays(kind, path):
+async def test_a_status_for_the_client_is_kept(kind, path):
     scripts = [respond(status, SAID) for status in OWN]
     told = [answer.status_code async for answer in asked(kind, path, "alone", *scripts)]
     assert told == [503 if path == CHAT and s == 529 else s for s in OWN]
 
 
 @each_way
-async def test_a_success_of_another_kind_is_never_the_clients_own(kind, path):
+async def test_another_success_status_is_never_passed_on(kind, path):
     scripts = [respond(status, SAID) for status in (201, 202, 203, 207, 226)]
     told = {answer.status_code async for answer in asked(kind, path, "alone", *scripts)}
     assert told <= {200, 502}
 
 
 @pytest.mark.parametrize("status", [201, 206, 301, 407, 999])
-async def test_a_server_that_is_asked_for_more_than_an_answer_cannot_choose_the_status(status):
+async def test_a_server_that_gets_several_requests_cannot_choose_the_status(status):
     async with ScriptedUpstream(otherwise=respond(status, SAID)) as upstream:
         backend = build_plugin(Ollama, "up", base_url=upstream.url, context_tokens=8192)
         async with gateway([backend]) as running:

@@ -1,4 +1,4 @@
-"""Of an upstream's header lines those reach a client that are meant for it, on every path."""
+"""Only those of an upstream's headers that are meant for a client reach it, on every path."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def plugins(url):
 
 
 def scripted(status):
-    """A server whose every answer carries all of these lines."""
+    """A server whose every response has all of these headers."""
 
     def answer(request):
         if status != 200:
@@ -114,7 +114,7 @@ PATHS = {
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("status", [200, 400, 429, 500])
 @pytest.mark.parametrize("path", PATHS)
-async def test_only_what_is_meant_for_a_client_reaches_it(path, status, stream):
+async def test_only_headers_for_clients_are_returned(path, status, stream):
     where, target, more = PATHS[path]
     async with (
         ScriptedUpstream(otherwise=scripted(status)) as upstream,
@@ -156,7 +156,7 @@ async def test_neither_early_hints_nor_trailers_reach_a_client():
     assert "forged" not in str(answer.headers)
 
 
-async def test_lines_that_a_client_names_in_its_connection_reach_no_upstream():
+async def test_headers_named_in_connection_are_not_forwarded():
     async with (
         ScriptedUpstream(otherwise=scripted(200)) as upstream,
         gateway(plugins(upstream.url)) as running,
@@ -172,7 +172,7 @@ async def test_lines_that_a_client_names_in_its_connection_reach_no_upstream():
     assert "anthropic-stays" in names
 
 
-async def test_what_a_plugin_answers_cannot_carry_lines_of_the_connection():
+async def test_a_plugins_reply_cannot_contain_connection_headers():
     from plugway import NoOptions, Plugin, Reply, hookimpl
 
     class Answers(Plugin[NoOptions]):
@@ -197,7 +197,7 @@ async def test_what_a_plugin_answers_cannot_carry_lines_of_the_connection():
     "kind",
     ["text/html", 'application/json; charset=utf-7; x="<b>"', "application/xml", None, "named"],
 )
-async def test_what_is_json_is_called_json_whatever_an_upstream_calls_it(path, kind):
+async def test_json_gets_the_json_content_type_whatever_the_upstreams(path, kind):
     where, target, _ = PATHS[path]
     whole = chat_message("<b>") if target == "chat" else anthropic_message("<b>")
     lines = [("connection", "content-type")] if kind == "named" else []
@@ -211,7 +211,7 @@ async def test_what_is_json_is_called_json_whatever_an_upstream_calls_it(path, k
     assert answer.headers["content-type"] == "application/json"
 
 
-async def test_a_page_of_an_upstream_is_no_page_of_the_gateway():
+async def test_an_upstreams_page_is_not_returned_as_a_page():
     page = respond(403, b"<html><script>alert(1)</script>", [("content-type", "text/html")])
     async with ScriptedUpstream(otherwise=page) as upstream, gateway(plugins(upstream.url)) as at:
         answer = await at.post(request_body(model="anthropic/anthropic/m"))
@@ -219,7 +219,7 @@ async def test_a_page_of_an_upstream_is_no_page_of_the_gateway():
     assert "html" not in answer.headers["content-type"]
 
 
-async def test_all_lines_that_pass_leave_room_in_a_clients_head():
+async def test_all_forwarded_headers_fit_into_a_clients_limit():
     lines = [(f"anthropic-{'n' * 200}-{number}", "v" * 900) for number in range(40)]
     lines += [("anthropic-" + "n" * 10_000, "v"), ("retry-after", "7")]
     script = respond(200, anthropic_message("Hello."), lines)
@@ -231,7 +231,7 @@ async def test_all_lines_that_pass_leave_room_in_a_clients_head():
 
 
 @pytest.mark.parametrize("status", [b"000", b"099"])
-async def test_a_status_below_100_is_no_answer_and_waits_for_none(status):
+async def test_a_status_below_100_is_an_invalid_response(status):
     head = b"HTTP/1.1 " + status + b" OK\r\ncontent-length: 2\r\n\r\n{}"
     async with ScriptedUpstream() as upstream:
         upstream.script([head])

@@ -1,4 +1,4 @@
-"""Streams of one upstream that fail, stall or are odd after their start: rows `M-U` of the table."""
+"""Streams of one upstream that fail, stall or are unusual after their start: rows `M-U`."""
 
 import time
 
@@ -36,7 +36,7 @@ async def test_mu1_death_after_message_start_only_is_a_status(end, native):
 
 @pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
 @pytest.mark.parametrize("at", range(2, len(EVENTS)))
-async def test_mu2_to_mu5_death_after_content_is_a_cut_without_an_invented_end(at, end):
+async def test_mu2_to_mu5_death_after_content_is_a_cut_without_an_end_event(at, end):
     script = sse([*EVENTS[:at], Sleep(0.01)], end=end)
     async with bench(script, native=at % 2 == 0) as b:
         response = await b.ask(model="up/m")
@@ -78,7 +78,7 @@ async def test_mu2_death_at_every_byte_never_looks_complete():
 
 
 @pytest.mark.parametrize("at", [1, 3, 6, len(EVENTS) - 1])
-async def test_a_client_that_wants_it_whole_gets_a_failure_instead_of_a_part(at):
+async def test_a_client_without_streaming_gets_an_error_instead_of_a_partial_reply(at):
     async with bench(sse(EVENTS[:at], end=Cut())) as b:
         status, kind, message = told(await b.ask(stream=False))
     assert (status, kind) == (502, "api_error")
@@ -86,7 +86,7 @@ async def test_a_client_that_wants_it_whole_gets_a_failure_instead_of_a_part(at)
 
 
 @pytest.mark.parametrize("end", [Cut(), Reset()])
-async def test_a_whole_answer_that_breaks_off_is_a_failure(end):
+async def test_a_complete_response_that_breaks_off_is_an_error(end):
     whole = respond(200, anthropic_message("x" * 1000))[0]
     async with bench([whole[:-100], Sleep(0.01), end]) as b:
         assert told(await b.ask(stream=False))[:2] == (502, "api_error")
@@ -96,7 +96,7 @@ async def test_a_whole_answer_that_breaks_off_is_a_failure(end):
 
 
 @pytest.mark.parametrize("at", range(2, len(EVENTS)))
-async def test_mu7_an_error_event_in_the_middle_is_anthropics_word_and_anybody_elses_cut(at):
+async def test_mu7_an_error_event_in_the_middle_is_relayed_from_anthropic_and_a_cut_from_others(at):
     script = sse([*EVENTS[:at], Sleep(0.01), OVERLOADED])
     async with bench(script, native=True) as b:
         native = await b.ask(model="up/m")
@@ -135,7 +135,7 @@ async def test_mu8_silence_after_content_is_a_cut(at):
 
 @pytest.mark.parametrize("slicer", [1, 3, 64])
 @pytest.mark.parametrize("stream", [True, False])
-async def test_mu9_and_mu14_a_line_that_slices_and_stutters_changes_nothing(slicer, stream):
+async def test_mu9_and_mu14_a_sliced_and_stuttering_connection_changes_nothing(slicer, stream):
     async with (
         ScriptedUpstream(sse(EVENTS)) as upstream,
         FaultRelay("127.0.0.1", upstream.port) as relay,
@@ -154,7 +154,7 @@ async def test_mu9_and_mu14_a_line_that_slices_and_stutters_changes_nothing(slic
         assert content[2]["input"] == {"path": "a.txt"}
 
 
-async def test_mu14_a_thin_line_loses_nothing():
+async def test_mu14_a_slow_connection_loses_nothing():
     text = ["word " * 10] * 40
     async with (
         ScriptedUpstream(sse(anthropic_stream(text))) as upstream,
@@ -175,7 +175,7 @@ async def test_mu14_a_thin_line_loses_nothing():
     ids=["missing", "negative", "absurd"],
 )
 @pytest.mark.parametrize("stream", [True, False])
-async def test_mu13_an_odd_usage_harms_neither_the_answer_nor_the_counters(usage, stream):
+async def test_mu13_an_odd_usage_affects_neither_the_reply_nor_the_counters(usage, stream):
     script = (
         sse(anthropic_stream("Hello.", usage=usage))
         if stream

@@ -1,7 +1,7 @@
-"""Faults of upstreams by their names: what one says in place of the rest of its answer.
+"""Faults of upstreams by name: what one sends instead of the rest of its reply.
 
-Each can occur before anything was said, after a head and a silence, and after content. In the body
-of a stream a step is bytes on the wire: `chunk` makes a piece of a body of them.
+Each can occur before any content, after a head and a silence, and after content. In the body of a
+stream a step is bytes on the wire: `chunk` makes a piece of a body of them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ HEADS = {
     "two lengths": [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}", Cut()],
     "encoded in gzip": [head(200, "content-encoding: gzip", body=b"\x1f\x8b")],
 }  # fmt: skip
-"""What stands in place of a head; after a head, it is no chunk of a body."""
+"""Sent instead of a head; after a head, it is not a valid chunk of a body."""
 
 WIRE = {
     "FIN": [Cut()], "RST": [Reset()], "a clean end": [END], "a bad size": [b"zz\r\n", Hold()],
@@ -85,7 +85,7 @@ TOLD = {
 
 
 def orders(api):
-    """Events of the API's own that are not what should follow."""
+    """Events of the API in an order that is not expected."""
     usual = streamed(api, ["Hel", "lo."], calls=CALLS)
     other = streamed("chat" if api != "chat" else "messages")
     yield "it starts again and ends early", [*usual[:3], *usual[:2]]
@@ -98,7 +98,7 @@ def orders(api):
 
 
 def faults(api):
-    """Each fault's name and its steps; those of `HEADS` are the only ones without a head."""
+    """Each fault's name and its steps; only those of `HEADS` have no head."""
     yield from HEADS.items()
     yield from WIRE.items()
     for name, data in TOLD.items():

@@ -1,4 +1,4 @@
-"""The default stack with a backend for each API, in a thread whose loop is watched."""
+"""The default stack with a backend for each API, in a thread whose event loop is measured."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ QUICK = {
     "breaker_failures": 10**6,
     "breaker_least_calls": 10**6,
 }
-"""No target is left alone, so that each answer is looked at."""
+"""No target is skipped, so that each reply is processed."""
 
 
 def whole_stack(url):
     """Each plugin of the default configuration, and a backend for each API at one address: each
-    under a path of its own, so that the upstream sees for whom it speaks."""
+    with its own path, so that the upstream knows the API."""
     return [
         build_plugin(Dashboard, "dashboard"),
         build_plugin(AutoMode, "auto-mode"),
@@ -67,8 +67,8 @@ def whole_stack(url):
 
 
 class Hours:
-    """A clock for which much time passes from one exchange to the next: what an upstream says of
-    its limits keeps no later request from it."""
+    """A clock that advances much from one exchange to the next, so that limits which an upstream
+    reports do not delay later requests."""
 
     def __init__(self):
         self.now = 0.0
@@ -78,7 +78,7 @@ class Hours:
 
 
 def hourly_stack(hours, url="http://127.0.0.1:9"):
-    """`whole_stack` by that clock. Models called `two-...` have another target, of the same
+    """`whole_stack` with that clock. Models called `two-...` have another target, of the same
     backend."""
     plugins = whole_stack(url)
     at = next(n for n, plugin in enumerate(plugins) if isinstance(plugin, Resilience))
@@ -91,22 +91,22 @@ def hourly_stack(hours, url="http://127.0.0.1:9"):
 
 
 class LoopTime:
-    """How long one thing that a loop did held it, at most: in seconds of its thread's own time, so
-    that what else runs on the machine does not count."""
+    """The longest time that one callback blocked a loop, in CPU seconds of its thread, so that
+    other programs on the machine do not count."""
 
     def __init__(self):
         self.longest = 0.0
         self.what = ""
 
     def take(self):
-        """The longest since this was last asked, and what it was."""
+        """The longest time since the last call, and its callback."""
         found = self.longest, self.what
         self.longest, self.what = 0.0, ""
         return found
 
     @contextmanager
     def watching(self, thread):
-        """Look at everything that a loop in `thread` does."""
+        """Measure all callbacks of a loop in `thread`."""
         real = events.Handle._run
 
         def run(handle):
@@ -128,13 +128,13 @@ class LoopTime:
 
 
 def slowness():
-    """How much slower than the machine that the budget was made for this one is, at least 1."""
+    """How much slower this machine is than the one that the budget was set on, at least 1."""
     best = min(_work() for _ in range(5))
     return max(1.0, best / REFERENCE_SECONDS)
 
 
 REFERENCE_SECONDS = 0.02
-"""What `_work` took on that machine."""
+"""Duration of `_work` on that machine."""
 
 
 def _work():
@@ -147,7 +147,7 @@ def _work():
 
 @asynccontextmanager
 async def watched_gateway(plugins, **server):
-    """A gateway in a thread of its own: yields it and the time of its loop."""
+    """A gateway in a separate thread: yields it and the time of its loop."""
     here = asyncio.get_running_loop()
     ready: asyncio.Future = here.create_future()
     spent = LoopTime()

@@ -19,7 +19,7 @@ from plugway.testing import Cut, Hold, Reset, ScriptedUpstream, Sleep, respond, 
 from plugway.upstream import connection as _connection
 from plugway.upstream import network as _network
 from plugway.upstream import pool as _pool
-from plugway.upstream.connection import MAX_HEAD_BYTES, MAX_TAKEN_BYTES, MAX_WAITING_BYTES
+from plugway.upstream.connection import MAX_CHUNK_BYTES, MAX_HEAD_BYTES, MAX_WAITING_BYTES
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
@@ -282,9 +282,9 @@ async def test_a_body_that_is_relayed_comes_in_larger_pieces_than_one_that_is_pa
     server.script(respond(200, b"x" * 2**20))
     response = await upstream.request("GET", "/v1/models")
     chunks = response.chunks()
-    assert {len(await anext(chunks)) <= MAX_TAKEN_BYTES for _ in range(20)} == {True}
+    assert {len(await anext(chunks)) <= MAX_CHUNK_BYTES for _ in range(20)} == {True}
     chunks.most = MAX_WAITING_BYTES
-    assert max([len(chunk) async for chunk in chunks]) > MAX_TAKEN_BYTES
+    assert max([len(chunk) async for chunk in chunks]) > MAX_CHUNK_BYTES
 
 
 async def test_a_body_that_is_all_here_does_not_hold_the_loop(server, upstream, monkeypatch):

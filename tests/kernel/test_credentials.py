@@ -14,7 +14,7 @@ import pytest
 from plugway.credentials import (
     CleanStream,
     bytes_without_secrets,
-    clean_answer,
+    clean_reply,
     register_secret,
     without_secrets,
 )
@@ -190,12 +190,12 @@ def test_an_event_that_has_no_end_is_not_held_for_ever():
 
 @pytest.mark.parametrize("body", [event.partition(b"data: ")[2].strip() for event in SAID[:14]])
 def test_a_whole_answer_that_is_an_error_has_no_key(body):
-    assert KEY.encode() not in clean_answer(body)
+    assert KEY.encode() not in clean_reply(body)
 
 
 @pytest.mark.parametrize("body", [event.partition(b"data: ")[2].strip() for event in WORDS[:5]])
 def test_what_a_model_says_in_a_whole_answer_stays(body):
-    assert clean_answer(body) is body
+    assert clean_reply(body) is body
 
 
 BACKENDS = {

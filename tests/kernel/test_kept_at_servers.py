@@ -67,7 +67,7 @@ async def refused(api, said, kind, options, path=""):
     async with ScriptedUpstream() as upstream, served(upstream, kind, options) as found:
         answer = await asked(found, path or PATHS[api], said)
         assert answer.status_code == 403, answer.text
-        assert "may use some models only" in answer.json()["error"]["message"]
+        assert "may only use certain models" in answer.json()["error"]["message"]
         assert not posted(upstream)
 
 

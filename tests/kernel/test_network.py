@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from plugway import BackendUnavailable, NetworkOptions, PlugwayError, Upstream
 from plugway.testing import Hold, ScriptedUpstream, respond
-from plugway.upstream.network import is_near, way_to
+from plugway.upstream.network import is_near, proxy_for
 from tests.kernel.forward_proxy import ForwardProxy, SocksProxy
 from tests.kernel.http2_server import answering
 
@@ -59,31 +59,35 @@ DIRECT = {
 def test_the_proxy_of_the_environment_is_used_and_named(monkeypatch, variables, url, told):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    way = way_to(url, NetworkOptions())
-    assert way.told.startswith(f"by the proxy {told}")
-    assert "pass" not in way.told + repr(way)
+    setting = proxy_for(url, NetworkOptions())
+    assert setting.description.startswith(f"through the proxy {told}")
+    assert "pass" not in setting.description + repr(setting)
 
 
 @pytest.mark.parametrize(("variables", "url"), DIRECT.values(), ids=DIRECT)
 def test_what_is_near_or_excepted_is_reached_directly(monkeypatch, variables, url):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert way_to(url, NetworkOptions()).told == "directly"
+    assert proxy_for(url, NetworkOptions()).description == "directly"
 
 
 def test_the_zone_local_never_uses_a_proxy_of_the_environment(monkeypatch):
     monkeypatch.setenv("ALL_PROXY", "http://p:1")
-    assert way_to("https://gpu.office.test", NetworkOptions(), "local").told == "directly"
+    assert proxy_for("https://gpu.office.test", NetworkOptions(), "local").description == "directly"
     chosen = NetworkOptions(proxy="http://q:2")
-    assert way_to("https://gpu.office.test", chosen, "local").told.endswith("http://q:2 (`proxy`)")
+    assert proxy_for("https://gpu.office.test", chosen, "local").description.endswith(
+        "http://q:2 (`proxy`)"
+    )
 
 
 def test_an_option_wins_over_the_environment(monkeypatch):
     monkeypatch.setenv("HTTPS_PROXY", "http://p:1")
-    assert way_to("https://api.test", NetworkOptions(proxy="direct")).told == "directly"
-    way = way_to("https://api.test", NetworkOptions(proxy="http://q:2", proxy_login="me:a@b"))
-    assert way.proxy == "http://me:a%40b@q:2"
-    assert way.told == "by the proxy http://q:2 (`proxy`)"
+    assert proxy_for("https://api.test", NetworkOptions(proxy="direct")).description == "directly"
+    setting = proxy_for(
+        "https://api.test", NetworkOptions(proxy="http://q:2", proxy_login="me:a@b")
+    )
+    assert setting.url == "http://me:a%40b@q:2"
+    assert setting.description == "through the proxy http://q:2 (`proxy`)"
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_a_gateway_is_known_by_its_command(command: tuple[str, ...], gateway: bo
 
 
 def test_a_key_on_the_command_line_of_the_other_is_not_shown() -> None:
-    words = Owner(7, ("server", "--api-key", "sk-ant-REDACTED")).words
+    words = Owner(7, ("server", "--api-key", "sk-ant-REDACTED")).description
     assert words.startswith("process 7 (server")
     assert "sk-ant-REDACTED" not in words
 

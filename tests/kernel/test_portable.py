@@ -66,6 +66,6 @@ def test_without_proc_the_message_names_a_command_of_the_system(monkeypatch):
     with bind("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         monkeypatch.setattr("plugway.http.port_owner._listening", lambda port: iter(()))
-        assert "lsof" in port_owner(port).words
+        assert "lsof" in port_owner(port).description
         monkeypatch.setattr(sys, "platform", "win32")
-        assert f"netstat -ano | findstr :{port}" in port_owner(port).words
+        assert f"netstat -ano | findstr :{port}" in port_owner(port).description

@@ -21,8 +21,8 @@ pytestmark = pytest.mark.anyio
 
 def test_files_are_counted_against_the_limit():
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    assert Pressure(max_files=soft).look() == "calm"
-    assert Pressure(max_files=3).look() == "pause"
+    assert Pressure(max_files=soft).update() == "calm"
+    assert Pressure(max_files=3).update() == "pause"
 
 
 FULL = """
@@ -30,19 +30,19 @@ import os, resource
 from plugway.exchange.pressure import Pressure
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
 pressure = Pressure()
-before, held = pressure.look(), []
+before, held = pressure.update(), []
 try:
     while True:
         held.append(os.dup(0))
 except OSError:
-    full = pressure.look()
+    full = pressure.update()
 for number in held:
     os.close(number)
-print(before, full, pressure.look())
+print(before, full, pressure.update())
 """
 
 
-def test_a_process_without_any_file_left_does_not_look_calm():
+def test_a_process_without_any_file_left_is_not_calm():
     command = [sys.executable, "-c", FULL]
     found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
     assert found.stdout.split() == ["calm", "pause", "calm"]
@@ -53,12 +53,12 @@ def test_memory_sheds_work_before_it_stops_connections(monkeypatch):
     found = []
     for used in (899, 900, 949, 950):
         monkeypatch.setattr("plugway.exchange.pressure._resident_bytes", lambda used=used: used)
-        found.append(pressure.look())
+        found.append(pressure.update())
     assert found == ["calm", "shed", "shed", "pause"]
 
 
 async def test_new_exchanges_are_told_to_come_back(monkeypatch):
-    monkeypatch.setattr(PRESSURE, "look", lambda clients=0: "shed")
+    monkeypatch.setattr(PRESSURE, "update", lambda clients=0: "shed")
     monkeypatch.setattr(PRESSURE, "state", "shed")
     async with gateway([PlainBackend(PlainOptions(), name="plain")]) as running:
         response = await running.post(
@@ -87,14 +87,14 @@ async def status(port):
 
 
 async def test_connections_wait_and_are_served_afterwards(caplog):
-    class Told(Pressure):
+    class FixedPressure(Pressure):
         wanted = "calm"
 
-        def look(self, clients=0):
+        def update(self, clients=0):
             self.state = self.wanted
             return self.state
 
-    pressure = Told()
+    pressure = FixedPressure()
     async with serving(app, pressure=pressure) as port:
         assert await status(port) == 204
         pressure.wanted = "pause"
@@ -123,9 +123,9 @@ async def test_a_connection_for_which_there_was_no_file_is_served_afterwards(mon
 
 def test_room_is_kept_for_the_upstream_of_each_connection():
     pressure = Pressure(max_files=1000)
-    pressure.look()
+    pressure.update()
     most = max(clients for clients in range(1000) if pressure.has_room(clients))
     assert 300 < most < 400
     pressure = Pressure(max_files=3)
-    pressure.look()
+    pressure.update()
     assert not pressure.has_room(0)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugway import BackendProtocolError, Reply, StreamInterrupted, event, replay
-from plugway.exchange.relay import EventRelay, RawRelay, under_name, write_events
+from plugway.exchange.relay import EventRelay, RawRelay, with_model, write_events
 from plugway.testing import anthropic_message, anthropic_stream, parse_sse
 from plugway.types.sse import MAX_EVENT_BYTES
 
@@ -93,7 +93,7 @@ async def test_events_are_renamed_without_a_change_to_the_others():
 @pytest.mark.parametrize("asked", HOSTILE)
 def test_a_whole_body_keeps_everything_else_to_the_byte(asked):
     body = b'{ "id":"m","model": "real" ,"n":123456789012345678901234567890,"content":[ {"model":"real"}]}'
-    found = under_name(Reply.whole(200, body), asked).body
+    found = with_model(Reply.whole(200, body), asked).body
     assert json.loads(found) == {**json.loads(body), "model": asked}
     assert b"123456789012345678901234567890" in found
     assert b'[ {"model":"real"}]' in found
@@ -101,7 +101,7 @@ def test_a_whole_body_keeps_everything_else_to_the_byte(asked):
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"{}x", b'{"a', b'{"a":1,"a":2}', b"null"])
 def test_what_is_no_message_does_not_raise(body):
-    assert under_name(Reply.whole(200, body), "asked").status == 200
+    assert with_model(Reply.whole(200, body), "asked").status == 200
 
 
 async def test_what_is_held_before_content_is_bounded():

@@ -125,7 +125,7 @@ async def test_answers_on_a_kept_connection_do_not_wait():
 
 
 async def test_a_loop_that_watches_no_socket_serves_by_its_own_server(monkeypatch):
-    monkeypatch.setattr("plugway.http.accept._WATCHES_NO_SOCKET", asyncio.AbstractEventLoop)
+    monkeypatch.setattr("plugway.http.accept._WITHOUT_READERS", asyncio.AbstractEventLoop)
     async with serving(Inside()) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(ASK)
         assert b"200 OK" in await until(stream, b"0\r\n\r\n")

@@ -115,7 +115,7 @@ CONTENT: Rows = {
         "gemini": gemini({"text": WORDS}),
         "engine": engine(["text", WORDS]),
     },
-    "call of a tool": {
+    "tool call": {
         "messages": messages(use("toolu_01Xyz", **INPUT), stop="tool_use"),
         "chat": chat(None, chat_call("call_01Xyz", **INPUT), finish="tool_calls"),
         "responses": response(item_call("call_01Xyz", **INPUT)),
@@ -158,14 +158,14 @@ CONTENT: Rows = {
         ),
         "gemini": gemini({"text": "Hm, clouds.", "thought": True}, {"text": WORDS}),
     },
-    "thinking that is hidden": {
+    "redacted thinking": {
         "messages": messages({"type": "redacted_thinking", "data": "b3BhcXVl"}, text()),
         "responses": response(
             {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "gAAAA-1"},
             item(part()),
         ),
     },
-    "sources in the web": {
+    "web sources": {
         "messages": messages(
             text(citations=[{**_WEB, "cited_text": "rain", "encrypted_index": "aW5kZXg="}])
         ),
@@ -176,7 +176,7 @@ CONTENT: Rows = {
             citationMetadata={"citationSources": [{"startIndex": 0, "endIndex": 9, "uri": URL}]},
         ),
     },
-    "sources in a document": {
+    "document sources": {
         "messages": messages(
             text(
                 citations=[
@@ -192,7 +192,7 @@ CONTENT: Rows = {
             )
         ),
     },
-    "a search that the vendor ran": {
+    "search by the vendor's servers": {
         "messages": messages(
             {**_SEARCH, "input": {"query": "weather"}},
             {
@@ -216,7 +216,7 @@ CONTENT: Rows = {
             item(part()),
         ),
     },
-    "refusal and its reason": {
+    "refusal with its reason": {
         "messages": messages(
             stop="refusal",
             stop_details={"type": "refusal", "category": "cyber", "explanation": "Not that."},
@@ -237,11 +237,11 @@ STOPS: Rows = {
         "gemini": gemini({"text": WORDS}, finish="MAX_TOKENS"),
         "engine": engine(["text", WORDS], stop="max_tokens"),
     },
-    "the window is full": {
+    "context window is full": {
         "messages": messages(text(), stop="model_context_window_exceeded"),
         "engine": engine(["text", WORDS], stop="model_context_window_exceeded"),
     },
-    "a filter": {
+    "content filter": {
         "messages": messages(text(), stop="refusal"),
         "chat": chat(finish="content_filter"),
         "responses": response(
@@ -249,13 +249,13 @@ STOPS: Rows = {
         ),
         "gemini": gemini({"text": WORDS}, finish="SAFETY"),
     },
-    "the turn is to be continued": {
+    "turn to be continued": {
         "messages": messages(text(), stop="pause_turn"),
     },
 }
 
 USAGE: Rows = {
-    "tokens of prompt and answer": {
+    "input and output tokens": {
         "messages": messages(text(), usage={"input_tokens": 71, "output_tokens": 9}),
         "chat": chat(usage={"prompt_tokens": 71, "completion_tokens": 9, "total_tokens": 80}),
         "responses": response(
@@ -266,7 +266,7 @@ USAGE: Rows = {
         ),
         "engine": engine(["text", WORDS], usage={"input_tokens": 71, "output_tokens": 9}),
     },
-    "tokens read from a cache": {
+    "cache read tokens": {
         "messages": messages(
             text(),
             usage={"input_tokens": 11, "cache_read_input_tokens": 60, "output_tokens": 9},
@@ -301,7 +301,7 @@ USAGE: Rows = {
             usage={"input_tokens": 11, "cache_read_input_tokens": 60, "output_tokens": 9},
         ),
     },
-    "tokens written to a cache": {
+    "cache write tokens": {
         "messages": messages(
             text(),
             usage={"input_tokens": 11, "cache_creation_input_tokens": 60, "output_tokens": 9},
@@ -324,7 +324,7 @@ USAGE: Rows = {
             },
         ),
     },
-    "tokens of the thinking": {
+    "thinking tokens": {
         "messages": messages(
             text(),
             usage={
@@ -358,8 +358,8 @@ USAGE: Rows = {
 }
 
 ANSWERS: Mapping[str, Rows] = {
-    "What the answer says": CONTENT,
-    "Why the answer ends": STOPS,
+    "Reply content": CONTENT,
+    "Stop reasons": STOPS,
     "Usage": USAGE,
 }
 """The rows about answers, by section."""

@@ -269,7 +269,7 @@ STREAMED: dict[str, Fields] = {
 Rows = Mapping[str, Mapping[str, Fields]]
 
 CONVERSATION: Rows = {
-    "turns of user and assistant": {
+    "user and assistant turns": {
         "messages": messages(user(text("Hi.")), said(text("Hello.")), user(text("And now?"))),
         "chat": chat(
             {"role": "user", "content": "Hi."},
@@ -291,7 +291,7 @@ CONVERSATION: Rows = {
         "responses": {"instructions": "Be brief."},
         "gemini": {"systemInstruction": {"parts": [part("Be brief.")]}},
     },
-    "system turn in the middle": {
+    "system turn in the conversation": {
         "messages": messages(
             user(text("Hi.")),
             said(text("Hello.")),
@@ -324,7 +324,7 @@ CONVERSATION: Rows = {
             output("call_01Abc", "abc"),
         ),
     },
-    "ids of calls and results": {
+    "ids of tool calls and results": {
         "messages": messages(*CALLED, user(result("toolu_01Abc", "abc"))),
         "chat": chat(
             CHAT_ASKED,
@@ -364,13 +364,13 @@ CONVERSATION: Rows = {
             ),
         ),
     },
-    "result that is an error": {
+    "tool result with an error": {
         "messages": messages(*CALLED, user(result("toolu_01Abc", "no file", is_error=True))),
         "gemini": contents(
             *PART_CALLED, turn("user", part_result({"error": "no file"}, id="fc_01Abc"))
         ),
     },
-    "text beside a result": {
+    "text next to a tool result": {
         "messages": messages(*CALLED, user(result("toolu_01Abc", "abc"), text("And then?"))),
         "chat": chat(
             CHAT_ASKED,
@@ -388,14 +388,14 @@ CONVERSATION: Rows = {
             turn("user", part_result({"output": "abc"}, id="fc_01Abc"), part("And then?")),
         ),
     },
-    "beginning of the answer": {
+    "prefilled assistant turn": {
         "messages": messages(user(text("Hi.")), said(text("Well,"))),
         "gemini": contents(turn("user", part("Hi.")), turn("model", part("Well,"))),
     },
-    "name of a speaker": {
+    "participant name": {
         "chat": chat({**CHAT_ASKED, "name": "Ann"}),
     },
-    "search results as blocks": {
+    "search result blocks": {
         "messages": shown(
             {
                 "type": "search_result",
@@ -412,7 +412,7 @@ CONVERSATION: Rows = {
             turn("user", part_result({"output": "abc"}), part_result({"output": "def"})),
         )
     },
-    "result of several values": {
+    "tool result with several values": {
         "gemini": contents(
             *PART_CALLED, turn("user", part_result({"lines": 3, "words": "abc"}, id="fc_01Abc"))
         )
@@ -420,31 +420,31 @@ CONVERSATION: Rows = {
 }
 
 TOOLS: Rows = {
-    "`tool_choice`: the model decides": {
+    "`tool_choice`: auto": {
         "messages": {"tool_choice": {"type": "auto"}},
         "chat": {"tool_choice": "auto"},
         "responses": {"tool_choice": "auto"},
         "gemini": calling(mode="AUTO"),
     },
-    "`tool_choice`: any tool": {
+    "`tool_choice`: any": {
         "messages": {"tool_choice": {"type": "any"}},
         "chat": {"tool_choice": "required"},
         "responses": {"tool_choice": "required"},
         "gemini": calling(mode="ANY"),
     },
-    "`tool_choice`: this tool": {
+    "`tool_choice`: a named tool": {
         "messages": {"tool_choice": {"type": "tool", "name": "Read"}},
         "chat": {"tool_choice": NAMED},
         "responses": {"tool_choice": {"type": "function", "name": "Read"}},
         "gemini": calling(mode="ANY", allowedFunctionNames=["Read"]),
     },
-    "`tool_choice`: no tool": {
+    "`tool_choice`: none": {
         "messages": {"tool_choice": {"type": "none"}},
         "chat": {"tool_choice": "none"},
         "responses": {"tool_choice": "none"},
         "gemini": calling(mode="NONE"),
     },
-    "`tool_choice`: one of these tools": {
+    "`tool_choice`: allowed tools": {
         "chat": {
             "tool_choice": {
                 "type": "allowed_tools",
@@ -460,23 +460,23 @@ TOOLS: Rows = {
         },
         "gemini": {**with_declared(), **calling(mode="ANY", allowedFunctionNames=["Read", "List"])},
     },
-    "one call at a time": {
+    "no parallel tool calls": {
         "messages": {"tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
         "chat": {"parallel_tool_calls": False},
         "responses": {"parallel_tool_calls": False},
     },
-    "strict schema of a tool": {
+    "strict tool schema": {
         "messages": with_tool({"name": "Sum", "input_schema": SCHEMA, "strict": True}),
         "chat": {"tools": [*CHAT_TOOLS, function({"name": "Sum"}, strict=True)]},
         "responses": with_flat(flat({"name": "Sum"}, strict=True)),
     },
-    "examples of a tool's input": {
+    "tool input examples": {
         "messages": with_tool(
             {"name": "Sum", "input_schema": SCHEMA, "input_examples": [{"path": "a.txt"}]}
         ),
     },
-    "calls that keep to their schema (`VALIDATED`)": {"gemini": calling(mode="VALIDATED")},
-    "schema of a tool in Gemini's words": {
+    "calls that match their schema (`VALIDATED`)": {"gemini": calling(mode="VALIDATED")},
+    "tool schema in Gemini's format": {
         "gemini": {
             "tools": [
                 *GEMINI_TOOLS,
@@ -501,11 +501,9 @@ TOOLS: Rows = {
             ]
         }
     },
-    "schema of a tool's result": {"gemini": with_declared(responseJsonSchema=ANSWER)},
-    "calls that nobody waits for": {"gemini": with_declared(behavior="NON_BLOCKING")},
-    "arguments of calls, piece by piece": {
-        "gemini": calling(mode="AUTO", streamFunctionCallArguments=True)
-    },
+    "schema of a tool result": {"gemini": with_declared(responseJsonSchema=ANSWER)},
+    "non-blocking calls": {"gemini": with_declared(behavior="NON_BLOCKING")},
+    "streamed call arguments": {"gemini": calling(mode="AUTO", streamFunctionCallArguments=True)},
 }
 
 CLIENT_TOOLS: Rows = {
@@ -527,17 +525,17 @@ CLIENT_TOOLS: Rows = {
         ),
         "gemini": with_kind(computerUse={"environment": "ENVIRONMENT_BROWSER"}),
     },
-    "tools of plain text (`custom`)": {
+    "plain-text tools (`custom`)": {
         "chat": {"tools": [*CHAT_TOOLS, {"type": "custom", "custom": {"name": "Sql"}}]},
         "responses": with_flat({"type": "custom", "name": "Sql", "description": "Runs SQL."}),
     },
     "`local_shell`": {"responses": with_flat({"type": "local_shell"})},
     "`shell`": {"responses": with_flat({"type": "shell"})},
     "`apply_patch`": {"responses": with_flat({"type": "apply_patch"})},
-    "`tool_search` of the client": {
+    "client's `tool_search`": {
         "responses": with_flat({"type": "tool_search", "execution": "client"})
     },
-    "namespaces of tools": {
+    "tool namespaces": {
         "responses": with_flat({"type": "namespace", "name": "files", "tools": [flat(READ)]})
     },
 }
@@ -553,7 +551,7 @@ SERVER_TOOLS: Rows = {
         "messages": with_tool({"type": "web_fetch_20250910", "name": "web_fetch"}),
         "gemini": with_kind(urlContext={}),
     },
-    "running code": {
+    "code execution": {
         "messages": with_tool({"type": "code_execution_20250825", "name": "code_execution"}),
         "responses": with_flat({"type": "code_interpreter", "container": {"type": "auto"}}),
         "gemini": with_kind(codeExecution={}),
@@ -575,11 +573,11 @@ SERVER_TOOLS: Rows = {
         "responses": with_flat({"type": "file_search", "vector_store_ids": ["vs_1"]}),
         "gemini": with_kind(fileSearch={"fileSearchStoreNames": ["fileSearchStores/1"]}),
     },
-    "making images": {
+    "image generation": {
         "responses": with_flat({"type": "image_generation"}),
         "gemini": config(responseModalities=["TEXT", "IMAGE"]),
     },
-    "a search in the conversation": {
+    "earlier search by the vendor's servers": {
         "messages": messages(
             user(text("Look it up.")), said(*SEARCHED, text("Found.")), user(text("Thanks."))
         ),
@@ -617,13 +615,13 @@ SERVER_TOOLS: Rows = {
             turn("user", part("Thanks.")),
         ),
     },
-    "maps": {
+    "Google Maps": {
         "gemini": {
             **with_kind(googleMaps={}),
             "toolConfig": {"retrievalConfig": {"languageCode": "en"}},
         }
     },
-    "code that the vendor ran, in the conversation": {
+    "earlier code execution by the vendor's servers": {
         "gemini": contents(
             turn("user", part("Count.")),
             turn(
@@ -644,7 +642,7 @@ MEDIA: Rows = {
         "responses": items_shown({"type": "input_image", "detail": "auto", "image_url": PNG_URL}),
         "gemini": parts_shown(inline("image/png", PNG)),
     },
-    "image by its address": {
+    "image URL": {
         "messages": shown({"type": "image", "source": {"type": "url", "url": PICTURE_URL}}),
         "chat": chat_shown({"type": "image_url", "image_url": {"url": PICTURE_URL}}),
         "responses": items_shown(
@@ -652,7 +650,7 @@ MEDIA: Rows = {
         ),
         "gemini": parts_shown(stored("image/png", PICTURE_URL)),
     },
-    "image in a result": {
+    "image in a tool result": {
         "messages": messages(
             *CALLED, user(result("toolu_01Abc", [source("image", "image/png", SHOT)]))
         ),
@@ -674,7 +672,7 @@ MEDIA: Rows = {
             turn("user", part_result({}, id="fc_01Abc", parts=[inline("image/png", SHOT)])),
         ),
     },
-    "resolution of an image": {
+    "image resolution": {
         "chat": chat_shown(
             {
                 "type": "image_url",
@@ -706,14 +704,14 @@ MEDIA: Rows = {
         ),
         "gemini": parts_shown(inline("application/pdf", PDF, displayName="paper.pdf")),
     },
-    "PDF by its address": {
+    "PDF URL": {
         "messages": shown(
             {"type": "document", "title": "paper.pdf", "source": {"type": "url", "url": PAPER_URL}}
         ),
         "responses": items_shown({"type": "input_file", "file_url": PAPER_URL}),
         "gemini": parts_shown(stored("application/pdf", PAPER_URL, displayName="paper.pdf")),
     },
-    "document of text": {
+    "text document": {
         "messages": shown(
             {
                 "type": "document",
@@ -737,14 +735,12 @@ MEDIA: Rows = {
         ),
         "gemini": parts_shown(inline("audio/wav", "UklGRg==")),
     },
-    "citations of a document": {
+    "document citations": {
         "messages": shown(source("document", "application/pdf", PDF, citations={"enabled": True})),
     },
     "video": {"gemini": parts_shown(inline("video/mp4", "AAAAGA=="))},
-    "video by its address": {
-        "gemini": parts_shown(stored("video/mp4", "https://www.youtube.com/watch?v=1"))
-    },
-    "resolution of all media": {
+    "video URL": {"gemini": parts_shown(stored("video/mp4", "https://www.youtube.com/watch?v=1"))},
+    "media resolution": {
         "gemini": {
             **parts_shown(inline("image/png", PNG)),
             **config(mediaResolution="MEDIA_RESOLUTION_LOW"),
@@ -753,11 +749,11 @@ MEDIA: Rows = {
 }
 
 THINKING: Rows = {
-    "thinking by a budget": {
+    "thinking with a budget": {
         "messages": {"thinking": {"type": "enabled", "budget_tokens": 2048}},
         "gemini": config(thinkingConfig={"thinkingBudget": 2048}),
     },
-    "thinking as the model sees fit": {
+    "adaptive thinking": {
         "messages": {"thinking": {"type": "adaptive"}},
         "gemini": config(thinkingConfig={"thinkingBudget": -1}),
     },
@@ -773,11 +769,11 @@ THINKING: Rows = {
         "responses": {"reasoning": {"effort": "high"}},
         "gemini": config(thinkingConfig={"thinkingLevel": "HIGH"}),
     },
-    "summary of the thinking": {
+    "thinking summary": {
         "responses": {"reasoning": {"effort": "high", "summary": "auto"}},
         "gemini": config(thinkingConfig={"thinkingLevel": "HIGH", "includeThoughts": True}),
     },
-    "thinking of another model, coming back": {
+    "another model's thinking, sent back": {
         "messages": messages(
             user(text("Hi.")),
             said({"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmVk"}, text("Hello.")),
@@ -805,7 +801,7 @@ THINKING: Rows = {
             PART_ASKED,
         ),
     },
-    "thinking of an earlier answer, coming back": {
+    "earlier thinking, sent back": {
         "gemini": contents(
             turn("user", part("Hi.")),
             turn("model", part("Hello.", thoughtSignature=sealed([SEALED], "m"))),
@@ -815,21 +811,21 @@ THINKING: Rows = {
 }
 
 CACHING: Rows = {
-    "mark on the system prompt": {
+    "cache marker on the system prompt": {
         "messages": {"system": [text("Be brief.", cache_control=CACHE)]},
         "chat": chat(
             {"role": "system", "content": [text("Be brief.", cache_control=CACHE)]}, CHAT_ASKED
         ),
     },
-    "mark on a turn": {
+    "cache marker on a turn": {
         "messages": messages(user(text(ASKED, cache_control=CACHE))),
         "chat": chat(chat_user(text(ASKED, cache_control=CACHE))),
     },
-    "mark on a tool": {
+    "cache marker on a tool": {
         "messages": with_tool({"name": "Sum", "input_schema": SCHEMA, "cache_control": CACHE}),
         "chat": {"tools": [*CHAT_TOOLS, {**function({"name": "Sum"}), "cache_control": CACHE}]},
     },
-    "mark of the whole request": {"messages": {"cache_control": CACHE}},
+    "cache marker of the whole request": {"messages": {"cache_control": CACHE}},
     "`prompt_cache_key`": {
         "chat": {"prompt_cache_key": "talk-1"},
         "responses": {"prompt_cache_key": "talk-1"},
@@ -862,7 +858,7 @@ OUTPUT: Rows = {
         },
         "gemini": config(responseMimeType="application/json", responseJsonSchema=ANSWER),
     },
-    "any JSON": {
+    "JSON without a schema": {
         "chat": {"response_format": {"type": "json_object"}},
         "responses": {"text": {"format": {"type": "json_object"}}},
         "gemini": config(responseMimeType="application/json"),
@@ -871,7 +867,7 @@ OUTPUT: Rows = {
         "chat": {"verbosity": "low"},
         "responses": {"text": {"verbosity": "low"}},
     },
-    "most tokens": {
+    "maximum tokens": {
         "messages": {"max_tokens": 2048},
         "chat": {"max_completion_tokens": 2048},
         "responses": {"max_output_tokens": 2048},
@@ -916,17 +912,17 @@ OUTPUT: Rows = {
         "gemini": config(presencePenalty=0.5),
     },
     "`logit_bias`": {"chat": {"logit_bias": {"50256": -100}}},
-    "probabilities of tokens": {
+    "log probabilities": {
         "chat": {"logprobs": True, "top_logprobs": 2},
         "responses": {"top_logprobs": 2, "include": ["message.output_text.logprobs"]},
         "gemini": config(responseLogprobs=True, logprobs=2),
     },
-    "several answers": {
+    "several choices": {
         "chat": {"n": 2},
         "gemini": config(candidateCount=2),
     },
-    "predicted answer": {"chat": {"prediction": {"type": "content", "content": "abc"}}},
-    "audio as the answer": {
+    "predicted output": {"chat": {"prediction": {"type": "content", "content": "abc"}}},
+    "audio output": {
         "chat": {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}},
         "gemini": config(responseModalities=["AUDIO"], speechConfig={"languageCode": "en-US"}),
     },
@@ -945,7 +941,7 @@ OUTPUT: Rows = {
             responseFormat={"text": {"mimeType": "APPLICATION_JSON", "schema": ANSWER}}
         )
     },
-    "one of some words (`text/x.enum`)": {
+    "enum output (`text/x.enum`)": {
         "gemini": config(
             responseMimeType="text/x.enum", responseSchema={"type": "STRING", "enum": ["yes", "no"]}
         )
@@ -953,7 +949,7 @@ OUTPUT: Rows = {
 }
 
 ACCOUNT: Rows = {
-    "who asks": {
+    "user id": {
         "messages": {"metadata": {"user_id": "user_1"}},
         "chat": {"safety_identifier": "user_1"},
         "responses": {"safety_identifier": "user_1"},
@@ -971,9 +967,9 @@ ACCOUNT: Rows = {
         "gemini": {"serviceTier": "flex"},
     },
     "`speed`": {"messages": {"speed": "fast"}},
-    "place of inference": {"messages": {"inference_geo": "us"}},
+    "inference location": {"messages": {"inference_geo": "us"}},
     "container": {"messages": {"container": "c_1"}},
-    "editing of the context": {
+    "context editing": {
         "messages": {
             "context_management": {
                 "edits": [
@@ -987,43 +983,43 @@ ACCOUNT: Rows = {
         },
         "responses": {"context_management": [{"type": "compaction", "compact_threshold": 90000}]},
     },
-    "answers that are stored": {
+    "stored responses": {
         "chat": {"store": True},
         "responses": {"store": True},
         "gemini": {"store": True},
     },
     "`previous_response_id`": {"responses": {"previous_response_id": "resp_1"}},
     "`item_reference`": {"responses": items(ITEM_ASKED, {"type": "item_reference", "id": "msg_1"})},
-    "answers in the background": {"responses": {"background": True}},
+    "background responses": {"responses": {"background": True}},
     "stored prompts": {"responses": {"prompt": {"id": "pmpt_1"}}},
     "truncation": {"responses": {"truncation": "auto"}},
-    "most calls of tools": {"responses": {"max_tool_calls": 3}},
-    "a field that nobody knows": {
+    "maximum tool calls": {"responses": {"max_tool_calls": 3}},
+    "unknown field": {
         "messages": {"a_new_field": 1},
         "chat": {"a_new_field": 1},
         "responses": {"a_new_field": 1},
         "gemini": {"aNewField": 1},
     },
-    "filters of the vendor (`safetySettings`)": {
+    "vendor filters (`safetySettings`)": {
         "gemini": {
             "safetySettings": [{"category": "HARM_CATEGORY_HARASSMENT", "threshold": "BLOCK_NONE"}]
         }
     },
-    "the vendor's choice of a model": {
+    "model selection by the vendor": {
         "gemini": config(modelSelectionConfig={"featureSelectionPreference": "BALANCED"})
     },
-    "a setting that nobody knows": {"gemini": config(aNewSetting=1)},
+    "unknown setting": {"gemini": config(aNewSetting=1)},
 }
 
 REQUESTS: Mapping[str, Rows] = {
-    "The conversation": CONVERSATION,
+    "Conversation": CONVERSATION,
     "Tools": TOOLS,
-    "Tools that the client runs": CLIENT_TOOLS,
-    "Tools that a vendor's servers run": SERVER_TOOLS,
+    "Client tools": CLIENT_TOOLS,
+    "Server tools": SERVER_TOOLS,
     "Images and documents": MEDIA,
     "Thinking": THINKING,
     "Caching": CACHING,
-    "The answer that is wanted": OUTPUT,
+    "Output settings": OUTPUT,
     "Account and state": ACCOUNT,
 }
 """The rows about requests, by section."""
@@ -1050,14 +1046,14 @@ _GREETED: Mapping[str, Fields] = {
 }
 WITHOUT: Mapping[str, Mapping[str, Fields]] = {
     **dict.fromkeys(MEDIA, _NO_MEDIUM),
-    "system turn in the middle": _GREETED,
-    "thinking of another model, coming back": _GREETED,
-    "search results as blocks": _NO_MEDIUM,
-    "beginning of the answer": {
+    "system turn in the conversation": _GREETED,
+    "another model's thinking, sent back": _GREETED,
+    "search result blocks": _NO_MEDIUM,
+    "prefilled assistant turn": {
         "messages": messages(user(text("Hi."))),
         "gemini": contents(turn("user", part("Hi."))),
     },
-    "a search in the conversation": {
+    "earlier search by the vendor's servers": {
         "messages": messages(
             user(text("Look it up.")), said(text("Found.")), user(text("Thanks."))
         ),
@@ -1072,42 +1068,42 @@ WITHOUT: Mapping[str, Mapping[str, Fields]] = {
             turn("user", part("Thanks.")),
         ),
     },
-    "strict schema of a tool": {
+    "strict tool schema": {
         "messages": with_tool({"name": "Sum", "input_schema": SCHEMA}),
         "chat": {"tools": [*CHAT_TOOLS, function({"name": "Sum"})]},
         "responses": with_flat(flat({"name": "Sum"})),
     },
-    "examples of a tool's input": {
+    "tool input examples": {
         "messages": with_tool({"name": "Sum", "input_schema": SCHEMA}),
     },
-    "mark on a tool": {
+    "cache marker on a tool": {
         "messages": with_tool({"name": "Sum", "input_schema": SCHEMA}),
         "chat": {"tools": [*CHAT_TOOLS, function({"name": "Sum"})]},
     },
-    "mark on the system prompt": {
+    "cache marker on the system prompt": {
         "messages": {"system": [text("Be brief.")]},
         "chat": chat({"role": "system", "content": "Be brief."}, CHAT_ASKED),
     },
-    "result that is an error": {
+    "tool result with an error": {
         "messages": messages(*CALLED, user(result("toolu_01Abc", "no file"))),
         "gemini": contents(
             *PART_CALLED, turn("user", part_result({"output": "no file"}, id="fc_01Abc"))
         ),
     },
-    "resolution of an image": {
+    "image resolution": {
         "chat": chat_shown({"type": "image_url", "image_url": {"url": PNG_URL}}),
         "responses": items_shown({"type": "input_image", "detail": "auto", "image_url": PNG_URL}),
         "gemini": parts_shown(inline("image/png", PNG)),
     },
-    "citations of a document": {
+    "document citations": {
         "messages": shown(source("document", "application/pdf", PDF)),
     },
-    "image in a result": {
+    "image in a tool result": {
         "messages": messages(*CALLED, user(result("toolu_01Abc", []))),
         "responses": items(*ITEM_CALLED, output("call_01Abc", [])),
         "gemini": contents(*PART_CALLED, turn("user", part_result({}, id="fc_01Abc"))),
     },
-    "text beside a result": {
+    "text next to a tool result": {
         "messages": messages(*CALLED, user(result("toolu_01Abc", "abc"))),
         "chat": chat(
             CHAT_ASKED,
@@ -1120,27 +1116,27 @@ WITHOUT: Mapping[str, Mapping[str, Fields]] = {
         ),
     },
     "calls without ids": {"gemini": contents(PART_ASKED)},
-    "result of several values": {
+    "tool result with several values": {
         "gemini": contents(*PART_CALLED, turn("user", part_result({}, id="fc_01Abc")))
     },
-    "`tool_choice`: one of these tools": {"gemini": with_declared()},
-    "schema of a tool's result": {"gemini": with_declared()},
-    "calls that nobody waits for": {"gemini": with_declared()},
-    "arguments of calls, piece by piece": {"gemini": calling(mode="AUTO")},
-    "code that the vendor ran, in the conversation": {
+    "`tool_choice`: allowed tools": {"gemini": with_declared()},
+    "schema of a tool result": {"gemini": with_declared()},
+    "non-blocking calls": {"gemini": with_declared()},
+    "streamed call arguments": {"gemini": calling(mode="AUTO")},
+    "earlier code execution by the vendor's servers": {
         "gemini": contents(
             turn("user", part("Count.")),
             turn("model", part("Three.")),
             turn("user", part("Thanks.")),
         )
     },
-    "resolution of all media": {"gemini": parts_shown(inline("image/png", PNG))},
-    "thinking of an earlier answer, coming back": {"gemini": contents(*PART_GREETED)},
+    "media resolution": {"gemini": parts_shown(inline("image/png", PNG))},
+    "earlier thinking, sent back": {"gemini": contents(*PART_GREETED)},
 }
 """The requests that some rows would be without their feature, where that is not the plain one."""
 
 VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "ids of calls and results": {
+    "ids of tool calls and results": {
         "messages": ("toolu_01Abc",),
         "chat": ("call_01Abc",),
         "responses": ("call_01Abc",),
@@ -1150,8 +1146,8 @@ VALUES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 """Rows about single values: kept where these stand in what arrived."""
 
 OBEYED = (
-    "`tool_choice`: any tool",
-    "`tool_choice`: this tool",
-    "`tool_choice`: one of these tools",
+    "`tool_choice`: any",
+    "`tool_choice`: a named tool",
+    "`tool_choice`: allowed tools",
 )
 """Rows of which it is seen in the answer whether they were obeyed."""

@@ -55,7 +55,7 @@ def _form(facts: Facts, config: dict[str, Any]) -> dict[str, Any]:
     if mime == "text/x.enum":
         facts["one of", ",".join(schema["enum"])] += 1
     elif mime and not schema:
-        facts["any JSON", ""] += 1
+        facts["JSON without a schema", ""] += 1
     elif mime:
         config |= {"responseMimeType": mime, "responseSchema": plain_schema(schema)}
     return config

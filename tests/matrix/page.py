@@ -47,7 +47,7 @@ def _dialect(dialect: str, sections: dict[str, Section]) -> Iterator[str]:
         for row, cells in rows.items():
             words = " | ".join(_word(cells[name], notes) for name in SERVERS)
             yield f"| {row} | {words} |"
-    yield "\nWhat the receipt, or the error, says:\n"
+    yield "\nLines on the receipt, or error messages:\n"
     yield from (f"{number}. {note}" for note, number in notes.items())
     yield ""
 

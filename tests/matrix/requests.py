@@ -84,7 +84,7 @@ def of_chat(body: Body) -> Facts:
     fields["messages"] = [_as_system(message) for message in fields["messages"]]
     facts = _with_other_tools(fields, read_chat)
     if as_json:
-        facts["any JSON", ""] += 1
+        facts["JSON without a schema", ""] += 1
     for said in filter(None, (effort, wanted.get("effort"))):
         facts["output_config.effort", said] += 1
     if "max_tokens" in wanted:
@@ -141,7 +141,7 @@ def of_responses(body: Body) -> Facts:
         facts[name, said] += 1
     _valued(facts, "service_tier", default="standard_only")
     if _is_any_json(form):
-        facts["any JSON", ""] += 1
+        facts["JSON without a schema", ""] += 1
     if wanted.get("effort") != "none" and wanted:
         facts["thinks", ""] += 1
     if "effort" in wanted:

@@ -179,21 +179,21 @@ def _answers(row: str, api: str) -> Any:
     """What the server says to a request of a row: what one says that did as it was told."""
     plain = answered.CONTENT["text"][api]
     if row in asked.OBEYED:
-        return None if api == "engine" else answered.CONTENT["call of a tool"][api]
-    if row == "one call at a time":
+        return None if api == "engine" else answered.CONTENT["tool call"][api]
+    if row == "no parallel tool calls":
         return lambda body: _obeying(body, api)
     return plain
 
 
 def _obeying(body: Mapping[str, Any], api: str) -> answered.Answer:
     one = body.get("parallel_tool_calls") is False or "disable_parallel" in str(body)
-    return answered.CONTENT["call of a tool" if one else "parallel calls"][api]
+    return answered.CONTENT["tool call" if one else "parallel calls"][api]
 
 
 def _wrong(row: str, word: str, reply: Any) -> str:
     """What a client was promised and did not get."""
     calls = sum(times for (feature, _), times in reply.items() if feature == "call")
-    if row == "one call at a time" and word != "dropped with a line" and calls > 1:
+    if row == "no parallel tool calls" and word != "dropped with a line" and calls > 1:
         return f"{calls} calls in one answer"
     if row in asked.OBEYED and calls != 1:
         return "no call, although one was demanded"

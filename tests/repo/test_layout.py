@@ -1,4 +1,4 @@
-"""The kernel as a house: which package may use which, how large each is, and no circle."""
+"""The layers of the kernel: which package may use which, their sizes, and no import cycles."""
 
 import ast
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 KERNEL = Path(__file__).parents[2] / "kernel/src/plugway"
-FLOORS = (
+LAYERS = (
     "credentials",
     "types",
     "system",
@@ -22,21 +22,21 @@ FLOORS = (
 )
 """Each uses only those before it. `credentials` and `system` to `log` are single modules."""
 MOST_LINES = {
-    "types": 3_347,
-    "upstream": 1_619,
-    "config": 1_314,
-    "plugins": 1_330,
-    "exchange": 2_765,
-    "http": 2_232,
-    "cli": 1_268,
+    "types": 3_339,
+    "upstream": 1_614,
+    "config": 1_310,
+    "plugins": 1_325,
+    "exchange": 2_761,
+    "http": 2_224,
+    "cli": 1_248,
 }
-"""They may be lowered; what is raised has its reason in the commit."""
+"""They may be lowered; a commit that raises one gives the reason."""
 
 
 def modules():
     for path in sorted(KERNEL.rglob("*.py")):
         place = path.relative_to(KERNEL).with_suffix("").parts
-        if place[0] in FLOORS and place[-1] != "__init__":
+        if place[0] in LAYERS and place[-1] != "__init__":
             yield ".".join(place), path
 
 
@@ -63,20 +63,20 @@ def uses(path):
 
 @pytest.mark.parametrize(("module", "path"), list(modules()), ids=lambda value: str(value)[-40:])
 def test_a_module_uses_only_what_is_below_it(module, path):
-    floor = FLOORS.index(module.partition(".")[0])
+    layer = LAYERS.index(module.partition(".")[0])
     for used in uses(path):
-        assert used.partition(".")[0] in FLOORS[: floor + 1], f"{module} uses {used}"
+        assert used.partition(".")[0] in LAYERS[: layer + 1], f"{module} uses {used}"
 
 
-def test_there_is_no_circle():
+def test_there_is_no_import_cycle():
     graph = {module: set(uses(path)) for module, path in modules()}
     done: set[str] = set()
 
-    def visit(module, way):
-        assert module not in way, f"a circle: {' -> '.join([*way, module])}"
+    def visit(module, path):
+        assert module not in path, f"import cycle: {' -> '.join([*path, module])}"
         if module not in done and module in graph:
             for used in graph[module]:
-                visit(used, [*way, module])
+                visit(used, [*path, module])
             done.add(module)
 
     for module in graph:
@@ -89,6 +89,6 @@ def test_a_package_stays_as_small_as_it_is(package, most):
     assert lines <= most, f"{package} has {lines} lines: delete, or say why it has to grow"
 
 
-def test_each_package_says_what_it_is():
+def test_each_package_has_a_docstring():
     for package in MOST_LINES:
         assert ast.get_docstring(ast.parse((KERNEL / package / "__init__.py").read_text()))

@@ -96,6 +96,14 @@ async def test_the_first_plugin_of_the_page_works(pasted):
     assert "thinking" not in backend.seen[0].body
 
 
+async def test_the_option_of_the_first_plugin_works(pasted):
+    backend = build_plugin(PlainBackend, "plain")
+    plugin = build_plugin(pasted[0].NoThinking, "no-thinking", models=["other-*"])
+    async with gateway([plugin, backend]) as running:
+        await running.ask("hello", thinking={"type": "adaptive"})
+    assert backend.seen[0].body["thinking"] == {"type": "adaptive"}
+
+
 async def test_the_backend_of_the_page_works(pasted):
     said = "grüß".encode()
     async with ScriptedUpstream(otherwise=respond(200, said)) as upstream:

@@ -1,6 +1,6 @@
 """Plugway: one local address between an agent client and every model.
 
-Everything a plugin may use is exported here. `docs/writing-a-plugin.md` starts with thirty lines.
+Everything that plugins may use is exported here; see `docs/writing-a-plugin.md`.
 """
 
 from plugway.cli.local import LocalGateway

@@ -1,7 +1,7 @@
-"""Keys and tokens that this process was given: nobody sees them, however they are spelled.
+"""Redacts the keys and tokens of this process in logs and errors, in any encoding.
 
-A log has none of them; neither has what an upstream says of a failure, as some repeat the key that
-they were sent. What a model says is left as it is: the same key may stand in the user's own files.
+Errors of upstreams are included, because some repeat the key that they were sent. Text of a model
+is not changed: the same key may be in the user's own files.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 SHORTEST: Final = 6
-"""A value of fewer characters is no secret: taking it out would only harm the text."""
-SHORTEST_TOLD: Final = 8
-"""The same for what a client is told: what stands as a key of a local server may be its name."""
+"""Shorter values are not redacted: that would only damage the text."""
+SHORTEST_IN_REPLY: Final = 8
+"""The same for replies to clients: the key of a local server is often just its name."""
 _LONG: Final = 20
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
 _REST: Final = rb"(?:[\w.~+/=%-]|\\+u[0-9a-fA-F]{4}|\\+/)*"
@@ -24,7 +24,7 @@ _REST: Final = rb"(?:[\w.~+/=%-]|\\+u[0-9a-fA-F]{4}|\\+/)*"
 class _Secret(NamedTuple):
     length: int
     core: bytes
-    """Its longest piece that is spelled in one way only; looking for that first is fast."""
+    """Its longest piece with only one encoding; searching for that first is fast."""
     pattern: re.Pattern[bytes]
 
 
@@ -32,14 +32,14 @@ _known: dict[str, _Secret] = {}
 _passing: dict[str, _Secret] = {}
 _MOST_PASSING: Final = 64
 _cores: tuple[bytes, ...] = ()
-"""Of all that a client must not see."""
+"""The cores of all secrets that are redacted in replies."""
 _lock = threading.Lock()
 
 
 def register_secret(value: str, *, passing: bool = False) -> None:
-    """Keep `value` out of every log and every error from now on; very short ones are ignored.
+    """Redact `value` in all logs and errors from now on; very short values are ignored.
 
-    `passing` is for those that come with a request: only the last 64 are remembered.
+    `passing` is for secrets of a request: only the last 64 are kept.
     """
     global _cores
     if len(value) < SHORTEST or value in _known or value in _passing:
@@ -53,37 +53,36 @@ def register_secret(value: str, *, passing: bool = False) -> None:
         else:
             _known[value] = secret
         known = (*_known.values(), *_passing.values())
-        _cores = tuple(s.core for s in known if s.length >= SHORTEST_TOLD and s.core)
+        _cores = tuple(s.core for s in known if s.length >= SHORTEST_IN_REPLY and s.core)
 
 
 def _secret(value: str) -> _Secret:
-    head, pattern = value, _spelled(value)
+    head, pattern = value, _any_encoding(value)
     if len(value) >= _LONG:
         head = value[: max(16, 2 * len(value) // 3)]
-        pattern += b"|" + _spelled(head) + _REST
+        pattern += b"|" + _any_encoding(head) + _REST
     core = max([*_PLAIN.findall(head), ""], key=len)
     return _Secret(len(value), core.encode(), re.compile(pattern))
 
 
-def without_secrets(text: str, mark: str = "[redacted]", shortest: int = SHORTEST_TOLD) -> str:
-    """`text` with `mark` in place of each secret of at least `shortest` characters."""
+def without_secrets(text: str, mark: str = "[redacted]", shortest: int = SHORTEST_IN_REPLY) -> str:
+    """`text` with each secret of at least `shortest` characters replaced by `mark`."""
     raw = text.encode("utf-8", "surrogatepass")
     cleaned = bytes_without_secrets(raw, mark.encode(), shortest)
     return text if cleaned is raw else cleaned.decode("utf-8", "surrogatepass")
 
 
 def holds_secret(text: str) -> bool:
-    """Whether `text` has one that a client must not see."""
+    """Whether `text` contains a secret that is redacted in replies."""
     return without_secrets(text) is not text
 
 
 def bytes_without_secrets(
-    data: bytes, mark: bytes = b"[redacted]", shortest: int = SHORTEST_TOLD
+    data: bytes, mark: bytes = b"[redacted]", shortest: int = SHORTEST_IN_REPLY
 ) -> bytes:
-    """The same for bytes in UTF-8, which are given back themselves where there is none in them.
+    """`without_secrets` for UTF-8 bytes; returns `data` itself if it contains no secret.
 
-    Found is a secret as it is, in JSON (also in a text in JSON in a text), in an address, and cut
-    off at its end.
+    Secrets are found in plain text, escaped in JSON (also nested), in URLs and HTML, and truncated.
     """
     for length, core, pattern in [*_known.copy().values(), *_passing.copy().values()]:
         if length >= shortest and core in data and pattern.search(data):
@@ -99,25 +98,25 @@ _WORDS: Final = re.compile(
     rb'|"(?:delta|content_block|item|part)"\s*:\s*["{]'
 )
 _MARKS: Final = (b"\n\n", b"\n\r\n", b"\r\r")
-"""How events end: two line ends, each CR, LF or both (WHATWG HTML, 9.2.5). LF before CR is left
-out: it may be the first half of LF, CR LF."""
+"""The ends of events: two line ends, each CR, LF or both (WHATWG HTML, 9.2.5). LF, CR is omitted,
+because it may be the first part of LF, CR LF."""
 _END: Final = re.compile(b"|".join(_MARKS))
 _BEGINNING: Final = 4096
 _MOST_HELD: Final = 64 * 1024
 _LONGEST: Final = 4096
-"""Bytes of a long event that wait for the rest of it: more than any key has."""
+"""Bytes of a long event that are held back for the next chunk; longer than any key."""
 
 
-def clean_answer(body: bytes) -> bytes:
-    """An answer without secrets, unless a model speaks in it: an error may come with any status."""
-    return body if not _has_any(body) or _speaks(body) else bytes_without_secrets(body)
+def clean_reply(body: bytes) -> bytes:
+    """A reply without secrets, unless it is text of a model; errors may have any status."""
+    return body if not _has_any(body) or _is_model_text(body) else bytes_without_secrets(body)
 
 
 class CleanStream:
-    """A stream of server-sent events without secrets in what is not a model's words.
+    """Redacts secrets in a stream of server-sent events, except in text of a model.
 
-    Those are told by the members that hold them, in whatever API; JSON escapes quotes in a text. An
-    event goes on when it is whole, for no client can read a part, or larger than 64 KiB.
+    Events with model text are recognized by their members in any API; inside of a JSON string their
+    quotes would be escaped. An event is passed on when it is complete or larger than 64 KiB.
     """
 
     __slots__ = ("_begun", "_held", "_size", "_tail")
@@ -127,10 +126,10 @@ class CleanStream:
         self._size = 0
         self._tail = b""
         self._begun = b""
-        """How the event begins of which a part went on."""
+        """The beginning of an event of which a part was passed on."""
 
     def feed(self, chunk: bytes) -> bytes:
-        """What may go on now."""
+        """Add a chunk; returns the bytes that can be passed on."""
         if not self._held and chunk.endswith((b"\n\n", b"\n\r\n")):
             self._tail = b""
             return self._clean(chunk)
@@ -144,7 +143,7 @@ class CleanStream:
         last = _last_end(data) if ended else 0
         if len(data) - last > _MOST_HELD:
             begun = (b"" if last else self._begun) + data[last : last + _BEGINNING]
-            cut = _outside(data, len(data) - _LONGEST)
+            cut = _outside_of_secrets(data, len(data) - _LONGEST)
             self._held, self._size = [data[cut:]], len(data) - cut
             data = self._clean(data[:cut])
             self._begun = begun[:_BEGINNING]
@@ -153,7 +152,7 @@ class CleanStream:
         return self._clean(data[:last])
 
     def flush(self) -> bytes:
-        """What is held at the end of the stream."""
+        """The bytes still held at the end of the stream."""
         return self._clean(b"".join(self._held))
 
     def _clean(self, data: bytes) -> bytes:
@@ -165,11 +164,11 @@ class CleanStream:
         for begin, end in pairwise([0, *ends, len(data)]):
             event = data[begin:end]
             whole = event if begin else begun + event
-            pieces.append(event if _speaks(whole) else bytes_without_secrets(event))
+            pieces.append(event if _is_model_text(whole) else bytes_without_secrets(event))
         return b"".join(pieces)
 
 
-def _speaks(event: bytes) -> bool:
+def _is_model_text(event: bytes) -> bool:
     return _WORDS.search(event) is not None and _ERROR.search(event) is None
 
 
@@ -177,8 +176,8 @@ def _has_any(data: bytes) -> bool:
     return any(core in data for core in _cores)
 
 
-def _outside(data: bytes, cut: int) -> int:
-    """`cut`, or where the secret begins that it would cut in two."""
+def _outside_of_secrets(data: bytes, cut: int) -> int:
+    """`cut`, or the start of the secret that it would split."""
     for _, core, pattern in (*_known.copy().values(), *_passing.copy().values()):
         if core in data:
             spans = (match.span() for match in pattern.finditer(data))
@@ -187,18 +186,17 @@ def _outside(data: bytes, cut: int) -> int:
 
 
 def _last_end(data: bytes) -> int:
-    """Where the last whole event ends; 0 where none does."""
+    """The end of the last complete event, or 0."""
     marks = _MARKS if b"\r" in data else _MARKS[:1]
     return max((data.rfind(mark) + len(mark) for mark in marks if mark in data), default=0)
 
 
-def _spelled(value: str) -> bytes:
-    return b"".join(map(_spellings, value))
+def _any_encoding(value: str) -> bytes:
+    return b"".join(map(_encodings, value))
 
 
-def _spellings(character: str) -> bytes:
-    """A pattern for one character: itself, escaped in JSON once or more, as in an address or a
-    page."""
+def _encodings(character: str) -> bytes:
+    """A pattern for one character: plain, escaped in JSON once or more, in a URL or in HTML."""
     raw = character.encode("utf-8", "surrogatepass")
     itself = re.escape(raw)
     if _PLAIN.fullmatch(character):

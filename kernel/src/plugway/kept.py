@@ -1,7 +1,4 @@
-"""What is kept: in memory within a bound, on disk whole or not at all.
-
-What is kept, and for how long, belongs to its owner.
-"""
+"""Storage helpers: a dictionary with a size limit, and atomic writing of files."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ _DRAFT_SECONDS: Final = 3600.0
 
 
 class Bounded(OrderedDict[K, V]):
-    """A dictionary of at most `most` entries: what was set longest ago goes first. To set a key
-    anew makes it the newest; to read one changes nothing."""
+    """A dictionary of at most `most` entries that drops the oldest. Setting a key makes it the
+    newest; reading does not change the order."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -35,8 +32,8 @@ class Bounded(OrderedDict[K, V]):
 
 
 def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
-    """Put `content` in place of the file at `path`, whole or not at all, also where the machine
-    stops meanwhile. A folder that is missing is made, for this user alone. Raises `OSError`."""
+    """Replace the file at `path` atomically, even if the machine crashes. A missing folder is
+    created with access for this user only. Raises `OSError`."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}-{secrets.token_hex(8)}")
     try:
@@ -53,8 +50,8 @@ def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
 
 
 def remove_drafts(path: Path) -> None:
-    """Remove what interrupted writes of `path`, a file of ours alone, have left beside it; those of
-    the last hour may go on."""
+    """Remove temporary files of interrupted writes of `path`; those of the last hour may still be
+    in use."""
     oldest = time.time() - _DRAFT_SECONDS
     for draft in path.parent.glob(f".{path.name}-*"):
         with suppress(OSError):

@@ -1,6 +1,6 @@
-"""The log: lines built and written by one thread of their own, without secrets in them.
+"""The log: a thread formats and writes the records, without secrets.
 
-Whoever logs only appends to a bounded queue; what the stream cannot take is counted and dropped.
+Logging only appends to a bounded queue; records that cannot be written are counted and dropped.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from plugway.trace import trace
 _log = logging.getLogger("plugway.process")
 
 QUEUE_RECORDS: Final = 10_000
-"""Most records that wait to be written; beyond it the oldest is dropped."""
+"""Most waiting records; beyond that the oldest is dropped."""
 BATCH_RECORDS: Final = 1000
 """Most records in one write."""
 GATHER_SECONDS: Final = 0.02
-"""How long records gather, so that the event loop is not interrupted for every single one."""
+"""Time to gather records, so that the event loop is not interrupted for each one."""
 
 _ALWAYS: Final = frozenset(("caller",))
-"""Extra fields that a person sees also where a word beside them happens to be the same."""
+"""Extra fields that are shown even if the message contains the same word."""
 _STANDARD = frozenset(
     (*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message")
 )
@@ -44,7 +44,7 @@ _VALUE = r"[^\s\"'\\,;&)}\]]+"
 _SEPARATOR = r"[\\\"']{0,4}\s{0,3}[:=,]\s{0,3}(?:b(?=[\\\"']))?[\\\"']{0,4}"
 _SCHEMES = "(?:basic|bearer|digest|negotiate|token)"
 _PATTERNS: Final = tuple(
-    # Searching for the word first is ten times as fast, and most lines hold none of them.
+    # Searching for the word first is ten times as fast, and most lines contain none.
     (word, re.compile(pattern, re.IGNORECASE), replacement)
     for word, pattern, replacement in (
         ("bearer", rf"(\bbearer\s+){_VALUE}", r"\1***"),
@@ -59,7 +59,7 @@ _PATTERNS: Final = tuple(
 
 
 def redact(text: str) -> str:
-    """`text` without registered secrets and without what looks like a credential."""
+    """`text` without registered secrets and anything that looks like a credential."""
     text = without_secrets(text, "***", SHORTEST)
     lower = text.lower()
     for word, pattern, replacement in _PATTERNS:
@@ -68,19 +68,16 @@ def redact(text: str) -> str:
     return text
 
 
-_TELLTALE: Final = (
+_SENSITIVE_LOGGERS: Final = (
     *("httpcore2", "httpcore2.connection", "httpcore2.http11", "httpcore2.http2"),
     *("httpcore2.proxy", "httpcore2.socks", "httpx2", "hpack", "hpack.hpack", "hpack.table"),
 )
-"""Loggers of the libraries that see credentials: the login of a SOCKS proxy, lines of heads."""
+"""Loggers of libraries that handle credentials, such as a SOCKS login or request headers."""
 
 
 def silence_libraries() -> None:
-    """Have them say nothing below a warning, at whatever level and to whatever handler.
-
-    A filter, as everybody may set a level again.
-    """
-    for name in _TELLTALE:
+    """Drop their records below `WARNING` with a filter, because any code could set the level."""
+    for name in _SENSITIVE_LOGGERS:
         logging.getLogger(name).addFilter(_is_warning)
 
 
@@ -89,7 +86,7 @@ def _is_warning(record: logging.LogRecord) -> bool:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object per record: time, level, logger, message, and what was given as `extra`."""
+    """One JSON object per record: time, level, logger, message, and the fields in `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as a line of JSON."""
@@ -107,7 +104,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A record for a person: further lines of it and its traceback are indented."""
+    """Readable text; further lines of a record and its traceback are indented."""
 
     def __init__(self, *, colour: bool = False) -> None:
         super().__init__()
@@ -116,9 +113,9 @@ class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """A line such as `12:30:01 INFO plugway.router: text key=value`."""
         clock = _clock(int(record.created))
-        said = record.getMessage()
-        extra = _news(record, said)
-        text, *more = map(_visible, f"{said}{extra}".split("\n"))
+        message = record.getMessage()
+        extra = _fields(record, message)
+        text, *more = map(_visible, f"{message}{extra}".split("\n"))
         level = record.levelname
         if self.colour:
             level = f"\x1b[{_COLOURS.get(level, '0')}m{level}\x1b[0m"
@@ -129,8 +126,8 @@ class TextFormatter(logging.Formatter):
         return "\n".join(lines)
 
 
-LONGEST_VALUE: Final = 400
-"""Characters of a field's value that are written for a person."""
+MAX_VALUE: Final = 400
+"""Characters of a field's value in readable text."""
 _PLAIN: Final = re.compile(r"[\w./:@%+,;*-]+")
 _COLOURS = {"DEBUG": "2", "INFO": "32", "WARNING": "33", "ERROR": "31", "CRITICAL": "31;1"}
 
@@ -140,10 +137,10 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 
 def _without_values(record: logging.LogRecord) -> str:
-    """What a library logs, without the values in it, which may be a part of a request.
+    """A library's log message without its values, which may be part of a request.
 
-    That is its text before they are put in, or what stands before the first; a text that came with
-    its values in it is left out.
+    It is the format string if there are arguments; of asyncio the text before the first value;
+    any other text is omitted.
     """
     text = str(record.msg)
     if record.args:
@@ -160,27 +157,25 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
     return {key: value for key, value in vars(record).items() if key not in _STANDARD}
 
 
-def _news(record: logging.LogRecord, said: str) -> str:
-    """The extra fields from which a person learns something: none that is empty, or a word of what
-    is `said`."""
-    words = said.split()
+def _fields(record: logging.LogRecord, message: str) -> str:
+    """The extra fields as text, without those that are empty or repeat a word of the message."""
+    words = message.split()
     pieces: list[str] = []
     for key, value in _extra(record).items():
         if value is None or value == "":
             continue
-        is_said = isinstance(value, str) and (value in words or said.endswith(value))
-        if is_said and key not in _ALWAYS:
+        repeated = isinstance(value, str) and (value in words or message.endswith(value))
+        if repeated and key not in _ALWAYS:
             continue
         pieces.append(f" {key}={_quoted(value)}")
     return "".join(pieces)
 
 
 def _quoted(value: object) -> str:
-    """A value as it cannot be taken for another field, or for another line: quoted where it is no
-    plain word."""
+    """A value, quoted unless it is a plain word, so that it does not look like another field."""
     text = str(value)
-    if len(text) > LONGEST_VALUE:
-        text = f"{text[:LONGEST_VALUE]}…"
+    if len(text) > MAX_VALUE:
+        text = f"{text[:MAX_VALUE]}…"
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)
 
 
@@ -203,14 +198,14 @@ def _timestamp(seconds: float) -> str:
 
 
 class LogWriter(logging.Handler):
-    """Hands records to a thread that formats and writes them; never blocks, never raises."""
+    """Passes records to a thread that formats and writes them; never blocks, never raises."""
 
     def __init__(self, stream: TextIO, formatter: logging.Formatter) -> None:
         super().__init__()
         self.stream = stream
         self.setFormatter(formatter)
         self.dropped = 0
-        """Records that were lost: the queue was full or the stream did not take them."""
+        """Lost records: the queue was full, or writing failed."""
         self._records: collections.deque[logging.LogRecord] = collections.deque(
             maxlen=QUEUE_RECORDS
         )
@@ -221,7 +216,7 @@ class LogWriter(logging.Handler):
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Queue the record, its message already formatted because its arguments may change."""
+        """Queue the record; its message is formatted now because its arguments may change."""
         try:
             if not _is_ours(record):
                 record.msg, record.args = _without_values(record), None
@@ -231,12 +226,12 @@ class LogWriter(logging.Handler):
             record.msg, record.args = f"{record.msg} (arguments do not match)", None
         if len(self._records) == QUEUE_RECORDS:
             self.dropped += 1
-        self._records.append(record)  # pushes the oldest out when the queue is full
+        self._records.append(record)  # drops the oldest if the queue is full
         if not self._wake.is_set():
             self._wake.set()
 
     def close(self) -> None:
-        """Write what is queued, for at most one second, and end the thread."""
+        """Write the queued records, for at most one second, and end the thread."""
         logging.getLogger().removeHandler(self)
         self._stopping.set()
         self._wake.set()
@@ -257,8 +252,8 @@ class LogWriter(logging.Handler):
         return min(len(self._records), BATCH_RECORDS)
 
     def _write(self, records: list[logging.LogRecord]) -> None:
-        """All in one write: each lets the event loop have the interpreter, and has to fight for it
-        again afterwards, which would cost a tenth of a small request."""
+        """Write all records at once: each write releases the GIL and must acquire it again, which
+        would take a tenth of the time of a small request."""
         lost = self.dropped - self._reported
         notice = [_notice(lost)] if lost else []
         text = "".join(f"{self._line(record)}\n" for record in (*notice, *records))
@@ -266,7 +261,7 @@ class LogWriter(logging.Handler):
             self.stream.write(text)
             self.stream.flush()
             self._reported += lost
-        except (OSError, ValueError):  # disk full, pipe gone, stream closed
+        except (OSError, ValueError):  # disk full, broken pipe, stream closed
             self.dropped += len(records)
 
     def _line(self, record: logging.LogRecord) -> str:
@@ -284,8 +279,8 @@ def _notice(lost: int) -> logging.LogRecord:
 
 
 def log_uncaught() -> None:
-    """Have what nobody catches, and warnings, told without the texts that Python would write to
-    stderr with them: they may quote a request."""
+    """Log uncaught exceptions and warnings without their messages, which Python would write to
+    stderr: they may quote a request."""
 
     def main(_: type[BaseException], error: BaseException, _trace_of: object) -> None:
         print(redact("\n".join(map(_visible, trace(error)))), file=sys.stderr)
@@ -296,7 +291,7 @@ def log_uncaught() -> None:
     def warned(_: Warning | str, kind: type[Warning], file: str, line: int, *_more: object) -> None:
         _log.warning("%s of Python at line %d of %s", kind.__name__, line, file)
 
-    logging.lastResort = None  # it writes an exception in full, when the log is closed already
+    logging.lastResort = None  # it would write full exceptions after the log is closed
     sys.excepthook = main
     threading.excepthook = lambda args: failed(args.exc_value, "a thread")
     sys.unraisablehook = lambda args: failed(args.exc_value, "a destructor or callback")
@@ -306,12 +301,12 @@ def log_uncaught() -> None:
 def configure(
     level: str = "info", json_lines: bool = False, stream: TextIO | None = None
 ) -> LogWriter:
-    """Send the log of this process to `stream` (stderr), in the place of what was set up before.
+    """Send the log of this process to `stream` (default stderr), replacing a previous setup.
 
-    Libraries log from `warning` on, whatever the level. Raises `ValueError` for an unknown level.
+    Libraries always log from `warning` on. Raises `ValueError` for an unknown level.
     """
-    # Who logs from which line, thread and process is in no line of ours, and finding it out takes
-    # half the time of a record ("Optimization" in Python's logging HOWTO).
+    # Line, thread and process are never logged, and finding them takes half the time of a record
+    # ("Optimization" in Python's logging HOWTO).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging._srcfile = None  # type: ignore[attr-defined]
     number = logging.getLevelNamesMapping().get(level.upper())

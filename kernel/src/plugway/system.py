@@ -1,7 +1,6 @@
-"""What an operating system may lend a process, and what there is where it does not.
+"""Features that depend on the operating system, with a fallback where they do not exist.
 
-Windows has no such limits, no `uvloop`, no `SIGHUP`, and no signals in its event loop; nothing here
-needs them.
+Windows has no resource limits, no `uvloop`, no `SIGHUP` and no signal handlers in its event loop.
 """
 
 from __future__ import annotations
@@ -19,26 +18,26 @@ from typing import Any, Final
 
 __all__ = [
     "RELOAD",
+    "disable_core_dumps",
     "event_loop",
-    "memory_goes_back",
-    "memory_stays_private",
     "signals",
     "soft_limit",
+    "tune_malloc",
     "user_id",
 ]
 
 RELOAD: Final[int | None] = getattr(signal, "SIGHUP", None)
-"""The signal that asks for a reload; None on Windows, where a changed file is still noticed."""
+"""The signal for a reload; None on Windows, where a changed file is still noticed."""
 _LARGE: Final = 2**20
-"""Bytes: requests up to here are so many that pages of their own would cost more than they give."""
+"""Block size in bytes from which separate pages pay off; smaller blocks are too frequent."""
 _MALLOPT: Final = ((-3, _LARGE), (-1, _LARGE), (-8, 1))
 """M_MMAP_THRESHOLD, M_TRIM_THRESHOLD and M_ARENA_MAX of <malloc.h>."""
 _STOP: Final = (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGBREAK", None))
-"""Ctrl-C, the end that is asked for, and Ctrl-Break of Windows."""
+"""Ctrl-C, termination, and Ctrl-Break on Windows."""
 
 
 def event_loop() -> type[asyncio.AbstractEventLoop]:
-    """The fastest kind that is here; on Windows the one that can start processes."""
+    """The fastest loop class available; on Windows the one that can start processes."""
     try:
         return importlib.import_module("uvloop").Loop
     except ImportError:
@@ -47,15 +46,15 @@ def event_loop() -> type[asyncio.AbstractEventLoop]:
 
 @contextmanager
 def signals() -> Generator[asyncio.Queue[int]]:
-    """The signals that stop or reload the gateway, as they arrive. For the main thread.
+    """A queue of the signals that stop or reload the gateway. Call it in the main thread.
 
-    Not `loop.add_signal_handler`, which the event loop of Windows does not have.
+    It does not use `loop.add_signal_handler`, which is missing on Windows.
     """
     arrived: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
     def take(number: int, frame: FrameType | None) -> None:
-        with suppress(RuntimeError):  # the loop has closed meanwhile
+        with suppress(RuntimeError):  # the loop is closed
             loop.call_soon_threadsafe(arrived.put_nowait, number)
 
     wanted = [number for number in (*_STOP, RELOAD) if number is not None]
@@ -68,14 +67,13 @@ def signals() -> Generator[asyncio.Queue[int]]:
 
 
 def user_id() -> int | None:
-    """Whose process this is, as files say whose they are; None where files have no owner and mode:
-    on Windows, whose access lists are not looked at."""
+    """The effective user id; None on Windows, where files have no owner id and mode."""
     geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)
     return None if geteuid is None else geteuid()
 
 
 def soft_limit(kind: str) -> int:
-    """A limit of this process by its name, such as `RLIMIT_NOFILE`; 0 where there is none."""
+    """The soft limit `kind` of this process, such as `RLIMIT_NOFILE`; 0 if there is none."""
     try:
         resource: Any = importlib.import_module("resource")
     except ImportError:
@@ -84,23 +82,19 @@ def soft_limit(kind: str) -> int:
     return 0 if soft == resource.RLIM_INFINITY else soft
 
 
-def memory_goes_back() -> None:
-    """What a large answer took goes back to the system when it is freed.
+def tune_malloc() -> None:
+    """Make glibc return the memory of large replies to the system when it is freed.
 
-    glibc raises the size from which a block has pages of its own with each such block that is
-    freed, up to 32 MiB, and keeps for each thread what is smaller. Where the C library is another
-    one, its own ways decide.
+    By default glibc raises its `mmap` threshold up to 32 MiB as blocks are freed, and keeps smaller
+    blocks in an arena of each thread. Other C libraries are left as they are.
     """
     library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     for setting, value in _MALLOPT if hasattr(library, "mallopt") else ():
         library.mallopt(setting, value)
 
 
-def memory_stays_private() -> None:
-    """A crash writes no core file: it would hold keys and conversations.
-
-    Where the system has no such limit, its own settings decide.
-    """
+def disable_core_dumps() -> None:
+    """Disable core files, which would contain keys and conversations, if the system can."""
     with suppress(ImportError):
         resource: Any = importlib.import_module("resource")
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

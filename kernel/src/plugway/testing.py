@@ -1,6 +1,4 @@
-"""The kit that plugins are tested with, by the name that tests use; the package `plugway-testing`
-brings it.
-"""
+"""The testing kit for plugins, an alias of the package `plugway-testing`."""
 
 try:
     from plugway_testing import *  # noqa: F403  # pyright: ignore[reportWildcardImportFromLibrary]

@@ -1,4 +1,4 @@
-"""Adds a sentence of the user's to the system prompt."""
+"""A plugin that adds a sentence to the system prompt."""
 
 from plugway_template._plugin import Template, TemplateOptions
 

@@ -11,7 +11,7 @@ class TemplateOptions(Options):
     """Options of `template`."""
 
     text: str
-    """What is added to the system prompt."""
+    """The sentence to add."""
 
 
 class Template(Plugin[TemplateOptions]):
@@ -21,13 +21,13 @@ class Template(Plugin[TemplateOptions]):
     async def transform_request(
         self, request: MessagesRequest, exchange: Exchange
     ) -> MessagesRequest:
-        """The request with one more block at the end of `system`."""
+        """Add one block to the end of `system`."""
         system = with_sentence(request.get("system"), self.options.text)
         return request.replace(because="the sentence from the configuration", system=system)
 
 
 def with_sentence(system: object, text: str) -> list[dict[str, Any]]:
-    """`system`, which the API takes as a string or as blocks, with one more block."""
+    """Return `system`, which may be a string or blocks, with one more block."""
     if isinstance(system, str):
         blocks: list[dict[str, Any]] = [{"type": "text", "text": system}] if system else []
     else:

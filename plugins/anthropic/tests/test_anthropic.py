@@ -33,15 +33,15 @@ def plugin(server, **options):
     ("options", "reason"),
     [
         ({}, "needs `api_key`"),
-        ({"api_key": KEY, "credential": "client"}, "take one of the two away"),
+        ({"api_key": KEY, "credential": "client"}, "remove one of the two"),
         ({"api_key": KEY, "credential": "both"}, "credential"),
         ({"api_key": KEY, "base_url": "http://api.example.com"}, "clear text"),
         ({"credential": "client", "base_url": "http://api.example.com"}, "clear text"),
         ({"api_key": KEY, "base_url": "https://api.example.com/v1"}, "/v1"),
         ({"api_key": KEY, "extra_headers": {"X-Api-Key": "k"}}, "keys belong in `api_key`"),
         ({"api_key": KEY, "extra_headers": {"Authorization": "k"}}, "keys belong in `api_key`"),
-        ({"api_key": KEY, "extra_headers": {"a b": "k"}}, "not a header line"),
-        ({"api_key": KEY, "extra_headers": {"a": "k\r\nb: c"}}, "not a header line"),
+        ({"api_key": KEY, "extra_headers": {"a b": "k"}}, "not a valid header"),
+        ({"api_key": KEY, "extra_headers": {"a": "k\r\nb: c"}}, "not a valid header"),
     ],
 )
 def test_mistakes_in_the_options_are_named(options, reason):
@@ -123,7 +123,7 @@ async def test_credentials_for_somebody_else_are_not_sent(server):
     made = plugin(server, credential="client")
     caller = Caller("token", ((b"x-goog-api-key", b"k"), (b"api-key", b"k")))
     async with made.backend:
-        with pytest.raises(BackendRefused, match="brings no credential"):
+        with pytest.raises(BackendRefused, match="has no credential"):
             await made.backend.send(MessagesRequest(b"{}"), attempt_of(made.backend, caller))
     assert OWN not in repr(attempt_of(made.backend, Caller("t", ((b"a", OWN.encode()),))))
 

@@ -65,7 +65,7 @@ def test_a_refusal_teaches_once_and_the_next_start_knows_it(path):
     facts = Ledger(path).about("me", "m")
     assert facts == Facts(max_output_tokens=4096, rejected_fields=frozenset({"store"}))
     assert Ledger(path).about("me", "other") == Facts()
-    assert path.read_text().startswith("# What model servers have refused")
+    assert path.read_text().startswith("# Features that model servers have rejected")
 
 
 def test_what_is_learnt_stands_over_what_is_known(path):

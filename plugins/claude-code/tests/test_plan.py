@@ -12,7 +12,7 @@ from rich.console import Console
 
 from plugway import LocalGateway, PlugwayError
 from plugway.testing import ScriptedUpstream, anthropic_message, anthropic_stream, respond, sse
-from plugway_claude_code import _daemon, _prove
+from plugway_claude_code import _daemon, _first_run
 from plugway_claude_code._detect import (
     GIB,
     Findings,
@@ -266,10 +266,10 @@ async def prove(unconfigured, monkeypatch, calls_tools, demo):
     console = Console(file=out, width=200)
     async with speaking(calls_tools) as running:
         ports = {**NOWHERE, "ollama": running.port}
-        monkeypatch.setattr(_prove, "detect", lambda: detect({}, ports))
+        monkeypatch.setattr(_first_run, "detect", lambda: detect({}, ports))
         try:
             await anyio.to_thread.run_sync(
-                lambda: _prove.first_plan(unconfigured, console, yes=False, keep=False)
+                lambda: _first_run.first_plan(unconfigured, console, yes=False, keep=False)
             )
         except PlugwayError as error:
             return out.getvalue(), error

@@ -8,8 +8,8 @@ import pytest
 
 from plugway import PlugwayError
 from plugway_claude_code import _setup
-from plugway_claude_code._edits import Edit, apply, take_back
-from plugway_claude_code._json_file import Unfit
+from plugway_claude_code._edits import Edit, apply, undo_changes
+from plugway_claude_code._json_file import NotEditable
 from plugway_claude_code._receipt import Receipt, folder
 from plugway_claude_code._setup import plan, receipt_name, settings_path
 
@@ -154,7 +154,7 @@ def test_a_file_that_cannot_be_edited_is_left_and_nothing_else_is_written(home, 
     raw, reason = REFUSED[name]
     write_settings(home, raw)
     before = snapshot(home)
-    with pytest.raises(Unfit, match=reason) as told:
+    with pytest.raises(NotEditable, match=reason) as told:
         set_up(facts())
     assert "Nothing was written" in str(told.value)
     after = snapshot(home)
@@ -164,7 +164,7 @@ def test_a_file_that_cannot_be_edited_is_left_and_nothing_else_is_written(home, 
 
 def test_a_read_only_file_is_left(home, facts):
     write_settings(home, b"{}", mode=0o444)
-    with pytest.raises(Unfit, match="is read-only: run `chmod u\\+w"):
+    with pytest.raises(NotEditable, match="is read-only: run `chmod u\\+w"):
         set_up(facts())
     assert settings(home) == {}
 
@@ -304,7 +304,7 @@ def test_a_file_changed_while_it_is_written_is_left_to_the_other(home, facts):
     receipt = Receipt.load(receipt_name("user"))
     planned = plan("user", facts(), receipt).files[0]
     path.write_bytes(b'{"theme": "dark"}')
-    with pytest.raises(Unfit, match="changed by another program"):
+    with pytest.raises(NotEditable, match="changed by another program"):
         receipt.write(planned, private=True)
     assert path.read_bytes() == b'{"theme": "dark"}'
 
@@ -329,10 +329,10 @@ def test_edits_are_taken_back_in_any_state_of_the_document():
     edits = [Edit(("a", "b"), 1), Edit(("list",), "x", "append"), Edit(("kept",), 2, "default")]
     document, changes = apply({"kept": 1}, edits)
     assert document == {"kept": 1, "a": {"b": 1}, "list": ["x"]}
-    assert take_back(document, changes) == ({"kept": 1}, [])
-    assert take_back({}, changes) == ({}, [])
-    assert take_back({"a": 5, "list": "y"}, changes) == ({"a": 5, "list": "y"}, [])
-    assert take_back({"a": {"b": 3}}, changes) == ({"a": {"b": 3}}, ["a.b"])
+    assert undo_changes(document, changes) == ({"kept": 1}, [])
+    assert undo_changes({}, changes) == ({}, [])
+    assert undo_changes({"a": 5, "list": "y"}, changes) == ({"a": 5, "list": "y"}, [])
+    assert undo_changes({"a": {"b": 3}}, changes) == ({"a": {"b": 3}}, ["a.b"])
 
 
 def test_paths_follow_the_clients_own_folder(home, facts, monkeypatch):

@@ -316,7 +316,7 @@ async def test_the_guard_alone_holds_what_the_model_makes_of_everyday_prompts(
     bodies = [request(words, BEFORE[at % len(BEFORE)], few) for at, words in enumerate(some)]
     async with running(hold=True, template=template) as model:
         replies = [await model(body) for body in bodies]
-    held_back = [note for note in model.notes if "was held back" in note]
+    held_back = [note for note in model.notes if "was blocked" in note]
     calls = [call for _, calls in replies for call in calls]
     print(f"\nprompts {len(bodies)}, calls held back {len(held_back)}, passed {len(calls)}")
     assert outside(calls) == []

@@ -429,18 +429,18 @@ def test_a_model_that_the_client_cannot_use_is_found(row, two_models, tmp_path):
 
 
 UPSTREAMS = {
-    "401": ("does not accept the key", "a key that its server takes"),
-    "403": ("does not allow this", "a key that may use this model"),
-    "404": ("does not know the address", "`base_url` the right path"),
-    "404/gone": ("model 'm' not found", "whether its server has this model"),
+    "401": ("does not accept the key", "give the backend a valid key"),
+    "403": ("does not allow this", "a key that has access to this model"),
+    "404": ("does not know the address", "the path in `base_url`"),
+    "404/gone": ("model 'm' not found", "check that its server has this model"),
     "429": ("[redacted]", "wait, or add a fallback"),
-    "500": ("[redacted]", "the server's own"),
+    "500": ("[redacted]", "of the model's server"),
     "html": ("text/html", "log"),
-    "notools": ("asked to call a tool, the model said 'ready'", "made for tool calls"),
+    "notools": ("should have called a tool, but it replied 'ready'", "trained for tool calls"),
     "down": ("connection refused", "start its server"),
     "tls": ("does not speak TLS", "use `http://`"),
     "dns": ("cannot resolve", "`base_url`"),
-    "mute": ("no complete answer within 3 s", "whether `base_url` names it"),
+    "mute": ("no complete reply within 3 s", "`base_url` points to it"),
 }
 """The fault of a backend, and the words of the reason and of the fix."""
 

@@ -161,8 +161,8 @@ def test_a_server_that_cannot_be_used_is_told_by_instance_address_reason_and_fix
     assert "check this machine's network" in fixes["nowhere"]
     assert reasons["off"].endswith(": connection refused")
     assert fixes["off"] == "start its server, or fix `base_url`"
-    assert "no complete answer within 3 s" in reasons["mute"]
-    assert "whether `base_url` names it" in fixes["mute"]
+    assert "no complete reply within 3 s" in reasons["mute"]
+    assert "`base_url` points to it" in fixes["mute"]
     assert "in the TLS handshake" in reasons["muted"]
     assert "does not speak TLS" in reasons["plain"]
     assert "`http://`" in fixes["plain"]
@@ -171,7 +171,7 @@ def test_a_server_that_cannot_be_used_is_told_by_instance_address_reason_and_fix
         == f"`ollama`: cannot connect to {closed}: connection refused"
     )
     assert found["models of ollama"]["fix"] == fixes["off"]
-    assert found["way to behind"]["reason"] == f"by the proxy {closed} (`proxy`)"
+    assert found["path to behind"]["reason"] == f"through the proxy {closed} (`proxy`)"
     by_proxy = found["stream on anthropic/behind/m"]
     assert f"cannot connect to the proxy {closed} (`proxy`)" in by_proxy["reason"]
     assert by_proxy["fix"] == "check the proxy, or set `proxy: direct`"

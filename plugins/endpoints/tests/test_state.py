@@ -21,8 +21,8 @@ def test_a_list_of_models_keeps_aliases_that_are_known():
 
 def test_a_conversation_keeps_its_zones_and_its_last_known_size():
     state = Conversations()
-    state.saw(served("s", usage=Usage(100, 5, cache_read_tokens=20), at=1.0))
-    state.saw(served("s", zone="google", at=2.0))
+    state.record(served("s", usage=Usage(100, 5, cache_read_tokens=20), at=1.0))
+    state.record(served("s", zone="google", at=2.0))
     assert state.zones("s") == {"local", "google"}
     assert state.last("s", None).prompt_tokens == 120
     assert state.zones(None) == frozenset()
@@ -32,7 +32,7 @@ def test_a_conversation_keeps_its_zones_and_its_last_known_size():
 def test_conversations_are_bounded():
     state = Conversations()
     for number in range(300):
-        state.saw(served(f"s{number}", at=float(number)))
+        state.record(served(f"s{number}", at=float(number)))
     assert len(state.recent(0)) == 256
     assert state.zones("s0") == frozenset()
 

@@ -59,7 +59,7 @@ EXPECTED = {
     "gemini.model_not_found": (*NO_MODEL, "model: asked-model"),
     "gemini.overloaded": (*BUSY, "overloaded"),
     "gemini.rate_limited": (429, LIMIT, "quota"),
-    "gemini.unauthorized": (401, "authentication_error", "`up` does not accept the key"),
+    "gemini.unauthorized": (401, "authentication_error", "`up` rejected its API key"),
     "ollama.context_overflow": OVERFLOW,
     "ollama.model_not_found": (*NO_MODEL, "ollama pull qwen3"),
     "ollama.overloaded": (*BUSY, "server busy"),
@@ -216,7 +216,7 @@ async def test_models_with_close_names_are_told():
     exchange = Exchange(MessagesRequest(b'{"model":"tes-model"}'))
     failure = BackendRefused(404, ERRORS["vllm.model_not_found"].body)
     reply = await plugin.normalize_failure(failure, attempt, exchange)
-    assert b"Close to it: `test-model`" in reply.body
+    assert b"Similar names: `test-model`" in reply.body
 
 
 async def test_a_model_that_is_listed_and_refused_all_the_same_is_not_proposed_again():
@@ -226,7 +226,7 @@ async def test_a_model_that_is_listed_and_refused_all_the_same_is_not_proposed_a
     failure = BackendRefused(404, ERRORS["vllm.model_not_found"].body)
     reply = await plugin.normalize_failure(failure, attempt, exchange)
     assert b"does not have `test-model`" in reply.body
-    assert b"Close to it" not in reply.body
+    assert b"Similar names" not in reply.body
 
 
 BODIES = st.binary(max_size=400) | st.recursive(

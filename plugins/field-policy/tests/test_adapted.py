@@ -119,7 +119,7 @@ def test_pain_23_the_strictest_server_gets_the_core_and_no_more():
 
 def test_each_change_is_told_with_its_reason():
     told = changed(under("llama-server"))
-    assert told["context_management"] == "it edits no context"
+    assert told["context_management"] == "it does not edit context"
     assert "web_search_20250305" in told["tools"]
     assert "`defer_loading` left out" in told["tools"]
     assert "`tool_reference` block written as text" in told["messages"]
@@ -216,7 +216,7 @@ def test_a_choice_that_forces_a_tool_which_was_left_out_is_refused_by_name():
     mine = {"name": "web_search", "description": "mine", "input_schema": SCHEMA}
     theirs = {"name": "search", "type": "web_search_20250305"}
     body = CLIENT | {"tools": [mine, theirs], "tool_choice": {"type": "tool", "name": "search"}}
-    with pytest.raises(InvalidRequest, match=r"tool_choice: it forces `search`.* choose `auto`"):
+    with pytest.raises(InvalidRequest, match=r"tool_choice: it forces `search`.* Use `auto`"):
         under("strict", body)
 
 

@@ -98,8 +98,8 @@ async def test_explain_shows_every_change_with_its_reason():
     async with gateway([build_plugin(FieldPolicy, "field-policy"), backend]) as running:
         told = (await running.post(RAW, "/v1/messages/explain")).json()
     lines = [e["what"] for e in told["receipt"] if e["plugin"] == "field-policy"]
-    assert "remove unheard_of: no field that `ollama` is known to take" in lines
-    assert any(line.startswith("set system: the attribution entry changes") for line in lines)
+    assert "remove unheard_of: not a field that `ollama` is known to accept" in lines
+    assert any(line.startswith("set system: the attribution entry would break") for line in lines)
 
 
 def test_a_backend_that_does_not_exist_is_told_at_load():

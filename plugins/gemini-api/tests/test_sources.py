@@ -61,9 +61,9 @@ def test_what_the_api_has_no_words_for_is_on_record_once():
     found, lines = read(code, code, nothing, reason="pause_turn", cache_creation_input_tokens=3)
     assert found == {}
     assert lines == [
-        "drop server_tool_use: the client's API has no place for it",
-        "drop citations: a source without title, text and address",
-        "translate stop_reason: the model would go on if asked again, which is told as `STOP`",
+        "drop server_tool_use: the client's API does not support it",
+        "drop citations: a source without title, text and URL",
+        "translate stop_reason: the model paused and would continue, reported as `STOP`",
         "translate usage.cache_creation_input_tokens: counted as tokens of the prompt",
     ]
 

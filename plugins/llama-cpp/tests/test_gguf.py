@@ -34,18 +34,18 @@ def tensor(name="t", shape=(32,), kind=0, offset=0):
 
 HOSTILE = {
     "empty": (b"", "empty"),
-    "wrong magic": (gguf(magic=b"GGML"), "does not begin with"),
+    "wrong magic": (gguf(magic=b"GGML"), "does not start with"),
     "big endian": (gguf(magic=b"FUGG"), "big-endian"),
     "future version": (gguf(version=99), "version 99"),
-    "2^63 tensors": (gguf(tensors=1 << 63), "announces 9,223,372,036,854,775,808 tensors"),
+    "2^63 tensors": (gguf(tensors=1 << 63), "declares 9,223,372,036,854,775,808 tensors"),
     "2^64-1 pairs": (gguf(pairs=(1 << 64) - 1), "metadata entries"),
     "string of 2^64-1": (
         gguf(pairs=[struct.pack("<Q", (1 << 64) - 1)]),
-        "a string announces",
+        "a string declares",
     ),
     "array of 2^62": (
         gguf(pairs=[pair("a", 9, struct.pack("<IQ", 4, 1 << 62))]),
-        "announces 4,611,686,018,427,387,904 items",
+        "declares 4,611,686,018,427,387,904 items",
     ),
     "arrays in arrays": (
         gguf(pairs=[pair("a", 9, struct.pack("<IQ", 9, 1) * 200)]),

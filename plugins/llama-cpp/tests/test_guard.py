@@ -315,7 +315,7 @@ SHOWN = {
     "call", [write("helo.txt"), read("hello.txtx"), bash(APPEND.replace("hello", "hollo"))]
 )
 def test_a_file_that_nobody_has_named_is_a_slip(call):
-    assert against(*call) == "nobody has named that file"
+    assert against(*call) == "the user did not name that file"
     shown = body(used(*bash("ls")), result("helo.txt hello.txtx hollo.txt"))
     assert bool(against(*call, shown)) is (call[0] == "Write")
 
@@ -466,7 +466,7 @@ def test_a_list_of_a_folder_may_have_shown_a_file_in_it(text):
 )
 def test_a_file_in_another_folder_than_the_one_that_was_named_is_a_slip(call):
     request = body("append a line to doc/setup.md")
-    assert against(*call, request) == "nobody has named that file"
+    assert against(*call, request) == "the user did not name that file"
     named = ("write /srv/project/doc/setup.md", "show @doc/setup.md", "in ./doc/setup.md please")
     for words in named:
         assert not against(*read("doc/setup.md"), body(words))

@@ -48,7 +48,7 @@ def test_wrong_guesses_pause_longer_each_time_and_a_right_one_ends_that():
     assert max(pauses) == 64
     luck.report(4, 4)
     assert luck.ask()
-    assert luck.notes() == ["guessed ahead: 4 of 44 tokens stood"]
+    assert luck.notes() == ["guessed ahead: 4 of 44 tokens kept"]
 
 
 PROMPTS = (

@@ -174,7 +174,7 @@ def bomb():
 
 
 UNREADABLE = {
-    "no JPEG, PNG, GIF or BMP": image(data=b"RIFF0000WEBPVP8 "),
+    "not a JPEG, PNG, GIF or BMP": image(data=b"RIFF0000WEBPVP8 "),
     "damaged": image(data=tiny_mmproj.png(40, 40)[:90]),
     "cut off": image(data=b"\xff\xd8\xff"),
     "60,000 x 60,000 pixels": image(data=bomb()),
@@ -199,7 +199,9 @@ async def test_a_marker_that_a_user_writes_is_text(eyes):
 async def test_a_projector_of_another_model_is_refused(engine, seeing, tmp_path):
     wide = tiny_mmproj.write(tmp_path / "wide.gguf", "gemma3", text_width=128)
     async with engine(seeing["gemma3"][0], mmproj=str(wide)) as e:
-        with pytest.raises(BackendUnavailable, match=r"mmproj.*image projector") as caught:
+        with pytest.raises(
+            BackendUnavailable, match=r"as the `mmproj` of this model: .*128"
+        ) as caught:
             await e.ready()
     assert caught.value.permanent
 

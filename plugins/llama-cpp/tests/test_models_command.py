@@ -12,6 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import anyio
+import odd_gguf
 import pytest
 from typer.testing import CliRunner
 
@@ -33,6 +34,10 @@ class FakeHub(ThreadingHTTPServer):
         self.requests = []
         self.listed = True
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def add(self, name, data):
+        self.files[name] = data
+        self.hashes[name] = self.linked[name] = hashlib.sha256(data).hexdigest()
 
     @property
     def url(self):
@@ -152,10 +157,7 @@ def test_a_hash_that_does_not_fit_is_refused_and_nothing_kept(hub, tmp_path, lis
 
 
 def test_what_is_no_model_is_refused_though_its_hash_fits(hub, tmp_path):
-    hub.files["bad-Q6_K.gguf"] = b"\x80\x04 a pickle"
-    hub.hashes["bad-Q6_K.gguf"] = hub.linked["bad-Q6_K.gguf"] = hashlib.sha256(
-        hub.files["bad-Q6_K.gguf"]
-    ).hexdigest()
+    hub.add("bad-Q6_K.gguf", b"\x80\x04 a pickle")
     with pytest.raises(PullFailed, match="pickle"):
         fetch(hub, "org/repo:Q6_K", tmp_path)
 
@@ -179,6 +181,21 @@ def test_all_parts_of_a_split_model_are_chosen():
     files = [RemoteFile(f"m-Q8_0-0000{n}-of-00003.gguf", 1, "") for n in (3, 1, 2)]
     assert len(choose(files, "", "r")) == 3
     assert [f.path for f in choose(files, "q8_0", "r")] == sorted(f.path for f in files)
+
+
+def test_a_split_model_is_pulled_as_its_maker_split_it(hub, models, tmp_path):
+    parts = odd_gguf.split(models["full"], tmp_path / "made", name="tiny-Q5_K_M")
+    for part in parts:
+        hub.add(part.name, part.read_bytes())
+    paths = fetch(hub, "org/repo:Q5_K_M", tmp_path)
+    assert [path.name for path in paths] == [part.name for part in parts]
+
+
+def test_a_hub_that_has_not_all_parts_is_told(hub, models, tmp_path):
+    for part in odd_gguf.split(models["full"], tmp_path / "made", name="tiny-Q5_K_M")[:2]:
+        hub.add(part.name, part.read_bytes())
+    with pytest.raises(PullFailed, match=r"part 3 of its 3 parts is missing"):
+        fetch(hub, "org/repo:Q5_K_M", tmp_path)
 
 
 def test_an_image_projector_is_pulled_only_when_it_is_named():
@@ -208,7 +225,7 @@ def test_the_gateway_of_a_configuration_is_asked_and_no_other(words, tmp_path):
     config.write_text(f"server: {{port: {port}}}\nplugins: []\n")
     code, _, err = run(*words, "--config", str(config))
     assert code == 1
-    assert f"no gateway answers at http://127.0.0.1:{port}" in err
+    assert f"no gateway responds at http://127.0.0.1:{port}" in err
 
 
 @pytest.mark.anyio
@@ -235,6 +252,16 @@ async def test_a_running_gateway_loads_and_unloads(engine, models, monkeypatch):
             code, _, err = await anyio.to_thread.run_sync(run, "load", "unknown")
             assert code == 1
             assert "unknown" in err
+            newer = models_folder() / "newer.gguf"
+            newer.parent.mkdir(parents=True)
+            odd_gguf.rewrite(models["full"], newer, architecture="newer9")
+            code, _, err = await anyio.to_thread.run_sync(run, "load", "newer")
+            assert code == 1
+            log = e.backend.loader.loaded["newer"].supervisor.spec.log
+            assert "unknown model architecture: 'newer9'" in err
+            assert f"Its log: {log}" in err
+            code, _, err = await anyio.to_thread.run_sync(run, "ps")
+            assert f"Its log: {log}" in err
     finally:
         shutil.rmtree(folder)
 

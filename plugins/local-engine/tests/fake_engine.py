@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 
 import orjson
@@ -76,6 +77,11 @@ def noise(channel, number, todo):
     channel.send({"id": number, "end": True})
 
 
+def abort(channel, number, todo):
+    print(todo["text"], file=sys.stderr, flush=True)
+    os.abort()
+
+
 def babble(channel, number, todo):
     os.write(channel._writer, b"\xff" * 64)
 
@@ -92,6 +98,7 @@ ACTS = {
     "fail": fail,
     "raise": burst,
     "print": noise,
+    "abort": abort,
     "babble": babble,
     "freeze": freeze,
 }

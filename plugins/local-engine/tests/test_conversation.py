@@ -200,7 +200,9 @@ def test_calls_are_written_out_where_the_template_has_no_place_for_them():
     assert "<tool_response>\nR\n</tool_response>\n\nb" in str(built.messages[2]["content"])
     assert '"name": "Read"' in str(built.messages[0]["content"])
     assert built.tools == ()
-    assert any(note.startswith("emulate tools: the template takes none") for note in built.notes)
+    assert any(
+        note.startswith("emulate tools: the template does not support them") for note in built.notes
+    )
 
 
 def test_our_own_thinking_is_handed_back_and_that_of_others_is_not():
@@ -215,7 +217,7 @@ def test_our_own_thinking_is_handed_back_and_that_of_others_is_not():
         "content": "b",
         "reasoning_content": "mine",
     }
-    assert "drop thinking: another model made it" in built.notes
+    assert "drop thinking: it is from another model" in built.notes
 
 
 def test_thinking_is_dropped_where_the_template_takes_none():
@@ -223,7 +225,7 @@ def test_thinking_is_dropped_where_the_template_takes_none():
     body = {"messages": [user("a"), assistant(own, text("b")), user("c")]}
     built = build(body, TemplateTraits())
     assert "reasoning_content" not in built.messages[1]
-    assert any("takes none back" in note for note in built.notes)
+    assert any("does not accept it" in note for note in built.notes)
 
 
 def test_an_image_is_a_marker_or_a_visible_placeholder():
@@ -243,7 +245,7 @@ def test_images_are_numbered_and_those_by_address_are_not_fetched():
     shown = "<0>\n[an image given by `url`, which is not fetched]\n<1>"
     assert seeing.messages[0]["content"] == shown
     assert seeing.images == (sources[0], sources[0])
-    assert any("nothing is fetched" in note for note in seeing.notes)
+    assert any("not fetched" in note for note in seeing.notes)
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from .conftest import TOOLS
 
 BY_NAME = {family.name: family for family in FAMILIES}
 HERMES = BY_NAME["hermes"]
+NAMES = sorted({name for tool in TOOLS for name in tool.schema.get("properties", {})} | {"item"})
 _LONG = 300
 _MARKER = re.compile(r"<[|｜][^<>\n]*>|<[^<>\n|]*\|>|\[[A-Z_/]+\]|</?tool_call>|<\|\"\|>")
 
@@ -39,7 +40,8 @@ def tokenizer(name: str, special: bool) -> tuple[GrammarTokenizer, tuple[bytes, 
         if spec.shape is not None:
             texts += [spec.opening, spec.shape.before, spec.shape.between, spec.shape.after]
             texts.append(spec.shape.quote)
-            ends += [spec.shape.value_end, spec.shape.quote]
+            ends += [spec.shape.value_end.replace("{key}", name) for name in NAMES]
+            ends.append(spec.shape.quote)
     marks = [mark for text in [*texts, *family.section] for mark in _MARKER.findall(text)]
     marks = sorted(set(marks)) if special else []
     plain = [bytes([value]) for value in range(256)]
@@ -176,7 +178,7 @@ def test_no_tool_may_be_called_where_none_is_chosen():
 
 def test_a_tool_that_does_not_exist_is_noted():
     constraint = build_constraint(HERMES, TOOLS, ToolChoice("tool", "Fly"))
-    assert any("there is no tool of that name" in note for note in constraint.notes)
+    assert any("there is no tool with that name" in note for note in constraint.notes)
     assert constraint.mode == "whole"
 
 

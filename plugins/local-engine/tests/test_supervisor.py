@@ -103,6 +103,18 @@ async def test_death_before_the_first_word_is_overload(tmp_path):
         assert "SIGKILL" in caught.value.message
 
 
+async def test_what_a_library_said_before_it_gave_up_is_the_reason(tmp_path):
+    said = "ggml.c:12: GGML_ASSERT(n > 0) failed"
+    async with worker(tmp_path) as supervisor:
+        with pytest.raises(BackendUnavailable) as caught:
+            await frames_of(await do(supervisor, "abort", text=f"loading\n{said}\nframe #1"))
+        assert caught.value.message.endswith(f"(signal SIGABRT): {said}")
+        await answered(supervisor)
+        with pytest.raises(BackendUnavailable) as caught:
+            await frames_of(await do(supervisor, "abort", text="the words of a prompt"))
+        assert caught.value.message.endswith("(signal SIGABRT)")
+
+
 async def test_death_in_mid_stream_is_an_interruption_for_that_request_only(tmp_path):
     async with worker(tmp_path) as supervisor:
         waiting = await do(supervisor, "wait")
@@ -146,7 +158,9 @@ async def test_three_crashes_switch_it_off_until_reset(tmp_path):
 async def test_a_load_that_fails_is_told_and_no_crash(tmp_path):
     async with worker(tmp_path, refuse="no such file: x.gguf") as supervisor:
         for _ in range(4):
-            with pytest.raises(BackendUnavailable, match=r"no such file: x\.gguf") as caught:
+            with pytest.raises(
+                BackendUnavailable, match=r"no such file: x\.gguf\. Its log: .*worker\.log"
+            ) as caught:
                 await supervisor.ready()
             assert caught.value.permanent
         assert not supervisor.crashes

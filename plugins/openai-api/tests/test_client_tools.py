@@ -9,7 +9,7 @@ from plugway import InvalidRequest
 from plugway_openai_api._responses_request import responses_request
 from plugway_translation import Notes
 
-from test_shelves import BACKENDS, ONE, USER, running  # isort: skip
+from test_item_store import BACKENDS, ONE, USER, running  # isort: skip
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 

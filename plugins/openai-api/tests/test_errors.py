@@ -5,7 +5,7 @@ import pytest
 
 from plugway.testing import ERRORS, ScriptedUpstream, Sleep, anthropic_error, build_plugin, sse
 from plugway_anthropic_compatible import AnthropicCompatible
-from plugway_openai_api._errors import told
+from plugway_openai_api._errors import to_openai
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 USER = [{"role": "user", "content": "hi"}]
@@ -49,13 +49,13 @@ USER = [{"role": "user", "content": "hi"}]
     ],
 )
 def test_each_kind_in_openais_words(kind, message, expected):
-    found = told({"type": kind, "message": message})
+    found = to_openai({"type": kind, "message": message})
     assert (found.type, found.param, found.code) == expected
     assert message in found.message
 
 
 def test_an_overflow_has_the_sentence_that_clients_look_for():
-    found = told(
+    found = to_openai(
         {
             "type": "invalid_request_error",
             "message": "prompt is too long: 210000 tokens > 200000 maximum",

@@ -293,7 +293,7 @@ async def test_a_refused_key_is_told_by_its_place_and_never_by_itself(always):
         (respond(200, b"<html>hello</html>", {"content-type": "text/html"}), "text/html"),
         (respond(200, b"", {"content-type": "application/json"}), "application/json"),
         (respond(200, {"error": {"code": 402, "message": "no money"}}), "no money"),
-        (respond(200, {"choices": []}), "without a message"),
+        (respond(200, {"choices": []}), "has no message"),
         (respond(200, chat_message("")), "its reply is empty"),
     ],
 )

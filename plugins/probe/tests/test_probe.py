@@ -92,7 +92,7 @@ async def test_a_model_without_a_word_has_failed(scripted):
     upstream, running = scripted
     upstream.script(sse(anthropic_stream("")))
     finding = await only(running, "stream")
-    assert (finding.outcome, finding.reason) == ("failed", "the model said nothing")
+    assert (finding.outcome, finding.reason) == ("failed", "the model sent an empty reply")
     assert "tool-repair" in finding.fix
 
 
@@ -100,7 +100,7 @@ async def test_words_instead_of_a_call_are_told(scripted):
     upstream, running = scripted
     upstream.script(sse(anthropic_stream("Paris it is.")))
     finding = await only(running, "tool")
-    assert "said 'Paris it is.'" in finding.reason
+    assert "replied 'Paris it is.'" in finding.reason
     assert "--jinja" in finding.fix
 
 
@@ -117,7 +117,7 @@ async def test_a_prompt_cut_in_silence_is_found(scripted):
     upstream.script(sse(anthropic_stream("Words, words.")))
     finding = await only(running, "overflow", window=1000)
     assert finding.outcome == "failed"
-    assert "cut in silence" in finding.reason
+    assert "silently truncated" in finding.reason
     assert "context-guard" in finding.fix
 
 
@@ -164,7 +164,7 @@ async def test_silence_is_given_up_in_time(scripted):
 async def test_no_gateway_is_a_finding_and_for_the_list_an_error():
     finding, *_ = await probe("http://127.0.0.1:9", "token", MODEL)
     assert finding.fix == "run `plugway serve`"
-    with pytest.raises(PlugwayError, match="no gateway answers"):
+    with pytest.raises(PlugwayError, match="no gateway responds"):
         await list_models("http://127.0.0.1:9", "token")
 
 

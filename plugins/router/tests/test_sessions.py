@@ -147,5 +147,5 @@ async def test_the_receipt_says_why_and_what_would_let_it_go():
 def test_a_thousand_sessions_are_remembered_and_no_more():
     sessions, attempt = _sessions.Sessions(), Attempt(build_plugin(PlainBackend, "local"), "m")
     for number in range(3 * _sessions.MAX_SESSIONS):
-        sessions.saw(str(number), [attempt])
+        sessions.record(str(number), [attempt])
     assert len(sessions._homes) == _sessions.MAX_SESSIONS

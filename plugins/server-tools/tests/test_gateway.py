@@ -208,7 +208,7 @@ async def test_the_receipt_says_why_no_model_was_asked():
     async with running("anthropic-compatible") as found:
         told = await found.receipt(tool("web_search_20250305"))
         answer = await found.post(tool("web_search_20250305"))
-    assert "`web_search` runs on Anthropic's servers only, and is the one tool" in told
+    assert "`web_search` runs on Anthropic's servers only, and is the only tool" in told
     assert "by=server-tools" in answer.headers["plugway-receipt"]
 
 

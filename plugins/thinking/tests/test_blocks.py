@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugway_signature import is_ours, signature
-from plugway_thinking._blocks import Reader, for_reader, stamped, state_of
+from plugway_thinking._blocks import Recipient, for_recipient, stamped, state_of
 
-ANTHROPIC = Reader("cloud", "claude", native=True)
-LOCAL = Reader("local", "qwen", native=False)
-OTHER = Reader("other", "glm", native=False)
-TEXT = Reader("other", "glm", native=False, elsewhere="text")
+ANTHROPIC = Recipient("cloud", "claude", native=True)
+LOCAL = Recipient("local", "qwen", native=False)
+OTHER = Recipient("other", "glm", native=False)
+TEXT = Recipient("other", "glm", native=False, elsewhere="text")
 
 
 def thinking(signed_with, text="hm"):
@@ -33,14 +33,14 @@ def conversation(*blocks):
 
 
 def seen(reader, *blocks):
-    turns = for_reader(conversation(*blocks), reader).messages
+    turns = for_recipient(conversation(*blocks), reader).messages
     return turns[1]["content"] if len(turns) > 1 else None
 
 
 def test_anthropics_own_blocks_are_not_touched():
     blocks = [thinking("EqQB"), redacted("Emw"), SAID, thinking("ErUB"), CALL]
     messages = conversation(*blocks)
-    assert for_reader(messages, ANTHROPIC).messages is messages
+    assert for_recipient(messages, ANTHROPIC).messages is messages
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_maker_gets_its_thinking_back_as_it_signed_it():
 
 
 def test_another_model_of_the_same_backend_is_not_the_maker():
-    assert seen(Reader("local", "llama", native=False), thinking(OURS), SAID) == [SAID]
+    assert seen(Recipient("local", "llama", native=False), thinking(OURS), SAID) == [SAID]
 
 
 def test_a_third_gets_nothing_or_the_text():
@@ -83,12 +83,10 @@ def test_a_third_gets_nothing_or_the_text():
 
 
 def test_what_was_done_is_said():
-    result = for_reader(conversation(thinking(OURS), thinking(""), SAID), ANTHROPIC)
-    assert result.because() == (
-        "2 thinking blocks left out: Anthropic refuses what it has not signed"
-    )
-    assert for_reader(conversation(thinking(OURS)), LOCAL).because() == (
-        "1 thinking block given back as their maker signed them"
+    result = for_recipient(conversation(thinking(OURS), thinking(""), SAID), ANTHROPIC)
+    assert result.because() == ("2 thinking blocks left out: Anthropic rejects other signatures")
+    assert for_recipient(conversation(thinking(OURS)), LOCAL).because() == (
+        "1 thinking block sent back with the original signature"
     )
 
 
@@ -114,9 +112,9 @@ READERS = st.sampled_from([ANTHROPIC, LOCAL, OTHER, TEXT])
 @given(TURNS, READERS)
 def test_it_is_the_same_each_time_and_leaves_the_original_alone(turns, reader):
     before = orjson.dumps(turns)
-    first = orjson.dumps(for_reader(turns, reader).messages)
+    first = orjson.dumps(for_recipient(turns, reader).messages)
     assert orjson.dumps(turns) == before
-    assert orjson.dumps(for_reader(turns, reader).messages) == first
+    assert orjson.dumps(for_recipient(turns, reader).messages) == first
 
 
 @settings(max_examples=300, deadline=None)
@@ -135,9 +133,9 @@ def test_what_anthropic_gets_is_signed_by_it_and_in_order(turns):
             and not is_ours(mark)
         ]
 
-    result = for_reader(turns, ANTHROPIC).messages
+    result = for_recipient(turns, ANTHROPIC).messages
     assert own(result) == own(turns)
-    again = for_reader(result, ANTHROPIC)
+    again = for_recipient(result, ANTHROPIC)
     assert again.messages is result
 
 

@@ -112,7 +112,7 @@ def test_a_call_in_text_without_end_is_cut_off():
 
 def test_blocks_that_are_opened_without_end_are_cut_off():
     reader = mender()
-    with pytest.raises(BackendProtocolError, match="100 blocks open at once"):
+    with pytest.raises(BackendProtocolError, match="100 blocks are open at once"):
         for index in range(200):
             reader.feed(begun(index))
 

@@ -34,7 +34,7 @@ async def test_a_call_between_sure_marks_that_cannot_be_read_is_asked_for_again(
     assert written.strip() in str(
         said["content"][0]["text"] if isinstance(said["content"], list) else said["content"]
     )
-    assert "cannot be read" in str(told["content"])
+    assert "cannot be parsed" in str(told["content"])
 
 
 @pytest.mark.parametrize("written", UNREAD.values(), ids=UNREAD.keys())

@@ -237,3 +237,44 @@ def test_arguments_beside_the_function_are_its_arguments(key: str):
 def test_a_call_in_python_does_not_join_its_strings():
     text = """<|tool_call_start|>[Edit(edits=["a" "b"])]<|tool_call_end|>"""
     assert as_blocks(read(BY_NAME["generic"], [text])) == [("error", text)]
+
+
+def test_a_header_that_the_prompt_opened_is_read_to_its_end(tools):
+    text = ' to=functions.Read<|channel|>commentary json<|message|>{"file_path": "/a.txt"}<|call|>'
+    assert as_blocks(read(BY_NAME["harmony"], [text])) == [
+        ("call", "Read", {"file_path": "/a.txt"})
+    ]
+    assert as_blocks(read(BY_NAME["harmony"], list(text))) == as_blocks(
+        read(BY_NAME["harmony"], [text])
+    )
+    assert as_blocks(read(BY_NAME["harmony"], ["to", " be"])) == [("text", "to be")]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        """call:Write{content:'x\\ny',file_path:"/a"}""",
+        'call:Write{"content":"x\\ny","file_path":"/a"}',
+        """call:Write{content:"x\ny",file_path:'/a'}""",
+    ],
+)
+def test_a_line_break_in_a_string_of_json_or_python_is_one(said):
+    parts = read(BY_NAME["gemma4"], list(f"<|tool_call>{said}<tool_call|>"))
+    assert as_blocks(parts) == [("call", "Write", {"content": "x\ny", "file_path": "/a"})]
+
+
+@pytest.mark.parametrize("family", ["deepseek-v3.2", "deepseek-v4", "minimax", "muse"])
+def test_a_call_that_is_not_closed_before_the_next_is_an_error_and_no_value_of_either(family):
+    one = write_call(BY_NAME[family], "Bash", {"command": "ls"})
+    open_one = one[: one.rindex("</")]
+    text = open_one + write_call(BY_NAME[family], "Read", {"file_path": "/a"})
+    ((kind, said),) = as_blocks(read(BY_NAME[family], [text]))
+    assert (kind, said) == ("error", text)
+
+
+def test_markers_around_nothing_leave_the_call_after_them_bare():
+    text = '<|python_start|><|python_end|>{"name": "Read", "parameters": {"file_path": "/a.txt"}}'
+    for pieces in ([text], list(text)):
+        assert as_blocks(read(BY_NAME["llama4"], pieces)) == [
+            ("call", "Read", {"file_path": "/a.txt"})
+        ]

@@ -74,14 +74,15 @@ def marks_of(family: Family) -> list[str]:
     found = [*family.section, *family.noise, *family.stops]
     found += [mark for pair in family.reasoning for mark in pair]
     for spec in family.calls:
-        found += [spec.opening, spec.closing, spec.outer, spec.parameter_end, spec.quote]
+        found += [spec.opening, spec.closing, *spec.outers, spec.parameter_end, spec.quote]
         if spec.shape is not None:
             shape = spec.shape
-            found += [shape.before, shape.between, shape.after, shape.value_end]
+            found += [shape.before, shape.between, shape.after]
             for name in ("content", "file_path", "mode", "x"):
-                found += [shape.key.replace("{key}", name), shape.typed.replace("{key}", name)]
+                texts = (shape.key, shape.typed, shape.value_end, f"{shape.value_end}{shape.after}")
+                found += [text.replace("{key}", name) for text in texts]
             found += [f"{spec.opening}{shape.before}Read{shape.between}"]
-            found += [f"{shape.value_end}{shape.after}", f"{shape.quote}}}{shape.after}"]
+            found += [f"{shape.quote}}}{shape.after}"]
             found += [f"{shape.quote},mode:{shape.quote}", f"{shape.quote},x:{shape.quote}"]
     found += [write_call(family, "Read", {"file_path": "/a"})]
     found += [write_call(family, "Write", {"content": "a", "file_path": "/b"})]
@@ -192,7 +193,7 @@ def raw_call(family: Family, given: dict[str, str]) -> str:
     assert shape is not None
     if spec.kind == "tags":
         body = "".join(
-            shape.key.replace("{key}", name) + value + shape.value_end
+            shape.key.replace("{key}", name) + value + shape.value_end.replace("{key}", name)
             for name, value in given.items()
         )
     else:
@@ -239,7 +240,7 @@ def said(family: Family, block) -> list[str]:
 def squeezed(text: str, family: Family) -> str:
     """Without white space, and the marks that say nothing."""
     marks = [*family.noise, *family.stops, *family.section]
-    marks += [mark for spec in family.calls for mark in (spec.outer, spec.closing)]
+    marks += [mark for spec in family.calls for mark in (*spec.outers, spec.closing)]
     marks += [mark for pair in family.reasoning for mark in pair]
     known = sorted({squeeze(mark) for mark in marks} - {""}, key=len, reverse=True)
     before, text = "", squeeze(text)

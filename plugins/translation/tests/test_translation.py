@@ -19,14 +19,15 @@ from plugway_translation import (
     SchemaRules,
     ToolNames,
     Totals,
+    block_text,
     clamp_effort,
     clean_schema,
     decode_id,
     drop_by,
     effort_of,
     encode_id,
-    in_words,
     media_of,
+    media_placeholder,
     parse_arguments,
     result_media,
     result_text,
@@ -34,7 +35,6 @@ from plugway_translation import (
     system_text,
     totals_of,
     turns_of,
-    unseen,
     usage_of,
 )
 from plugway_translation._schema import _cleaned
@@ -315,41 +315,41 @@ def test_media_are_read_from_every_kind_of_source():
     assert found("image", type="url", url="https://x/a.png").url == "https://x/a.png"
     assert found("document", type="file", file_id="file_1").file_id == "file_1"
     plain = found("document", type="text", media_type="text/plain", data="hello")
-    assert plain.said == "[document: t]\nhello"
+    assert plain.as_text == "[document: t]\nhello"
     parts = found("document", type="content", content=[text("a"), {"type": "image"}])
     assert parts.text == "a"
-    assert "left out" in parts.said
+    assert "left out" in parts.as_text
     assert media_of(text("x")) is None
 
 
 def test_unseen_media_are_words_or_a_clear_refusal():
     notes = Notes()
     media = Media("document", "application/pdf", data="QQ==", title="a.pdf")
-    words = unseen(media, "placeholder", notes, "the model reads text only")
+    words = media_placeholder(media, "placeholder", notes, "the model reads text only")
     assert "application/pdf" in words
     assert notes.fields() == {"document"}
     with pytest.raises(InvalidRequest, match=r"application/pdf.*the model reads text only"):
-        unseen(media, "reject", notes, "the model reads text only")
+        media_placeholder(media, "reject", notes, "the model reads text only")
 
 
 def test_every_block_has_words():
-    assert in_words({"type": "server_tool_use", "name": "web_search", "input": {"q": 1}}) == (
+    assert block_text({"type": "server_tool_use", "name": "web_search", "input": {"q": 1}}) == (
         '[The tool `web_search` was called with {"q":1}]'
     )
     called = {"type": "mcp_tool_use", "name": "find", "server_name": "s", "input": {"q": 1}}
-    assert in_words(called) == '[The tool `find` was called with {"q":1}]'
+    assert block_text(called) == '[The tool `find` was called with {"q":1}]'
     found = {"type": "mcp_tool_result", "content": [text("Here.")]}
-    assert in_words(found) == "[mcp_tool_result]\nHere."
-    assert in_words({**found, "is_error": True}) == "[mcp_tool_result]\n[tool error] Here."
-    assert "page" in in_words(
+    assert block_text(found) == "[mcp_tool_result]\nHere."
+    assert block_text({**found, "is_error": True}) == "[mcp_tool_result]\n[tool error] Here."
+    assert "page" in block_text(
         {"type": "web_search_tool_result", "content": [{"title": "page", "encrypted_content": "x"}]}
     )
-    assert in_words({"type": "search_result", "title": "t", "content": [text("found")]}) == (
+    assert block_text({"type": "search_result", "title": "t", "content": [text("found")]}) == (
         "t\nfound"
     )
-    assert in_words({"type": "container_upload"}) == "[container_upload]"
-    assert in_words({"type": "tool_addition", "tool": {"name": "x"}}) == "[tool_addition]"
-    assert in_words({"type": "mid_conv_system", "content": [text("Now.")]}) == (
+    assert block_text({"type": "container_upload"}) == "[container_upload]"
+    assert block_text({"type": "tool_addition", "tool": {"name": "x"}}) == "[tool_addition]"
+    assert block_text({"type": "mid_conv_system", "content": [text("Now.")]}) == (
         "<system-reminder>\nNow.\n</system-reminder>"
     )
 

@@ -11,9 +11,9 @@ from plugway_upstream_errors import (
     KINDS,
     WORDINGS,
     Learned,
-    fit_to_tell,
     meaning_of,
     overflow_sentence,
+    quotable,
     unwrap,
     window_sentence,
 )
@@ -191,7 +191,7 @@ def test_a_prompt_equal_to_the_limit_is_told_as_one_more():
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=300))
 def test_any_text_can_be_told(text):
-    fit_to_tell(text).encode()
+    quotable(text).encode()
 
 
 def test_what_was_learned_is_forgotten_after_an_hour():
@@ -226,5 +226,5 @@ def test_the_place_of_the_fault_is_found(body, places):
 @pytest.mark.parametrize("name", ["prompt_cache_key", "api_key", "token", "password", "secret"])
 def test_what_is_said_of_a_field_that_is_called_like_a_secret_is_kept(name):
     for said in ("string too long", "Expected 64 characters", "Extra inputs are not permitted"):
-        assert fit_to_tell(f"Invalid '{name}': {said}") == f"Invalid '{name}': {said}"
-    assert "hunter22" not in fit_to_tell(f"Invalid '{name}': hunter22")
+        assert quotable(f"Invalid '{name}': {said}") == f"Invalid '{name}': {said}"
+    assert "hunter22" not in quotable(f"Invalid '{name}': hunter22")

@@ -1,7 +1,7 @@
-"""Stands in for the `utils` of llama.cpp's server tests: their requests go to a gateway that runs.
+"""Replaces the `utils` of llama.cpp's server tests: their requests go to a running gateway.
 
-Its address and token come from the environment. What a test sets on its server (batch sizes, templates)
-changes nothing here; a test that needs a model of its own is skipped.
+Its address and token come from the environment. Settings that a test makes on its server (batch
+sizes, templates) have no effect; a test that needs another model is skipped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ServerError(Exception):
 
 
 class ServerProcess:
-    """A handle on the gateway; attributes that tests set are kept and mean nothing."""
+    """A handle for the gateway; attributes that tests set are kept and have no effect."""
 
     model_hf_repo = None
     n_ctx, n_slots = 512, 2
@@ -92,17 +92,17 @@ class ServerPreset:
 
 
 def match_regex(regex, text):
-    """As theirs; what their model would say is any text here."""
+    """Accepts any text: the pattern describes their model's output."""
     if regex in WORDS_OF_THEIR_MODEL:
         return bool(text)
     return re.search(regex, text, re.IGNORECASE | re.MULTILINE | re.DOTALL) is not None
 
 
 def _path(path):
-    """Their server has every path with and without `/v1`."""
+    """The path with `/v1`: their server accepts every path with and without it."""
     return path if path.startswith("/v1/") else f"/v1{path}"
 
 
 def _named(data):
-    """Their server has one model, so that requests need not name it."""
+    """The request with a model: their server has only one, so requests may omit it."""
     return data and data | {"model": data.get("model") or "default"}

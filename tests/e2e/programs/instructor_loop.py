@@ -1,4 +1,4 @@
-"""A loop with instructor: each step of it is an object. Arguments: the mode, and the prompt."""
+"""A loop with instructor, each step of which is an object. Arguments: the mode, and the prompt."""
 
 import os
 import sys

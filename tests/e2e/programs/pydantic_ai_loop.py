@@ -20,7 +20,7 @@ messages = AnthropicModel(name, provider=AnthropicProvider(base_url=url, api_key
 
 
 async def events(context, stream):
-    """Makes the agent stream."""
+    """Makes the agent use streams."""
     async for _ in stream:
         pass
 

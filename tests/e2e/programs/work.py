@@ -1,4 +1,4 @@
-"""The two tools that each of the programs beside this file gives its model."""
+"""The two tools that each program next to this file offers to its model."""
 
 import subprocess
 from pathlib import Path

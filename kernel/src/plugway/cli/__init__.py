@@ -1,1 +1,1 @@
-"""Commands: what a person types."""
+"""The command line."""

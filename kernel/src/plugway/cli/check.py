@@ -1,6 +1,6 @@
-"""`plugway check`: everything that is wrong with a configuration, and what is only odd in it.
+"""`plugway check`: reports all problems of a configuration, and warnings.
 
-What is wrong is found by the loader and by the plugins; what is odd they log as warnings.
+The loader and the plugins find the problems; they log the warnings.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from plugway.types.errors import ConfigError, PluginError, Problem
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a configuration is like."""
+    """The result of checking a configuration."""
 
     error: ConfigError | PluginError | None
-    """Why it cannot be used; None where it can."""
+    """Why it cannot be used, or None."""
     warnings: tuple[str, ...]
     ways: tuple[tuple[str, str], ...] = ()
-    """How the server of each backend is reached: its name and the way in words."""
+    """For each backend, how its server is reached (`Reaches.way`)."""
 
     def as_json(self) -> dict[str, object]:
-        """For a script."""
+        """The report as JSON-ready data."""
         if isinstance(self.error, ConfigError):
             problems = self.error.problems
         else:
@@ -48,7 +48,7 @@ class Report:
 
 
 def checked(explicit: Path | None) -> Report:
-    """Load the configuration with its plugins, and start nothing of it."""
+    """Load the configuration with its plugins; nothing is started."""
     with _warnings_logged() as logged:
         try:
             snapshot = build_snapshot(chosen_config(explicit))
@@ -62,16 +62,16 @@ def checked(explicit: Path | None) -> Report:
 
 @contextmanager
 def _warnings_logged() -> Generator[list[str]]:
-    """What is logged in the block, with the name of the plugin, or of the part, that says it."""
-    said: list[str] = []
+    """The warnings logged in the block, each with the name of its plugin or module."""
+    logged: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(redact(f"{record.name.removeprefix('plugway.')}: {record.getMessage()}"))
+            logged.append(redact(f"{record.name.removeprefix('plugway.')}: {record.getMessage()}"))
 
     listener, root = Listener(logging.WARNING), logging.getLogger()
     root.addHandler(listener)
     try:
-        yield said
+        yield logged
     finally:
         root.removeHandler(listener)

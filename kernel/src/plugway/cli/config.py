@@ -1,7 +1,4 @@
-"""`plugway config`: the file to start from, the stack that runs without one, the schema.
-
-Reads configurations; starts nothing.
-"""
+"""`plugway config`: the example file, the stack that runs without a file, and the JSON schema."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from plugway.config.approval import Approvals
 from plugway.config.config import (
     Config,
     EntryOptions,
-    FlawedConfig,
+    PartlyInvalid,
     find_config,
     load_config,
     parse_config,
@@ -28,12 +25,12 @@ from plugway.types.errors import ConfigError, PluginError, PlugwayError
 from plugway.types.options import Options
 
 STACK_GROUP = "plugway.stack"
-"""Entry point group of the package whose stack runs where there is no configuration file."""
+"""Entry point group of the package whose stack runs without a configuration file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A ready configuration that a package brings along."""
+    """A ready configuration from an installed package."""
 
     distribution: str
     text: str
@@ -41,11 +38,11 @@ class Stack:
     example: str
     """The configuration to start from, with comments."""
     next_steps: str
-    """What to tell a person who runs it unchanged."""
+    """Text for a user who runs it unchanged."""
 
 
 def installed_stack() -> Stack:
-    """The stack of the one package that brings one."""
+    """The stack of the only package that provides one. Raises `PlugwayError`."""
     points = sorted(entry_points(group=STACK_GROUP), key=lambda point: point.name)
     if not points:
         raise PlugwayError(
@@ -73,7 +70,7 @@ def installed_stack() -> Stack:
 def chosen_config(
     explicit: Path | None = None, overrides: Mapping[str, object] | None = None
 ) -> Config:
-    """The configuration to run: the file that was found, or the installed stack."""
+    """The configuration to run: the file if there is one, else the installed stack."""
     path = find_config(explicit)
     if path is None:
         return stack_config(overrides)
@@ -84,7 +81,7 @@ def chosen_config(
 
 
 def listed_config(explicit: Path | None = None) -> Config | None:
-    """The same as far as it goes: None where there is neither a file nor a stack."""
+    """The same, but None if there is neither a file nor a stack."""
     path = find_config(explicit)
     if path is not None:
         return load_config(path)
@@ -95,24 +92,22 @@ def listed_config(explicit: Path | None = None) -> Config | None:
 
 
 def all_problems(error: ConfigError) -> ConfigError:
-    """`error`, and what the plugins that are listed in the same file find wrong with it."""
-    if not isinstance(error, FlawedConfig):
+    """`error` with the problems that the plugins listed in the same file report."""
+    if not isinstance(error, PartlyInvalid):
         return error
-    from plugway.http.snapshot import (
-        problems_of_plugins,  # half a second, which a good file is spared
-    )
+    from plugway.http.snapshot import problems_of_plugins  # slow to import
 
     return ConfigError(in_order([*error.problems, *problems_of_plugins(error.rest)]))
 
 
 def stack_config(overrides: Mapping[str, object] | None = None) -> Config:
-    """The stack that is installed to run without a file."""
+    """The configuration of the installed stack."""
     stack = installed_stack()
     return parse_config(stack.text, f"stack of {stack.distribution}", overrides)
 
 
 def config_schema(config: Config | None) -> dict[str, object]:
-    """The JSON schema of a configuration, with the options of the plugins that `config` lists."""
+    """The JSON schema of configurations, with the options of the plugins in `config`."""
     definitions: dict[str, object] = {"secret": _secret_schema()}
     known = installed()
     listed = dict.fromkeys(entry.use for entry in config.plugins) if config else {}
@@ -150,7 +145,7 @@ def _plugin_branch(
 
 
 def _hoisted(model: type[Options], prefix: str, definitions: dict[str, object]) -> dict[str, Any]:
-    """A model's schema; its inner definitions move to the top under names with `prefix`."""
+    """A model's schema; its inner definitions move into `definitions`, with `prefix`."""
     schema = model.model_json_schema(ref_template=f"#/$defs/{prefix}.{{model}}")
     inner = cast("dict[str, Any]", schema.pop("$defs", {}))
     definitions.update({f"{prefix}.{name}": _with_references(inner[name]) for name in inner})
@@ -158,7 +153,7 @@ def _hoisted(model: type[Options], prefix: str, definitions: dict[str, object]) 
 
 
 def _with_references(schema: Any) -> Any:
-    """`schema`, where every single value may be a reference to a secret instead."""
+    """`schema`, where every scalar may also be a secret reference."""
     if isinstance(schema, list):
         return [_with_references(item) for item in cast("list[Any]", schema)]
     if not isinstance(schema, dict):
@@ -176,7 +171,7 @@ def _with_references(schema: Any) -> Any:
 
 def _secret_schema() -> dict[str, object]:
     return {
-        "description": "A value that is kept elsewhere.",
+        "description": "A value that is stored elsewhere.",
         "type": "object",
         "minProperties": 1,
         "maxProperties": 1,

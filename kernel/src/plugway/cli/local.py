@@ -1,7 +1,4 @@
-"""The user's own gateway on this machine, as commands see it: where it is, whether it runs.
-
-Starting and stopping it is theirs; what it serves belongs to the application.
-"""
+"""The user's gateway on this machine, for commands: its address, and whether it runs."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from plugway.config.config import (
-    FlawedConfig,
+    PartlyInvalid,
     PluginEntry,
     ServerOptions,
     default_config_path,
@@ -24,22 +21,22 @@ from plugway.types.errors import ConfigError, PlugwayError
 
 @dataclass(frozen=True, slots=True)
 class LocalGateway:
-    """Where the gateway of this user is or would be, by its configuration."""
+    """The gateway of this user, running or not, according to its configuration."""
 
     url: str
     """Its base URL for clients on this machine."""
     token: str = field(repr=False)
-    """What it asks of them."""
+    """The token that clients must send."""
     config_path: Path
-    """Its configuration, or the file that it would be read from."""
+    """The path of its configuration, whether it exists or not."""
     configured: bool
-    """Whether that file is there; without it the installed stack runs."""
+    """Whether that file exists; otherwise the installed stack runs."""
     _server: ServerOptions = field(repr=False)
 
     @classmethod
     def find(cls, config: Path | None = None, port: int | None = None) -> LocalGateway:
-        """As `plugway serve` would find it. Raises `ConfigError` where the file is wrong."""
-        from plugway.cli.running import base_url, server_settings  # rich, for commands only
+        """Find it as `plugway serve` does. Raises `ConfigError` if the file is invalid."""
+        from plugway.cli.running import base_url, server_settings  # imports `rich`
 
         path = find_config(config)
         server = server_settings(config, {} if port is None else {"port": port})
@@ -47,12 +44,12 @@ class LocalGateway:
         return cls(base_url(server), gateway_token(server), target, path is not None, server)
 
     def plugins(self, path: Path | None = None) -> tuple[PluginEntry, ...]:
-        """The entries of its configuration, or of the one at `path`, as they are written: `use`,
-        `name` and `options` of each that can be read."""
+        """The entries of its configuration, or of the one at `path`, as written: `use`, `name` and
+        `options` of each that is valid."""
         try:
             return load_config(path or self.config_path).plugins
         except ConfigError as error:
-            return error.rest.plugins if isinstance(error, FlawedConfig) else ()
+            return error.rest.plugins if isinstance(error, PartlyInvalid) else ()
 
     @property
     def port(self) -> int:
@@ -60,16 +57,16 @@ class LocalGateway:
         return self._server.port
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> Any:
-        """The JSON of its answer. Raises `PlugwayError`, with its own words where it refuses."""
+        """Its JSON response. Raises `PlugwayError`, with the gateway's message if any."""
         from plugway.cli.running import ask
 
         return ask(self._server, method, path, body)
 
     def state(self) -> Mapping[str, Any] | None:
-        """What `/health` says of it, or None where nothing listens at its address.
+        """The response of `/health`, or None if nothing listens at its address.
 
         Raises:
-            PlugwayError: something else listens there, or a gateway with another token.
+            PlugwayError: another program listens there, or a gateway with another token.
         """
         from plugway.cli.running import NotRunning, ask
 

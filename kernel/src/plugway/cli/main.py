@@ -1,6 +1,6 @@
-"""The command `plugway`: what can be asked, and how problems are told.
+"""The command `plugway`: its subcommands, options and exit codes.
 
-Each command is a few lines here; the work is in the `_commands_*` modules.
+The other modules of this package do the work.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from plugway.types.errors import ConfigError, PluginError, PlugwayError
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_EXPOSED = 3
-_tell = serving.tell
+_print_error = serving.print_error
 SHOWN_MODELS = 12
-"""Most ids of models that `plugway status` shows."""
+"""Most model ids that `plugway status` shows."""
 
 app = typer.Typer(
     name="plugway",
@@ -78,17 +78,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _add_plugin_commands(words)
         app(words, prog_name="plugway")
     except ExposedError as error:
-        _tell(f"plugway: {error.problems[0]}")
+        _print_error(f"plugway: {error.problems[0]}")
         sys.exit(EXIT_EXPOSED)
     except ConfigError as error:
-        _tell(f"plugway: {configs.all_problems(error)}")
+        _print_error(f"plugway: {configs.all_problems(error)}")
         sys.exit(EXIT_CONFIG)
     except PlugwayError as error:
-        _tell(f"plugway: {error}")
+        _print_error(f"plugway: {error}")
         sys.exit(EXIT_CONFIG if isinstance(error, PluginError) else EXIT_FAILED)
     except OSError as error:  # such as a full disk
         place = f" ({error.filename})" if error.filename else ""
-        _tell(f"plugway: {(error.strerror or str(error)).lower()}{place}")
+        _print_error(f"plugway: {(error.strerror or str(error)).lower()}{place}")
         sys.exit(EXIT_FAILED)
     except KeyboardInterrupt:
         sys.exit(130)
@@ -133,7 +133,7 @@ def serve(
     _log.log_uncaught()
     try:
         for warning in startup_files().warnings:
-            _tell(f"plugway: warning: {warning}")
+            _print_error(f"plugway: warning: {warning}")
         raise typer.Exit(_serve(lambda: configs.chosen_config(path, overrides), log_json))
     finally:
         writer.close()
@@ -141,7 +141,7 @@ def serve(
 
 def _serve(read: Callable[[], Config], log_json: bool) -> int:
     config = read()
-    from plugway.http.app import build  # half a second of imports that a mistake need not wait for
+    from plugway.http.app import build  # imports for half a second, so errors are reported first
     from plugway.http.server import run
     from plugway.upstream.wire import WireLimits
 
@@ -152,13 +152,13 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
         if log_json:
             logging.getLogger("plugway").info("listening", extra={"address": address})
         else:
-            _tell(serving.banner(config, version("plugway"), address))
-            _tell(await serving.how_to_connect(config, address, gateway.snapshot.gateway))
+            _print_error(serving.banner(config, version("plugway"), address))
+            _print_error(await serving.how_to_connect(config, address, gateway.snapshot.gateway))
 
     def draining() -> None:
         gateway.drain()
         if gateway.active and not log_json:
-            _tell(f"plugway: {serving.wait_words(gateway.active, server.drain_seconds)}")
+            _print_error(f"plugway: {serving.drain_message(gateway.active, server.drain_seconds)}")
 
     return run(
         gateway,
@@ -178,30 +178,30 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
 @app.command(epilog="Example: plugway check config.yaml && plugway serve config.yaml")
 def check(file: ConfigFile = None, config: ConfigPath = None, as_json: AsJson = False) -> None:
     """Validate the configuration and its plugins; opens no socket."""
-    from plugway.cli.check import checked  # imports all that is needed to serve
+    from plugway.cli.check import checked  # slow to import
 
     report = checked(_one_file(file, config))
     if as_json:
         _print_json(report.as_json())
         raise typer.Exit(EXIT_CONFIG if report.error else 0)
     for warning in report.warnings:
-        _tell(f"plugway: warning: {warning}")
+        _print_error(f"plugway: warning: {warning}")
     if report.error is not None:
         raise report.error
     for name, way in report.ways:
-        _tell(f"`{name}` is reached {way}")
-    _tell("the configuration is valid")
+        _print_error(f"`{name}` is reached {way}")
+    _print_error("the configuration is valid")
 
 
 @app.command(epilog="Example: plugway status --json")
 def status(
     config: ConfigPath = None, port: Port = None, host: Host = None, as_json: AsJson = False
 ) -> None:
-    """Tell what runs here, which models it serves, and where the gateway's token is."""
+    """Show what is running, which models it serves, and where the gateway's token is."""
     server = running.server_settings(config, _overrides(host, port))
     url = running.base_url(server)
     try:
-        answer = running.ask(server, "GET", "/health")
+        state = running.ask(server, "GET", "/health")
     except running.NotRunning:
         if not as_json:
             raise
@@ -209,11 +209,11 @@ def status(
         raise typer.Exit(EXIT_FAILED) from None
     if as_json:
         listed = running.models(server)
-        _print_json({"running": True, "address": url, **answer, "models": listed})
+        _print_json({"running": True, "address": url, **state, "models": listed})
     else:
         path = find_config(config)
         token = serving.token_hint(load_config(path))[1] if path else str(token_path())
-        facts = {"address": url, "token": token, **answer}
+        facts = {"address": url, "token": token, **state}
         listed = running.models(server, most=SHOWN_MODELS)
         running.show({**facts, "models": listed}, Console(), "Plugway")
 
@@ -229,8 +229,8 @@ def plugins(
         bool,
         typer.Option(
             "--approve",
-            help="Approve the files of these packages, or of all that are installed, as they are. "
-            "From then on what is not approved, or has changed, is not loaded.",
+            help="Approve the current files of these packages, or of all installed ones. "
+            "From then on packages that are not approved, or have changed, are not loaded.",
         ),
     ] = False,
 ) -> None:
@@ -239,13 +239,13 @@ def plugins(
     if approved:
         now = packages_of(names) if names else installed_packages()
         count = len(approve(now))
-        _tell(f"approved: {', '.join(now)}; {approvals_path()} has {count} packages now")
+        _print_error(f"approved: {', '.join(now)}; {approvals_path()} has {count} packages now")
         return
     if as_json:
         _print_json(rows)
         return
     if not rows:
-        _tell("no plugins are installed: install the package `plugway-starter`")
+        _print_error("no plugins are installed: install the package `plugway-starter`")
         return
     shown = [{**row, "instances": ", ".join(cast("list[str]", row["instances"]))} for row in rows]
     for row in shown:
@@ -262,10 +262,10 @@ def new(
         Path | None, typer.Option(help="Folder to create; plugway-NAME by default.")
     ] = None,
 ) -> None:
-    """Start a plugin of your own from a working, tested template."""
+    """Create a new plugin from a working, tested template."""
     target = new_plugins.new_plugin(name, directory)
     print(target)
-    _tell(f"next:\n  pip install -e '{target}[test]'\n  pytest {target}")
+    _print_error(f"next:\n  pip install -e '{target}[test]'\n  pytest {target}")
 
 
 @app.command(epilog="Example: plugway explain request.json --model default")
@@ -282,16 +282,16 @@ def explain(
 ) -> None:
     """Show what the running gateway would do with a request, without doing it.
 
-    Without FILE the request is read from standard input, or is a greeting where `--model` is given.
+    Without FILE the request is read from standard input, or is a greeting if `--model` is given.
     """
     server = running.server_settings(config, _overrides(host, port))
     piped = file == "-" or (file is None and model is None and not sys.stdin.isatty())
     body = running.explain_body(file, model, sys.stdin.read() if piped else None)
-    answer = running.ask(server, "POST", f"{path}/explain", body)
+    result = running.ask(server, "POST", f"{path}/explain", body)
     if as_json:
-        _print_json(answer)
+        _print_json(result)
     else:
-        running.show(answer, Console(), "Plugway would do this")
+        running.show(result, Console(), "Plugway would do this")
 
 
 @config_app.command("example", epilog="Example: plugway config example > config.yaml")
@@ -305,7 +305,7 @@ def config_path(config: ConfigPath = None) -> None:
     """Print the path of the configuration that would be used."""
     path = find_config(config) or default_config_path()
     if not path.exists():
-        _tell(f"the file does not exist yet: run `plugway config example > {path}`")
+        _print_error(f"the file does not exist yet: run `plugway config example > {path}`")
     print(path)
 
 
@@ -316,7 +316,7 @@ def config_schema(file: ConfigFile = None, config: ConfigPath = None) -> None:
 
 
 def _add_plugin_commands(words: Sequence[str]) -> None:
-    """Find the command that was asked for among the installed ones, if it is not built in."""
+    """Add the requested command of an installed package, unless it is built in."""
     word = words[0] if words else "-"
     if word.startswith("-"):
         if names := installed_command_names():
@@ -334,7 +334,7 @@ def _built_in() -> set[str]:
 
 
 def _one_file(file: Path | None, config: Path | None) -> Path | None:
-    """The configuration that was named, in one way or the other."""
+    """The configuration given as argument or as option."""
     if file is not None and config is not None and file != config:
         raise typer.BadParameter(f"`{file}` is given too: name one file", param_hint="--config")
     return file or config

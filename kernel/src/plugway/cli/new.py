@@ -1,7 +1,4 @@
-"""`plugway new`: a plugin of one's own, copied from the template and renamed.
-
-Knows the template's names, not what is in it.
-"""
+"""`plugway new`: creates a plugin by copying and renaming the template."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _MAX_NAME = 40
 
 
 def new_plugin(name: str, directory: Path | None = None) -> Path:
-    """Copy the template to `directory` (`plugway-NAME` here) under the name; the new folder."""
+    """Copy the template to `directory`, `plugway-NAME` by default, and rename it."""
     _refuse_name(name)
     target = (directory or Path(f"plugway-{name}")).expanduser()
     if target.exists():
@@ -33,7 +30,7 @@ def new_plugin(name: str, directory: Path | None = None) -> Path:
 
 
 def template_folder() -> Path:
-    """The template: of the checkout that this package runs from, else the copy that it carries."""
+    """The template in the checkout that this package runs from, else the packaged copy."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package.parents[2] / "plugin-template", package / "_template"):
         if (folder / "pyproject.toml").is_file():
@@ -42,7 +39,7 @@ def template_folder() -> Path:
 
 
 def renamed(text: str, name: str) -> str:
-    """`text` of the template with every name of the template replaced by those of `name`."""
+    """`text` of the template with all names of the template replaced by those of `name`."""
     module = name.replace("-", "_")
     title = "".join(part.capitalize() for part in name.split("-"))
     for pattern, replacement in (
@@ -78,6 +75,6 @@ def _refuse_name(name: str) -> None:
         )
     if keyword.iskeyword(name.capitalize()):
         raise PlugwayError(f"`{name}` is a Python keyword: choose another name")
-    if (twin := installed().get(name)) is not None or name == "template":
-        source = f" (`{twin.distribution}`)" if twin else ""
+    if (other := installed().get(name)) is not None or name == "template":
+        source = f" (`{other.distribution}`)" if other else ""
         raise PlugwayError(f"a plugin `{name}` already exists{source}: choose another name")

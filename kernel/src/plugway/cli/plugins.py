@@ -1,7 +1,4 @@
-"""`plugway plugins`, and the commands that plugins bring themselves.
-
-Which plugins there are is the loader's knowledge.
-"""
+"""`plugway plugins`, and the commands that installed packages provide."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import typer
 from plugway.config.approval import Approvals
 from plugway.config.config import Config
 from plugway.config.key_store import GROUP as KEY_STORES
-from plugway.plugins.contain import in_full
+from plugway.plugins.contain import with_message
 from plugway.plugins.loader import GROUP, installed
 from plugway.types.errors import PluginError, PlugwayError
 
@@ -22,7 +19,7 @@ COMMAND_GROUP = "plugway.commands"
 
 
 def plugin_rows(config: Config | None) -> list[dict[str, object]]:
-    """Every installed plugin and the names of its instances in `config`; imports none of them."""
+    """All installed plugins and the names of their instances in `config`; imports none."""
     entries = config.plugins if config else ()
     return [
         {
@@ -37,22 +34,22 @@ def plugin_rows(config: Config | None) -> list[dict[str, object]]:
 
 
 def installed_command_names() -> list[str]:
-    """The commands that installed packages announce; imports none of them."""
+    """The commands that installed packages provide; imports none."""
     return sorted({point.name for point in entry_points(group=COMMAND_GROUP)})
 
 
 def installed_packages() -> list[str]:
-    """The packages that bring plugins, commands or key stores."""
+    """The packages that provide plugins, commands or key stores."""
     groups = (GROUP, COMMAND_GROUP, KEY_STORES)
     points = [point for group in groups for point in entry_points(group=group)]
     return sorted({point.dist.name for point in points if point.dist})
 
 
 def packages_of(names: Sequence[str]) -> list[str]:
-    """The packages that are meant by their own names or by those of their plugins.
+    """The packages with these names, or with plugins of these names.
 
     Raises:
-        PlugwayError: a name is neither's.
+        PlugwayError: a name is unknown.
     """
     packages = installed_packages()
     plugins = {plugin.name: plugin.distribution for plugin in installed().values()}
@@ -67,10 +64,10 @@ def packages_of(names: Sequence[str]) -> list[str]:
 
 
 def installed_command(name: str) -> typer.Typer | None:
-    """The command that an installed package announces under this name; only that is imported.
+    """The command that an installed package provides under this name; only that is imported.
 
     Raises:
-        PluginError: two packages claim the name, or what they announce is no command.
+        PluginError: two packages provide the name, or it is not a command.
     """
     points = list(entry_points(group=COMMAND_GROUP, name=name))
     if not points:
@@ -85,8 +82,8 @@ def installed_command(name: str) -> typer.Typer | None:
         found: object = points[0].load()
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a stranger's module may do anything, `sys.exit` included
-        reason = f"the command cannot be imported: {in_full(error)}"
+    except BaseException as error:  # importing may raise anything, including `SystemExit`
+        reason = f"the command cannot be imported: {with_message(error)}"
         raise PluginError(name, reason, sources[0]) from error
     if not isinstance(found, typer.Typer):
         raise PluginError(name, f"`{points[0].value}` is not a `typer.Typer`", sources[0])
@@ -94,7 +91,7 @@ def installed_command(name: str) -> typer.Typer | None:
 
 
 def add_command(app: typer.Typer, name: str, command: typer.Typer) -> None:
-    """Put what `installed_command` found into `app`; a group of one command is that command."""
+    """Add the result of `installed_command` to `app`; a group of one command becomes a command."""
     single = not command.registered_groups and command.registered_callback is None
     if single and len(command.registered_commands) == 1:
         info = command.registered_commands[0]

@@ -1,7 +1,4 @@
-"""`plugway status` and `plugway explain`: ask the gateway that runs here.
-
-Speaks HTTP to it like any client; knows nothing of its inside.
-"""
+"""`plugway status` and `plugway explain`: query the running gateway over HTTP."""
 
 from __future__ import annotations
 
@@ -29,11 +26,11 @@ _SECONDS = 10.0
 
 
 class NotRunning(PlugwayError):
-    """Nothing answers at the gateway's address."""
+    """Nothing listens at the gateway's address."""
 
 
 def server_settings(explicit: Path | None, overrides: Mapping[str, object]) -> ServerOptions:
-    """Where the gateway should be: from the configuration file if there is one."""
+    """The settings of `server`, from the configuration file if there is one."""
     path = find_config(explicit)
     if path is None:
         return server_options(overrides)
@@ -41,22 +38,22 @@ def server_settings(explicit: Path | None, overrides: Mapping[str, object]) -> S
 
 
 def base_url(server: ServerOptions) -> str:
-    """Address of the gateway for a client on this machine."""
+    """The base URL of the gateway for clients on this machine."""
     return server.address
 
 
 def ask(server: ServerOptions, method: str, path: str, body: bytes | None = None) -> Any:
-    """The gateway's JSON answer; raises `PlugwayError` with its own words if it refuses."""
+    """The gateway's JSON response. Raises `PlugwayError`, with the gateway's message if any."""
     url = base_url(server)
     headers = {"authorization": f"Bearer {gateway_token(server)}"}
     if body is not None:
         headers["content-type"] = "application/json"
-    import httpx2  # 60 ms that `plugway serve`, which shares this module, does not need
+    import httpx2  # takes 60 ms, and `plugway serve` does not need it
 
     try:
-        # plain HTTP: to read certificates would take 40 ms and verify nothing
+        # Plain HTTP, for which loading certificates would waste 40 ms.
         with httpx2.Client(base_url=url, timeout=_SECONDS, trust_env=False, verify=False) as client:
-            answer = client.request(method, path, content=body, headers=headers)
+            response = client.request(method, path, content=body, headers=headers)
     except httpx2.ConnectError as error:
         raise NotRunning(f"no gateway answers at {url}: run `plugway serve`") from error
     except httpx2.TimeoutException as error:
@@ -64,17 +61,17 @@ def ask(server: ServerOptions, method: str, path: str, body: bytes | None = None
     except httpx2.HTTPError as error:
         raise PlugwayError(f"the server at {url} disconnected ({type(error).__name__})") from error
     try:
-        document = answer.json()
+        document = response.json()
     except ValueError as error:
         raise PlugwayError(f"the server at {url} is not Plugway") from error
-    if answer.status_code >= 400:
-        message = _error_message(document) or f"status {answer.status_code}"
+    if response.status_code >= 400:
+        message = _error_message(document) or f"status {response.status_code}"
         raise PlugwayError(f"the gateway at {url} returned an error: {message}")
     return document
 
 
 def models(server: ServerOptions, most: int | None = None) -> list[str]:
-    """The ids that the gateway lists; beyond `most` only how many there are. None is no failure."""
+    """The model ids that the gateway lists, and a count of those beyond `most`; empty on errors."""
     try:
         document = ask(server, "GET", "/v1/models?limit=1000")
     except PlugwayError:
@@ -112,7 +109,7 @@ def explain_body(source: str | None, model: str | None, stdin_text: str | None) 
 
 
 def show(document: object, console: Console, title: str) -> None:
-    """Print a JSON answer for a person: plain values as one table, everything else below it."""
+    """Print JSON in readable form: plain values in one table, everything else below it."""
     if not isinstance(document, Mapping):
         console.print(JSON(json.dumps(document)))
         return
@@ -126,7 +123,7 @@ def show(document: object, console: Console, title: str) -> None:
         if isinstance(value, Mapping | list) and value:
             block = _block(cast("object", value))
             console.print(Text(_label(key), style="bold"))
-            console.print(block, soft_wrap=isinstance(block, JSON))  # whole, however long a line is
+            console.print(block, soft_wrap=isinstance(block, JSON))  # never truncates a line
 
 
 def _block(value: object) -> RenderableType:
@@ -146,7 +143,7 @@ def _is_flat(row: object) -> bool:
 
 
 def table(rows: Sequence[Mapping[str, object]]) -> Table:
-    """Rows that share columns, for a person."""
+    """Rows as a table, with the keys of all rows as columns."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     grid = Table(*[_label(column) for column in columns], box=None, padding=(0, 2))
     for row in rows:

@@ -1,7 +1,4 @@
-"""`plugway serve`: run the gateway, and say how to use it.
-
-The app and the server are made elsewhere; this is what happens around them.
-"""
+"""`plugway serve`: what it prints about using the gateway, and the reload of a configuration."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ import anyio.to_thread
 
 from plugway.cli.config import installed_stack
 from plugway.config.config import Config, parse_config
-from plugway.config.settings import USUAL_STORE, token_path
+from plugway.config.settings import DEFAULT_STORE, token_path
 from plugway.types.errors import PlugwayError
 from plugway.types.request import MessagesRequest
 
@@ -33,20 +30,20 @@ _GREETING = (
 _LISTING_SECONDS = 3.0
 _COLUMNS = 100
 _LARGE = 100_000
-"""Tokens of a window that holds the client's own reserves."""
+"""Context window in tokens that is large enough for Claude Code's default reserves."""
 
 
-def tell(text: str) -> None:
-    """Say it where the log goes; a full disk there, or nobody who reads, ends nothing."""
+def print_error(text: str) -> None:
+    """Print to standard error; a full disk or a closed pipe there is ignored."""
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
 
 
 def banner(config: Config, version: str, url: str) -> str:
-    """What a person reads as soon as the gateway listens: where it is, and what it runs."""
+    """The text printed when the gateway listens: its address and configuration."""
     return "\n".join(
         [
-            f"Plugway {version} listens on {url}{_everywhere(config.server.host)}",
+            f"Plugway {version} listens on {url}{_all_addresses(config.server.host)}",
             f"  config   {config.path or config.document.where}",
             f"  plugins  {', '.join(entry.name for entry in config.plugins) or 'none'}",
             f"  token    {token_hint(config)[1]}",
@@ -54,20 +51,20 @@ def banner(config: Config, version: str, url: str) -> str:
     )
 
 
-def _everywhere(host: str) -> str:
-    """What is to be said of an address that is that of no machine."""
+def _all_addresses(host: str) -> str:
+    """The addition to the banner for a wildcard address."""
     if host not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
         return ""
     return f", and on every other address of this machine ({host})"
 
 
 async def how_to_connect(config: Config, url: str, gateway: Gateway) -> str:
-    """What a person reads next, once the backends have listed their models."""
+    """The text printed after the banner, when the backends have listed their models."""
     return connection(config, url, await default_model(gateway), gateway.backends)
 
 
 def connection(config: Config, url: str, model: ModelInfo | None, backends: Sized) -> str:
-    """How to use it, in lines to paste; `model` is what `default_model` found."""
+    """How to use the gateway, as lines to paste; `model` is the result of `default_model`."""
     token, _ = token_hint(config)
     parts = [
         "",
@@ -90,9 +87,9 @@ def connection(config: Config, url: str, model: ModelInfo | None, backends: Size
 
 
 async def default_model(gateway: Gateway) -> ModelInfo | None:
-    """The listed model that a name nobody knows leads to, else the first that is listed.
+    """The listed model that an unknown name is routed to, else the first one.
 
-    None where none is listed, or their servers do not answer within three seconds.
+    None if none is listed, or their servers do not respond within three seconds.
     """
     with anyio.move_on_after(_LISTING_SECONDS):
         listed = await gateway.models()
@@ -105,10 +102,10 @@ async def default_model(gateway: Gateway) -> ModelInfo | None:
 
 
 def _model_lines(model: ModelInfo | None) -> list[str]:
-    """The exports that tell Claude Code a model and its window, and have it list the others.
+    """The exports that set Claude Code's model and window, and make it list the other models.
 
-    It takes a model that it is not told the window of for one of 1,000,000 tokens, and keeps 32,000
-    of any window for an answer, which a small one does not have (2.1.332).
+    By default it assumes a window of 1,000,000 tokens, and reserves 32,000 of any window for the
+    reply, which is too much for a small one (2.1.332).
     """
     lines = ["  export CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY=1"]
     if model is None:
@@ -117,13 +114,13 @@ def _model_lines(model: ModelInfo | None) -> list[str]:
     if window := model.context_tokens:
         lines.append(f"  export CLAUDE_CODE_MAX_CONTEXT_TOKENS={window}")
         if window < _LARGE:
-            answer = max(1024, min(8192, window // 8))
-            lines.append(f"  export CLAUDE_CODE_MAX_OUTPUT_TOKENS={answer}")
+            output = max(1024, min(8192, window // 8))
+            lines.append(f"  export CLAUDE_CODE_MAX_OUTPUT_TOKENS={output}")
     return lines
 
 
 def token_hint(config: Config) -> tuple[str, str]:
-    """How a shell gets the token, and where it is kept; never the token itself."""
+    """A shell expression for the token, and where it is stored; never the token itself."""
     if config.server.token is None:
         path = token_path()
         return f"$(cat {shlex.quote(str(path))})", str(path)
@@ -141,13 +138,13 @@ def token_hint(config: Config) -> tuple[str, str]:
 
 
 def _from_store(store: str, name: str) -> str:
-    return f"$(keyring get plugway {shlex.quote(name)})" if store == USUAL_STORE else "YOUR_TOKEN"
+    return f"$(keyring get plugway {shlex.quote(name)})" if store == DEFAULT_STORE else "YOUR_TOKEN"
 
 
 def next_steps(config: Config) -> str:
-    """How to add a real backend, while nothing is listed but what the installed stack lists.
+    """How to add a real backend, if the configuration only lists what the installed stack lists.
 
-    With other options nothing is said: the text is about the model that the stack runs.
+    Empty if the options differ, because the text is about the model of the stack.
     """
     try:
         stack = installed_stack()
@@ -158,25 +155,25 @@ def next_steps(config: Config) -> str:
     return stack.next_steps if listed and all(entry in basic for entry in listed) else ""
 
 
-def wait_words(exchanges: int, seconds: float) -> str:
-    """What a person reads who stopped a gateway in which exchanges still run."""
+def drain_message(exchanges: int, seconds: float) -> str:
+    """The text printed when a gateway is stopped while exchanges are running."""
     several = "1 exchange" if exchanges == 1 else f"{exchanges} exchanges"
     return f"waiting up to {seconds:g} s for {several} to finish; press Ctrl-C again to abort"
 
 
 class Reloadable(Protocol):
-    """An app that can take another configuration while it runs."""
+    """An app that can change its configuration while it runs."""
 
     async def reload(self, config: Config) -> object:
-        """Serve new exchanges by `config`; raises and changes nothing if it cannot."""
+        """Serve new exchanges with `config`; if it raises, nothing changes."""
         ...
 
     stale: bool
-    """Whether the last change could not be used."""
+    """Whether the last change of the configuration could not be loaded."""
 
 
 class Reloader:
-    """Puts a changed configuration into service; what it raises leaves the old one there."""
+    """Reloads a changed configuration; if it raises, the old one stays in use."""
 
     def __init__(self, app: Reloadable, config: Config, read: Callable[[], Config]) -> None:
         self._app = app
@@ -184,8 +181,8 @@ class Reloader:
         self._read = read
 
     async def __call__(self) -> None:
-        """Read the file again; what it says about address and port waits for a restart."""
-        self._app.stale = True  # until it is in use
+        """Read the file again; a new address or port takes effect after a restart."""
+        self._app.stale = True  # until the new configuration is in use
         config = await anyio.to_thread.run_sync(self._read)
         await self._app.reload(config)
         self._app.stale = False

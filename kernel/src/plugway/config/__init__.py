@@ -1,1 +1,1 @@
-"""From a YAML file to typed options, every problem in one report."""
+"""The configuration: from a YAML file to typed options, with all problems in one error."""

@@ -1,7 +1,7 @@
-"""Which files of plugins a person has approved, and whether they are still those.
+"""Approval of plugins: which files the user approved, and whether they have changed.
 
-Off until `plugway plugins --approve` is run once: then a plugin that is not approved, or whose
-files have changed since, is not loaded.
+Disabled until the first `plugway plugins --approve`. From then on plugins that are not approved, or
+have changed since, are not loaded.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _HASH = "sha256"
 
 
 def approvals_path() -> Path:
-    """The file that holds what was approved."""
+    """The file of approvals."""
     return platformdirs.user_config_path("plugway", appauthor=False) / "approved-plugins.json"
 
 
 def approve(names: Iterable[str], path: Path | None = None) -> dict[str, str]:
-    """Approve the files of these distributions as they are; all that is approved now.
+    """Approve the current files of these distributions; returns all approvals.
 
-    Raises `ConfigError` where the file of approvals is not readable as one.
+    Raises `ConfigError` if the file of approvals is invalid.
     """
     path = path or approvals_path()
     approved = {**(_approved(path) or {}), **{name: fingerprint(name) for name in names}}
@@ -42,10 +42,9 @@ def approve(names: Iterable[str], path: Path | None = None) -> dict[str, str]:
 
 
 class Approvals:
-    """What was approved, read once: make one for each look at what may be loaded.
+    """The approvals, read once on first use; create a new object for each load.
 
-    The file is read when it is first asked about; raises `ConfigError` where it is not readable as
-    one.
+    Raises `ConfigError` if the file is invalid.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -56,7 +55,7 @@ class Approvals:
         return _approved(self._path)
 
     def refusal(self, name: str) -> str:
-        """Why the files of a distribution may not be loaded; empty where they may."""
+        """Why a distribution must not be loaded; empty if it may be."""
         if self._approved is None:
             return ""
         if name not in self._approved:
@@ -66,12 +65,12 @@ class Approvals:
 
 
 def fingerprint(name: str) -> str:
-    """Hash of the `RECORD` of a distribution and of every file that it names and is there; of an
-    editable one also of the Python files in its folder.
+    """Hash of a distribution's `RECORD` and every existing file in it; for an editable one also of
+    the Python files in its folder.
 
     `RECORD` lists a wheel's files with their hashes (packaging.python.org, "Recording installed
-    projects"). What pip writes anew, such as `.pyc` files, has no hash there and is left out.
-    `direct_url.json` names the folder of an editable one (the same, "Direct URL Data Structure").
+    projects"). Files that pip generates, such as `.pyc` files, have no hash and are omitted.
+    `direct_url.json` has the folder of an editable one (the same, "Direct URL Data Structure").
     """
     try:
         dist = distribution(name)
@@ -101,7 +100,7 @@ def _digest(path: Path) -> str:
 
 
 def _approved(path: Path) -> Mapping[str, str] | None:
-    """What was approved; None where nothing ever was."""
+    """The approvals; None if there have never been any."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

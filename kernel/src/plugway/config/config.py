@@ -1,6 +1,6 @@
-"""The configuration file: where it is and what it says.
+"""Finds, reads and validates the configuration file.
 
-Options of plugins stay as they are written; the loader validates them.
+`plugins/loader` validates the options of plugins.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class EntryOptions(Options):
     use: str
     """Name of an installed plugin, as `plugway plugins` lists it."""
     name: str | None = None
-    """Name of this instance in routes, logs and errors; the plugin's own name by default."""
+    """Name of this instance in routes, logs and errors; by default the plugin's name."""
     options: dict[str, object] | None = None
     """Options of the plugin."""
 
@@ -62,7 +62,7 @@ class EntryOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class PluginEntry:
-    """One entry of the stack as it is written; references to secrets are not resolved yet."""
+    """One entry of `plugins` as written; secret references are not resolved yet."""
 
     use: str
     name: str
@@ -72,17 +72,17 @@ class PluginEntry:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A valid configuration file; whether the plugins accept their options is not known yet."""
+    """A valid configuration file; the options of plugins are not validated yet."""
 
     path: Path | None
-    """The file, or None for a stack that came with a package."""
+    """The file, or None for a stack from an installed package."""
     server: ServerOptions
     plugins: tuple[PluginEntry, ...]
     document: Document
 
 
-class FlawedConfig(ConfigError):
-    """Parts of the file are wrong; `rest` is what can still be searched for more."""
+class PartlyInvalid(ConfigError):
+    """Parts of the file are invalid; `rest` is the remainder, which may have more problems."""
 
     def __init__(self, problems: Sequence[Problem], rest: Config) -> None:
         super().__init__(problems)
@@ -94,14 +94,14 @@ class ExposedError(ConfigError):
 
 
 def default_config_path() -> Path:
-    """Where the configuration is looked for when nothing else names it."""
+    """The path of the configuration if no other is given."""
     return platformdirs.user_config_path("plugway", appauthor=False) / "config.yaml"
 
 
 def find_config(explicit: Path | None = None) -> Path | None:
-    """The configuration to use: as given, `PLUGWAY_CONFIG`, the user's own, or None.
+    """The configuration to use: the given one, `PLUGWAY_CONFIG`, the default path, or None.
 
-    The current directory is never searched: its files may come from anyone.
+    The current directory is never searched, because its files may come from anyone.
     """
     if explicit is not None:
         return explicit.expanduser()
@@ -114,7 +114,7 @@ def find_config(explicit: Path | None = None) -> Path | None:
 def load_config(path: Path, overrides: Mapping[str, object] | None = None) -> Config:
     """Read and validate a file; `overrides` replace settings of `server`.
 
-    Raises `ConfigError` with every problem.
+    Raises `ConfigError` with all problems.
     """
     where = str(path)
     raw, mode = _read_file(path, where)
@@ -137,7 +137,7 @@ def parse_config(
 
 
 def server_options(overrides: Mapping[str, object]) -> ServerOptions:
-    """The settings of `server` where there is no file. Raises `ConfigError`."""
+    """The settings of `server` without a file. Raises `ConfigError`."""
     options, problems = _server(Document("command line"), None, 0o600, overrides)
     if options is None:
         raise ConfigError(problems)
@@ -205,7 +205,7 @@ def _build(
         raise ExposedError([exposed])
     if server is None or problems or exposed:
         found = in_order([*problems, *([exposed] if exposed else [])])
-        raise FlawedConfig(found, Config(path, server or ServerOptions(), entries, document))
+        raise PartlyInvalid(found, Config(path, server or ServerOptions(), entries, document))
     return Config(path, server, entries, document)
 
 
@@ -247,9 +247,9 @@ def _entries(
         problems += found
         if entry is None:
             continue
-        twin = next((other for other in entries if other.name == entry.name), None)
-        if twin is not None:
-            line = document.position(("plugins", twin.index)).removeprefix(f"{document.where}:")
+        first = next((other for other in entries if other.name == entry.name), None)
+        if first is not None:
+            line = document.position(("plugins", first.index)).removeprefix(f"{document.where}:")
             reason = f"the name `{entry.name}` is already used by the plugin at {line}"
             fix = "give each instance its own `name`"
             problems.append(document.problem(("plugins", index), reason, fix))
@@ -265,7 +265,7 @@ def _entry(
         fix = f"write `- use: {item}`" if isinstance(item, str) else "write `- use: NAME`"
         return None, [document.problem(place, "should be a mapping", fix)]
     values = dict(cast("Mapping[str, object]", item))
-    options = values.pop("options", None)  # secrets in them are the loader's business
+    options = values.pop("options", None)  # the loader resolves secrets in them
     built = build_options(EntryOptions, values, document, place)
     problems = list(built.problems)
     if options is not None and not isinstance(options, Mapping):

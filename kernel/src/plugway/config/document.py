@@ -1,6 +1,6 @@
-"""A YAML text as plain values, with the line and column of every one of them.
+"""Parses YAML into plain values, with the line and column of each.
 
-Knows nothing about what the values mean.
+It does not know what the values mean.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import yaml
 from plugway.types.errors import ConfigError, Problem
 
 MAX_BYTES = 1 << 20
-"""Largest configuration that is read."""
+"""Largest configuration file."""
 MAX_VALUES = 100_000
-"""Most values in one configuration, those behind aliases counted as often as they are used."""
+"""Most values in one configuration; those of an alias count at each use."""
 MAX_DEPTH = 50
-"""Deepest nesting."""
+"""Most levels of nesting."""
 
 Place = tuple[str | int, ...]
 """Keys and indexes from the root to a value."""
@@ -51,13 +51,13 @@ _HINTS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed file: its value and where each part of it stands."""
+    """A parsed file: its value and the position of each part."""
 
     where: str
     """Name of the file in messages."""
     value: object = field(default=None, repr=False)
     folder: Path | None = None
-    """Folder of the file, where there is one: relative paths in it start here."""
+    """Folder of the file, if any; relative paths in the file start here."""
     marks: Mapping[Place, tuple[int, int]] = field(
         default_factory=dict[Place, tuple[int, int]], repr=False
     )
@@ -78,13 +78,13 @@ class Document:
 
 
 def dotted(path: Sequence[str | int]) -> str:
-    """A path as a person writes it: `plugins[2].options.api_key`."""
+    """A path as text: `plugins[2].options.api_key`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")
 
 
 def in_order(problems: Iterable[Problem]) -> list[Problem]:
-    """Problems as they stand in the file, those of the whole file first."""
+    """Problems sorted by position; those of the whole file come first."""
 
     def place(problem: Problem) -> tuple[str, list[int]]:
         numbers = re.search(r"(:\d+)*$", problem.where)
@@ -96,13 +96,13 @@ def in_order(problems: Iterable[Problem]) -> list[Problem]:
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """A suggestion out of `known`, or nothing."""
+    """A suggestion from `known`, or an empty string."""
     close = get_close_matches(word, known, n=1)
     return f"did you mean `{close[0]}`?" if close else ""
 
 
 def read_document(text: str, where: str, folder: Path | None = None) -> Document:
-    """Parse one YAML document; tags, merge keys and repeated keys are refused."""
+    """Parse one YAML document; tags, merge keys and repeated keys are errors."""
     text = text.removeprefix("\ufeff")
     _refuse_unreadable(text, where)
     reader = _Reader(text, where)
@@ -144,7 +144,7 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str, where: str) -> Probl
 
 
 class _Reader:
-    """Builds values straight from parser events, so that no input makes it explode."""
+    """Builds values from parser events, with limits that small malicious inputs cannot evade."""
 
     def __init__(self, text: str, where: str) -> None:
         self.where = where
@@ -155,7 +155,7 @@ class _Reader:
         self._count = 0
 
     def read(self) -> object:
-        """The value of the only document; None for a text without any."""
+        """The value of the only document; None for an empty text."""
         next(self._events)
         if isinstance(next(self._events), yaml.StreamEndEvent):
             return None
@@ -241,7 +241,7 @@ def _at(event: yaml.Event) -> tuple[int, int]:
 
 
 def _scalar(text: str) -> object:
-    """A plain word by the core schema of YAML 1.2: `no`, `12:30` and dates stay text."""
+    """A plain scalar by the core schema of YAML 1.2: `no`, `12:30` and dates are text."""
     if text in _WORDS:
         return _WORDS[text]
     if _INTEGER.fullmatch(text):

@@ -1,7 +1,7 @@
-"""The key store behind `$keyring`: the one that the configuration names, asked for one key.
+"""Reads keys for `$keyring` from the key store that the configuration names.
 
-A package announces a store and is never asked because of that. What a store gives is kept out of
-logs and held to its origin here, whoever the store is.
+Packages register stores by entry points; only the named one is imported. Keys of any store are
+redacted in logs and restricted to their origin.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import cast
 
 from plugway.config.approval import Approvals
-from plugway.config.settings import USUAL_STORE
+from plugway.config.settings import DEFAULT_STORE
 from plugway.types.errors import PlugwayError
 from plugway.upstream.origins import StoredKey, remember_key
 
@@ -20,11 +20,11 @@ GROUP = "plugway.key_stores"
 """Entry point group of key stores: each name is a `ReadKey`."""
 
 ReadKey = Callable[[str], StoredKey | None]
-"""From the name of a key to the key, or None. May block; raises `PlugwayError` with the fix."""
+"""Returns the key with a name, or None. May block; raises `PlugwayError` with a fix."""
 
 
 class SecretError(PlugwayError):
-    """A secret cannot be had: reason and fix, never the value."""
+    """A secret cannot be read. The message has a reason and a fix, never the value."""
 
     def __init__(self, reason: str, fix: str = "") -> None:
         super().__init__(f"{reason}: {fix}" if fix else reason)
@@ -33,17 +33,17 @@ class SecretError(PlugwayError):
 
 
 def fetch(name: str, store: str) -> str:
-    """The value of the key `name` in the store called `store`; raises `SecretError`."""
+    """The value of the key `name` in the store called `store`. Raises `SecretError`."""
     read = _reader(store)
     try:
         key = cast("object", read(name))
     except PlugwayError as error:
         raise SecretError(str(error)) from None
-    except Exception as error:  # a stranger's code, whose words may hold the key
+    except Exception as error:  # third-party code, whose message may contain the key
         kind = type(error).__name__
         raise SecretError(f"the key store `{store}` failed with {kind}") from None
     if key is None:
-        fix = f"run `{store_command(name)}`" if store == USUAL_STORE else "store it there"
+        fix = f"run `{store_command(name)}`" if store == DEFAULT_STORE else "store it there"
         raise SecretError(f"the {store} has no entry `{name}`", fix)
     if not isinstance(key, StoredKey):
         raise SecretError(f"the key store `{store}` did not return a `plugway.StoredKey`")
@@ -52,31 +52,31 @@ def fetch(name: str, store: str) -> str:
 
 
 def store_command(name: str) -> str:
-    """The command that stores a key in the usual store; installs it first where it is missing."""
+    """The command that stores a key in the default store, after installing that if necessary."""
     command = f"plugway keys set {name}"
-    here = bool(entry_points(group=GROUP, name=USUAL_STORE))
-    return command if here else f"pip install plugway-{USUAL_STORE} && {command}"
+    here = bool(entry_points(group=GROUP, name=DEFAULT_STORE))
+    return command if here else f"pip install plugway-{DEFAULT_STORE} && {command}"
 
 
 def _reader(store: str) -> ReadKey:
-    point = _announced(store)
+    point = _entry_point(store)
     try:
         return cast("ReadKey", point.load())
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a stranger's module may do anything, `sys.exit` included
+    except BaseException as error:  # importing may raise anything, including `SystemExit`
         last = traceback.format_exception_only(error)[-1].strip()
         raise SecretError(f"the key store `{store}` cannot be imported: {last}") from error
 
 
-def _announced(store: str) -> EntryPoint:
-    """Where the store is, if one package alone brings it and may be loaded."""
+def _entry_point(store: str) -> EntryPoint:
+    """The entry point of the store, if exactly one package provides it and it may be loaded."""
     points = list(entry_points(group=GROUP, name=store))
     if not points:
         fix = "name another in `server.key_store`, or install the package that provides it"
         raise SecretError(
             f"no installed package provides the key store `{store}`",
-            f"run `pip install plugway-{USUAL_STORE}`" if store == USUAL_STORE else fix,
+            f"run `pip install plugway-{DEFAULT_STORE}`" if store == DEFAULT_STORE else fix,
         )
     sources = [point.dist.name if point.dist else point.value for point in points]
     if len(points) > 1:

@@ -1,6 +1,6 @@
-"""From plain values to typed options, with every mistake as a `Problem` at its place.
+"""Validates plain values as typed options, with every mistake as a `Problem` at its position.
 
-Serves the `server` section and the options of every plugin alike; reads no file.
+Used for the `server` section and for the options of plugins; reads no file.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ def build_options(
     instance: str = "",
     plain_secrets: bool = False,
 ) -> Built[OptionsT]:
-    """Resolve the secrets in `values`, which stand at `path`, and validate the result.
+    """Resolve the secrets in `values`, which are at `path`, and validate the result.
 
-    A secret that is written out is refused unless `plain_secrets`; `instance` is the name that
-    the fix proposes for storing it.
+    Secrets in plain text are errors unless `plain_secrets`; the proposed fix stores them under the
+    name `instance`.
     """
     problems: list[Problem] = []
     if not plain_secrets:
         problems += [
             _plain_secret(document, place, instance)
-            for place in written_secrets(model, values, path)
+            for place in plain_secrets_in(model, values, path)
         ]
     resolution = resolve(values, document, path)
     problems += resolution.problems
@@ -64,8 +64,8 @@ def build_options(
     return Built(None if problems else options, problems)
 
 
-def written_secrets(annotation: object, value: object, path: Place) -> Iterator[Place]:
-    """Places where a type that holds a secret got its text written out in the file."""
+def plain_secrets_in(annotation: object, value: object, path: Place) -> Iterator[Place]:
+    """Places where the file has plain text for a secret type."""
     members = list(_members(annotation))
     if isinstance(value, str):
         kinds = [member for member in members if isinstance(member, type)]
@@ -75,15 +75,15 @@ def written_secrets(annotation: object, value: object, path: Place) -> Iterator[
     elif isinstance(value, Mapping) and not is_reference(cast("object", value)):
         for key, item in cast("Mapping[str, object]", value).items():
             for inner in _inside(members, key):
-                yield from written_secrets(inner, item, (*path, key))
+                yield from plain_secrets_in(inner, item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(cast("list[object]", value)):
             for inner in _inside(members, index):
-                yield from written_secrets(inner, item, (*path, index))
+                yield from plain_secrets_in(inner, item, (*path, index))
 
 
 def _members(annotation: object) -> Iterator[object]:
-    """The alternatives of a union, through aliases and `Annotated`."""
+    """The members of a union, including those in aliases and `Annotated`."""
     annotation = getattr(annotation, "__value__", annotation)
     if get_origin(annotation) in (Union, UnionType):
         for argument in get_args(annotation):
@@ -116,14 +116,14 @@ def _plain_secret(document: Document, place: Place, instance: str) -> Problem:
 
 
 def _place(detail: ErrorDetails, values: object, path: Place) -> Place:
-    """Where an error belongs: its location without what names no key (branches of unions)."""
+    """The place of an error: its location without parts that are not keys (branches of unions)."""
     place: list[str | int] = list(path)
     current = values
     location = detail["loc"]
     for index, part in enumerate(location):
         last = index == len(location) - 1
         inner = _item(current, part)
-        if inner is not _NOTHING:
+        if inner is not _MISSING:
             current = inner
         elif not (last and detail["type"] == "missing"):
             continue
@@ -131,14 +131,14 @@ def _place(detail: ErrorDetails, values: object, path: Place) -> Place:
     return tuple(place)
 
 
-_NOTHING = object()
+_MISSING = object()
 
 
 def _item(value: object, key: str | int) -> object:
     if isinstance(value, Mapping):
-        return cast("Mapping[str | int, object]", value).get(key, _NOTHING)
+        return cast("Mapping[str | int, object]", value).get(key, _MISSING)
     items = cast("list[object]", value) if isinstance(value, list) else []
-    return items[key] if isinstance(key, int) and 0 <= key < len(items) else _NOTHING
+    return items[key] if isinstance(key, int) and 0 <= key < len(items) else _MISSING
 
 
 def _validation_problem(
@@ -157,7 +157,7 @@ def _validation_problem(
 
 
 def _fields_at(model: type[BaseModel], path: Sequence[str | int]) -> dict[str, str | None]:
-    """Names and descriptions of the options that may stand at `path`."""
+    """Names and descriptions of the options that are allowed at `path`."""
     annotations: list[object] = [model]
     for part in path:
         members = [member for annotation in annotations for member in _members(annotation)]

@@ -1,6 +1,6 @@
-"""Secret references in a configuration: `{$env: NAME}`, `{$file: PATH}`, `{$keyring: NAME}`.
+"""Resolves secret references: `{$env: NAME}`, `{$file: PATH}`, `{$keyring: NAME}`.
 
-Values are fetched here and go nowhere but into the options; no message ever contains one.
+The values go only into the options; messages never contain one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import cast
 
 from plugway.config.document import Document, Place, did_you_mean
 from plugway.config.key_store import SecretError, fetch
-from plugway.config.settings import USUAL_STORE
+from plugway.config.settings import DEFAULT_STORE
 from plugway.credentials import register_secret
 from plugway.system import user_id
 from plugway.types.errors import Problem
@@ -27,33 +27,33 @@ _FORBIDDEN = re.compile(r"[\r\n\0]")
 
 @dataclass(slots=True)
 class Resolution:
-    """Options with their references replaced, and what went wrong on the way."""
+    """Options with their references replaced, and the problems found."""
 
     value: object = None
     problems: list[Problem] = field(default_factory=list[Problem])
     failed: set[Place] = field(default_factory=set[Place])
-    """Places of the references that could not be resolved; they hold a placeholder."""
+    """Places of references that could not be resolved; their value is a placeholder."""
     secrets: list[str] = field(default_factory=list[str], repr=False)
 
     def __repr__(self) -> str:
         return f"<Resolution: {len(self.secrets)} secrets, {len(self.problems)} problems>"
 
     def redact(self, text: str) -> str:
-        """`text` without any of the values that were fetched."""
+        """`text` without any of the secrets."""
         for value in self.secrets:
             text = text.replace(value, "***")
         return text
 
 
 def resolve(node: object, document: Document, path: Place) -> Resolution:
-    """Replace every reference in `node`, which stands at `path` of `document`."""
+    """Replace every reference in `node`, which is at `path` of `document`."""
     resolution = Resolution()
     resolution.value = _walk(node, document, path, resolution)
     return resolution
 
 
 def is_reference(node: object) -> bool:
-    """Whether a value is a mapping that stands for a secret, even a misspelt one."""
+    """Whether a value is a secret reference, including a misspelt one."""
     return _reference(node) is not None
 
 
@@ -175,9 +175,9 @@ def _from_keyring(name: str, document: Document) -> str:
 
 
 def _store(document: Document) -> str:
-    """The name of the key store, as the file has it: keys are read before `server` is valid."""
+    """The name of the key store, from the raw file: keys are read before `server` is validated."""
     root = as_object(document.value)
-    named = as_object(root.get("server")).get("key_store", USUAL_STORE)
+    named = as_object(root.get("server")).get("key_store", DEFAULT_STORE)
     if not isinstance(named, str):
         raise SecretError("`server.key_store` should be the name of a key store")
     return named

@@ -1,7 +1,4 @@
-"""The gateway's own settings: address, token, limits.
-
-Where they are read from belongs to the configuration.
-"""
+"""The gateway's own settings: address, tokens and limits."""
 
 from __future__ import annotations
 
@@ -38,15 +35,15 @@ Token = Annotated[Secret, AfterValidator(_fits_a_header)]
 
 
 class LimitedToken(Options):
-    """A token for somebody who may use some of the models, and nothing else of the gateway."""
+    """A token that grants access to some of the models, and to nothing else of the gateway."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-    """Who it is for, in the log, on receipts and in errors; `owner` and `anonymous` are taken."""
+    """The caller's name in the log, receipts and errors; `owner` and `anonymous` are reserved."""
     token: Token
-    """What that caller must present; use `$env` or `$keyring`."""
+    """The token itself; use `$env` or `$keyring`."""
     models: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Patterns of `instance/model` that it may use, such as `local/*`: where a request goes, not
-    what it asks for."""
+    """Patterns of `instance/model` that it may use, such as `local/*`. They match the target of a
+    request, not the model name in it."""
 
     @field_validator("name")
     @classmethod
@@ -56,50 +53,50 @@ class LimitedToken(Options):
         return name
 
 
-USUAL_STORE = "keyring"
-"""The key store where the configuration names none."""
+DEFAULT_STORE = "keyring"
+"""The key store if the configuration names none."""
 
 
 class ServerOptions(Options):
     """The gateway itself: its address, who may use it, its limits."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Anything but loopback needs `token` and `behind_tls`."""
+    """Address to listen on. Any address but loopback requires `token` and `behind_tls`."""
     port: int = Field(default=8484, ge=0, le=65535)
-    """Port to listen on; 0 takes a free one. `plugway serve --port` wins."""
+    """Port to listen on; 0 picks a free one. `plugway serve --port` overrides it."""
     token: Token | None = None
-    """What callers must present; use `$env` or `$keyring`. Without it one is minted and stored."""
+    """Token that callers must send; use `$env` or `$keyring`. Unset: generated and stored."""
     tokens: tuple[LimitedToken, ...] = ()
-    """Further tokens, each for some models only: `{name: phone, token: …, models: [local/*]}`."""
-    key_store: str = USUAL_STORE
-    """The key store that `$keyring` asks, as its package announces it."""
+    """More tokens, each limited to some models: `{name: phone, token: …, models: [local/*]}`."""
+    key_store: str = DEFAULT_STORE
+    """The key store that `$keyring` reads from: the name of its entry point."""
     allowed_hosts: tuple[str, ...] = ()
-    """`Host` headers to accept besides those of the address itself."""
+    """`Host` headers to accept in addition to those of `host`."""
     allowed_origins: tuple[str, ...] = ()
-    """`Origin` headers of web pages that may call the gateway; none by default."""
+    """`Origin` headers of web pages that may call the gateway."""
     behind_tls: bool = False
-    """States that a proxy in front of the gateway encrypts what leaves this machine."""
+    """Confirms that a TLS proxy in front of the gateway encrypts traffic beyond this machine."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
-    """Largest request body."""
+    """Maximum size of a request body, in bytes."""
     max_streams: int = Field(default=512, ge=1)
-    """Most exchanges at once; the next one is told to come back later."""
+    """Maximum number of concurrent exchanges; further requests get an overloaded error."""
     head_seconds: Seconds = 10.0
-    """How long a caller may take to send the head of a request."""
+    """Timeout for receiving the head of a request."""
     body_seconds: Seconds = 30.0
-    """How long a caller may take to send the body, besides what a slow line needs."""
+    """Timeout for receiving the body; large bodies on a slow connection get more time."""
     ping_seconds: Seconds = 10.0
-    """A stream that is silent for so long gets a `ping`."""
+    """Interval of `ping` events while a stream is silent."""
     first_event_seconds: Seconds = 120.0
-    """How long a remote backend may take until its first content event."""
+    """Timeout for the first content event of a remote backend."""
     first_event_local_seconds: Seconds = 1800.0
-    """The same for a backend on this machine, which may be reading a long prompt."""
+    """The same for a backend on this machine, which may need long to process a prompt."""
     idle_seconds: Seconds = 120.0
-    """How long a backend may send no byte at all in the middle of a stream."""
+    """Timeout between two bytes of a backend's stream."""
     stalled_client_seconds: Seconds = 120.0
-    """How long a caller may take no byte of a stream before it is given up."""
+    """Timeout for a client that stops reading its stream."""
     drain_seconds: Seconds = 28.0
-    """How long exchanges in flight may go on after the gateway was told to stop; told once more, it
-    cuts them off."""
+    """How long exchanges in flight may continue after a stop signal. A second signal stops them
+    at once."""
 
     @property
     def address(self) -> str:
@@ -109,7 +106,7 @@ class ServerOptions(Options):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _no_yes_for_a_number(cls, value: object, info: ValidationInfo) -> object:
+    def _no_boolean_for_a_number(cls, value: object, info: ValidationInfo) -> object:
         if isinstance(value, bool) and info.field_name != "behind_tls":
             raise ValueError("expected a number, got a boolean")
         return value
@@ -135,7 +132,7 @@ class ServerOptions(Options):
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reachable from this machine alone."""
+    """Whether an address is only reachable from this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -143,7 +140,7 @@ def is_loopback(host: str) -> bool:
 
 
 def exposure(server: ServerOptions, document: Document) -> Problem | None:
-    """What is missing before the gateway may listen beyond this machine."""
+    """The problem if the gateway would listen beyond this machine without protection."""
     if is_loopback(server.host) or (server.token and server.behind_tls):
         return None
     missing = [
@@ -157,12 +154,12 @@ def exposure(server: ServerOptions, document: Document) -> Problem | None:
 
 
 def gateway_token(server: ServerOptions, *, state_dir: Path | None = None) -> str:
-    """The configured token, or the one minted on first use and kept in the user's state folder."""
+    """The configured token, or the one created on first use and stored in the state folder."""
     if server.token is not None:
         return server.token.get_secret_value()
     path = token_path(state_dir)
     try:
-        token = _stored_token(path) or _mint(path)
+        token = _stored_token(path) or _create_token(path)
         remove_drafts(path)
     except OSError as error:
         reason = f"cannot store the gateway's token here: {error.strerror}"
@@ -172,7 +169,7 @@ def gateway_token(server: ServerOptions, *, state_dir: Path | None = None) -> st
 
 
 def token_path(state_dir: Path | None = None) -> Path:
-    """The file that holds the minted token."""
+    """The file of the stored token."""
     folder = state_dir or platformdirs.user_state_path("plugway", appauthor=False)
     return folder / "token"
 
@@ -193,8 +190,8 @@ def _stored_token(path: Path) -> str | None:
     return text if len(text) >= 32 and text.isascii() and text.isprintable() else None
 
 
-def _mint(path: Path) -> str:
-    """Store a new token; of several gateways that start at once all get the same."""
+def _create_token(path: Path) -> str:
+    """Store a new token; gateways that start at the same time get the same one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     token = secrets.token_urlsafe(32)
     draft = path.with_name(f".token-{secrets.token_hex(8)}")
@@ -202,7 +199,7 @@ def _mint(path: Path) -> str:
     with open(descriptor, "w", encoding="ascii") as file:
         file.write(token + "\n")
     try:
-        with suppress(OSError):  # a file system without hard links: the last one wins
+        with suppress(OSError):  # without hard links the last one wins
             os.link(draft, path)
             return token
         if (other := _stored_token(path)) is not None:

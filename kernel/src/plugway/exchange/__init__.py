@@ -1,1 +1,1 @@
-"""Through: one request and its answer, from intake to outcome."""
+"""The exchange: one request and its reply, from intake to outcome."""

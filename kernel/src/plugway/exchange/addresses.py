@@ -1,8 +1,7 @@
-"""Addresses in what a limited caller says: only what anybody may fetch, by nobody's key.
+"""Addresses in requests of limited callers: only public ones, which need no key, are allowed.
 
-A server that is told an address fetches it, with the owner's key where the address is its own. So
-files that the owner keeps there, buckets and servers of the owner's network are not for a caller
-whose grant is for models.
+A server fetches the addresses in a request, its own with the owner's key. A limited caller could
+thus read the owner's files, buckets and servers in the owner's network.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from plugway.upstream.origins import is_upstream
 from plugway.upstream.url import address_of
 
 _ADDRESSED: Final = re.compile(r"(?:^|[^a-z])ur[il]s?(?:$|[^a-z])|Ur[il]s?(?:$|[^a-z])|UR[IL]")
-"""Names of members that hold an address, in any spelling: `image_url`, `fileUri`."""
+"""Member names that contain an address, in any spelling: `image_url`, `fileUri`."""
 _SCHEME: Final = re.compile(r"\s*[a-z][a-z0-9+.-]*:/", re.IGNORECASE)
 _WORDS: Final = frozenset(
     (
@@ -24,30 +23,30 @@ _WORDS: Final = frozenset(
         "title",
     )
 )
-"""Members that hold what is said, which may begin with an address that nobody fetches."""
+"""Members that contain text, which may begin with an address but is not fetched."""
 
 _API: Final = re.compile(r"(?:^|[.-])(?:api|[a-z0-9]*apis)(?:[.-]|$)")
-"""Hosts that say that they are an API: `api.example.com`, `files.exampleapis.com`."""
-_KEPT: Final = re.compile(r"/v\d[^/]*/files/|/files/[^/]+/content/?$", re.IGNORECASE)
+"""Host names of APIs: `api.example.com`, `files.exampleapis.com`."""
+_STORED_FILE: Final = re.compile(r"/v\d[^/]*/files/|/files/[^/]+/content/?$", re.IGNORECASE)
 _INNER: Final = ("localhost", "local", "internal", "lan", "home", "arpa")
-"""Last labels of names that mean nothing outside of a network."""
+"""Top-level domains of private networks."""
 
 
-def names_kept(name: str, value: str) -> bool:
-    """Whether a member `name` of what is said gives an address that is not for everybody."""
-    asked = _ADDRESSED.search(name) is not None
-    if not value or (not asked and (name in _WORDS or not _SCHEME.match(value))):
+def has_private_address(name: str, value: str) -> bool:
+    """Whether the member `name` contains an address that is not public."""
+    is_address = _ADDRESSED.search(name) is not None
+    if not value or (not is_address and (name in _WORDS or not _SCHEME.match(value))):
         return False
     return not is_public(value)
 
 
-def kept_among(name: str, values: list[Any]) -> bool:
-    """The same of a member that lists addresses."""
-    return any(isinstance(value, str) and names_kept(name, value) for value in values)
+def any_private_address(name: str, values: list[Any]) -> bool:
+    """Whether a value of the list `name` is an address that is not public."""
+    return any(isinstance(value, str) and has_private_address(name, value) for value in values)
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is data itself, or one on the web at which no API keeps its files."""
+    """Whether an address is a data URL, or one on the web that is not a file stored at an API."""
     if address[:5].lower() == "data:":
         return True
     if address != address.strip() or "\\" in address or not address.isprintable():
@@ -59,7 +58,7 @@ def is_public(address: str) -> bool:
     host = (parts.hostname or "").rstrip(".")
     if parts.scheme not in ("http", "https") or "@" in parts.netloc or not _is_outside(host):
         return False
-    return not (is_upstream(host) or _API.search(host) or _KEPT.search(unquote(parts.path)))
+    return not (is_upstream(host) or _API.search(host) or _STORED_FILE.search(unquote(parts.path)))
 
 
 def _is_outside(host: str) -> bool:

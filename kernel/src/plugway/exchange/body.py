@@ -1,4 +1,4 @@
-"""The body of a request: read whole, within limits on bytes and time."""
+"""Reads a request body completely, within limits on size and time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ClientGone(PlugwayError):
 
 
 def check_length(length: bytes | None, max_bytes: int) -> int:
-    """The declared length, 0 where there is none."""
+    """The declared length, or 0. Raises `RequestRejected` if it is invalid or too large."""
     if length is None:
         return 0
     if not length.isdigit() or len(length) > 18:
@@ -33,9 +33,9 @@ def check_length(length: bytes | None, max_bytes: int) -> int:
 
 
 def too_large(max_bytes: int) -> RequestRejected:
-    """The refusal of a body that is larger than `max_bytes`."""
+    """The error for a body that is larger than `max_bytes`."""
     message = f"request body is larger than {max_bytes} bytes"
-    # The rest of the body is not read, so the connection cannot be used again.
+    # The connection cannot be reused, because the rest of the body is not read.
     close = {"connection": "close"}
     return RequestRejected(message, status=413, headers=close, retry=False, record=True)
 
@@ -48,10 +48,10 @@ async def read_body(
     deadline_seconds: float = 30,
     floor_bytes_per_second: float = 16 * 1024,
 ) -> bytes:
-    """The whole request body; bodies over 8 MiB are read one at a time.
+    """Read the whole request body; bodies over 8 MiB are read one at a time.
 
     Raises `RequestRejected` (413, 408) and `ClientGone`. Every `floor_bytes_per_second` bytes
-    received move the deadline by a second.
+    received extend the deadline by a second.
     """
     length = dict(scope["headers"]).get(b"content-length")
     reader = _BodyReader(receive, max_bytes, deadline_seconds, floor_bytes_per_second)
@@ -72,11 +72,11 @@ class _BodyReader:
     limit: asyncio.Timeout | None = None
 
     async def read_until(self, size: int) -> bool:
-        """Read on until the body ends (True) or is larger than `size` bytes (False)."""
+        """Read until the body ends (True) or exceeds `size` bytes (False)."""
         self.limit = None
         reading = self._read_until(size)
         try:
-            waits_for = reading.send(None)  # most bodies are here already, and need no timer
+            waits_for = reading.send(None)  # most bodies have already arrived and need no timer
         except StopIteration as read:
             return read.value
         try:

@@ -1,7 +1,7 @@
-"""Other APIs on the way in: requests put into the inner language, answers put back into theirs.
+"""Serves clients of other APIs: replies are translated from the Messages API to their dialect.
 
-The inner language is the Messages API. What a dialect says belongs to a plugin; here is how an
-exchange is run in one, and how a backend of the same dialect is relayed byte for byte.
+Plugins implement the dialects. A backend that speaks the client's own dialect is relayed byte for
+byte.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from plugway.types.response import Reply
 from plugway.types.sse import Decoder
 
 PING = b": ping\n\n"
-"""A comment line of an event stream, which every client skips (WHATWG HTML, "Parsing an event
-stream"): what stands for the Messages API's `ping`."""
+"""The default for the Messages API's `ping`: a comment, which clients of event streams ignore
+(WHATWG HTML, "Parsing an event stream")."""
 
 
-class DialectAnswer:
-    """An ASGI `send`, and a `Channel`, that put what passes through them into a dialect."""
+class DialectChannel:
+    """An ASGI `send` and a `Channel` that translate replies into a dialect."""
 
     def __init__(
         self, dialect: Dialect, send: Send, path: str, channel: Channel, plugin: str = ""
@@ -46,7 +46,7 @@ class DialectAnswer:
         self.whole_body, self._whole = channel.whole_body, channel.whole
         self.on_leave, self.cut = channel.on_leave, channel.cut
         self.raw = False
-        """The answer is in the dialect already: it passes as it is."""
+        """Pass the reply on unchanged: it is already in the dialect."""
         self.original = Original(dialect.name, path)
         self._send = send
         self._head: Message | None = None
@@ -56,13 +56,13 @@ class DialectAnswer:
 
     @property
     def endpoint(self) -> Endpoint:
-        """What its requests ask for."""
+        """The endpoint of the dialect's requests."""
         dialect = self.dialect
         counts = isinstance(dialect, CountsTokens) and dialect.counts_tokens
         return "count_tokens" if counts else "messages"
 
     async def __call__(self, message: Message) -> None:
-        """Send one ASGI message on, in the dialect."""
+        """Translate and send one ASGI message."""
         if message["type"] == "http.response.start" and not self.raw:
             self._head = message
             if _header(message, b"content-type").startswith(b"text/event-stream"):
@@ -83,7 +83,7 @@ class DialectAnswer:
             await self._send({**message, "body": body})
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Answer in one piece, in the dialect."""
+        """Translate and send a complete reply."""
         if not self.raw:
             status, body = self._encoded(status, body)
             lines = {**dict(headers), "content-length": str(len(body))}
@@ -102,7 +102,7 @@ class DialectAnswer:
         await self._send({**self._head, "headers": kept})
 
     def _frame(self, head: Message) -> None:
-        """Make the head of a stream that of the dialect's own kind of stream."""
+        """Set the content type of the dialect's own stream format, if it has one."""
         encoder = self._the_encoder()
         if isinstance(encoder, FramesStreams) and encoder.content_type:
             self._ping = encoder.ping
@@ -119,23 +119,23 @@ class DialectAnswer:
                 error = as_object(item.data.get("error"))
                 with self._contained():
                     pieces.append(encoder.error(500, error, streaming=True))
-            elif item.type:  # not an upstream's comment
+            elif item.type:  # not a comment of the upstream
                 with self._contained():
                     pieces.append(encoder.event(item))
         return b"".join(pieces)
 
     def _encoded(self, status: int, body: bytes) -> tuple[int, bytes]:
-        """A whole answer as the dialect says it."""
+        """Status and body of a complete reply, in the dialect."""
         if not body:
             return status, body
-        answer = loaded(body)
+        reply = loaded(body)
         encoder = self._the_encoder()
         with self._contained():
             if status < 400:
-                return status, encoder.message(answer)
-            known = {"type": error_type(status), "message": ""} | as_object(answer.get("error"))
-            told = self.dialect.statuses.get(status, status)
-            return told, encoder.error(told, known, streaming=False)
+                return status, encoder.message(reply)
+            known = {"type": error_type(status), "message": ""} | as_object(reply.get("error"))
+            status = self.dialect.statuses.get(status, status)
+            return status, encoder.error(status, known, streaming=False)
 
     def _the_encoder(self) -> DialectEncoder:
         if self._encoder is None:
@@ -145,7 +145,7 @@ class DialectAnswer:
 
     @property
     def unsaid(self) -> Sequence[str]:
-        """What of the answer the dialect had no words for."""
+        """The parts of the reply that the dialect cannot express."""
         return self._encoder.unsaid if isinstance(self._encoder, NotesLosses) else ()
 
     def _contained(self) -> Contained:
@@ -153,11 +153,9 @@ class DialectAnswer:
 
 
 class ForeignRelay:
-    """An upstream's bytes in the client's own dialect: relayed, and not looked at.
+    """An upstream's bytes in the client's own dialect, relayed without parsing.
 
-    `usage` is the reply's own.
-
-    Where they stop before their end, the backend's iterator raises `StreamInterrupted`.
+    `chunks` raise `StreamInterrupted` if they stop early. `usage` returns the usage of the reply.
     """
 
     finished = True
@@ -170,27 +168,27 @@ class ForeignRelay:
         *,
         source: str = "",
     ) -> None:
-        """`source` is the plugin whose `chunks` they are."""
+        """`source` is the plugin that made `chunks`."""
         self._chunks = chunks
         self._source = source
         self._usage = usage
         self._held: list[bytes] = []
 
     def data(self, name: str) -> Mapping[str, Any]:
-        """Nothing is known of what passes but the usage, where the backend says it."""
+        """`message_start` with the usage, if the backend reports it; otherwise empty."""
         if name == "message_start" and self._usage is not None:
             return {"message": {"usage": self._usage()}}
         return {}
 
     async def prime(self) -> None:
-        """Read, and hold, the first piece. Raises `StreamInterrupted` where there is none."""
+        """Read and hold the first piece. Raises `StreamInterrupted` if there is none."""
         piece = await anext(self._chunks, None)
         if piece is None:
             raise StreamInterrupted("the stream ended before its first piece")
         self._held = [piece]
 
     def __aiter__(self) -> ForeignRelay:
-        """The bytes, those held first."""
+        """The held piece, then the rest."""
         return self
 
     async def __anext__(self) -> bytes:
@@ -199,8 +197,8 @@ class ForeignRelay:
 
 
 def record_translation(request: MessagesRequest, attempt: Attempt, exchange: Exchange) -> None:
-    """What the Messages API could not say is on the receipt where it matters: a server that gets
-    the client's own bytes gets all of it, and nothing that was done to fields of ours."""
+    """Record on the receipt what the translation to the Messages API lost; if the backend relays
+    the client's own bytes, remove such entries, and those about fields that translation added."""
     original, backend = request.original, attempt.backend
     if original is None:
         return
@@ -210,14 +208,14 @@ def record_translation(request: MessagesRequest, attempt: Attempt, exchange: Exc
         note_decoding(request, exchange)
         return
     made_up = () if request.deferred else original.made_up
-    void = {change.told for change in request.changes if change.field in made_up}
+    void = {change.summary for change in request.changes if change.field in made_up}
     exchange.receipt[:] = [
         entry for entry in exchange.receipt if entry.stage != "decode" and entry.what not in void
     ]
 
 
 def note_decoding(request: MessagesRequest, exchange: Exchange) -> None:
-    """What was lost on the way into the Messages API, once."""
+    """Record, once, what the translation to the Messages API lost."""
     original = request.original
     if original is None or any(entry.stage == "decode" for entry in exchange.receipt):
         return
@@ -226,8 +224,7 @@ def note_decoding(request: MessagesRequest, exchange: Exchange) -> None:
 
 
 def note_missing(reply: Reply, exchange: Exchange) -> None:
-    """What the client demanded and did not get is on the receipt: a relayed answer is handed on as
-    it is, whatever it lacks."""
+    """Record on the receipt what a relayed reply lacks although the client required it."""
     served, missing = exchange.served_by, reply.missing and reply.missing()
     if missing and served:
         what = f"the reply lacks {missing.what}; it is passed on unchanged"

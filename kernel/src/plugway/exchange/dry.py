@@ -1,4 +1,4 @@
-"""The road of an exchange without inference: token counts, and what would be sent where."""
+"""Exchanges without inference: `count_tokens`, and `explain`, which shows what would be sent."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from plugway.types.response import Reply
 
 
 async def count(pipeline: Pipeline, request: MessagesRequest, exchange: Exchange) -> Reply:
-    """The answer to `count_tokens`: the first target's own count."""
+    """The reply to `count_tokens`, with the count of the first target."""
     request = await pipeline.hooks.transform_request(request, exchange)
     attempt = (await pipeline.plan(request, exchange))[0]
     prepared = await pipeline.prepare(request, attempt, exchange)
@@ -28,7 +28,7 @@ async def count(pipeline: Pipeline, request: MessagesRequest, exchange: Exchange
         counted = await _counted(pipeline, prepared, attempt)
     except BackendError as error:
         error.backend = attempt.backend.name
-        reply = await pipeline.told(Failed(error, attempt), exchange)
+        reply = await pipeline.error_reply(Failed(error, attempt), exchange)
     else:
         reply = _count_reply(counted, attempt, exchange)
     return await pipeline.hooks.transform_response(reply, exchange)
@@ -37,13 +37,12 @@ async def count(pipeline: Pipeline, request: MessagesRequest, exchange: Exchange
 async def explain(
     pipeline: Pipeline, request: MessagesRequest, exchange: Exchange
 ) -> Mapping[str, Any]:
-    """What would happen to this request; nothing is sent where a plugin answers it."""
+    """The reply to `explain`: what would be sent, or the name of the plugin that would answer."""
     request = await pipeline.hooks.transform_request(request, exchange)
     if (reply := await pipeline.hooks.answer(request, exchange)) is not None:
         await reply.close()
-        nobody = dict.fromkeys(("input_tokens", "upstream_request"))
         answered = {"answered_by": exchange.receipt[-1].plugin, "attempts": ()}
-        return {**exchange.summary(), **answered, **nobody}
+        return {**exchange.summary(), **answered, "input_tokens": None, "upstream_request": None}
     attempts = await pipeline.plan(request, exchange)
     prepared = await pipeline.prepare(request, attempts[0], exchange)
     try:
@@ -53,7 +52,8 @@ async def explain(
         counted = None
     if isinstance(counted, Reply):
         counted = counted.parsed.get("input_tokens")
-    exchange.receipt[:] = [e for e in exchange.receipt if e.stage != "send"]  # of the counting
+    # Drop the entries that counting made.
+    exchange.receipt[:] = [e for e in exchange.receipt if e.stage != "send"]
     record_translation(prepared, attempts[0], exchange)
     with Contained(attempts[0].backend.name, "send"):
         sent = _would_send(prepared, attempts[0])
@@ -81,7 +81,7 @@ async def _counted(
 
 
 def _count_reply(counted: int | Reply | None, attempt: Attempt, exchange: Exchange) -> Reply:
-    """A count as an answer; where there is none, a 404 that a plugin may replace by an estimate."""
+    """The count as a reply; without one, a 404 that a plugin may replace by an estimate."""
     if isinstance(counted, Reply):
         return counted
     if counted is not None:
@@ -92,10 +92,7 @@ def _count_reply(counted: int | Reply | None, attempt: Attempt, exchange: Exchan
 
 
 def _would_send(request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
-    """What the backend would send, as far as it tells: one without a server sends nothing.
-
-    Raises `RequestRejected` as `send` does.
-    """
+    """What the backend would send, as far as it reports that. Raises `RequestRejected`."""
     backend = attempt.backend
     url, headers = "", request.headers
     if isinstance(backend, Addresses):

@@ -1,6 +1,6 @@
-"""What a client is told of a failure.
+"""Turns failures into the error replies that clients get.
 
-Which failures are tried again belongs to the policy plugins.
+Plugins decide which failures are retried.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ log = logging.getLogger("plugway.exchange")
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """A failure of the whole exchange, with the attempt that it is told from."""
+    """A failure with the attempt that it comes from."""
 
     error: BackendError
     attempt: Attempt
 
 
 def report_priority(failed: Failed) -> tuple[int, float]:
-    """Of several failures the client is told the one it can do most about (`docs/errors.md`), and
-    of several rate limits the one that ends first."""
+    """Sort key: of several failures the client gets the lowest, which it can act on best
+    (`docs/errors.md`); of several rate limits the one that ends first."""
     error = failed.error
     if isinstance(error, BackendRefused):
         known = {429: 0, 401: 1, 402: 1, 403: 1, 404: 3, 501: 4}
@@ -49,8 +49,8 @@ def report_priority(failed: Failed) -> tuple[int, float]:
 
 
 def failure_reply(error: BackendError, exchange: Exchange) -> Reply:
-    """The kernel's own rendering of a failure: an Anthropic upstream's answer as it is, anything
-    else in the Anthropic envelope."""
+    """The default reply for a failure: an Anthropic upstream's response unchanged, anything else in
+    the Anthropic error format."""
     headers = error.headers
     status = client_status(error.status)
     if isinstance(error, BackendRefused) and error.native:
@@ -65,7 +65,7 @@ def failure_reply(error: BackendError, exchange: Exchange) -> Reply:
 
 
 def rejection_reply(error: RequestRejected | HookError, exchange: Exchange) -> Reply:
-    """A refusal, or a plugin's failure, in the Anthropic envelope."""
+    """The reply for a rejected request or a plugin's failure, in the Anthropic error format."""
     if isinstance(error, HookError):
         message = f"{error}. Details are in the gateway log."
         body = error_body("api_error", message, exchange.id)
@@ -77,21 +77,21 @@ def rejection_reply(error: RequestRejected | HookError, exchange: Exchange) -> R
 
 
 def defect_reply(exchange: Exchange) -> Reply:
-    """For an exception that nobody foresaw; call it where it is handled, so that it is logged."""
+    """The reply for an unexpected exception, which is logged; call it in the `except` block."""
     log.exception("exchange %s failed", exchange.id, extra={"caller": exchange.caller.name})
     message = "Internal gateway error. Details are in the gateway log under this request id."
     body = error_body("api_error", message, exchange.id)
     return Reply.whole(500, body, headers=(("content-type", "application/json"),))
 
 
-def heals(reply: Reply) -> bool:
-    """Whether a client that sees the failure as a broken connection gains by asking again."""
+def is_retryable(reply: Reply) -> bool:
+    """Whether a retry may help, so that the failure can be shown as a broken connection."""
     retry = reply.header("x-should-retry")
     return reply.status >= 429 and reply.status != 501 and retry != "false"
 
 
-def recorded(exchange: Exchange, reply: Reply) -> str:
-    """What the log says of an error reply, which has the upstream's words, or a plugin's."""
+def log_error(exchange: Exchange, reply: Reply) -> str:
+    """The log text for an error reply, whose own message may quote the request."""
     target = exchange.served_by.target if exchange.served_by else ""
     failed = [a for a in exchange.attempts if a.target == target and a.result != "answered"]
     if failed:

@@ -1,9 +1,9 @@
-"""What a caller with a limited token may say: nothing by which an upstream would go beyond a grant.
+"""Restricts requests of callers with a limited token to what their grant covers.
 
-A grant is for models. Servers that route on their own take a model, a server, a key, a plugin or a
-price from fields, header lines and queries of a request, under names that grow by the week. So what
-is known to do none of this goes on as it came; what by its name would do it is refused with 403,
-on every path; and what nobody knows is left out before anything is sent.
+A grant is for models. Upstreams that route requests take a model, server, key, plugin or price from
+fields, headers and queries, under ever new names. So names known to be harmless pass unchanged,
+names that look like such a choice are rejected with 403 on every path, and unknown ones are removed
+before anything is sent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from uuid import UUID
 
 import orjson
 
-from plugway.exchange.addresses import kept_among, names_kept
+from plugway.exchange.addresses import any_private_address, has_private_address
 from plugway.exchange.references import references
 from plugway.types import json as _json
 from plugway.types.backend import Caller
@@ -35,7 +35,7 @@ FIELDS: Final = _words(
     "cache_control context_management diagnostics max_tokens messages metadata model output_config"
     " output_format safeguards stop_sequences stream system temperature thinking tool_choice tools"
     " top_k top_p"
-    # Further ones of the other APIs that clients speak, and of what servers add to them.
+    # Fields of the other APIs that clients speak, and servers' extensions to them.
     " audio best_of chat_template_kwargs dry_allowed_length dry_base dry_multiplier"
     " dry_penalty_last_n dry_sequence_breakers enable_thinking frequency_penalty function_call"
     " functions grammar guided_choice guided_grammar guided_json guided_regex include"
@@ -47,24 +47,24 @@ FIELDS: Final = _words(
     " repetition_penalty response_format safe_prompt safety_identifier seed skip_special_tokens"
     " stop stop_token_ids stream_options structured_outputs text top_a top_logprobs truncation"
     " typical_p user verbosity xtc_probability xtc_threshold"
-    # Those of an API that says its fields in two spellings.
+    # Fields of an API that accepts two spellings.
     " contents generation_config generationConfig safety_settings safetySettings"
     " system_instruction systemInstruction tool_config toolConfig"
 )
-"""Fields of a body that choose none of it, in whatever API. What is in `tools`, `messages`, `input`
-and `metadata` is looked at too."""
+"""Harmless body fields of any API. The content of `tools`, `messages`, `input` and `metadata` is
+checked too."""
 
 SETTINGS: Final = _words(
     "audio cache_control context_management diagnostics moderation output_config output_format"
     " prediction reasoning response_format stream_options structured_outputs text thinking"
     " tool_choice"
 )
-"""Those of them that hold settings, whose names are looked at as well. `safeguards` holds none:
-Claude Code says in it where the user works and what the user allows."""
+"""Those `FIELDS` whose members are checked too. `safeguards` is not among them: Claude Code sends
+the user's directory and permissions in it."""
 _FREE: Final = _words("arguments content input json parameters properties schema structural_tag")
-"""Members of settings and of what is said that hold the client's own names: schemas, arguments."""
+"""Members with names that the client chooses, such as schemas and arguments; not checked."""
 _FREE_CONTENT: Final = _FREE | {"args", "response"}
-"""Those of what is said, with the names that they have beside `contents`."""
+"""The same in messages, with the names that go with `contents`."""
 
 VALUES: Final[Mapping[str, tuple[Any, ...]]] = {
     "background": (None, False),
@@ -73,7 +73,7 @@ VALUES: Final[Mapping[str, tuple[Any, ...]]] = {
     "speed": (None, "standard"),
     "store": (None, False, True),
 }
-"""Fields that choose a price or a place, and the values with which they choose nothing."""
+"""Fields that choose a price or a region, with the values that choose nothing."""
 
 HEADERS: Final = _words(
     "accept accept-language anthropic-beta anthropic-dangerous-direct-browser-access"
@@ -81,11 +81,11 @@ HEADERS: Final = _words(
     " x-request-id"
 )
 HEADER_PREFIXES: Final = ("plugway-", "x-claude-code-", "x-stainless-")
-"""With `HEADERS`, the lines that go on as they came."""
+"""Prefixes of headers that pass unchanged, in addition to `HEADERS`."""
 _HARMLESS: Final = frozenset(("idempotency-key", "sec-websocket-key"))
 
 QUERY: Final = (("beta", "true"),)
-"""What a query may say to an upstream."""
+"""Query parameters that are passed on."""
 
 _STEERING: Final = _words(
     "account accounts adapter adapters advisor apibase apikey auth authorization base baseurl"
@@ -97,20 +97,20 @@ _STEERING: Final = _words(
     " secret skill skills subscription tags target targets tenant tier token transform transforms"
     " virtual workspace"
 )
-"""Words in names of header lines and queries that steer."""
+"""Words in the names of headers and query parameters that make a forbidden choice."""
 _STEERING_FIELDS: Final = _STEERING | _words(
     "additional api body conversation endpoint endpoints extra geo header headers host hosts"
     " location mcp order params prompt query response server servers service speed store"
     " uri url vector web"
 )
-"""The same for fields of a body, and for labels."""
+"""The same for body fields and metadata."""
 _STEERING_TOOLS: Final = _STEERING | _words(
     "corpora corpus datastore datastores headers rag retrieval server servers store stores url"
     " vector"
 )
-"""The same for settings of tools that a server runs."""
+"""The same for settings of server tools."""
 _STEERING_SETTINGS: Final = _STEERING_TOOLS - _words("budget config configs cost custom tags token")
-"""The same for what a field of `SETTINGS` holds, and for tools that the client runs."""
+"""The same for members of `SETTINGS` fields and of client tools."""
 _WORDS: Final = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 _TOOL_TYPES: Final = re.compile(
@@ -118,53 +118,50 @@ _TOOL_TYPES: Final = re.compile(
     r"|local_shell|memory|shell|str_replace_based_edit_tool|text_editor|tool_search|web_fetch"
     r"|web_search)(?:_[a-z0-9_]+)?"
 )
-"""Types of tools that neither ask another model nor another server, nor read what is stored."""
-_OWN_TOOLS: Final = (None, "function", "custom")
-_OF_OWN_TOOLS: Final = _words(
+"""Types of tools that use no other model or server and read no stored data."""
+_CLIENT_TOOLS: Final = (None, "function", "custom")
+_CLIENT_TOOL_MEMBERS: Final = _words(
     "allowed_callers behavior cache_control custom defer_loading description eager_input_streaming"
     " format function functionDeclarations function_declarations input_examples input_schema name"
     " output_schema parameters parametersJsonSchema parameters_json_schema response"
     " responseJsonSchema response_json_schema strict tools type"
 )
-"""All that a tool may have which the client runs; a server could run what else is there."""
-_DECLARED: Final = ("custom", "function", "functionDeclarations", "function_declarations")
-"""Those of them that describe it again, one level below."""
-_RUN_THERE: Final = _words(
+"""Allowed members of client tools; a server might run others."""
+_DECLARATIONS: Final = ("custom", "function", "functionDeclarations", "function_declarations")
+"""Members that contain the description of the tool."""
+_SERVER_TOOLS: Final = _words(
     "codeExecution code_execution computerUse computer_use googleMaps google_maps googleSearch"
     " google_search googleSearchRetrieval google_search_retrieval urlContext url_context"
 )
-"""Tools without a type in an API that has `contents`, where they read nothing that is stored."""
+"""Server tools without a `type`, in the API that has `contents`; they read no stored data."""
 _STORED: Final = ("container_upload", "item_reference")
 _STORED_IDS: Final = _words(
     "container_id file_id file_ids skill_id skill_ids vector_store_id vector_store_ids"
 )
 _STORED_SOUND: Final = ("audio", "voice")
-"""With an `id`, what was said or made before and lies at the upstream."""
-_TOLD: Final = (
+"""Members that reference sound stored at the upstream if they have an `id`."""
+_CITATIONS: Final = (
     *("search_result", "search_result_location", "url_citation", "web_fetch_result"),
     *("web_search_call", "web_search_result", "web_search_result_location"),
 )
-"""Types of what tells where something was found; its members with addresses that nobody fetches:"""
-_FOUND_AT: Final = ("action", "source", "url", "url_citation")
-_SAID: Final = (
+"""Types of blocks that cite sources. Addresses in these members of them are not fetched:"""
+_CITED: Final = ("action", "source", "url", "url_citation")
+_CONTENT_FIELDS: Final = (
     *("contents", "input", "instructions", "messages", "system", "systemInstruction"),
     "system_instruction",
 )
-"""Fields that hold what is said."""
-_UNKNOWN: Final = "unknown here, and this token may choose only a model"
+"""Fields with the content of the conversation."""
+_UNKNOWN: Final = "unknown to the gateway, and this token may only choose a model"
 _CONVERSATION: Final = tuple(
     f"x-claude-code-{name}" for name in ("session-id", "agent-id", "parent-agent-id")
 )
 _APART: Final = "ids are kept separate for each caller"
 _DEPTH: Final = 24
-"""Levels of content that are looked at: results of tools in turns, and parts of these."""
+"""Levels of nested content that are checked; deeper content is rejected."""
 
 
 def check_grants(request: MessagesRequest, caller: Caller) -> None:
-    """Let pass what a limited caller may say.
-
-    Raises `Forbidden` where something in it would choose what is not the caller's to choose.
-    """
+    """Raise `Forbidden` if a limited caller's request chooses more than a model."""
     for name, _ in request.headers:
         if not _passes(name) and name not in _HARMLESS and _steers(name, _STEERING):
             raise _refusal(caller, f"the header `{name[:64]}`")
@@ -173,26 +170,25 @@ def check_grants(request: MessagesRequest, caller: Caller) -> None:
             raise _refusal(caller, f"`{name[:64]}` in the query")
     original = request.original
     body = original.parsed if original is not None and original.body else request.body
-    found = next(_choosing(body), None)
+    found = next(_choices(body), None)
     if found is None and original is not None and not request.deferred:
-        # What a dialect has read out of members that are looked at nowhere above.
+        # A dialect may have read content from members that are not checked above.
         found = next(_in_content(request.get("messages"), "messages", _DEPTH), None)
     if found is not None:
         raise _refusal(caller, f"`{found[:128]}`")
 
 
 def within_grants(request: MessagesRequest, exchange: Exchange) -> MessagesRequest:
-    """The request as it may go on: without what nobody here knows, in a session of its own.
+    """The request without unknown fields, headers and parameters, and with session ids of its own.
 
-    It is written anew from what was looked at: of a member that stands twice somewhere inside, the
-    upstream could read the other one.
+    It is serialized again: of a duplicate JSON key, the upstream could read the unchecked value.
     """
     caller = exchange.caller
     unknown = [name for name in request.fields if not _is_known(name)]
     if unknown:
         changed = request.without(unknown, because=_UNKNOWN)
         made = changed.changes[len(request.changes) :]
-        exchange.note_once("kernel", (change.told for change in made), stage="grants")
+        exchange.note_once("kernel", (change.summary for change in made), stage="grants")
         request = changed
     headers = tuple(_line(caller, line) for line in request.headers if _passes(line[0]))
     for name in _CONVERSATION:
@@ -200,14 +196,14 @@ def within_grants(request: MessagesRequest, exchange: Exchange) -> MessagesReque
             exchange.note("kernel", f"set header:{name}: {_APART}", stage="grants")
     for name in dict.fromkeys(n for n, _ in request.headers if not _passes(n)):
         exchange.note("kernel", f"remove header:{name[:64]}: {_UNKNOWN}", stage="grants")
-    said = [pair for pair in parse_qsl(request.query) if pair in QUERY]
-    query = "&".join(f"{name}={value}" for name, value in dict.fromkeys(said))
-    original = request.original and _own(request.original, caller, exchange)
+    allowed = [pair for pair in parse_qsl(request.query) if pair in QUERY]
+    query = "&".join(f"{name}={value}" for name, value in dict.fromkeys(allowed))
+    original = request.original and _restricted(request.original, caller, exchange)
     return request.resent(headers, query, original)
 
 
-def _own(original: Original, caller: Caller, exchange: Exchange) -> Original:
-    """The client's own body without what nobody knows, and with a cache key of its own."""
+def _restricted(original: Original, caller: Caller, exchange: Exchange) -> Original:
+    """The client's own body without unknown fields, and with a cache key of this caller."""
     body = {name: value for name, value in original.parsed.items() if _is_known(name)}
     if isinstance(key := body.get("prompt_cache_key"), str) and key:
         body["prompt_cache_key"] = own_key(caller, key)
@@ -217,13 +213,13 @@ def _own(original: Original, caller: Caller, exchange: Exchange) -> Original:
 
 
 def _line(caller: Caller, line: tuple[str, str]) -> tuple[str, str]:
-    """A header line; a conversation gets an id that no other caller can name, in a UUID's form."""
+    """A header; ids of conversations become UUIDs that no other caller can produce."""
     name, value = line
     return (name, str(UUID(own_key(caller, value)))) if name in _CONVERSATION else line
 
 
 def own_key(caller: Caller, key: str) -> str:
-    """A key of an upstream's cache that no other caller can name."""
+    """A key for an upstream's cache that no other caller can produce."""
     return hashlib.sha256(f"{caller.name}/{key}".encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -236,13 +232,13 @@ def _passes(name: str) -> bool:
 
 
 def _steers(name: str, words: frozenset[str]) -> bool:
-    """Whether a name speaks of something that is chosen, such as `api_base` and `API-BASE`."""
+    """Whether a name contains one of `words`: `api_base` and `API-BASE` contain `base`."""
     found = {word.lower() for word in _WORDS.findall(name)}
     return not words.isdisjoint(found) or name.lower() in words
 
 
-def _choosing(body: Mapping[str, Any]) -> Iterator[str]:
-    """Names of what in a body chooses."""
+def _choices(body: Mapping[str, Any]) -> Iterator[str]:
+    """Places in a body that make a forbidden choice."""
     for name, value in body.items():
         if name in VALUES:
             if value not in VALUES[name]:
@@ -251,12 +247,12 @@ def _choosing(body: Mapping[str, Any]) -> Iterator[str]:
             yield name
         elif name in SETTINGS:
             yield from _in_settings("", value, name, _DEPTH, _STEERING_SETTINGS)
-    yield from _in_labels(body.get("metadata"), "metadata")
-    others = _RUN_THERE if _is_of_contents(body) else frozenset[str]()
+    yield from _in_metadata(body.get("metadata"), "metadata")
+    others = _SERVER_TOOLS if _is_of_contents(body) else frozenset[str]()
     yield from _in_tools(body.get("tools"), "tools", others)
     yield from _in_tools(body.get("functions"), "functions")
     yield from references(body.get("input"))
-    for name in _SAID:
+    for name in _CONTENT_FIELDS:
         yield from _in_content(body.get(name), name, _DEPTH)
 
 
@@ -264,50 +260,49 @@ def _is_of_contents(body: Mapping[str, Any]) -> bool:
     return "contents" in body and not body.keys() & {"messages", "input"}
 
 
-def _in_labels(value: Any, place: str) -> Iterator[str]:
-    """In labels; what is no text there is for servers that read more out of it."""
-    for name, label in _json.as_object(value).items():
-        plain = label is None or isinstance(label, str)
+def _in_metadata(value: Any, place: str) -> Iterator[str]:
+    """Forbidden choices in metadata; values other than strings may be instructions to a server."""
+    for name, inner in _json.as_object(value).items():
+        plain = inner is None or isinstance(inner, str)
         if not plain or (name != "user_id" and _steers(name, _STEERING_FIELDS)):
             yield f"{place}.{name}"
 
 
 def _in_tools(value: Any, place: str, others: frozenset[str] = frozenset()) -> Iterator[str]:
-    """In tools: those that a server runs may ask another model, another server, or what is stored
-    there."""
+    """Forbidden choices in tools: server tools may use another model or server, or stored data."""
     for at, item in enumerate(_json.as_list(value)):
         tool, here = _json.as_object(item), f"{place}[{at}]"
         kind = tool.get("type")
         if kind is not None and not (isinstance(kind, str) and _TOOL_TYPES.fullmatch(kind)):
             yield f"{here}.type"
         yield from _in_tools(tool.get("tools"), f"{here}.tools")
-        if kind in _OWN_TOOLS:
-            yield from _in_own_tool(tool, here, others if kind is None else frozenset())
+        if kind in _CLIENT_TOOLS:
+            yield from _in_client_tool(tool, here, others if kind is None else frozenset())
             continue
         for name, inner in tool.items():
             if name not in ("tools", "name", "description"):
                 yield from _in_settings(name, inner, f"{here}.{name}", _DEPTH)
 
 
-def _in_own_tool(tool: Mapping[str, Any], place: str, others: frozenset[str]) -> Iterator[str]:
-    """In a tool that the client runs: nothing beside it that a server could run."""
+def _in_client_tool(tool: Mapping[str, Any], place: str, others: frozenset[str]) -> Iterator[str]:
+    """Members of a client tool that a server might run."""
     for name, inner in tool.items():
         here = f"{place}.{name}"
         if name in others:
             yield from _in_settings("", inner, here, _DEPTH)
-        elif name not in _OF_OWN_TOOLS:
+        elif name not in _CLIENT_TOOL_MEMBERS:
             yield here
-        elif name in _DECLARED:
+        elif name in _DECLARATIONS:
             for one in _json.as_list(inner) or [inner]:
-                yield from _in_own_tool(_json.as_object(one), here, frozenset())
+                yield from _in_client_tool(_json.as_object(one), here, frozenset())
 
 
 def _in_settings(
     name: str, value: Any, place: str, depth: int, words: frozenset[str] = _STEERING_TOOLS
 ) -> Iterator[str]:
     inside = _json.as_object(value)
-    fresh = name == "container" and inside.get("type") == "auto"
-    if not fresh and (_is_stored(name, value) or _steers(name, words)):
+    new = name == "container" and inside.get("type") == "auto"
+    if not new and (_is_stored(name, value) or _steers(name, words)):
         yield place
     if not depth or (name in _FREE and words is _STEERING_SETTINGS):
         return
@@ -318,10 +313,10 @@ def _in_settings(
 
 
 def _in_content(value: Any, place: str, depth: int) -> Iterator[str]:
-    """In what is said: whatever is stored at the upstream is somebody's who is not asked."""
+    """References in content to data stored at the upstream, which belongs to others."""
     if not depth:
         if isinstance(value, dict | list):
-            yield place  # deeper than anybody says something
+            yield place  # too deep to be checked
         return
     if isinstance(value, dict):
         yield from _in_block(_json.as_object(value), place, depth)
@@ -342,24 +337,24 @@ def _in_block(block: Mapping[str, Any], place: str, depth: int) -> Iterator[str]
         here = f"{place}.{name}"
         if _is_stored(name, inner):
             yield here
-        elif kind in _TOLD and name in _FOUND_AT and (isinstance(inner, str) or name != "source"):
+        elif kind in _CITATIONS and name in _CITED and (isinstance(inner, str) or name != "source"):
             continue
         elif isinstance(inner, str):
-            if names_kept(name, inner):
+            if has_private_address(name, inner):
                 yield here
         elif name == "content" or (name != "tools" and name not in _FREE_CONTENT):
-            if kept_among(name, _json.as_list(inner)):
+            if any_private_address(name, _json.as_list(inner)):
                 yield here
             yield from _in_content(inner, here, depth - 1)
 
 
 def _is_stored(name: str, value: Any) -> bool:
-    """Whether a member names something that lies at the upstream."""
+    """Whether a member references data stored at the upstream."""
     if name in _STORED_SOUND:
         return _json.as_object(value).get("id") is not None
     return name in _STORED_IDS and value is not None
 
 
 def _refusal(caller: Caller, what: str) -> Forbidden:
-    may = f"the token `{caller.name}` may use some models only, and {what} could choose another one"
-    return Forbidden(f"{may} where the request goes: leave it out", retry=False)
+    may = f"the token `{caller.name}` may only use certain models, and {what} could choose another"
+    return Forbidden(f"{may} at the upstream: remove it", retry=False)

@@ -1,6 +1,6 @@
-"""Takes exchanges in: reads their bodies, bounds their number, and runs each to its end.
+"""Accepts exchanges: reads request bodies, limits concurrency, and runs each exchange.
 
-What happens in one exchange is in `exchange/run`.
+`exchange/run` serves a single exchange.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from plugway.exchange.body import ClientGone, read_body, too_large
 from plugway.exchange.channel import channel_of
-from plugway.exchange.dialect import DialectAnswer
+from plugway.exchange.dialect import DialectChannel
 from plugway.exchange.failures import rejection_reply
 from plugway.exchange.pipeline import Limits, Pipeline
 from plugway.exchange.pressure import PRESSURE
@@ -41,16 +41,16 @@ _CONNECTION = frozenset(
     b"host connection keep-alive te trailer transfer-encoding upgrade expect content-length"
     b" accept-encoding".split()
 )
-"""Headers of the connection with the client; no plugin or upstream is concerned with them."""
+"""Headers of the client connection, which are not passed on."""
 
-_ORDINARY: Final = frozenset(("keep-alive", "close"))
-"""What a `connection` line says that names no other line."""
+_CONNECTION_OPTIONS: Final = frozenset(("keep-alive", "close"))
+"""Values of `connection` that do not name a header."""
 
 
 class WarmFailures:
-    """Remembers, for a moment, failures that could only be told inside a stream.
+    """Remembers, for a few seconds, failures that were reported inside a stream.
 
-    A client that gets an `error` event asks again at once without a stream (measured with Claude
+    A client that gets an `error` event retries at once without streaming (measured with Claude
     Code 2.1.329: `docs/errors.md`); it then gets the status that the stream could not carry.
     """
 
@@ -58,11 +58,11 @@ class WarmFailures:
         self._memo: dict[str, tuple[float, Reply]] = {}
 
     def remember(self, request: MessagesRequest, exchange: Exchange, reply: Reply) -> None:
-        """Keep `reply` for the same request asked again."""
+        """Keep `reply` for a retry of the same request."""
         self._memo[_fingerprint(request, exchange)] = (time.monotonic() + _MEMO_SECONDS, reply)
 
     def recall(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
-        """The reply kept for this request, once."""
+        """Remove and return the reply kept for this request."""
         if not self._memo:
             return None
         now = time.monotonic()
@@ -93,18 +93,18 @@ class ExchangeServer:
         self._idle = anyio.Event()
 
     async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
-        """One exchange, from the first byte of its body to `finished`."""
+        """Serve one exchange, from the first byte of its body to `finished`."""
         body = await self.body(scope, receive, send)
         if body is None:
             return
         lines = _forwarded(scope["headers"])
         query = scope["query_string"].decode("latin-1")
-        answer: DialectAnswer | None = scope.get("plugway.dialect")
-        if answer is None:
+        channel: DialectChannel | None = scope.get("plugway.dialect")
+        if channel is None:
             request = MessagesRequest(body, lines, query=query)
         else:
             try:
-                read = partial(_decoded, answer, body, lines, scope["plugway.caller"].name, query)
+                read = partial(_decoded, channel, body, lines, scope["plugway.caller"].name, query)
                 request = await aside(is_heavy(body), read)
             except (RequestRejected, HookError) as error:
                 await refuse(error, scope, receive, send)
@@ -118,7 +118,7 @@ class ExchangeServer:
                 self._idle.set()
 
     async def body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
-        """The whole body, within the limits; None where the client has left or is refused."""
+        """Read the whole body within the limits; None if the client left or was rejected."""
         try:
             body = channel_of(scope, receive, send).whole_body()
             if body is None:
@@ -136,15 +136,15 @@ class ExchangeServer:
             return None
 
     async def idle(self) -> None:
-        """Return when no exchange is in flight."""
+        """Wait until no exchange is in flight."""
         while self.active:
             self._idle = anyio.Event()
             await self._idle.wait()
 
     def admit(self) -> None:
-        """Raises `RequestRejected` where too many exchanges are in flight, or memory runs out."""
+        """Raise `RequestRejected` if too many exchanges are in flight, or memory runs out."""
         if PRESSURE.state != "calm":
-            message = "the gateway is short of memory or open files; `plugway status`"
+            message = "the gateway is short of memory or open files; see `plugway status`"
             raise RequestRejected(message, status=529, record=True)
         if self.active > self.limits.max_streams:
             message = f"the gateway is already serving {self.limits.max_streams} requests"
@@ -152,52 +152,52 @@ class ExchangeServer:
 
     @property
     def warm_failures(self) -> WarmFailures:
-        """Failures that were told inside a stream."""
+        """Failures that were reported inside a stream."""
         return self._warm_failures
 
 
 def _forwarded(received: list[tuple[bytes, bytes]]) -> Headers:
-    """A request's lines but those of the connection with the client (RFC 9110, 7.6.1)."""
+    """The request's headers without those of the client connection (RFC 9110, 7.6.1)."""
     lines = tuple(
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in received
         if name not in _CONNECTION
     )
     named = named_by(v.decode("latin-1") for name, v in received if name == b"connection")
-    if named <= _ORDINARY:
+    if named <= _CONNECTION_OPTIONS:
         return lines
     return tuple(line for line in lines if line[0] not in named)
 
 
 def _decoded(
-    answer: DialectAnswer, body: bytes, headers: Headers, caller: str, query: str
+    channel: DialectChannel, body: bytes, headers: Headers, caller: str, query: str
 ) -> MessagesRequest:
-    """The Messages request for one of another dialect. Raises `RequestRejected`."""
-    dialect = answer.dialect
-    original = Original(dialect.name, answer.original.path, body, headers, caller, query)
+    """Translate a request of another dialect to the Messages API. Raises `RequestRejected`."""
+    dialect = channel.dialect
+    original = Original(dialect.name, channel.original.path, body, headers, caller, query)
 
-    def written(decode: Callable[[], Mapping[str, Any]]) -> bytes:
-        with Contained(answer.plugin, "register_dialects"):
+    def encoded(decode: Callable[[], Mapping[str, Any]]) -> bytes:
+        with Contained(channel.plugin, "register_dialects"):
             return orjson.dumps(decode())
 
-    def later(decode: Callable[[], Mapping[str, Any]]) -> bytes:
-        raw = written(decode)
+    def validated(decode: Callable[[], Mapping[str, Any]]) -> bytes:
+        raw = encoded(decode)
         validate(MessagesRequest(raw))
         return raw
 
-    with Contained(answer.plugin, "register_dialects"):
+    with Contained(channel.plugin, "register_dialects"):
         found = dialect.decode(original)
-    answer.original = original
+    channel.original = original
     if isinstance(found, Deferred) and not original.heavy:
-        return original.deferred(found.known, partial(later, found.decode))
-    inner = written(found.decode if isinstance(found, Deferred) else lambda: found)
+        return original.deferred(found.known, partial(validated, found.decode))
+    inner = encoded(found.decode if isinstance(found, Deferred) else lambda: found)
     return MessagesRequest(inner, headers, original=original)
 
 
 async def refuse(
     error: RequestRejected | HookError, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Answer a request that is not even read."""
+    """Send an error response to a request before it becomes an exchange."""
     request_id: str = scope.get("plugway.request_id", "")
     caller = scope.get("plugway.caller")
     exchange = Exchange(MessagesRequest(b"{}"), id=request_id or None, caller=caller)

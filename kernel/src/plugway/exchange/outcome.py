@@ -1,4 +1,4 @@
-"""How an exchange ended: token counts read from what the client was told, and the log line."""
+"""The outcome of an exchange: token usage, read from the reply, and the log line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def usage_of(relay: Watched | None, message: Mapping[str, Any]) -> tuple[Usage, 
 
 
 def parse_usage(usage: Mapping[str, Any]) -> Usage:
-    """The counts of an Anthropic `usage` object; what is missing or absurd counts as 0."""
+    """The counts of an Anthropic `usage` object; missing or absurd ones are 0."""
     return Usage(
         _count(usage.get("input_tokens")),
         _count(usage.get("output_tokens")),
@@ -47,16 +47,16 @@ def _count(value: Any) -> int:
 
 
 def _reason(value: Any) -> str | None:
-    """A reason to stop that the API documents: any other would be a word of the upstream's."""
+    """The stop reason if the API documents it; other texts of an upstream are not logged."""
     return value if isinstance(value, str) and value in _REASONS else None
 
 
 def log_outcome(exchange: Exchange, outcome: Outcome) -> None:
-    """One line per exchange, without any of its content."""
+    """Log one line for the exchange, without any of its content."""
     if not log.isEnabledFor(logging.INFO):
         return
     served = exchange.served_by.target if exchange.served_by else "-"
-    # As `log.info(..., extra=...)` makes it, for a quarter of what that costs.
+    # The record of `log.info(..., extra=...)`, at a quarter of its cost.
     now = time.time()
     record = logging.LogRecord.__new__(logging.LogRecord)
     record.__dict__.update(

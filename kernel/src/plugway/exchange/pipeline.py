@@ -2,10 +2,10 @@
 
     transform_request → answer → resolve_route → plan_attempts
         per attempt: prepare_attempt → around_attempt → Backend.send → first content event
-    → normalize_failure (where all failed) → transform_response
+    → normalize_failure (if all failed) → transform_response
 
-Writing the reply to the client belongs to `exchange/run`, how a hook is called that of
-`plugins/hooks`, and the same road without inference that of `exchange/dry`.
+`exchange/run` writes the reply to the client, `plugins/hooks` calls the hooks, and `exchange/dry`
+has the stages without inference.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from plugway.config.document import did_you_mean
 from plugway.exchange.dialect import note_decoding, record_translation
 from plugway.exchange.failures import Failed, failure_reply, report_priority
 from plugway.exchange.grants import within_grants
-from plugway.exchange.relay import primed, under_name
+from plugway.exchange.relay import primed, with_model
 from plugway.exchange.validate import validate_blocks
 from plugway.exchange.writer import Resources
 from plugway.plugins.contain import Contained, unwound
@@ -34,13 +34,13 @@ from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
 
 MAX_ATTEMPTS = 3
-"""Failed sends for one request, repeats by plugins included, after which no other target is tried:
-the client's own ten retries come on top."""
+"""Failed sends for one request, including retries by plugins, after which no other target is tried;
+the client itself retries ten times."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Times and sizes of an exchange. Seconds."""
+    """Limits of an exchange; times are in seconds."""
 
     first_event_seconds: float = 120.0
     first_event_local_seconds: float = 1800.0
@@ -51,20 +51,20 @@ class Limits:
 
 
 class Pipeline:
-    """The pipeline over one set of plugins and backends."""
+    """The stages of an exchange, with one set of plugins and backends."""
 
     def __init__(self, hooks: Hooks, backends: Mapping[str, Backend], limits: Limits) -> None:
         self.hooks = hooks
         self.backends = backends
         self.limits = limits
         self.reads_all = all(isinstance(b, Translates) for b in backends.values())
-        """Every backend reads the whole of a request: telling its members apart first is wasted."""
+        """Every backend parses the whole request, so splitting it into members would be wasted."""
         self._translating = {b.name for b in backends.values() if isinstance(b, Translates)}
 
     async def run(
         self, request: MessagesRequest, exchange: Exchange, resources: Resources
     ) -> Reply:
-        """The reply that the client gets; a stream is at its first content event.
+        """The reply for the client; a stream has reached its first content event.
 
         Raises:
             RequestRejected: a plugin or backend refused the request.
@@ -87,8 +87,8 @@ class Pipeline:
         """The attempts to make, in order; at least one.
 
         Raises:
-            NoRoute: nothing serves the model.
-            Forbidden: nothing serves it that the caller may use, whether it exists or not.
+            NoRoute: no backend serves the model.
+            Forbidden: a limited caller may not use the model, whether it exists or not.
         """
         if exchange.caller.limited:
             attempts = await self._granted(request, exchange)
@@ -97,7 +97,7 @@ class Pipeline:
         return _numbered(attempts[:MAX_ATTEMPTS])
 
     async def _granted(self, request: MessagesRequest, exchange: Exchange) -> Sequence[Attempt]:
-        """Those for which a limited caller has a grant."""
+        """The planned attempts for which a limited caller has a grant."""
         caller = exchange.caller
         with suppress(NoRoute):
             granted: list[Attempt] = []
@@ -144,14 +144,14 @@ class Pipeline:
         return Attempt(backend, model, number, seconds, last, exchange)
 
     def direct_route(self, model: str) -> Route:
-        """The route of an id that names its backend: `anthropic/<instance>/<model>` or
-        `<instance>/<model>`; or of any other id, where there is one backend only.
+        """The route of an id that names its backend, `anthropic/<instance>/<model>` or
+        `<instance>/<model>`, or of any other id if there is only one backend.
 
-        An id of the first form whose backend is gone goes nowhere: what was meant for this machine
-        must not go to whoever is left.
+        An id of the first form is never sent to another backend: a request meant for this machine
+        must not leave it because its backend was removed.
 
         Raises:
-            NoRoute: nothing serves it.
+            NoRoute: no backend serves the model.
         """
         inner = model.removeprefix("anthropic/")
         name, _, rest = (inner if "/" in inner else model).partition("/")
@@ -186,7 +186,7 @@ class Pipeline:
                 failures.append(Failed(unwound(failure), attempt))
                 if not failure.try_next or _failed_sends(exchange) >= MAX_ATTEMPTS:
                     break
-        return await self.told(min(failures, key=report_priority), exchange)
+        return await self.error_reply(min(failures, key=report_priority), exchange)
 
     async def _try(
         self,
@@ -195,7 +195,7 @@ class Pipeline:
         exchange: Exchange,
         resources: Resources,
     ) -> Reply:
-        """One target, with all that plugins do around it."""
+        """Send to one target, inside the `around_attempt` hooks."""
         prepared = await self.prepare(request, attempt, exchange)
         send = partial(self._send, exchange=exchange, resources=resources)
         around = self.hooks.around_attempt(send, exchange)
@@ -206,7 +206,7 @@ class Pipeline:
     async def prepare(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest:
-        """The request as `attempt` sends it, under the backend's own model name."""
+        """The request as `attempt` sends it, with the backend's own model name."""
         if exchange.caller.limited:
             request = within_grants(request, exchange)
         if request.model != attempt.model:
@@ -223,7 +223,7 @@ class Pipeline:
         exchange: Exchange,
         resources: Resources,
     ) -> Reply:
-        """`Backend.send` until the first content event, on the record."""
+        """Call `Backend.send`, wait for the first content event, and record the attempt."""
         if request.original is not None:
             record_translation(request, attempt, exchange)
         began = time.monotonic()
@@ -236,7 +236,7 @@ class Pipeline:
                 reply = _checked(await attempt.backend.send(request, attempt))
                 reply = await primed(reply, resources, attempt.backend.name)
             if attempt.model != exchange.model_asked and not reply.dialect:
-                reply = under_name(reply, exchange.model_asked)
+                reply = with_model(reply, exchange.model_asked)
             result = "answered"
         except TimeoutError:
             seconds = attempt.first_event_seconds
@@ -255,8 +255,8 @@ class Pipeline:
             exchange.attempts.append(AttemptRecord(attempt.target, result, seconds))
         return reply
 
-    async def told(self, failed: Failed, exchange: Exchange) -> Reply:
-        """A failure as the client sees it."""
+    async def error_reply(self, failed: Failed, exchange: Exchange) -> Reply:
+        """The reply that reports a failure to the client."""
         error, attempt = failed.error, failed.attempt
         exchange.served_by = attempt
         reply = await self.hooks.normalize_failure(error, attempt, exchange)
@@ -266,7 +266,7 @@ class Pipeline:
 
 
 def _first_event_setting(backend: Backend) -> str:
-    """The name of the limit on its first content event, as the configuration has it."""
+    """The `server` option that limits the wait for the backend's first content event."""
     return "first_event_local_seconds" if backend.zone == "local" else "first_event_seconds"
 
 
@@ -277,7 +277,7 @@ def _checked(reply: object) -> Reply:
 
 
 def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
-    """They as they are made, whatever plugins did to the list."""
+    """The attempts with correct numbers, whatever plugins did to the list."""
     count = len(attempts)
     return [
         a if a.number == n and a.last is (n == count) else a.replace(number=n, last=n == count)

@@ -1,7 +1,7 @@
-"""How near the process is to what the system lets it have: open files and memory.
+"""How close the process is to its limits on open files and memory.
 
-New work is refused before that, and connections are left to wait, because running out of either
-breaks the exchanges that are in flight.
+The gateway rejects new exchanges and delays connections before it reaches a limit, because running
+out of either breaks the exchanges in flight.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ from plugway.upstream.connection import Connection
 State = Literal["calm", "shed", "pause"]
 
 ROOM_FILES: Final = 0.8
-"""Share of the limit on open files up to which connections are accepted, each counted with the one
-to an upstream that its exchange needs. The rest is for what plugins open meanwhile."""
+"""Share of the limit on open files up to which connections are accepted, each counted together with
+its upstream connection. The rest is left for plugins."""
 PAUSE_FILES: Final = 0.9
-"""Share of that limit at which new exchanges are refused, too."""
+"""Share of that limit at which new exchanges are rejected too."""
 SHED_MEMORY: Final = 0.9
-"""Share of the limit on memory at which new exchanges are refused."""
+"""Share of the memory limit at which new exchanges are rejected."""
 PAUSE_MEMORY: Final = 0.95
-"""The same at which no connection is accepted either."""
+"""Share of the memory limit at which connections are not accepted either."""
 
 _CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 class Pressure:
-    """Looks when asked; a system that does not tell is taken to be calm."""
+    """The state as of the last `update`; `calm` where the system does not report usage."""
 
     def __init__(self, *, max_files: int | None = None, max_bytes: int | None = None) -> None:
-        """Limits other than those of the process and its control group."""
+        """The arguments replace the limits of the process and its control group."""
         self._max_files = max_files or soft_limit("RLIMIT_NOFILE")
         self._max_bytes = max_bytes or _memory_limit()
         self._others = 0
-        """Files that were neither a client's connection nor one to an upstream."""
+        """Open files that are neither client nor upstream connections."""
         self.state: State = "calm"
 
-    def look(self, clients: int = 0) -> State:
-        """The state now, with so many connections of clients."""
+    def update(self, clients: int = 0) -> State:
+        """Measure the state now, with `clients` open client connections."""
         count = _open_files() if self._max_files else 0
         self._others = max(count - clients - Connection.count, 0)
         files = count / self._max_files if self._max_files else 0.0
@@ -55,7 +55,7 @@ class Pressure:
         return self.state
 
     def has_room(self, clients: int) -> bool:
-        """Whether one more may connect: it opens no file, as there may be none to look with."""
+        """Whether one more client may connect; checked without opening a file."""
         if self.state == "pause":
             return False
         used = self._others + clients + max(clients, Connection.count)
@@ -63,7 +63,7 @@ class Pressure:
 
 
 def _open_files() -> int:
-    """How many there are: all that may be, where there is none left to look with."""
+    """The number of open files; the limit itself if no file is left to list them with."""
     for folder in ("/proc/self/fd", "/dev/fd"):
         try:
             return len(os.listdir(folder))
@@ -81,12 +81,12 @@ def _resident_bytes() -> int:
 
 
 def _memory_limit() -> int:
-    """The least of the process's own limit and its control group's, 0 where there is none."""
+    """The lower of the limits of the process and its control group; 0 without either."""
     found = [own] if (own := soft_limit("RLIMIT_AS")) else []
-    with suppress(OSError, ValueError):  # `max` where there is none
+    with suppress(OSError, ValueError):  # the file says `max` without a limit
         found.append(int(_CGROUP.read_text(encoding="ascii")))
     return min(found, default=0)
 
 
 PRESSURE: Final = Pressure()
-"""Of this process: the server looks every second, and exchanges go by what it saw."""
+"""The state of this process; the server updates it every second."""

@@ -1,4 +1,4 @@
-"""Items of a conversation that say no more than an id, by which a server finds what it keeps."""
+"""Finds items of a conversation that only reference data stored at the server by an id."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _SEALED: Final[Mapping[Any, str]] = {
     "image_generation_call": "result",
     "reasoning": "encrypted_content",
 }
-"""Items with an `id`, and the member without which a server looks up what it has kept."""
+"""Items with an `id`, and the member without which a server looks up the stored item."""
 _EMPTY: Final = frozenset(("call_id", "id", "phase", "role", "status", "type"))
-"""Members of an item that say nothing by themselves."""
+"""Members of an item that have no content."""
 
 
 def references(items: Any) -> Iterator[str]:
-    """Items that leave to the server what they say: it finds that by their id."""
+    """Places of items without content, which a server finds by their id."""
     for at, item in enumerate(_json.as_list(items)):
-        said = _json.as_object(item)
-        kind = said.get("type")
+        members = _json.as_object(item)
+        kind = members.get("type")
         if kind == "mcp_approval_response":
             yield f"input[{at}].approval_request_id"
-        elif said.get("id") is not None and _is_reference(said, kind):
+        elif members.get("id") is not None and _is_reference(members, kind):
             yield f"input[{at}].id"
 
 

@@ -1,6 +1,6 @@
-"""Replies on their way through: held until their first content event, and followed to their end.
+"""Relays replies: holds them until the first content event, then follows them to the end.
 
-How bytes are written to the client belongs to `exchange/writer`.
+`exchange/writer` writes the bytes to the client.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from plugway.credentials import CleanStream
 from plugway.exchange.dialect import ForeignRelay
 from plugway.exchange.writer import Resources, Responder
 from plugway.plugins.contain import next_of
-from plugway.plugins.layer import Signed
+from plugway.plugins.layer import Attributed
 from plugway.types.emitter import Order
 from plugway.types.errors import BackendProtocolError, StreamInterrupted
 from plugway.types.events import StreamEvent, interrupted, renamed
@@ -26,10 +26,10 @@ from plugway.types.shape import wrong_in_message
 from plugway.types.sse import Decoder, StreamScan
 
 MAX_TOGETHER_BYTES: Final = 16 * 1024
-"""Events that are at hand go to the client in one piece, up to this size."""
+"""Events that have already arrived are sent to the client in one piece of up to this size."""
 
 MAX_RELAYED_BYTES: Final = 512 * 1024
-"""What an upstream sent is passed on in one piece, up to this size, where nobody parses it."""
+"""Bytes that are not parsed are passed on in pieces of up to this size."""
 
 
 class Watched(Protocol):
@@ -37,21 +37,21 @@ class Watched(Protocol):
 
     @property
     def finished(self) -> bool:
-        """The backend really said that it is done."""
+        """The backend reported the end of the reply."""
         ...
 
     def data(self, name: str) -> Mapping[str, Any]:
-        """Data of `message_start`, `message_delta` or `error`, as last seen."""
+        """Data of the last `message_start`, `message_delta` or `error`."""
         ...
 
 
 class RawRelay:
-    """An upstream's bytes, followed but not parsed."""
+    """An upstream's bytes, scanned for events but not parsed."""
 
     def __init__(
         self, chunks: AsyncIterator[bytes], *, cut_on_error: bool = False, source: str = ""
     ) -> None:
-        """`source` is the plugin whose `chunks` they are."""
+        """`source` is the plugin that made `chunks`."""
         self._chunks = chunks
         self._source = source
         self._cut_on_error = cut_on_error
@@ -73,7 +73,7 @@ class RawRelay:
         return self._scan.data(name)
 
     async def prime(self) -> None:
-        """Read, and hold, up to the first content event.
+        """Read and hold everything up to the first content event.
 
         Raises:
             BackendError: the stream fails, or ends, before it.
@@ -92,11 +92,11 @@ class RawRelay:
             if chunk is None:
                 raise _ended_early(scan.started, any(self._held))
         chunks: Any = self._chunks
-        if hasattr(chunks, "most"):  # of `upstream.Body`, or of what a backend has around it
+        if hasattr(chunks, "most"):  # an `upstream.Body`, or a backend's wrapper around it
             chunks.most = MAX_RELAYED_BYTES
 
     def rename(self, model: str) -> None:
-        """Have the `message_start` that is held name `model`; every other byte stays."""
+        """Set the model of the held `message_start`; every other byte is unchanged."""
         held = b"".join(self._held)
         for item in Decoder().feed(held):
             if item.type == "message_start":
@@ -104,11 +104,11 @@ class RawRelay:
                 return
 
     def __aiter__(self) -> RawRelay:
-        """The bytes, those held first."""
+        """The held bytes, then the rest."""
         return self
 
     async def __anext__(self) -> bytes:
-        """The next piece. Raises `StreamInterrupted` where an error is to cut the stream."""
+        """The next piece. Raises `StreamInterrupted` after an error if `cut_on_error` is set."""
         if self._held:
             return self._held.pop(0)
         chunk = await next_of(self._chunks, self._source)
@@ -118,11 +118,11 @@ class RawRelay:
         return chunk
 
 
-class EventRelay(Signed):
+class EventRelay(Attributed):
     """Events from a backend, checked for their order."""
 
     def __init__(self, events: AsyncIterable[StreamEvent], *, source: str = "") -> None:
-        """`source` is the plugin whose `events` they are."""
+        """`source` is the plugin that made `events`."""
         self._events = aiter(events)
         self._source = source
         self._held: list[StreamEvent] = []
@@ -140,7 +140,7 @@ class EventRelay(Signed):
         return self._data.get(name, {})
 
     async def prime(self) -> None:
-        """Read, and hold, up to the first content event. Raises as `RawRelay.prime` does."""
+        """Read and hold everything up to the first content event. Raises `BackendError`."""
         while True:
             item = await anext(self._events, None)
             if item is None:
@@ -153,19 +153,19 @@ class EventRelay(Signed):
                 return
 
     def rename(self, model: str) -> None:
-        """Have the `message_start` that is held name `model`."""
+        """Set the model of the held `message_start`."""
         self._held = [
             renamed(item, model) if item.type == "message_start" else item for item in self._held
         ]
 
     def __aiter__(self) -> EventRelay:
-        """The events, those held first."""
+        """The held events, then the rest."""
         return self
 
     @property
     def pending(self) -> bool:
-        """The next event is here."""
-        return bool(self._held) or at_hand(self._events)
+        """Whether the next event is available without waiting."""
+        return bool(self._held) or has_pending(self._events)
 
     async def __anext__(self) -> StreamEvent:
         """The next event."""
@@ -176,7 +176,7 @@ class EventRelay(Signed):
         return item
 
     async def aclose(self) -> None:
-        """Nothing: the reply that owns the events is closed by the kernel."""
+        """Do nothing: the kernel closes the reply that owns the events."""
 
     def _note(self, item: StreamEvent) -> None:
         self._order.check(item)
@@ -192,7 +192,7 @@ def _ended_early(started: bool, any_bytes: bool) -> Exception:
 
 
 async def write_raw(relay: RawRelay | ForeignRelay, responder: Responder) -> None:
-    """Relay bytes. Raises `StreamInterrupted` where they stop before the real end."""
+    """Relay bytes. Raises `StreamInterrupted` if they stop before the end of the reply."""
     stream = CleanStream()
     async for chunk in relay:
         if clean := stream.feed(chunk):
@@ -204,7 +204,7 @@ async def write_raw(relay: RawRelay | ForeignRelay, responder: Responder) -> Non
 
 
 async def write_events(events: AsyncIterable[StreamEvent], responder: Responder) -> None:
-    """Write events, checked once more where a plugin's layer made them."""
+    """Check and write events, which may come from a plugin's layer."""
     order, together, size = Order(), list[bytes](), 0
     async for item in events:
         if item.type == "error":
@@ -212,7 +212,7 @@ async def write_events(events: AsyncIterable[StreamEvent], responder: Responder)
         order.check(item)
         together.append(item.encode())
         size += len(together[-1])
-        if not order.ended and size < MAX_TOGETHER_BYTES and at_hand(events):
+        if not order.ended and size < MAX_TOGETHER_BYTES and has_pending(events):
             continue
         await responder.chunk(b"".join(together))
         await anyio.lowlevel.checkpoint()
@@ -222,14 +222,14 @@ async def write_events(events: AsyncIterable[StreamEvent], responder: Responder)
     raise StreamInterrupted("the stream ended without `message_stop`")
 
 
-def at_hand(events: object) -> bool:
-    """Whether a stream says that it has its next event without waiting for it (`pending`)."""
+def has_pending(events: object) -> bool:
+    """Whether a stream reports with `pending` that its next event is available."""
     return getattr(events, "pending", False) is True
 
 
 async def primed(reply: Reply, resources: Resources, source: str = "") -> Reply:
-    """`reply` with its first content event read and held; it is closed where that fails. `source`
-    is the plugin that gave it."""
+    """`reply`, from the plugin `source`, after its first content event was read and held; it is
+    closed if that fails."""
     if not reply.is_stream:
         if not reply.dialect and reply.status < 400 and (wrong := wrong_in_message(reply.parsed)):
             await reply.close()
@@ -257,12 +257,12 @@ async def primed(reply: Reply, resources: Resources, source: str = "") -> Reply:
     return reply
 
 
-def under_name(reply: Reply, model: str) -> Reply:
-    """`reply` naming the model that the client asked for; nothing else in it changes."""
+def with_model(reply: Reply, model: str) -> Reply:
+    """`reply` with the model that the client requested, otherwise unchanged."""
     relay = reply.events if reply.chunks is None else reply.chunks
     if isinstance(relay, RawRelay | EventRelay):
         relay.rename(model)
     elif reply.body is not None and reply.body.lstrip().startswith(b"{"):
-        with suppress(ValueError, IndexError):  # not JSON after all: it stays as it is
+        with suppress(ValueError, IndexError):  # not JSON: unchanged
             return reply.replace(body=edit(reply.body, {"model": model}, frozenset()))
     return reply

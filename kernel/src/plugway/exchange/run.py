@@ -1,7 +1,6 @@
-"""One exchange: run the pipeline, write the reply, tell how it ended.
+"""Serves one exchange: runs the pipeline, writes the reply, reports the outcome.
 
-The stages in between are in `exchange/pipeline`; the rules of writing a stream are in
-`exchange/writer`.
+`exchange/pipeline` has the stages; `exchange/writer` has the rules of writing a stream.
 """
 
 from __future__ import annotations
@@ -13,9 +12,15 @@ from typing import TYPE_CHECKING, Any
 from starlette.types import Receive, Scope, Send
 
 from plugway.exchange.channel import channel_of
-from plugway.exchange.dialect import DialectAnswer, ForeignRelay, note_missing
+from plugway.exchange.dialect import DialectChannel, ForeignRelay, note_missing
 from plugway.exchange.dry import count, explain
-from plugway.exchange.failures import defect_reply, failure_reply, heals, recorded, rejection_reply
+from plugway.exchange.failures import (
+    defect_reply,
+    failure_reply,
+    is_retryable,
+    log_error,
+    rejection_reply,
+)
 from plugway.exchange.grants import check_grants
 from plugway.exchange.outcome import log_outcome, usage_of
 from plugway.exchange.relay import EventRelay, RawRelay, write_events, write_raw
@@ -52,11 +57,10 @@ class ExchangeRun:
     """The state of one exchange while it is served."""
 
     exchange: Exchange | None = None
-    gone = False
-    """The client has left."""
+    client_gone = False
     error = ""
     first_content: float | None = None
-    """Seconds after which the first content went out."""
+    """Seconds until the first content was sent."""
     relay: RawRelay | EventRelay | ForeignRelay | None = None
     clock: Clock | None = None
 
@@ -76,21 +80,21 @@ class ExchangeRun:
         self.channel = channel_of(scope, receive, send)
         self.request_id: str | None = scope.get("plugway.request_id")
         self.caller: Caller | None = scope.get("plugway.caller")
-        self.answer: DialectAnswer | None = scope.get("plugway.dialect")
+        self.dialect_channel: DialectChannel | None = scope.get("plugway.dialect")
         self.resources = Resources()
         self.message: Mapping[str, Any] = {}
         self.responder = Responder(send, self.channel, self._headers)
 
     async def run(self) -> None:
-        """Serve it, whatever happens, and tell the plugins how it ended."""
-        # A task group would cost a fifth of all the time a small request takes (bench/gateway.py).
+        """Serve the exchange, and report the outcome to the plugins in any case."""
+        # A task group would take a fifth of the time of a small request (bench/gateway.py).
         scope = Cancellable()
         unwatch = self._watch(scope)
         try:
             with scope:
                 await self._serve(scope)
             if self.clock is not None and self.clock.verdict:
-                self._broken_off(timeout_of(self.clock))
+                self._interrupted(timeout_of(self.clock))
         finally:
             unwatch()
             if self.clock is not None:
@@ -100,19 +104,19 @@ class ExchangeRun:
             self.responder.release()
 
     def _watch(self, scope: Cancellable) -> Callable[[], object]:
-        """Notice a client that leaves, also while the backend has not answered yet."""
+        """Cancel the exchange when the client leaves, even before the backend responds."""
 
-        def left() -> None:
-            self.gone = True
-            if self.exchange is None or not self.exchange.goes_on(scope.cancel):
+        def client_left() -> None:
+            self.client_gone = True
+            if self.exchange is None or not self.exchange.keeps_running(scope.cancel):
                 scope.cancel()
 
-        return self.channel.on_leave(left)
+        return self.channel.on_leave(client_left)
 
     async def _serve(self, scope: Cancellable) -> None:
         try:
             if not self.request.deferred:
-                # Either raises where it is not a JSON object.
+                # Both raise if the body is not a JSON object.
                 _ = self.request.body if self.pipeline.reads_all else self.request.fields
             exchange = self.exchange = Exchange(
                 self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
@@ -137,15 +141,15 @@ class ExchangeRun:
             await self._whole(rejection_reply(error, exchange))
             return
         if self.endpoint != "messages":
-            await self._asked(exchange)
+            await self._dry_run(exchange)
             return
         if self.request.stream:
             self.clock = self._clock(scope)
             self.clock.start()
         await self._answer(exchange)
 
-    async def _asked(self, exchange: Exchange) -> None:
-        """`count_tokens` and `explain`: answers without inference."""
+    async def _dry_run(self, exchange: Exchange) -> None:
+        """Reply to `count_tokens` and `explain`, without inference."""
         try:
             if self.endpoint == "explain":
                 reply = Reply.message(await explain(self.pipeline, self.request, exchange))
@@ -191,21 +195,21 @@ class ExchangeRun:
             await self._failed(error, exchange)
 
     async def _foreign(self, reply: Reply, exchange: Exchange) -> None:
-        """A backend that speaks the client's own dialect: its bytes, as they are."""
-        if self.answer is None or self.answer.dialect.name != reply.dialect:
+        """Relay the bytes of a backend that speaks the client's own dialect unchanged."""
+        if self.dialect_channel is None or self.dialect_channel.dialect.name != reply.dialect:
             raise BackendProtocolError(f"a reply in `{reply.dialect}` was not requested")
         self.first_content = exchange.seconds
         if (chunks := reply.chunks) is not None:
             raw = chunks if isinstance(chunks, ForeignRelay) else ForeignRelay(chunks, reply.usage)
             self.relay = raw
-            self.answer.raw = True
+            self.dialect_channel.raw = True
             await self._relayed(raw, reply.headers)
             note_missing(reply, exchange)
         elif self.responder.state != "new":
             raise BackendProtocolError("got a whole reply, but the client expects a stream")
         else:
             self.message = {"usage": reply.usage() if reply.usage else {}}
-            self.answer.raw = True
+            self.dialect_channel.raw = True
             note_missing(reply, exchange)
             await self._whole(reply)
 
@@ -215,7 +219,7 @@ class ExchangeRun:
         await self.responder.end()
 
     async def _collected(self, reply: Reply, exchange: Exchange) -> None:
-        """A client that wants the whole message."""
+        """Reply to a client that wants the whole message."""
         if reply.is_stream:
             events = reply.events
             if events is None:
@@ -231,12 +235,12 @@ class ExchangeRun:
         await self._whole(reply)
 
     async def _stream(self, reply: Reply, exchange: Exchange) -> None:
-        """A client that wants a stream."""
+        """Reply to a client that wants a stream."""
         self.first_content = exchange.seconds
         if reply.body is not None:
             events = EventRelay(replayed(reply.parsed))
         elif reply.events is not None:
-            made = reply.events  # by a plugin, where it is not followed yet
+            made = reply.events  # not an `EventRelay` if a plugin made them
             events = made if isinstance(made, EventRelay) else EventRelay(made)
         else:
             assert reply.chunks is not None
@@ -264,13 +268,13 @@ class ExchangeRun:
     # ── failures ─────────────────────────────────────────────────────────────────────────────
 
     async def _failed(self, error: BaseException, exchange: Exchange) -> None:
-        """Tell what ended the exchange; called where it is handled, so that it is logged."""
+        """Report the exception that ended the exchange; call it in the `except` block."""
         known = unwound(error) if isinstance(error, PlugwayError) else None
         if self.responder.state == "streaming":
             if known is None:
                 who = {"caller": exchange.caller.name}
                 log.exception("exchange %s failed", exchange.id, extra=who)
-            self._broken_off(known or StreamInterrupted("internal gateway error; see its log"))
+            self._interrupted(known or StreamInterrupted("internal gateway error; see its log"))
         elif isinstance(error, BackendError):
             await self._failure(failure_reply(error, exchange), exchange, error)
         elif isinstance(error, RequestRejected | HookError):
@@ -281,13 +285,13 @@ class ExchangeRun:
     async def _failure(
         self, reply: Reply, exchange: Exchange, error: PlugwayError | None = None
     ) -> None:
-        """Tell a failure before any content: as a status, or in a stream that is warm already."""
+        """Report a failure before any content: as a status, or in a stream that has begun."""
         body = reply.body or b""
-        self.error = error.record if error else recorded(exchange, reply)
+        self.error = error.record if error else log_error(exchange, reply)
         if self.responder.state != "warm":
             await self._whole(reply)
             return
-        if heals(reply):
+        if is_retryable(reply):
             self.responder.cut()
             return
         self.server.warm_failures.remember(self.request, exchange, reply)
@@ -299,8 +303,8 @@ class ExchangeRun:
         await self.responder.chunk(detail.encode())
         await self.responder.end()
 
-    def _broken_off(self, error: PlugwayError) -> None:
-        """A stream fails after its first content: cut it, so the client recovers (E-21, E-23)."""
+    def _interrupted(self, error: PlugwayError) -> None:
+        """Cut a stream that fails after its first content, so that the client recovers."""
         self.error = error.record
         who = self.exchange.caller.name if self.exchange else None
         fields = {"request_id": self.request_id, "caller": who, "error": self.error}
@@ -326,8 +330,8 @@ class ExchangeRun:
 
     async def _finish(self, exchange: Exchange) -> None:
         await self.resources.aclose()
-        if self.answer is not None:
-            exchange.note_once(self.answer.dialect.name, self.answer.unsaid, stage="encode")
+        if (channel := self.dialect_channel) is not None:
+            exchange.note_once(channel.dialect.name, channel.unsaid, stage="encode")
         outcome = self._outcome(exchange)
         await self.pipeline.hooks.finished(exchange, outcome)
         log_outcome(exchange, outcome)
@@ -338,7 +342,7 @@ class ExchangeRun:
         if self.clock is not None and self.clock.client_stalled:
             kind = "disconnected"
         elif responder.state != "done":
-            kind = "disconnected" if self.gone else "failed"
+            kind = "disconnected" if self.client_gone else "failed"
         elif self.error:
             kind = "rejected" if 400 <= responder.status < 500 else "failed"
         elif self.relay is not None and self.relay.failed:

@@ -1,6 +1,6 @@
-"""What every request must be before a plugin sees it, in the words of the API.
+"""Validates requests before plugins see them, with the error messages of the API.
 
-Only what all backends need: what lies deeper belongs to the backend that knows it.
+Only what all backends need is checked; backends validate the rest.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ MAX_TOKENS: Final = 2**31 - 1
 
 
 def validate(request: MessagesRequest, *, counting: bool = False) -> None:
-    """Raises `InvalidRequest` naming the first wrong field; `counting` needs no `max_tokens`."""
+    """Raise `InvalidRequest` for the first invalid field; `counting` needs no `max_tokens`."""
     problem = (
         _model(request.get("model", ...))
-        or ("" if _sound(request) else _messages(request.get("messages", ...)))
+        or ("" if _has_messages(request) else _messages(request.get("messages", ...)))
         or ("" if counting else _max_tokens(request.get("max_tokens", ...)))
         or _stream(request.get("stream", ...))
     )
@@ -46,9 +46,8 @@ def _model(value: Any) -> str:
 
 
 def validate_blocks(body: Mapping[str, Any]) -> None:
-    """For a backend that puts a request into another API: raises `InvalidRequest` naming the first
-    part of a list that is no object, or no block with a `type`, or a choice among tools that means
-    nothing, which would be lost on the way."""
+    """Validate what a backend for another API could not translate. Raises `InvalidRequest` for the
+    first list item that is not an object, block without a `type`, or invalid `tool_choice`."""
     problem = _blocks(body.get("system"), "system") or _objects(body.get("tools"), "tools")
     problem = problem or wrong_choice(body)
     for index, message in enumerate(as_list(body.get("messages"))):
@@ -79,24 +78,24 @@ def _objects(value: Any, place: str) -> str:
     return ""
 
 
-class _Turn(msgspec.Struct):
+class _Message(msgspec.Struct):
     role: str
     content: msgspec.Raw
 
 
-_TURNS: Final = msgspec.json.Decoder(list[_Turn])
+_MESSAGES: Final = msgspec.json.Decoder(list[_Message])
 
 
-def _sound(request: MessagesRequest) -> bool:
-    """Whether `messages` are as they should be, seen without parsing what they hold."""
+def _has_messages(request: MessagesRequest) -> bool:
+    """Whether `messages` are valid, checked without parsing their content."""
     raw = request.unparsed("messages")
     if raw is None:
         return False
     try:
-        turns = _TURNS.decode(raw)
+        messages = _MESSAGES.decode(raw)
     except msgspec.DecodeError:
         return False
-    return bool(turns) and all(memoryview(turn.content)[0] in b'"[' for turn in turns)
+    return bool(messages) and all(memoryview(item.content)[0] in b'"[' for item in messages)
 
 
 def _messages(value: Any) -> str:

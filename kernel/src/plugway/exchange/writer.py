@@ -1,7 +1,7 @@
-"""Writing to the client: the one writer, the clock that watches it, and what must be closed.
+"""Writes replies to the client: the writer, the clock that watches it, and open resources.
 
-The rules are those of `docs/errors.md`: nothing is sent before the first content event but pings;
-after it a failure cuts the body; no end is sent that the backend did not send.
+The rules of `docs/errors.md` apply: before the first content event only pings are sent; after it a
+failure cuts the body; the end is sent only if the backend sent it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import anyio
 
-from plugway.credentials import clean_answer
+from plugway.credentials import clean_reply
 from plugway.exchange.channel import Channel
 from plugway.plugins.contain import is_defect
 from plugway.types.cancel import Cancellable
@@ -25,7 +25,7 @@ from plugway.upstream.lines import to_client
 log = logging.getLogger("plugway.stream")
 
 CLOSE_SECONDS: Final = 5.0
-"""How long all clean-up of one exchange may take before it is abandoned."""
+"""Time limit for the clean-up of one exchange."""
 
 STREAM_HEADERS: Final[Headers] = (
     ("content-type", "text/event-stream; charset=utf-8"),
@@ -33,14 +33,13 @@ STREAM_HEADERS: Final[Headers] = (
     ("x-accel-buffering", "no"),
 )
 
-
 _PLAIN: Final = ("content-type", "text/plain; charset=utf-8")
-_OF_WHOLE: Final = frozenset(("content-type", "content-length"))
-"""Lines of a whole answer that a stream does not have; its own type may say more than ours."""
+_BODY_HEADERS: Final = frozenset(("content-type", "content-length"))
+"""Headers that a stream does not take over from the upstream, except an event stream's type."""
 
 
 class Resources:
-    """What an exchange holds open; closed in reverse order of opening, shielded and bounded."""
+    """Open resources of an exchange, closed in reverse order, shielded and within a time limit."""
 
     __slots__ = ("_open",)
 
@@ -48,11 +47,11 @@ class Resources:
         self._open: list[Close] = []
 
     def add(self, close: Close) -> None:
-        """Have `close` called at the end."""
+        """Call `close` at the end."""
         self._open.append(close)
 
     async def aclose(self) -> None:
-        """Close everything; a failure is logged and does not keep the rest open."""
+        """Close everything; failures are logged."""
         if not self._open:
             return
         with anyio.move_on_after(CLOSE_SECONDS, shield=True) as scope:
@@ -69,7 +68,7 @@ class Resources:
 
 
 class Clock:
-    """One timer for an exchange: pings while all is silent, and the limits on silence.
+    """The timer of an exchange: sends pings while nothing else is sent, and enforces time limits.
 
     It costs one callback every few seconds and one assignment per piece of the stream.
     """
@@ -93,28 +92,28 @@ class Clock:
         self._pinging: asyncio.Task[None] | None = None
         now = self._loop.time()
         self.heard = now
-        """When the backend was last heard; set to `now()` by the reader."""
+        """When the backend last sent something; the reader sets it to `now()`."""
         self.written = now
-        """When the last bytes went to the client."""
+        """When the last bytes were sent to the client."""
         self.writing = False
-        """Bytes are on their way to a client that does not take them."""
+        """A write to the client is pending."""
         self.streaming = False
-        """The first content is out: silence of the backend counts from here."""
+        """The first content was sent: from here on the idle limit applies to the backend."""
         self.verdict = ""
         """Why the clock ended the exchange, if it did."""
         self.client_stalled = False
-        """It did because of the client."""
+        """The clock ended the exchange because the client stopped reading."""
 
     def now(self) -> float:
         """The loop's time in seconds."""
         return self._loop.time()
 
     def start(self) -> None:
-        """Begin to tick; a limit that passes cancels the scope."""
+        """Start; if a time limit passes, the scope is cancelled."""
         self._timer = self._loop.call_later(self._every, self._tick)
 
     def stop(self) -> None:
-        """Never tick again."""
+        """Stop the timer and a pending ping."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -148,13 +147,13 @@ Send = Callable[[Any], Any]
 
 
 class Responder:
-    """The one writer of an answer: a whole one, or a stream that may begin with pings.
+    """Writes the reply: a whole one, or a stream that may begin with pings.
 
-    `state` goes from `new` to `warm` (200 and pings are out) to `streaming`, and ends at `done`.
+    `state` goes from `new` to `warm` (200 and pings were sent) to `streaming`, and ends at `done`.
     """
 
     def __init__(self, send: Send, channel: Channel, headers: Callable[[], Headers]) -> None:
-        """`headers` gives the lines that every answer carries, when its head is written."""
+        """`headers` returns the headers of every reply; it is called when the head is written."""
         self._send = send
         self._channel = channel
         self._headers = headers
@@ -164,15 +163,15 @@ class Responder:
         self._at_boundary = True
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """An answer in one piece."""
-        body = clean_answer(body)
+        """Send a complete reply."""
+        body = clean_reply(body)
         own = (*self._headers(), ("content-length", str(len(body))))
-        lines = _merged((_kind(body), *to_client(headers)), own)
+        lines = _merged((_content_type(body), *to_client(headers)), own)
         self.status, self.state = status, "done"
         await self._channel.whole(status, lines, body)
 
     async def ping(self) -> None:
-        """A `ping` where one may stand; begins the stream if nothing was sent yet."""
+        """Send a `ping` if the stream is between events; begins the stream if necessary."""
         if self.state == "new":
             await self._head(200, _merged(self._headers(), STREAM_HEADERS))
             self.state = "warm"
@@ -180,9 +179,9 @@ class Responder:
             await self._write(PING.encode())
 
     async def begin(self, headers: Headers) -> None:
-        """The head of a stream; its own lines are lost where pings have gone out before."""
+        """Send the head of a stream; `headers` are ignored if a ping has begun the stream."""
         if self.state == "new":
-            kept = [h for h in headers if h[0] not in _OF_WHOLE or "event-stream" in h[1]]
+            kept = [h for h in headers if h[0] not in _BODY_HEADERS or "event-stream" in h[1]]
             lines = _merged((*STREAM_HEADERS, *to_client(tuple(kept))), self._headers())
             await self._head(200, lines)
         self.state = "streaming"
@@ -191,24 +190,24 @@ class Responder:
             self.clock.streaming = True
 
     async def chunk(self, data: bytes) -> None:
-        """Bytes of a stream, to the client before this returns."""
+        """Send bytes of a stream."""
         if self.clock is not None:
             self.clock.heard = self.clock.now()
         self._at_boundary = data.endswith((b"\n\n", b"\r\n\r\n", b"\r\r"))
         await self._write(data)
 
     async def end(self) -> None:
-        """The real end of a stream."""
+        """End a complete stream."""
         self.state = "done"
         await self._send({"type": "http.response.body", "body": b""})
 
     def cut(self) -> None:
-        """Break the stream off so that the client can tell."""
+        """Abort the stream so that the client notices."""
         self.state = "done"
         self._channel.cut()
 
     def release(self) -> None:
-        """Let go of the exchange, which else keeps its bodies until the next garbage collection."""
+        """Drop references to the exchange, whose bodies would otherwise wait for the next GC."""
         self._headers = tuple
         self.clock = None
 
@@ -228,16 +227,16 @@ class Responder:
             clock.writing = False
 
 
-def _kind(body: bytes) -> tuple[str, str]:
-    """What a body is that nobody named: a page of an upstream is shown as the text that it is."""
+def _content_type(body: bytes) -> tuple[str, str]:
+    """The default type of a body: JSON, or plain text, such as for an upstream's HTML page."""
     return _PLAIN if body[:1] not in (b"{", b"[") else ("content-type", "application/json")
 
 
 def _merged(first: Headers, last: Headers) -> Headers:
-    """Lines of both, the last line of a name winning."""
+    """Both sets of headers; the last header of a name wins."""
     return tuple(dict([*first, *last]).items())
 
 
 def timeout_of(clock: Clock) -> BackendTimeout:
-    """The failure that a clock's verdict stands for."""
+    """The clock's verdict as an exception."""
     return BackendTimeout(clock.verdict)

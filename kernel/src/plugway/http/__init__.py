@@ -1,1 +1,1 @@
-"""In: the socket, who may speak, routes, and the swap of one configuration for the next."""
+"""Inbound: the socket, authentication, routes, and the reload of a configuration."""

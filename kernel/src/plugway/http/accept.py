@@ -1,6 +1,6 @@
-"""The door: connections are accepted while there are files and memory for them.
+"""Accepts connections while there are free files and memory for them.
 
-The loop's own server takes as many as wait before any of them is looked at.
+asyncio's own server has no such limit: it accepts the whole backlog at once.
 """
 
 from __future__ import annotations
@@ -14,48 +14,47 @@ from typing import Any, Final
 from plugway.exchange.pressure import Pressure
 
 MOST_AT_ONCE: Final = 16
-"""Connections that are accepted before the loop goes on."""
+"""Connections accepted in one iteration of the loop."""
 PAUSE_SECONDS: Final = 0.05
-"""How long it is before it is looked whether connections can be accepted again."""
+"""Time between checks whether connections can be accepted again."""
 CALM_SECONDS: Final = 10.0
-"""How long none may have been left waiting before the log says that this is over."""
+"""Time without a waiting connection after which the log reports the end of the pause."""
 
-_WATCHES_NO_SOCKET: Final[Any] = getattr(asyncio, "ProactorEventLoop", ())
-"""The loop of Windows."""
+_WITHOUT_READERS: Final[Any] = getattr(asyncio, "ProactorEventLoop", ())
+"""The event loop of Windows, which has no `add_reader`."""
 
 log = logging.getLogger("plugway.server")
 
 
 class Acceptor:
-    """Accepts what comes to a listening socket."""
+    """Accepts connections on a listening socket."""
 
     def __init__(self, sock: socket.socket, pressure: Pressure, open_ones: set[Any]) -> None:
-        """`open_ones` are the protocols of the connections: each is added here and removed by
+        """`open_ones` are the protocols of open connections: each is added here, and removes
         itself when its connection is lost."""
         self._sock = sock
         self._pressure = pressure
         self._open = open_ones
         self._accepting = False
-        self._coming: set[asyncio.Task[None]] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
         self._server: asyncio.Task[asyncio.Server] | None = None
-        """The loop's own, where the loop cannot watch a socket: on Windows, which has no limit on
-        files to wait for."""
-        self._again: asyncio.TimerHandle | None = None
+        """asyncio's own server, used on Windows, which has no limit on open files."""
+        self._resume_timer: asyncio.TimerHandle | None = None
         self._paused_at: float | None = None
-        """When connections were last left waiting, until the log says that this is over."""
+        """When connections last had to wait; None once the log has reported the end."""
 
     def start(self, protocol: Callable[[], asyncio.Protocol]) -> None:
-        """Accept connections from now on, each with a `protocol` of its own."""
+        """Start accepting connections; `protocol` makes a new one for each."""
         self._loop = asyncio.get_running_loop()
         self._protocol = protocol
-        self.look()
+        self.update()
         self._accept_more()
 
     def stop(self) -> None:
-        """Leave those that come waiting."""
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
+        """Stop accepting; new connections wait in the backlog."""
+        if self._resume_timer is not None:
+            self._resume_timer.cancel()
+            self._resume_timer = None
         if self._server is not None:
             if self._server.done():
                 self._server.result().close()
@@ -66,13 +65,13 @@ class Acceptor:
         self._accepting = False
 
     async def settled(self) -> None:
-        """Wait, for a turn of the loop, until those that are accepted have their transport."""
-        if self._coming:
-            await asyncio.wait(self._coming)
+        """Wait until all accepted connections have their transport."""
+        if self._connecting:
+            await asyncio.wait(self._connecting)
 
-    def look(self) -> None:
-        """See how many files and how much memory there are: to be called every second."""
-        self._pressure.look(len(self._open))
+    def update(self) -> None:
+        """Measure open files and memory; call this every second."""
+        self._pressure.update(len(self._open))
         if not self._accepting:
             return
         if not self._has_room():
@@ -89,7 +88,7 @@ class Acceptor:
             self._pause()
         elif not self._accepting:
             self._accepting = True
-            if isinstance(self._loop, _WATCHES_NO_SOCKET):
+            if isinstance(self._loop, _WITHOUT_READERS):
                 serving = self._loop.create_server(self._protocol, sock=self._sock)
                 self._server = self._loop.create_task(serving)
             else:
@@ -97,7 +96,7 @@ class Acceptor:
 
     def _pause(self, why: str = "") -> None:
         self.stop()
-        self._again = self._loop.call_later(PAUSE_SECONDS, self._accept_more)
+        self._resume_timer = self._loop.call_later(PAUSE_SECONDS, self._accept_more)
         if self._paused_at is None:
             log.warning(
                 "new connections wait until files or memory are free again, with %d open%s; "
@@ -116,16 +115,16 @@ class Acceptor:
                 accepted, _ = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
-            except OSError as error:  # the last file has just gone
+            except OSError as error:  # out of file descriptors
                 self._pause(f": {error}")
                 return
             connection = self._protocol()
             self._open.add(connection)
-            task = self._loop.create_task(self._take(accepted, connection))
-            self._coming.add(task)
-            task.add_done_callback(self._coming.discard)
+            task = self._loop.create_task(self._connect(accepted, connection))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
 
-    async def _take(self, accepted: socket.socket, connection: asyncio.Protocol) -> None:
+    async def _connect(self, accepted: socket.socket, connection: asyncio.Protocol) -> None:
         accepted.setblocking(False)
         try:
             await self._loop.connect_accepted_socket(lambda: connection, accepted)

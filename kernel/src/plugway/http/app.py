@@ -1,6 +1,6 @@
-"""The application: routes, the guard around them, and the swap of one snapshot for the next.
+"""The ASGI application: routes, the guard around them, and replacing the snapshot on reload.
 
-What happens inside an exchange is in `exchange/intake` and `exchange/pipeline`.
+Exchanges are served by `exchange/intake` and `exchange/pipeline`.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugway.config.config import Config, gateway_token
 from plugway.exchange.channel import channel_of
-from plugway.exchange.dialect import DialectAnswer
+from plugway.exchange.dialect import DialectChannel
 from plugway.exchange.failures import rejection_reply
 from plugway.exchange.intake import refuse
-from plugway.http.guard import Guard, GuardPolicy, key_as_line
+from plugway.http.guard import Guard, GuardPolicy, key_as_header
 from plugway.http.snapshot import Snapshot, build_snapshot
 from plugway.plugins.contain import Contained
 from plugway.types.backend import OWNER, Caller, ModelInfo, Reaches
@@ -42,25 +42,25 @@ log = logging.getLogger("plugway.app")
 
 _SLASH = re.compile(rb"%(2f|5c|00)", re.IGNORECASE)
 FORCED_CLOSE_SECONDS = 1800.0
-"""An old snapshot is closed after this time even if an exchange still runs on it."""
+"""Time after which an old snapshot is closed even if an exchange still runs on it."""
 
 
 class App:
     """The gateway as an ASGI application."""
 
     def __init__(self, config: Config, snapshot: Snapshot | None = None) -> None:
-        """Raises `ConfigError` or `PluginError` before anything is opened."""
+        """Opens nothing yet. Raises `ConfigError` or `PluginError`."""
         self.snapshot = snapshot or build_snapshot(config)
         self.draining = False
         self.stale = False
-        """The configuration has changed since, and could not be used as it is now."""
+        """The configuration file has changed, and the new version could not be loaded."""
         self.started = time.monotonic()
         self._policy = _policy(config)
         self._group: anyio.abc.TaskGroup | None = None
         self._asgi: ASGIApp = Guard(_Front(self, self._starlette()), lambda: self._policy)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI scope. `/v1/v1/…` is taken for `/v1/…`: base URLs end in `/v1` often."""
+        """Serve one ASGI scope. `/v1/v1/…` means `/v1/…`, because base URLs often end in `/v1`."""
         if scope["type"] == "http":
             path: str = scope["path"]
             if path.startswith("/v1/v1/"):
@@ -69,13 +69,13 @@ class App:
             served = path.removesuffix(EXPLAIN)
             dialects = self.snapshot.dialects
             if scope["query_string"] and dialects.key_places:
-                scope = key_as_line(scope, dialects.key_places)
-            spoken = dialects.find(served)
-            if spoken is not None and scope["method"] == "POST":
-                plugin, dialect = spoken
+                scope = key_as_header(scope, dialects.key_places)
+            found = dialects.find(served)
+            if found is not None and scope["method"] == "POST":
+                plugin, dialect = found
                 channel = channel_of(scope, receive, send)
-                send = DialectAnswer(dialect, send, served, channel, plugin)
-                send.raw = served != path  # what is explained is told in the gateway's own words
+                send = DialectChannel(dialect, send, served, channel, plugin)
+                send.raw = served != path  # `explain` replies in the gateway's own format
                 scope = {**scope, "plugway.dialect": send, "extensions": {"plugway": send}}
         await self._asgi(scope, receive, send)
 
@@ -87,7 +87,7 @@ class App:
     async def reload(self, config: Config) -> None:
         """Build a snapshot of `config` and use it for new exchanges.
 
-        Raises `ConfigError` or `PluginError`, and the old one stays in use.
+        Raises `ConfigError` or `PluginError`; the old snapshot then stays in use.
         """
         fresh = await anyio.to_thread.run_sync(build_snapshot, config)  # a key store may be slow
         assert self._group is not None, "reload needs a running application"
@@ -99,7 +99,7 @@ class App:
         self._group.start_soon(_retire, old)
 
     def drain(self) -> None:
-        """Say on `/readyz` that no new work is wanted."""
+        """Report on `/readyz` that the gateway is shutting down."""
         self.draining = True
 
     @asynccontextmanager
@@ -127,7 +127,7 @@ class App:
             Route("/api/hello", _hello, methods=["GET"]),
         ]
         app = Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=_HANDLERS)
-        app.router.redirect_slashes = False  # a client takes any redirect for a failure
+        app.router.redirect_slashes = False  # clients treat a redirect as a failure
         return app
 
     async def _models(self, request: Request) -> Response:
@@ -156,7 +156,7 @@ class App:
         raise NoRoute(f"model: {wanted}", retry=False)
 
     async def _health(self, request: Request) -> Response:
-        """Alive; with the token also what runs."""
+        """Liveness; for the owner also the state of the gateway."""
         body: dict[str, Any] = {"status": "draining" if self.draining else "ok"}
         if request.scope["plugway.caller"].name == OWNER:
             body |= self._state() | ({"config_stale": True} if self.stale else {})
@@ -187,10 +187,9 @@ class App:
 
 
 class _Front:
-    """Sends exchanges straight to their server, and everything else through Starlette.
+    """Dispatches exchanges directly and everything else through Starlette.
 
-    Starlette's layers around an endpoint would cost a tenth of a small request and a little of
-    every piece of a stream.
+    Starlette's layers around an endpoint would take a tenth of the time of a small request.
     """
 
     def __init__(self, app: App, rest: ASGIApp) -> None:
@@ -203,12 +202,12 @@ class _Front:
         path: str = scope["path"]
         raw: bytes = scope.get("raw_path") or b""
         if b"%" in raw and _SLASH.search(raw) and not raw.startswith(b"/v1/models/"):
-            message = f"{path[:200]!r} is not served here: do not encode a slash in a path"
+            message = f"{path[:200]!r} is not served here: paths must not contain encoded slashes"
             return refuse(NoRoute(message, retry=False), scope, receive, send)
         endpoint = EXCHANGES.get(path)
-        answer: DialectAnswer | None = scope.get("plugway.dialect")
-        if answer is not None:
-            endpoint = "explain" if path.endswith(EXPLAIN) else answer.endpoint
+        channel: DialectChannel | None = scope.get("plugway.dialect")
+        if channel is not None:
+            endpoint = "explain" if path.endswith(EXPLAIN) else channel.endpoint
         if endpoint is None:
             return self._other(scope, receive, send)
         if scope["method"] != "POST":
@@ -218,7 +217,7 @@ class _Front:
         return self._app.snapshot.exchanges.serve(endpoint, scope, receive, send)
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """A plugin's route, its body within the limits of exchanges, or one of the kernel's own."""
+        """Serve a plugin's route, with the body limits of exchanges, or one of the kernel."""
         snapshot = self._app.snapshot
         matching = (item for item in snapshot.routes if item[1].matches(scope)[0] is Match.FULL)
         plugin, found = next(matching, (None, None))
@@ -227,7 +226,7 @@ class _Front:
             return
         caller: Caller = scope["plugway.caller"]
         if caller.limited and not getattr(found, "limited_callers", False):
-            message = f"the token `{caller.name}` may be used for models only"
+            message = f"the token `{caller.name}` may only be used for models"
             await refuse(Forbidden(message, retry=False), scope, receive, send)
             return
         body = await snapshot.exchanges.body(scope, receive, send)
@@ -237,7 +236,7 @@ class _Front:
 
 
 class _Contained:
-    """One route of a plugin, with the plugin's name on what it raises."""
+    """One route of a plugin; its exceptions name the plugin."""
 
     def __init__(self, plugin: str, route: BaseRoute) -> None:
         self._plugin = plugin
@@ -249,17 +248,17 @@ class _Contained:
 
 
 def _after(body: bytes, receive: Receive) -> Receive:
-    """`receive` as it was before `body` was read."""
+    """`receive` for an application, preceded by the `body` that has been read."""
     held: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
-    async def again() -> Message:
+    async def replay() -> Message:
         return held.pop() if held else await receive()
 
-    return again
+    return replay
 
 
 async def _retire(old: Snapshot) -> None:
-    """Close a snapshot when its last exchange has ended."""
+    """Close a snapshot after its last exchange."""
     with anyio.move_on_after(FORCED_CLOSE_SECONDS):
         await old.exchanges.idle()
     old.close()
@@ -317,7 +316,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         text = (
             f"{method} {path} is not served here: no plugin in the configuration serves it "
-            "(`plugway plugins` shows all that are installed)"
+            "(`plugway plugins` lists the installed ones)"
         )
     elif error.status_code == 405:
         text = f"{method} {path} is not served here"
@@ -327,14 +326,14 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _rejected(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestRejected | HookError)
-    exchange = _unread(request)
+    exchange = _placeholder_exchange(request)
     reply = rejection_reply(error, exchange)
     headers = {**dict(reply.headers), "request-id": exchange.id}
     return Response(reply.body, reply.status, headers=headers)
 
 
-def _unread(request: Request) -> Exchange:
-    """The exchange of a request that is none, for the words of its answer."""
+def _placeholder_exchange(request: Request) -> Exchange:
+    """An exchange for the error response to a request outside of the pipeline."""
     scope = request.scope
     caller, id_ = scope.get("plugway.caller"), scope.get("plugway.request_id")
     return Exchange(MessagesRequest(b"{}"), id=id_, caller=caller)

@@ -1,7 +1,4 @@
-"""The listening socket, and what to do if it cannot be had.
-
-What is served on it belongs to the server.
-"""
+"""The listening socket, with a helpful error if the port is in use."""
 
 from __future__ import annotations
 
@@ -16,26 +13,26 @@ from plugway.types.errors import PlugwayError
 __all__ = ["BindError", "bind"]
 
 _BACKLOG = 2048
-_OURS_ALONE: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
-"""On Windows the latter lets a second process listen on the same port; elsewhere it does not."""
+_EXCLUSIVE: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
+"""On Windows `SO_REUSEADDR` would let a second process listen on the same port."""
 
 
 class BindError(PlugwayError):
-    """The address cannot be listened on; the message says who has it and what to do."""
+    """Cannot listen on the address; the message names its owner and a fix."""
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket on exactly this address; raises `BindError`."""
+    """A listening socket on exactly this address. Raises `BindError`."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
-        # Named, because asyncio sets TCP_NODELAY only where it sees TCP: without it every answer on
-        # a kept connection waits 40 ms (`test_answers_on_a_kept_connection_do_not_wait`).
+        # Explicit TCP, because asyncio sets TCP_NODELAY only if it sees it. Without TCP_NODELAY
+        # responses are delayed by 40 ms (`test_answers_on_a_kept_connection_do_not_wait`).
         sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise BindError(f"cannot listen on host {host!r}: {error}") from error
     try:
-        sock.setsockopt(socket.SOL_SOCKET, _OURS_ALONE, 1)
+        sock.setsockopt(socket.SOL_SOCKET, _EXCLUSIVE, 1)
         sock.bind(address)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
@@ -49,25 +46,25 @@ def _why_not(host: str, port: int, error: OSError) -> str:
     if error.errno != errno.EADDRINUSE:
         return f"cannot listen on {host} port {port}: {error.strerror or error}"
     owner = port_owner(port)
-    return f"port {port} is in use by {owner.words}\n{_way_out(owner, port)}"
+    return f"port {port} is in use by {owner.description}\n{_fix(owner, port)}"
 
 
-def _way_out(owner: Owner, port: int) -> str:
-    """What to type: the way that the gateway was started by, with a port that is free."""
+def _fix(owner: Owner, port: int) -> str:
+    """Commands to type: among them the one that started the gateway, with a free port."""
     free = _free_port(port)
-    with_make = "MAKELEVEL" in os.environ  # which `make` sets for what it runs
+    with_make = "MAKELEVEL" in os.environ  # set by `make`
     other = f"make run PORT={free}" if with_make else f"plugway serve --port {free}"
     if not owner.is_gateway:
         return f"stop it, or use another port: `{other}`"
     return (
-        f"this is already a gateway: `plugway claude --port {port}` uses it, "
-        f"`plugway status --port {port}` shows its state, `kill {owner.pid}` stops it; "
-        f"or run another one: `{other}`"
+        f"it is a gateway: `plugway claude --port {port}` uses it, "
+        f"`plugway status --port {port}` shows its state, `kill {owner.pid}` stops it, "
+        f"`{other}` runs another one"
     )
 
 
 def _free_port(taken: int) -> int:
-    """A port near the one that is taken; any that is free where those near are not."""
+    """A free port above `taken`, or any free port if the next ones are in use."""
     for port in (*range(taken + 1, min(taken + 20, 65_536)), 0):
         with socket.socket() as tried, suppress(OSError):
             tried.bind(("127.0.0.1", port))

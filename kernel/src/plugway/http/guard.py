@@ -1,6 +1,6 @@
-"""The outer guard: one ASGI layer that decides who may speak to the gateway at all.
+"""The outer guard: an ASGI middleware that authenticates requests and rejects unsafe ones.
 
-What a request means, and which models its caller may use, is decided further in.
+It does not decide which models a caller may use; see `exchange/grants` and `exchange/pipeline`.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _Named = dict[bytes, bytes]
 
 _TOKEN_HEADERS = frozenset({b"authorization", b"x-api-key", b"x-goog-api-key", b"plugway-token"})
 _CREDENTIALS = _TOKEN_HEADERS | {b"api-key"}
-# Nothing inside may believe a word that any client can write about where it comes from.
+# Removed because any client can set them.
 _DROPPED = frozenset(
     b"cookie forwarded proxy-authorization x-forwarded-for x-forwarded-host x-forwarded-port"
     b" x-forwarded-prefix x-forwarded-proto x-http-method-override x-real-ip".split()
 )
-_KEPT_BACK = _CREDENTIALS | _DROPPED
+_REMOVED = _CREDENTIALS | _DROPPED
 _ONCE = _CREDENTIALS | frozenset(
     b"host origin sec-fetch-site content-type content-encoding content-length".split()
 )
@@ -51,20 +51,20 @@ _ONCE = _CREDENTIALS | frozenset(
 
 @dataclass(frozen=True, slots=True)
 class GuardPolicy:
-    """What the guard lets in; without a token it lets nobody in."""
+    """What the guard lets in; without tokens it rejects every request."""
 
     tokens: Mapping[bytes, Caller] = field(repr=False)
-    """Who presents which token."""
+    """The caller of each token."""
     hosts: frozenset[str] = frozenset()
     """`host` or `host:port` values allowed besides the loopback names with the listening port."""
     origins: frozenset[str] = frozenset()
     public_paths: frozenset[str] = PUBLIC_PATHS
-    """Paths that GET and HEAD reach without a credential."""
+    """Paths that allow GET and HEAD without a credential."""
     max_body_bytes: int = 32 * 2**20
 
 
 class Guard:
-    """Refuses what must not come in; hands the rest inwards without the gateway's credential."""
+    """Rejects unsafe requests; passes the others on without the gateway's credential."""
 
     def __init__(self, app: ASGIApp, policy: Callable[[], GuardPolicy]) -> None:
         self._app = app
@@ -98,7 +98,7 @@ class Guard:
         if len(named) < len(lines):
             _check_once([name for name, _ in lines])
         _check(scope, named, policy)
-        kept = [line for line in lines if line[0] not in _KEPT_BACK]
+        kept = [line for line in lines if line[0] not in _REMOVED]
         credentials = [(name, named[name]) for name in sorted(_CREDENTIALS & named.keys())]
         known, foreign = _match(credentials, policy.tokens)
         if known is not None:
@@ -110,18 +110,18 @@ class Guard:
     def _unauthenticated(self, scope: Scope) -> NoReturn:
         peer = (scope.get("client") or ("",))[0]
         if wait := self._failures.count(peer):
-            message = "too many requests with a wrong credential; see `plugway status`"
+            message = "too many requests with a wrong token; see `plugway status`"
             later = {"retry-after": str(wait)}
             raise RequestRejected(message, status=429, headers=later, retry=False)
         message = "no valid token: set ANTHROPIC_AUTH_TOKEN (`plugway status` shows where it is)"
         raise RequestRejected(message, status=401, retry=False)
 
 
-def key_as_line(scope: Scope, places: Sequence[tuple[str, str]]) -> Scope:
-    """`scope` with the token of a query in the line `plugway-token`, and no longer in the query.
+def key_as_header(scope: Scope, places: Sequence[tuple[str, str]]) -> Scope:
+    """`scope` with the token moved from the query to the header `plugway-token`.
 
-    `places` are beginnings of paths where that counts, each with the name of the parameter. A line
-    that is there already counts instead.
+    `places` are path prefixes where this is allowed, each with the parameter's name. An existing
+    header wins.
     """
     path: str = scope["path"]
     name = next((name.encode() for start, name in places if path.startswith(start)), b"")
@@ -139,15 +139,15 @@ def key_as_line(scope: Scope, places: Sequence[tuple[str, str]]) -> Scope:
 class _Failures:
     """Counts wrong credentials per peer in windows of a minute.
 
-    A right credential is never refused: all local programs share one address, and one of them
-    guessing must not lock the user out. Guessing is hopeless by the token's length.
+    Requests with a valid token are never limited: all local programs share one address, and a
+    guessing one must not lock the user out. The token is too long to guess.
     """
 
     def __init__(self) -> None:
         self._peers: Bounded[str, tuple[float, int]] = Bounded(PEERS_REMEMBERED)
 
     def count(self, peer: str) -> int:
-        """Seconds until the peer may fail again, 0 while it may."""
+        """Count a failure; returns the seconds until the next is allowed, or 0."""
         now = time.monotonic()
         since, failures = self._peers.get(peer, (now, 0))
         if now - since >= 60:
@@ -190,8 +190,8 @@ def _check_host(host: bytes | None, port: int, policy: GuardPolicy) -> None:
 
 
 def _match(lines: _Lines, tokens: Mapping[bytes, Caller]) -> tuple[Caller | None, _Lines]:
-    """Who presents these credentials, and those that are for somebody else. Of two tokens the one
-    that may do more counts."""
+    """The caller of these credentials, and the credentials that are not the gateway's. If two
+    tokens match, the one with more rights wins."""
     known: Caller | None = None
     foreign: _Lines = []
     for line in lines:
@@ -200,7 +200,7 @@ def _match(lines: _Lines, tokens: Mapping[bytes, Caller]) -> tuple[Caller | None
             value = value[7:] if value[:7].lower() == b"bearer " else b""
         matched: Caller | None = None
         if value and name in _TOKEN_HEADERS:
-            # All are compared before any decides: the time says nothing about which is near.
+            # Comparing with every token keeps the timing constant.
             for token, caller in tokens.items():
                 if hmac.compare_digest(value, token):
                     matched = caller
@@ -221,9 +221,9 @@ def _allowed_hosts(configured: frozenset[str], port: int) -> frozenset[bytes]:
 def _check_browser(headers: _Named, policy: GuardPolicy) -> None:
     origin = headers.get(b"origin")
     if origin is not None and origin.decode("latin-1") not in policy.origins:
-        raise Forbidden("requests from web pages are refused: this `Origin` is not configured")
+        raise Forbidden("this `Origin` is not in `server.allowed_origins`")
     if headers.get(b"sec-fetch-site", b"").lower() in (b"cross-site", b"same-site"):
-        raise Forbidden("requests from pages of other sites are refused")
+        raise Forbidden("requests from web pages of other sites are not allowed")
 
 
 def _check_content_type(value: bytes | None) -> None:
@@ -235,12 +235,12 @@ def _check_content_type(value: bytes | None) -> None:
 
 
 def _check_encoding(value: bytes) -> None:
-    """A body is read as it comes: unpacked it could be a thousand times as large (RFC 9110, 15.5.16
-    has the status and the line that names what is taken)."""
+    """Reject compressed bodies, which could be a thousand times as large when decompressed (status
+    and `Accept-Encoding`: RFC 9110, 15.5.16)."""
     if value.strip().lower() not in (b"", b"identity"):
-        message = "a body is taken without a `content-encoding`: send the JSON as it is"
-        taken = {"accept-encoding": "identity"}
-        raise RequestRejected(message, status=415, headers=taken, retry=False)
+        message = "`content-encoding` is not supported: send the JSON uncompressed"
+        supported = {"accept-encoding": "identity"}
+        raise RequestRejected(message, status=415, headers=supported, retry=False)
 
 
 async def _refuse(send: Send, rejected: RequestRejected, request_id: str, head: bool) -> None:

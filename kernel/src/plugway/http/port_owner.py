@@ -1,6 +1,6 @@
-"""Who listens on a port of this machine: asked of `/proc`, without being root.
+"""Finds the process that listens on a local port, in `/proc` and without root.
 
-Where there is no `/proc`, or the process belongs to another user, less is said.
+Without `/proc`, or for a process of another user, the result is less detailed.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from plugway.log import redact
 __all__ = ["Owner", "port_owner"]
 
 _LISTENING = "0A"
-"""State of a listening socket in the tables of `/proc/net` (proc(5))."""
-_LONGEST = 160
+"""State of a listening socket in `/proc/net/tcp` (proc(5))."""
+_MAX_CHARACTERS = 160
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who has a port, as far as it is known."""
+    """The process that owns a port, as far as it is known."""
 
     pid: int = 0
     command: tuple[str, ...] = ()
-    """The words that it was started with."""
+    """The arguments it was started with."""
     user: str = ""
-    """Whose it is, where only that is known."""
+    """The owner's name, if only that is known."""
     port: int = 0
 
     @property
     def is_gateway(self) -> bool:
-        """It was started by `plugway serve`."""
+        """Whether it was started by `plugway serve`."""
         names = [Path(word).name for word in self.command]
         return "serve" in names and "plugway" in names[: names.index("serve")]
 
     @property
-    def words(self) -> str:
-        """For a person."""
+    def description(self) -> str:
+        """The process as text for the user."""
         if self.pid:
             command = redact(" ".join(self.command))
-            cut = f"{command[:_LONGEST]}…" if len(command) > _LONGEST else command
+            cut = f"{command[:_MAX_CHARACTERS]}…" if len(command) > _MAX_CHARACTERS else command
             return f"process {self.pid}" + (f" ({cut})" if cut else "")
         if self.user:
             return f"a process of {self.user} (`sudo ss -ltnp sport = :{self.port}` shows which)"
@@ -53,7 +53,7 @@ class Owner:
 
 
 def port_owner(port: int) -> Owner:
-    """Who listens on a TCP port here, on whatever address."""
+    """The process that listens on a local TCP port, on any address."""
     sockets = dict(_listening(port))
     for link in Path("/proc").glob("[0-9]*/fd/*") if sockets else ():
         with suppress(OSError):
@@ -63,7 +63,7 @@ def port_owner(port: int) -> Owner:
 
 
 def _listening(port: int) -> Iterator[tuple[str, int]]:
-    """How a descriptor of each socket that listens reads as a link, and the user it belongs to."""
+    """For each socket listening on `port`, the link target of its descriptors and its user id."""
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError):
             for line in Path(table).read_text("ascii").splitlines()[1:]:

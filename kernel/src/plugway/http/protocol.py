@@ -1,9 +1,9 @@
-"""One connection with a client: uvicorn's protocol over llhttp, and what a gateway needs beyond it.
+"""One client connection: uvicorn's protocol over llhttp, with the checks that a gateway needs.
 
-uvicorn's own takes heads of any size, at any pace, with several `Host` lines and any target, and
-answers what it refuses in plain text. Here a head is bounded in bytes, lines and time, a refusal
-is an error of the API, a client that does not read is left, and one that still sends when it has
-its answer can read it. The answer itself belongs to `http/turn`.
+uvicorn itself accepts heads of any size and pace, several `Host` headers and any target, and
+rejects requests in plain text. Here heads are limited in bytes, lines and time, errors are JSON as
+the API defines it, clients that stop reading are dropped, and a client that is still sending when
+it gets its response can read it. `http/turn` writes the responses.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from plugway.http.turn import OldTurn, Turn, refusal
+from plugway.http.turn import OldTurn, Turn, error_response
 from plugway.upstream.wire import WireError, WireLimits
 
 log = logging.getLogger("plugway.protocol")
 
 MAX_WAITING_BYTES: Final = 256 * 1024
-"""Bytes of a body that nobody has received, above which the connection is not read: what the loop
-reads at once."""
+"""Unread bytes of a body above which reading pauses; the loop reads as much in one call."""
 MAX_WAITING_TURNS: Final = 100
-"""Requests that a client may send ahead of an answer."""
+"""Requests that a client may pipeline."""
 MAX_TRAILER_BYTES: Final = 8192
-MOST_LINGERS: Final = 5  # times `linger_seconds` may a client go on sending after its answer
+MOST_LINGERS: Final = 5
+"""How many times `linger_seconds` a client may keep sending after its response."""
 _METHODS: Final = {
     name.encode(): name
     for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
@@ -41,7 +41,7 @@ _TARGET = re.compile(rb"/[!\"$-~]*")
 
 
 class GatewayProtocol(HttpToolsProtocol):
-    """Serves one request at a time; whatever is doubtful is answered with 4xx and closed."""
+    """Serves one request at a time; ambiguous requests get a 4xx response and are closed."""
 
     app: Any
 
@@ -57,37 +57,36 @@ class GatewayProtocol(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
         self._running: Turn | None = None
-        """The turn that is being answered; those that were sent ahead of it wait in `pipeline`."""
+        """The turn being served; pipelined ones wait in `pipeline`."""
         self._arriving: Turn | None = None
-        """The turn whose body has not all come, while it is wanted."""
+        """The turn that still receives its body."""
         self._in_head = False
         self._in_body = False
-        self._heard = False
-        """A piece of a body was in what came last."""
+        self._got_body = False
+        """The last read contained a piece of a body."""
         self._bytes = 0
-        """Of the head, or of the trailer, so far."""
-        self._wrong: WireError | None = None
-        """Why nothing more is read."""
+        """Size so far of the head or trailer."""
+        self._rejection: WireError | None = None
+        """Why reading stopped."""
         self._ended = self._stopping = False
         self._drain_ends = 0.0
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
-        self.door = Door(self)
-        """What turns write to."""
+        self.turn_transport = TurnTransport(self)
 
     # ── the connection ───────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.Transport) -> None:
-        """Start the clock: a silent connection is closed like one that drips."""
+        """Start the timeout of the first request head."""
         super().connection_made(transport)
-        self.door.write = transport.write
-        self.door.is_closing = transport.is_closing
+        self.turn_transport.write = transport.write
+        self.turn_transport.is_closing = transport.is_closing
         self._arm(self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection; a running exchange is told."""
+        """Clean up; a running exchange is notified."""
         self._ended = True
         for timer in (self._deadline, self._stall, self._idle):
             if timer is not None:
@@ -97,28 +96,30 @@ class GatewayProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived: heads and bodies of requests, one after the other."""
+        """Parse received bytes: heads and bodies of requests, one after the other."""
         if self._ended or (self._in_body and self._running is None):
             self._drain()
-        if self._ended or self._wrong is not None:
+        if self._ended or self._rejection is not None:
             return
         in_head = self._in_head
         try:
             self.parser.feed_data(data)
-            if self._heard:
-                self._heard, self._bytes = False, 0
+            if self._got_body:
+                self._got_body, self._bytes = False, 0
             elif self._in_body or (in_head and self._in_head):
                 self._count(len(data))
         except httptools.HttpParserUpgrade as upgrade:
             self._serve_without_upgrade(data[upgrade.args[0] :])
         except (httptools.HttpParserError, WireError) as error:
-            self._reject(self._wrong or WireError(400, f"not a valid HTTP/1.1 request: {error}"))
+            self._reject(
+                self._rejection or WireError(400, f"not a valid HTTP/1.1 request: {error}")
+            )
         if self._in_head and self._deadline is None and not self._ended:
             self._arm(self._limits.head_seconds)
 
     def _serve_without_upgrade(self, rest: bytes) -> None:
-        """Read the request again without the wish for another protocol: the parser ends where one
-        is wished for, and takes the body for what that protocol says (RFC 9110, 7.8)."""
+        """Parse the request again without its `Upgrade` header, which a server may ignore (RFC
+        9110, 7.8): the parser stops after such a head and treats the body as the new protocol."""
         method = self.parser.get_method()
         version = self.parser.get_http_version().encode()
         lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
@@ -126,24 +127,24 @@ class GatewayProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         self.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
 
-    # ── what the parser finds ────────────────────────────────────────────────────────────────
+    # ── callbacks of the parser ──────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
-        """The first byte of a request is here."""
+        """The first byte of a request arrived."""
         super().on_message_begin()
         self._in_head, self._bytes = True, 0
 
     def on_url(self, url: bytes) -> None:
-        """The target of the request, or a piece of it."""
+        """The request target, or a piece of it, arrived."""
         super().on_url(url)
         if len(self.url) > self._limits.target_bytes:
             self._refuse(414, f"URL is longer than {self._limits.target_bytes} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A line of the head; those of a trailer are counted, and dropped."""
+        """A header arrived; trailers are counted and dropped."""
         self._count(len(name) + len(value) + 4)
         if not self._in_head:
-            if name.lower() == b"connection":  # the parser would end the connection, unlike us
+            if name.lower() == b"connection":  # the parser would obey it, unlike us
                 self._refuse(400, "`Connection` is not allowed in a trailer")
             return
         if len(self.headers) >= self._limits.head_lines:
@@ -158,7 +159,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(431, f"the {what} is larger than {most} bytes")
 
     def on_headers_complete(self) -> None:
-        """Serve the request whose head is now complete."""
+        """Start serving the request whose head is now complete."""
         self._in_head, self._bytes = False, 0
         self._disarm()
         parser = self.parser
@@ -193,7 +194,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(400, "too much data was pipelined")
 
     def _check(self, method: bytes, version: str) -> None:
-        """What llhttp lets pass and no two servers read in the same way (RFC 9112, 11.2)."""
+        """Reject what llhttp accepts but servers interpret differently (RFC 9112, 11.2)."""
         if method == b"CONNECT":
             self._refuse(405, "this is not a forward proxy")
         if method not in _METHODS:
@@ -214,33 +215,33 @@ class GatewayProtocol(HttpToolsProtocol):
             self._refuse(400, "the only `Transfer-Encoding` is `chunked`, in HTTP/1.1")
 
     def on_body(self, body: bytes) -> None:
-        """A piece of a body; it is thrown away where the request has its answer."""
-        self._heard = True
+        """A piece of a body arrived; it is discarded if the request has its response."""
+        self._got_body = True
         turn = self._arriving
-        if turn is not None and turn.put(body) > MAX_WAITING_BYTES:
+        if turn is not None and turn.add_body(body) > MAX_WAITING_BYTES:
             self.flow.pause_reading()
 
     def on_message_complete(self) -> None:
-        """All of a request is here."""
+        """The whole request arrived."""
         self._in_body, self._bytes = False, 0
         turn, self._arriving = self._arriving, None
         if turn is not None:
             turn.end_body()
         elif self._running is None:
             self._disarm()
-            self._wait_for_the_next()
+            self._wait_for_next()
 
     def _refuse(self, status: int, reason: str) -> NoReturn:
-        self._wrong = WireError(status, reason)
-        raise self._wrong
+        self._rejection = WireError(status, reason)
+        raise self._rejection
 
     def _reject(self, error: WireError) -> None:
-        """End the connection with a refusal, once what came before it has its answer."""
-        self._wrong = error
-        log.debug("refused %s: %s", self.client, error)
+        """Send an error response and close, after the responses to earlier requests."""
+        self._rejection = error
+        log.debug("rejected %s: %s", self.client, error)
         turn, arriving = self._running, self._arriving
         if turn is not None and turn is not arriving:
-            if arriving is not None:  # it waits in the line, and will never be whole
+            if arriving is not None:  # pipelined, and will never be complete
                 self.pipeline.popleft()
                 self._arriving, self._in_body = None, False
             self.flow.pause_reading()
@@ -249,18 +250,18 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             self._abandon()
             self.transport.write(
-                refusal(error.status, str(error), self.server_state.default_headers)
+                error_response(error.status, str(error), self.server_state.default_headers)
             )
             self.hang_up()
 
-    # ── its answers ──────────────────────────────────────────────────────────────────────────
+    # ── responses ────────────────────────────────────────────────────────────────────────────
 
     def _start(self, turn: Turn) -> None:
         self._running = turn
         self._start_asgi_task(turn, self.app)
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, once the body of this one has been thrown away."""
+        """Serve the next request, after discarding the rest of this one's body."""
         if self._arriving is self._running:
             self._arriving = None
         self._running = None
@@ -271,32 +272,32 @@ class GatewayProtocol(HttpToolsProtocol):
             turn, _ = self.pipeline.pop()
             self._start(cast("Turn", turn))
             return
-        if self._wrong is not None:
-            self._reject(self._wrong)
+        if self._rejection is not None:
+            self._reject(self._rejection)
             return
         self.flow.resume_reading()
         if self._in_body:
             self._linger()
         else:
-            self._wait_for_the_next()
+            self._wait_for_next()
 
     def cut(self) -> None:
-        """End the connection here: what was written is flushed, nothing says it is complete."""
+        """Flush and close without completing the response."""
         self._ended = True
         self._abandon()
         self.transport.close()
         self._arm(self._limits.stall_seconds)
 
     def _abandon(self) -> None:
-        """Tell a running exchange that nothing it sends will arrive."""
+        """Notify the running exchange that its response cannot be delivered."""
         turn, self._running, self._arriving = self._running, None, None
         if turn is not None:
-            turn.left()
+            turn.client_left()
         self.resume_writing()
 
     def hang_up(self) -> None:
-        """Close after an answer; a client that still sends must not lose it (RFC 9112, 9.6)."""
-        if self._stopping and not (self._in_body or self._wrong):
+        """Close after a response; a client that is still sending can read it (RFC 9112, 9.6)."""
+        if self._stopping and not (self._in_body or self._rejection):
             self.transport.close()
             return
         self._ended = True
@@ -310,11 +311,11 @@ class GatewayProtocol(HttpToolsProtocol):
         self._drain()
 
     def _drain(self) -> None:
-        """Wait for more of what is thrown away; afterwards for what the client has not read yet."""
+        """Discard what arrives within the limits, then close and flush."""
         self._arm(min(self._drain_ends - self.loop.time(), self._limits.linger_seconds), self.cut)
 
     def shutdown(self) -> None:
-        """Close now if nothing is in flight, after the answer otherwise."""
+        """Close now if idle, after the running response otherwise."""
         if self._running is not None:
             self._running.keep_alive, self._stopping = False, True
         elif self.transport.is_closing():
@@ -322,23 +323,23 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             self.transport.close()
 
-    # ── pace ─────────────────────────────────────────────────────────────────────────────────
+    # ── timeouts ─────────────────────────────────────────────────────────────────────────────
 
     def pause_writing(self) -> None:
-        """Wait for a client that does not read, but not for ever."""
+        """Wait a limited time for a client that does not read."""
         super().pause_writing()
         if self._stall is None:
             self._stall = self.loop.call_later(self._limits.stall_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on writing."""
+        """Resume writing."""
         super().resume_writing()
         if self._stall is not None:
             self._stall.cancel()
             self._stall = None
 
-    def _wait_for_the_next(self) -> None:
-        # One timer looks again when it is due: one for every request would cost more than this.
+    def _wait_for_next(self) -> None:
+        # One timer that reschedules itself is cheaper than a new one for every request.
         self._idle_since = self.loop.time()
         if self._idle is None:
             self._idle = self.loop.call_later(self.timeout_keep_alive, self._close_idle)
@@ -346,7 +347,7 @@ class GatewayProtocol(HttpToolsProtocol):
     def _close_idle(self) -> None:
         self._idle = None
         if self._running is not None or self._in_body or self._in_head:
-            return  # a request is here, or arriving in the time that it has
+            return  # a request is running, or arriving under its own timeout
         left = self._idle_since + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self._idle = self.loop.call_later(left, self._close_idle)
@@ -363,8 +364,8 @@ class GatewayProtocol(HttpToolsProtocol):
             self._deadline = None
 
 
-class Door:
-    """The transport as turns see it: closing it waits for what the client still sends."""
+class TurnTransport:
+    """The transport that turns see; `close` first reads what the client is still sending."""
 
     __slots__ = ("_connection", "is_closing", "write")
 
@@ -375,5 +376,5 @@ class Door:
         self._connection = connection
 
     def close(self) -> None:
-        """The answer was the connection's last."""
+        """Close the connection after its last response."""
         self._connection.hang_up()

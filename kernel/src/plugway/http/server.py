@@ -1,6 +1,6 @@
-"""The server's life: bind, announce, serve, reload, drain, exit.
+"""The lifecycle of the server: bind, announce, serve, reload, drain, exit.
 
-What is served belongs to the application, how bytes become requests the protocol's.
+`http/app` is the application; `http/protocol` parses bytes into requests.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from plugway.http.accept import Acceptor
 from plugway.http.bind import BindError, bind
 from plugway.http.protocol import GatewayProtocol
 from plugway.http.watch import Watchdog, watch_file
-from plugway.plugins.contain import Unending, unending
-from plugway.system import RELOAD, event_loop, memory_goes_back, memory_stays_private, signals
+from plugway.plugins.contain import ContinuingLoop, surviving_exit
+from plugway.system import RELOAD, disable_core_dumps, event_loop, signals, tune_malloc
 from plugway.types.errors import PlugwayError
 from plugway.upstream.wire import WireLimits
 
@@ -40,15 +40,15 @@ __all__ = ["BindError", "Server", "StartFailed", "bind", "run", "serving"]
 
 EXIT_NOT_STARTED = 3
 CUT_SECONDS = 1.5
-"""What cut exchanges get to clean up, and then once more the application."""
+"""Time that aborted exchanges get to clean up, and then the application."""
 HURRY_SECONDS = 0.3
-"""The same after a second signal."""
+"""The same time after a second signal."""
 
 log = logging.getLogger("plugway.server")
 
 
 class StartFailed(PlugwayError):
-    """The application's startup failed; the log has the reason."""
+    """The application failed to start; the reason is in the log."""
 
 
 class Server:
@@ -69,7 +69,7 @@ class Server:
     ) -> None:
         self.port: int = sock.getsockname()[1]
         self.started = anyio.Event()
-        """Set when requests are answered."""
+        """Set once requests are served."""
         self._sock = sock
         self._drain_seconds = drain_seconds
         self._on_reload = on_reload
@@ -88,18 +88,18 @@ class Server:
             ws="none",
             log_config=None,
             access_log=False,
-            proxy_headers=False,  # who asks is told by the connection alone
+            proxy_headers=False,  # the peer address is never taken from a header
             timeout_keep_alive=keep_alive_seconds,
         )
 
     def stop(self) -> None:
-        """Let exchanges end, then cut the rest; the second call cuts at once."""
+        """Drain, then abort what is left; a second call aborts at once."""
         if self._stopping.is_set():
             self._hurried.set()
         self._stopping.set()
 
     def reload(self) -> None:
-        """Ask for one call of `on_reload`; wishes that come while it runs make one more."""
+        """Schedule a call of `on_reload`; requests made while it runs share one more call."""
         self._reload_wanted.set()
 
     async def serve(self) -> None:
@@ -149,7 +149,7 @@ class Server:
         scope.cancel()
 
     async def _end(self, lifespan: LifespanOn) -> None:
-        """Cut what is left; give it, and then the application, a bounded time to clean up."""
+        """Abort what is left; give it, then the application, a bounded time to clean up."""
         self._acceptor.stop()
         self._sock.close()
         await self._acceptor.settled()
@@ -177,7 +177,7 @@ class Server:
         while True:
             await anyio.sleep(1)
             self._set_date()
-            self._acceptor.look()
+            self._acceptor.update()
 
     async def _reloading(self, on_reload: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -185,7 +185,7 @@ class Server:
             self._reload_wanted = anyio.Event()
             try:
                 await on_reload()
-            except Exception as error:  # whatever is wrong with a new config must not stop the old
+            except Exception as error:  # a broken new config must not stop the old one
                 log.warning("kept the old config because %s", error)
             else:
                 log.info("the config was reloaded")
@@ -202,7 +202,7 @@ async def serving(
     limits: WireLimits | None = None,
     pressure: Pressure | None = None,
 ) -> AsyncGenerator[int]:
-    """Serve in the running loop for the length of the block; yields the port."""
+    """Serve in the running loop for the duration of the block; yields the port."""
     server = Server(
         app,
         bind(host, port),
@@ -217,15 +217,15 @@ async def serving(
         await server.started.wait()
         try:
             yield server.port
-        except Exception as error:  # raised below, so that it does not arrive inside a group
+        except Exception as error:  # raised below, outside of the task group
             failure = error
         server.stop()
     if failure is not None:
         raise failure
 
 
-async def _silently(port: int) -> None:
-    """Tells nobody where it listens."""
+async def _no_announcement(port: int) -> None:
+    pass
 
 
 def run(
@@ -238,11 +238,11 @@ def run(
     on_reload: Callable[[], Awaitable[None]] | None = None,
     on_draining: Callable[[], None] | None = None,
     watch: Path | None = None,
-    announce: Callable[[int], Awaitable[None]] = _silently,
+    announce: Callable[[int], Awaitable[None]] = _no_announcement,
 ) -> int:
-    """Serve until a signal says to stop; the exit status. `announce` gets the real port."""
-    memory_stays_private()
-    memory_goes_back()
+    """Serve until a signal stops it. `announce` gets the bound port; returns the exit status."""
+    disable_core_dumps()
+    tune_malloc()
     try:
         sock = bind(host, port)
     except BindError as error:
@@ -259,7 +259,7 @@ def run(
     )
     status = 0
     try:
-        loop = type("GatewayLoop", (Unending, event_loop()), {})
+        loop = type("GatewayLoop", (ContinuingLoop, event_loop()), {})
         options = {"loop_factory": loop}
         anyio.run(_main, server, announce, drain_seconds, backend_options=options)
     except* StartFailed as failed:
@@ -271,7 +271,7 @@ def run(
 async def _main(
     server: Server, announce: Callable[[int], Awaitable[None]], drain_seconds: float
 ) -> None:
-    # What was loaded stays: looking through it again and again would take 8 % of all time.
+    # Loaded modules live for ever; scanning them in every collection would take 8 % of all time.
     gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
@@ -282,7 +282,7 @@ async def _main(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_obey_signals, server, drain_seconds)
             tasks.start_soon(_announce, server, announce)
-            with unending(loop):
+            with surviving_exit(loop):
                 await server.serve()
             tasks.cancel_scope.cancel()
     finally:
@@ -302,7 +302,7 @@ async def _obey_signals(server: Server, drain_seconds: float) -> None:
                 server.reload()
                 continue
             server.stop()
-            # A thread that hangs, or a handler that blocks the loop, must not keep the process.
+            # A hanging thread or a blocked loop must not keep the process alive.
             last_resort = threading.Timer(limit, os._exit, (1,))
             last_resort.daemon = True
             last_resort.start()

@@ -1,6 +1,6 @@
-"""One configuration brought to life: its plugins, backends and pipeline, opened and closed as one.
+"""A running configuration: its plugins, backends and pipeline, opened and closed together.
 
-Swapping one snapshot for the next while exchanges run belongs to the application.
+`http/app` replaces one snapshot by the next while exchanges run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from plugway.config.document import Place, dotted, in_order
 from plugway.exchange.intake import ExchangeServer
 from plugway.exchange.pipeline import Limits, Pipeline
 from plugway.log import redact
-from plugway.plugins.contain import in_full, is_defect
+from plugway.plugins.contain import is_defect, with_message
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hooks import Hooks
 from plugway.plugins.loader import Found, find_plugins
@@ -39,32 +39,32 @@ from plugway.types.errors import (
 )
 from plugway.types.exchange import EXCHANGES, Exchange
 from plugway.types.json import as_list, as_object
-from plugway.types.models import sound_models
+from plugway.types.models import valid_models
 from plugway.types.request import MessagesRequest
 
 log = logging.getLogger("plugway.app")
 
 MODEL_LIST_SECONDS = 2.0
-"""Patience with backends that are asked for their models; Claude Code itself waits 3 s."""
+"""Time limit for a backend to list its models; Claude Code itself waits 3 s."""
 
 
 class Snapshot:
-    """What serves exchanges under one configuration."""
+    """Serves exchanges under one configuration."""
 
     def __init__(self, config: Config, plugins: Sequence[Plugin[Any]]) -> None:
-        """Raises `PluginError` where a plugin breaks the contract, `ConfigError` where its options
-        do not fit the backends."""
+        """Raises `PluginError` if a plugin breaks the contract, and `ConfigError` if options do
+        not match the backends."""
         self.config = config
         self.plugins = tuple(plugins)
         self.hooks = Hooks(self.plugins)
         self.backends = _by_name(self.hooks.listed("register_backends", Backend))
         zones = {name: backend.zone for name, backend in self.backends.items()}
-        if flaws := _flaws(config, self.plugins, zones):
-            raise ConfigError(in_order(flaws))
+        if problems := _option_problems(config, self.plugins, zones):
+            raise ConfigError(in_order(problems))
         if not self.backends:
             log.warning(
                 "no backend is listed: every request that needs a model will fail with 404 "
-                "- list one under `plugins`; `plugway config example` shows them"
+                "- list one under `plugins`; `plugway config example` shows some"
             )
         server = config.server
         limits = Limits(
@@ -84,30 +84,30 @@ class Snapshot:
         self.started = time.time()
         self.gateway = Gateway(self)
         self.routes = self.hooks.listed("register_routes", BaseRoute, self.gateway)
-        """The routes of plugins, each with the plugin that registered it."""
+        """Routes of plugins, each with the plugin that registered it."""
         self.dialects = DialectPaths(self.hooks.listed("register_dialects", Dialect))
         self._models: dict[str, Sequence[ModelInfo]] = {}
         self._closing = anyio.Event()
         self.closed = anyio.Event()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Hold open what the plugins own, from start to `close`; what is opened last closes first.
+        """Enter the lifespans of all plugins, and leave them in reverse order after `close`.
 
-        Raises `PluginError` where one does not start.
+        Raises `PluginError` if one fails to start.
         """
-        held: list[_Held] = []
+        entered: list[_Lifespan] = []
         failure: PluginError | None = None
         try:
             async with anyio.create_task_group() as group:
                 try:
                     for plugin, context in self.hooks.lifespan(self.gateway):
-                        held.append(_Held(plugin.name, context))
-                        await group.start(held[-1].run)
+                        entered.append(_Lifespan(plugin.name, context))
+                        await group.start(entered[-1].run)
                     task_status.started()
                     await self._closing.wait()
-                except PluginError as error:  # raised below, so that it is not inside a group
+                except PluginError as error:  # raised below, outside of the task group
                     failure = error
-                for one in reversed(held):
+                for one in reversed(entered):
                     await one.close()
         finally:
             self.closed.set()
@@ -115,20 +115,20 @@ class Snapshot:
             raise failure
 
     def close(self) -> None:
-        """Have everything closed as soon as no exchange needs it."""
+        """Leave the lifespans of all plugins; `closed` is set when that is done."""
         self._closing.set()
 
     async def models(self) -> list[tuple[Backend, ModelInfo]]:
-        """The models of all backends; of one that does not answer in time, the last known ones."""
+        """The models of all backends; the last known ones of a backend that fails or times out."""
 
         async def ask(backend: Backend) -> None:
             try:
                 with anyio.fail_after(MODEL_LIST_SECONDS):
-                    self._models[backend.name] = sound_models(await backend.models())
+                    self._models[backend.name] = valid_models(await backend.models())
             except (BackendError, TimeoutError) as error:
-                late = f"no answer within {MODEL_LIST_SECONDS:g} s"
-                why = error.record if isinstance(error, BackendError) else late
-                log.warning("backend `%s` did not list its models: %s", backend.name, why)
+                late = f"timed out after {MODEL_LIST_SECONDS:g} s"
+                reason = error.record if isinstance(error, BackendError) else late
+                log.warning("backend `%s` did not list its models: %s", backend.name, reason)
             except BaseException as error:
                 if not is_defect(error):
                     raise
@@ -144,7 +144,7 @@ class Snapshot:
         ]
 
     async def listed(self, caller: Caller | None = None) -> list[ModelInfo]:
-        """The models under the ids that clients see: those that `caller` may use."""
+        """The models that `caller` may use, under the ids that clients see."""
         exchange = Exchange(MessagesRequest(b"{}"), caller=caller)
         found = [_public(backend.name, info) for backend, info in await self.models()]
         infos = await self.hooks.list_models(found, exchange)
@@ -162,9 +162,9 @@ class Snapshot:
         return True
 
 
-class _Held:
-    """What one plugin owns, entered and left by a task of its own, so that a failure there, such as
-    that of a task in the background, closes nothing of the others."""
+class _Lifespan:
+    """The lifespan of one plugin, entered and left in its own task, so that a failure, such as that
+    of a background task, does not affect other plugins."""
 
     def __init__(self, name: str, context: AbstractAsyncContextManager[object]) -> None:
         self._name = name
@@ -173,7 +173,7 @@ class _Held:
         self._closed = anyio.Event()
 
     async def run(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
-        """Hold it until `close`. Raises `PluginError` where it cannot be entered."""
+        """Enter it and wait for `close`. Raises `PluginError` if it fails to start."""
         entered = False
         try:
             async with self._context:
@@ -184,23 +184,23 @@ class _Held:
             if not is_defect(error):
                 raise
             if not entered:
-                reason = f"hook `lifespan` failed at start: {in_full(error)}"
+                reason = f"hook `lifespan` failed at start: {with_message(error)}"
                 raise PluginError(self._name, reason) from error
             log.exception("plugin `%s`: its `lifespan` failed while running", self._name)
         finally:
             self._closed.set()
 
     async def close(self) -> None:
-        """Have it left; returns when it is."""
+        """Leave it, and wait until that is done."""
         self._closing.set()
         await self._closed.wait()
 
 
 def build_snapshot(config: Config) -> Snapshot:
-    """Load the plugins of `config` and make them ready.
+    """Load the plugins of `config`.
 
     Raises:
-        ConfigError: with every problem of the file and of the plugins' options.
+        ConfigError: with every problem in the file and in the options of plugins.
         PluginError: a plugin breaks the contract.
     """
     found = find_plugins(config)
@@ -210,65 +210,65 @@ def build_snapshot(config: Config) -> Snapshot:
 
 
 def problems_of_plugins(config: Config) -> list[Problem]:
-    """What the plugins of a file find wrong with it, of which other parts are wrong too."""
+    """The problems of plugins in a configuration that has other problems too."""
     found = find_plugins(config)
     return [*found.problems, *_problems_between(config, found)]
 
 
 def _problems_between(config: Config, found: Found) -> list[Problem]:
-    """What the plugins that could be made see in each other, where others could not be made.
+    """The problems that loaded plugins report about each other when others failed to load.
 
-    The name of one that could not be counts as a backend's, in a zone that nobody knows: what is
-    said of one that is not there yet would be guesswork, and so would warnings be.
+    The names of those count as backends in an unknown zone, and warnings are suppressed: both could
+    be wrong otherwise.
     """
     unknown = _unknown_backends(config, found)
     plugins = list({plugin.name: plugin for plugin in reversed(found.plugins)}.values())[::-1]
     try:
         backends = Hooks(plugins).listed("register_backends", Backend)
         zones = {b.name: b.zone for _, b in backends}
-        with _silent(plugins if unknown else ()):
-            return _flaws(config, plugins, {**dict.fromkeys(unknown, ""), **zones})
+        with _no_logs(plugins if unknown else ()):
+            return _option_problems(config, plugins, {**dict.fromkeys(unknown, ""), **zones})
     except PluginError as error:
         return [config.document.problem(_place(config, error.plugin) or (), str(error))]
 
 
 def _unknown_backends(config: Config, found: Found) -> list[str]:
-    """The names of all entries of the file that could not be made, and may be backends."""
-    made = {plugin.name for plugin in found.plugins}
+    """The names of all entries that failed to load and may be backends."""
+    loaded = {plugin.name for plugin in found.plugins}
     entries = [as_object(e) for e in as_list(as_object(config.document.value).get("plugins"))]
     names: list[str] = []
     for entry in entries:
         use, name = entry.get("use"), entry.get("name") or entry.get("use")
         kind = found.classes.get(use) if isinstance(use, str) else None
         may_be = kind is None or hasattr(getattr(kind, "register_backends", None), "plugway_impl")
-        if isinstance(name, str) and name not in made and may_be:
+        if isinstance(name, str) and name not in loaded and may_be:
             names.append(name)
     return names
 
 
 @contextmanager
-def _silent(plugins: Sequence[Plugin[Any]]) -> Generator[None]:
-    def nothing(_: logging.LogRecord) -> bool:
+def _no_logs(plugins: Sequence[Plugin[Any]]) -> Generator[None]:
+    def drop(_: logging.LogRecord) -> bool:
         return False
 
     for plugin in plugins:
-        plugin.log.addFilter(nothing)
+        plugin.log.addFilter(drop)
     try:
         yield
     finally:
         for plugin in plugins:
-            plugin.log.removeFilter(nothing)
+            plugin.log.removeFilter(drop)
 
 
 def _place(config: Config, name: str) -> Place | None:
-    """Where the entry of an instance stands."""
+    """The place of an instance's entry in the configuration."""
     return next((("plugins", e.index) for e in config.plugins if e.name == name), None)
 
 
-def _flaws(
+def _option_problems(
     config: Config, plugins: Sequence[Plugin[Any]], zones: Mapping[str, str]
 ) -> list[Problem]:
-    """Every flaw that plugins see in their options. Raises `PluginError` where one cannot say."""
+    """The problems that plugins report in their options. Raises `PluginError` if `check` fails."""
     problems: list[Problem] = []
     for plugin in plugins:
         entry = _place(config, plugin.name)
@@ -294,7 +294,7 @@ def _checked(plugin: Plugin[Any], zones: Mapping[str, str]) -> list[Flaw]:
 def _public(backend: str, info: ModelInfo) -> ModelInfo:
     """A model under the id that clients see: `anthropic/<instance>/<model>`.
 
-    Claude Code takes such an id in its picker and honours the window that we state; see
+    Claude Code accepts such ids in its model picker, with the context window listed for them; see
     `docs/configuration.md`.
     """
     name = info.display_name or f"{info.id} ({backend})"
@@ -305,12 +305,12 @@ class DialectPaths:
     """The dialect that serves each path, with the name of its plugin."""
 
     def __init__(self, registered: Sequence[tuple[Plugin[Any], Dialect]]) -> None:
-        """Raises `PluginError` where two serve one path."""
+        """Raises `PluginError` if two dialects serve the same path."""
         self._exact: dict[str, tuple[str, Dialect]] = {}
-        self._open: dict[tuple[str, str], tuple[str, Dialect]] = {}
-        """By what stands before and behind `{model}`."""
+        self._patterns: dict[tuple[str, str], tuple[str, Dialect]] = {}
+        """By what comes before and after `{model}`."""
         self.key_places: list[tuple[str, str]] = []
-        """Beginnings of paths, and the parameter of the query that may hold the token there."""
+        """Path prefixes, each with the query parameter that may contain the token."""
         for plugin, dialect in registered:
             for path in dialect.paths:
                 self._add(path, plugin.name, dialect)
@@ -318,22 +318,22 @@ class DialectPaths:
                 self.key_places += dialect.key_places
 
     def find(self, path: str) -> tuple[str, Dialect] | None:
-        """Who serves POST requests to `path`."""
+        """The plugin and dialect that serve POST requests to `path`."""
         found = self._exact.get(path)
         if found is not None or path in EXCHANGES:
             return found
-        for (before, behind), one in self._open.items():
+        for (before, behind), one in self._patterns.items():
             if path.endswith(behind) and path.startswith(before):
                 return one if len(path) > len(before) + len(behind) else None
         return None
 
     def _add(self, path: str, plugin: str, dialect: Dialect) -> None:
         before, mark, behind = path.partition("{model}")
-        taken = (before, behind) in self._open if mark else path in self._exact
+        taken = (before, behind) in self._patterns if mark else path in self._exact
         if taken or path in EXCHANGES:
             raise PluginError(plugin, f"the path `{path}` is already served")
         if mark:
-            self._open[before, behind] = plugin, dialect
+            self._patterns[before, behind] = plugin, dialect
         else:
             self._exact[path] = plugin, dialect
 

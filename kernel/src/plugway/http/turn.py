@@ -1,6 +1,6 @@
-"""One request on a connection, and its answer: uvicorn's cycle, and the `Channel` beside ASGI.
+"""One request on a connection and its response: uvicorn's cycle, extended by `Channel`.
 
-What arrives on the connection, and when it closes, belongs to `http/protocol`.
+`http/protocol` reads the connection and decides when it closes.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ log = logging.getLogger("plugway.protocol")
 
 _CLOSE: Final = ("connection", "close")
 _COPIED: Final = 64 * 1024
-"""Bytes of a body up to which copying it behind its head costs less than a second write."""
+"""Size of a body up to which joining it to its head is cheaper than a second write."""
 
 
 class Turn(RequestResponseCycle):
-    """One request and its answer. It is the `Channel` of the exchange, too."""
+    """One request and its response; also the `Channel` of the exchange."""
 
     _leave: Callable[[], None] | None = None
 
@@ -36,7 +36,7 @@ class Turn(RequestResponseCycle):
     ) -> None:
         super().__init__(
             scope=scope,
-            transport=cast("asyncio.Transport", connection.door),
+            transport=cast("asyncio.Transport", connection.turn_transport),
             flow=connection.flow,
             logger=log,
             access_logger=log,
@@ -50,7 +50,7 @@ class Turn(RequestResponseCycle):
         self._connection = connection
 
     async def run_asgi(self, app: Any) -> None:
-        """Have `app` answer; where it does not, the client is told so."""
+        """Run `app`; if it fails to respond, send a 500 response or cut the connection."""
         try:
             await app(self.scope, self.receive, self.send)
             if not (self.response_complete or self.disconnected):
@@ -67,12 +67,12 @@ class Turn(RequestResponseCycle):
             self._connection.cut()
         else:
             self.keep_alive = False
-            self._write(refusal(500, "the gateway failed", self.default_headers))
+            self._write(error_response(500, "internal gateway error", self.default_headers))
 
-    def _write(self, answer: bytes) -> None:
-        """A whole answer, and with it the end of this turn."""
+    def _write(self, response: bytes) -> None:
+        """Write a complete response, which ends this turn."""
         self.response_started = self.response_complete = True
-        self.transport.write(answer)
+        self.transport.write(response)
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()
@@ -81,14 +81,14 @@ class Turn(RequestResponseCycle):
     # ── beyond ASGI (`Channel`) ──────────────────────────────────────────────────────────────
 
     def whole_body(self) -> bytes | None:
-        """The body where all of it is here, for whoever has received nothing of it yet."""
+        """The body if all of it has arrived and none was received through ASGI, else None."""
         if self.more_body or self.disconnected or self.waiting_for_100_continue:
             return None
-        return self._taken()
+        return self._take_body()
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Answer in one write, for a third of what the two messages of ASGI cost that say the
-        same. `headers` hold the length. Raises `ValueError` where a line cannot be sent."""
+        """Send a complete response in one write, at a third of the cost of two ASGI messages.
+        `headers` include the length. Raises `ValueError` if a header cannot be sent."""
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected or self.response_complete:
@@ -105,56 +105,56 @@ class Turn(RequestResponseCycle):
         self._write(head + body)
 
     def on_leave(self, leave: Callable[[], None]) -> Callable[[], object]:
-        """Have `leave` called if the connection ends before the exchange does."""
+        """Call `leave` if the connection ends first; returns a function that unregisters it."""
         self._leave = leave
         if self.disconnected:
-            self.left()
-        return self._nobody
+            self.client_left()
+        return self._forget_leave
 
-    def _nobody(self) -> None:
+    def _forget_leave(self) -> None:
         self._leave = None
 
     def cut(self) -> None:
-        """End the connection here, so that the client can tell that the answer is not whole."""
+        """Close the connection, so that the client sees an incomplete response."""
         if not (self.response_complete or self.disconnected):
-            self._leave = None  # it knows
+            self._leave = None
             self._connection.cut()
 
-    # ── what the connection tells ────────────────────────────────────────────────────────────
+    # ── called by the connection ─────────────────────────────────────────────────────────────
 
-    def put(self, data: bytes) -> int:
-        """A piece of the body has come; how many bytes wait now."""
-        # The first piece is kept as it came, which saves a copy of nearly every body.
+    def add_body(self, data: bytes) -> int:
+        """Add a piece of the body; returns the number of unread bytes."""
+        # Keeping the first piece as it is saves a copy of nearly every body.
         waiting = cast("bytes", self.body)
         self.body = cast("bytearray", waiting + data if waiting else data)
         self.message_event.set()
         return len(self.body)
 
     def end_body(self) -> None:
-        """All of the body has come."""
+        """Mark the body as complete."""
         self.more_body = False
         self.message_event.set()
 
-    def left(self) -> None:
-        """The client has left, or is refused: nothing can be sent any more."""
+    def client_left(self) -> None:
+        """Mark the client as gone, or rejected: nothing more can be sent."""
         self.disconnected = True
         self.message_event.set()
         leave, self._leave = self._leave, None
         if leave is not None:
             leave()
 
-    def _taken(self) -> bytes:
+    def _take_body(self) -> bytes:
         body, self.body = bytes(self.body), bytearray()
         self.message_event.clear()
         return body
 
 
 class OldTurn(Turn):
-    """A turn in HTTP/1.0, which has no chunks: where no length is known, the connection's end is
-    the answer's."""
+    """A turn in HTTP/1.0, which has no chunks: closing the connection ends a body of unknown
+    length."""
 
     async def send(self, message: Any) -> None:
-        """Write the head of the answer, or a piece of its body."""
+        """Write the head of the response, or a piece of its body."""
         if message["type"] == "http.response.start":
             if not any(name.lower() == b"content-length" for name, _ in message["headers"]):
                 self.chunked_encoding, self._until_the_end = False, True
@@ -167,12 +167,12 @@ class OldTurn(Turn):
 
 
 def date_of(lines: list[tuple[bytes, bytes]]) -> str:
-    """The `Date` line among those that uvicorn sends with every answer."""
+    """The `Date` header among uvicorn's default headers."""
     return f"date: {lines[0][1].decode()}"
 
 
-def refusal(status: int, reason: str, lines: list[tuple[bytes, bytes]]) -> bytes:
-    """An answer of the connection's own, after which it closes."""
+def error_response(status: int, reason: str, lines: list[tuple[bytes, bytes]]) -> bytes:
+    """A complete error response, after which the connection closes."""
     request_id = new_id("req")
     body = error_body(error_type(status), reason, request_id)
     own = (

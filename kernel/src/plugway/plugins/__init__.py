@@ -1,1 +1,1 @@
-"""What a plugin is, how its hooks are run, and what it sees of the gateway."""
+"""The plugin base class, hook specifications, the loader, and the gateway as plugins see it."""

@@ -1,6 +1,6 @@
-"""Files that run whenever Python starts: a package can hide code in them that nobody enabled.
+"""Finds files that run whenever Python starts, in which a package can hide code.
 
-Only looks; whether to start is decided by the caller.
+The caller decides whether to start.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from pathlib import Path
 from plugway.types.errors import Problem
 
 OVERRIDE = "PLUGWAY_ALLOW_PTH"
-"""Environment variable that, set to 1, lets such files pass."""
+"""Environment variable that allows such files if set to 1."""
 
 _HARMLESS = re.compile(
     r"_*editable_.*|_virtualenv|distutils-precedence|a1_coverage|coverage.*|.*-nspkg|matplotlib.*"
     r"|pywin32|zz_.*coverage.*",
     re.IGNORECASE,
 )
-"""Names of files that common tools install; they are not worth a warning."""
+"""Names of files that common tools install; they cause no warning."""
 
 
 @dataclass(frozen=True, slots=True)
 class StartupFiles:
-    """What was found: reasons not to start, and what a person should know."""
+    """The files found: reasons not to start, and warnings."""
 
     refused: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -40,10 +40,10 @@ class StartupFiles:
 def startup_files(
     folders: Iterable[Path] | None = None, environ: Mapping[str, str] = os.environ
 ) -> StartupFiles:
-    """Every `.pth` file with an `import` line, and every `sitecustomize`, that someone installed.
+    """Find installed `.pth` files with an `import` line, and `sitecustomize` modules.
 
-    One that came with a plugin is refused, installed or not in use: the plugin's code would run
-    without being listed. Plugins installed in editable mode are their author's own business.
+    Those of a plugin are refused, even if it is not listed, because its code would run anyway;
+    plugins installed in editable mode are exempt.
     """
     suspects = list(_suspects(list(_site_folders() if folders is None else folders)))
     if not suspects:
@@ -94,7 +94,7 @@ def _suspects(folders: list[Path]) -> Iterable[Path]:
 
 
 def _owner(path: Path) -> Distribution | None:
-    """The distribution whose list of installed files names `path`."""
+    """The distribution that installed `path`."""
     for distribution in distributions(path=[str(path.parent)]):
         record = distribution.read_text("RECORD") or ""
         if any(line.split(",")[0].strip('"') == path.name for line in record.splitlines()):

@@ -1,7 +1,7 @@
-"""What plugins raise, told apart: an answer, a real cancellation, or a defect of theirs.
+"""Contains exceptions of plugins: tells replies and cancellations apart from defects.
 
-A plugin may raise anything, `sys.exit` included. Nothing of that may end the gateway, and each
-defect is told with the plugin and the place.
+A plugin may raise anything, including `SystemExit`. None of it may stop the gateway, and each
+defect is reported with the plugin and the place.
 """
 
 from __future__ import annotations
@@ -22,28 +22,27 @@ E = TypeVar("E", bound=BaseException)
 
 
 def is_defect(error: BaseException) -> bool:
-    """Whether code that raised `error` is at fault for it.
+    """Whether `error` is a defect of the code that raised it.
 
-    False for a cancellation that somebody asked for, and for the end of a coroutine that is closed.
+    False for a requested cancellation, and for `GeneratorExit` in a coroutine that is closed.
     """
     if isinstance(error, asyncio.CancelledError):
         task = _current_task()
         return task is None or not task.cancelling()
     if isinstance(error, GeneratorExit):
-        return _current_task() is not None  # a coroutine that is thrown away has no task any more
+        return _current_task() is not None  # a discarded coroutine has no task any more
     return True
 
 
-def in_full(error: BaseException) -> str:
-    """The kind of an exception and its words, for what is loaded or started: there is no request
-    yet that they could quote."""
+def with_message(error: BaseException) -> str:
+    """The type and message of an exception. Only for load and start: later a message may quote a
+    request."""
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def named(plugin: str, place: str, error: BaseException) -> BaseException:
-    """What to raise in place of `error`, which the code of `plugin` raised in `place`, a hook or
-    method: itself where it is an answer or a real cancellation, else a `HookError`, which is logged
-    here."""
+def attributed(plugin: str, place: str, error: BaseException) -> BaseException:
+    """The exception to raise for `error`, raised by `plugin` in the hook or method `place`: itself
+    if it is a `PlugwayError` or a cancellation, else a `HookError`, which is logged here."""
     if isinstance(error, PlugwayError) or not is_defect(error):
         return error
     reason = f"raised {described(error)}"
@@ -53,19 +52,18 @@ def named(plugin: str, place: str, error: BaseException) -> BaseException:
 
 
 def unwound(error: E) -> E:
-    """`error` without the frames that it came through: they hold what was worked on, up to whole
-    answers, and whatever keeps the error would keep them."""
+    """`error` without its traceback, whose frames would keep large replies alive."""
     error.__traceback__ = error.__context__ = None
     return error
 
 
 class Contained:
-    """A block of a plugin's code: what it raises is `named`."""
+    """A block that runs a plugin's code; its exceptions are `attributed` to the plugin."""
 
     __slots__ = ("_passing", "_place", "_plugin")
 
     def __init__(self, plugin: str, place: str, *passing: type[BaseException]) -> None:
-        """`passing` are exceptions that are answers here, too."""
+        """`passing` are further exceptions that pass unchanged."""
         self._plugin = plugin
         self._place = place
         self._passing = passing
@@ -81,33 +79,33 @@ class Contained:
     ) -> Literal[False]:
         if error is None or isinstance(error, self._passing):
             return False
-        raised = named(self._plugin, self._place, error)
+        raised = attributed(self._plugin, self._place, error)
         if raised is not error:
             raise raised from error
         return False
 
 
 async def next_of(items: AsyncIterator[T], plugin: str, place: str = "send") -> T:
-    """The next item of a stream that `plugin` gave, in `place`. Raises `StopAsyncIteration`."""
+    """The next item of a stream that `plugin` made in `place`. Raises `StopAsyncIteration`."""
     try:
         return await anext(items)
     except StopAsyncIteration:
         raise
     except BaseException as error:
-        raised = named(plugin, place, error)
+        raised = attributed(plugin, place, error)
         if raised is error:
             raise
         raise raised from error
 
 
-class Unending(asyncio.AbstractEventLoop):
-    """A loop that `sys.exit` in a task or a callback does not end, mixed in before the real one.
+class ContinuingLoop(asyncio.AbstractEventLoop):
+    """A mix-in for event loops that survive `sys.exit` in a task or a callback.
 
-    Signals are received by the loop itself: nobody who wants the process to stop raises here.
+    Stopping the process by a signal still works, because signals do not raise here.
     """
 
-    goes_on = False
-    """Whether it serves now; before and after that all ends as usual."""
+    survives_exit = False
+    """Set while the gateway serves."""
 
     def run_forever(self) -> None:
         """Run until `stop`."""
@@ -115,7 +113,7 @@ class Unending(asyncio.AbstractEventLoop):
             try:
                 super().run_forever()  # pyright: ignore[reportAbstractUsage]
             except (SystemExit, KeyboardInterrupt) as error:
-                if not self.goes_on:
+                if not self.survives_exit:
                     raise
                 reason = "a background task raised %s; the gateway keeps running"
                 log.exception(reason, described(error))
@@ -124,14 +122,14 @@ class Unending(asyncio.AbstractEventLoop):
 
 
 @contextmanager
-def unending(loop: asyncio.AbstractEventLoop) -> Generator[None]:
-    """Have `loop` go on, where it is an `Unending` one, whatever its tasks raise in the block."""
-    tolerant = loop if isinstance(loop, Unending) else Unending()
-    tolerant.goes_on = True
+def surviving_exit(loop: asyncio.AbstractEventLoop) -> Generator[None]:
+    """Let `loop`, if it is a `ContinuingLoop`, survive `sys.exit` in its tasks during the block."""
+    continuing = loop if isinstance(loop, ContinuingLoop) else ContinuingLoop()
+    continuing.survives_exit = True
     try:
         yield
     finally:
-        tolerant.goes_on = False
+        continuing.survives_exit = False
 
 
 def _current_task() -> asyncio.Task[object] | None:

@@ -1,4 +1,4 @@
-"""What a plugin sees of the gateway that it runs in."""
+"""The gateway as plugins see it."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ T = TypeVar("T")
 
 
 class Gateway:
-    """The running gateway under one configuration; a reload makes another."""
+    """The running gateway with one configuration; a reload creates another."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
         self.predecessor: Gateway | None = None
-        """While this one starts after a reload (`lifespan`): the gateway that it replaces, so that
-        a plugin can take over what outlives a configuration. None otherwise."""
+        """The gateway that this one replaces, while it starts after a reload (`lifespan`), so that
+        a plugin can take over its state; otherwise None."""
 
     def find(self, kind: type[T]) -> list[tuple[str, T]]:
-        """The plugins and backends that are of `kind`, by their names, in the order of the
-        configuration. `kind` is a protocol (`runtime_checkable`) or a class: how one plugin finds
-        what another offers, without knowing which that is."""
+        """The plugins and backends that are instances of `kind`, with their names, in the order of
+        the configuration. `kind` is a class or a `runtime_checkable` protocol, so a plugin can find
+        a feature without knowing which plugin provides it."""
         found: dict[int, tuple[str, object]] = {id(p): (p.name, p) for p in self._snapshot.plugins}
         found |= {id(b): (name, b) for name, b in self.backends.items()}
         return [(name, one) for name, one in found.values() if isinstance(one, kind)]
@@ -44,7 +44,7 @@ class Gateway:
 
     @property
     def config_path(self) -> Path | None:
-        """The configuration file; None where the default stack runs without one."""
+        """The configuration file; None if the default stack runs without one."""
         return self._snapshot.config.path
 
     @property
@@ -53,17 +53,17 @@ class Gateway:
         return self._snapshot.config.server.address
 
     async def models(self, caller: Caller | None = None) -> Sequence[ModelInfo]:
-        """The models of all backends, under the ids that clients see; those that `caller` may use,
-        where it is given."""
+        """The models of all backends under the ids that clients see; if `caller` is given, only
+        those it may use."""
         return await self._snapshot.listed(caller)
 
     async def plan(
         self, request: MessagesRequest, *, caller: Caller | None = None
     ) -> Sequence[Attempt]:
-        """The attempts that would be made for a request, in order, without making any.
+        """The attempts that would be made for a request, in order; nothing is sent.
 
         Raises:
-            PlugwayError: nothing serves it, or a plugin failed.
+            PlugwayError: no backend serves it, or a plugin failed.
         """
         exchange = Exchange(request, caller=caller, endpoint="explain")
         pipeline = self._snapshot.exchanges.pipeline
@@ -74,13 +74,13 @@ class Gateway:
     async def ask(
         self, request: MessagesRequest, *, caller: Caller | None = None
     ) -> Mapping[str, Any]:
-        """Run an exchange of the plugin's own through the whole pipeline; the finished message.
+        """Run the plugin's own request through the whole pipeline; returns the finished message.
 
         Raises:
-            RequestRejected: with the status and sentence that a client would have seen.
+            RequestRejected: with the status and message that a client would get.
             StreamInterrupted: the reply was cut off.
         """
-        asked = _Asked(request)
+        client = _InternalClient(request)
         scope = {
             "type": "http",
             "method": "POST",
@@ -89,50 +89,49 @@ class Gateway:
             "headers": [(n.encode("latin-1"), v.encode("latin-1")) for n, v in request.headers],
             "plugway.caller": caller or Caller(),
             "plugway.request_id": new_id("req"),
-            "extensions": {"plugway": asked},
+            "extensions": {"plugway": client},
         }
-        await self._snapshot.exchanges.serve("messages", scope, _nothing, _nothing)
-        return asked.message()
+        await self._snapshot.exchanges.serve("messages", scope, _unused, _unused)
+        return client.message()
 
 
-class _Asked:
-    """The way to a client that is the gateway itself: it never leaves, and wants whole answers."""
+class _InternalClient:
+    """The `Channel` of a request from a plugin: never disconnects, and wants a whole reply."""
 
     def __init__(self, request: MessagesRequest) -> None:
         whole = request.replace(because="a whole reply is required", stream=False)
         self._raw = whole.raw
         self._status = 0
-        self._answer = b""
+        self._body = b""
         self._cut = False
 
     def whole_body(self) -> bytes:
-        """The request."""
+        """The body of the request."""
         return self._raw
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Keep the answer."""
-        self._status, self._answer = status, body
+        """Keep the reply."""
+        self._status, self._body = status, body
 
     def on_leave(self, leave: Callable[[], None]) -> Callable[[], object]:
-        """Nobody leaves."""
+        """Ignore `leave`: this client never disconnects."""
         return bool
 
     def cut(self) -> None:
-        """The answer breaks off."""
+        """Mark the reply as incomplete."""
         self._cut = True
 
     def message(self) -> Mapping[str, Any]:
-        """The answer; raises where it is a failure."""
+        """The message of the reply. Raises `RequestRejected` or `StreamInterrupted`."""
         if self._cut or not self._status:
             raise StreamInterrupted("the reply was cut off")
-        answer = loaded(self._answer)
+        reply = loaded(self._body)
         if self._status < 400:
-            return answer
-        message = as_object(answer.get("error")).get("message") or f"status {self._status}"
+            return reply
+        message = as_object(reply.get("error")).get("message") or f"status {self._status}"
         record = f"the gateway replied with status {self._status}"
         raise RequestRejected(str(message), status=self._status, record=record)
 
 
-async def _nothing(*_: object) -> Any:
-    """Neither received from nor sent to: all passes through the channel."""
-    raise AssertionError("an exchange that is asked for is answered whole")
+async def _unused(*_: object) -> Any:
+    raise AssertionError("a plugin's own exchange uses its channel only")

@@ -1,7 +1,7 @@
-"""Runs hooks: pluggy registers and orders the implementations, this awaits and decides.
+"""Calls hooks: pluggy only registers and orders the implementations.
 
-pluggy itself cannot call them: it knows nothing of `await`, so that under `firstresult` an
-`async def` always wins. What each hook means is in `plugins/hookspecs`.
+pluggy cannot call them because it does not await: with `firstresult` an `async def` would always
+win. `plugins/hookspecs` specifies the hooks.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar, cast
 
-from plugway.plugins.contain import in_full, is_defect, unwound
+from plugway.plugins.contain import is_defect, unwound, with_message
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send
 from plugway.plugins.impls import Impl, registered
-from plugway.plugins.layer import Layer, Signed
+from plugway.plugins.layer import Attributed, Layer
 from plugway.plugins.plugin import Plugin
 from plugway.types.attempt import Attempt
 from plugway.types.backend import ModelInfo
@@ -39,15 +39,15 @@ _SEQUENCE: Final[Any] = (list, tuple)
 
 
 class Hooks:
-    """The hooks of one set of plugins: frozen after it is made."""
+    """The hooks of one set of plugins, fixed at load."""
 
     def __init__(self, plugins: Sequence[Plugin[Any]]) -> None:
-        """Raises `PluginError` where a plugin breaks the contract of a hook."""
+        """Raises `PluginError` if a plugin does not match the specification of a hook."""
         self._impls = registered(plugins)
         self._trace = os.environ.get("PLUGWAY_TRACE_HOOKS") == "1"
 
     def quarantined(self) -> list[tuple[str, str]]:
-        """(plugin, hook) of implementations that are no longer called."""
+        """(plugin, hook) of disabled implementations."""
         return [(i.plugin.name, i.hook) for i in self.all() if i.quarantined]
 
     def all(self) -> list[Impl]:
@@ -57,19 +57,20 @@ class Hooks:
     # ── at load ──────────────────────────────────────────────────────────────────────────────
 
     def listed(self, hook: str, kind: type[T], *args: object) -> list[tuple[Plugin[Any], T]]:
-        """What the implementations of a hook that returns lists of `kind` return, in listed order,
-        each with its plugin."""
+        """The items of `kind` in the lists that a hook's implementations return, each with its
+        plugin, in listed order."""
         found: list[tuple[Plugin[Any], T]] = []
-        wanted = f"a list of `{kind.__name__}`"
+        expected = f"a list of `{kind.__name__}`"
         for impl, result in self._collect(hook, *args):
             if not isinstance(result, _SEQUENCE):
-                what = type(result).__name__
-                raise _unwanted(impl, f"one {what}" if isinstance(result, kind) else what, wanted)
+                name = type(result).__name__
+                what = f"one {name}" if isinstance(result, kind) else name
+                raise _bad_result(impl, what, expected)
             for item in cast("Sequence[object]", result):
                 if not isinstance(item, kind):
                     name = type(item).__name__
                     lacks = _lacking(item, kind)
-                    raise _unwanted(impl, f"a list with {name}{lacks}", wanted)
+                    raise _bad_result(impl, f"a list with {name}{lacks}", expected)
                 found.append((impl.plugin, item))
         return found
 
@@ -78,8 +79,8 @@ class Hooks:
         found = self._collect("lifespan", gateway)
         for impl, result in found:
             if not isinstance(result, AbstractAsyncContextManager):
-                wanted = "an asynchronous context manager: decorate it with `@asynccontextmanager`"
-                raise _unwanted(impl, type(result).__name__, wanted)
+                expected = "an async context manager: decorate it with `@asynccontextmanager`"
+                raise _bad_result(impl, type(result).__name__, expected)
         return [(impl.plugin, result) for impl, result in found]
 
     def _collect(self, hook: str, *args: object) -> list[tuple[Impl, Any]]:
@@ -87,8 +88,8 @@ class Hooks:
         for impl in self._impls[hook]:
             try:
                 result = impl.call(*args)
-            except BaseException as error:  # `sys.exit` included
-                reason = f"hook `{hook}` raised {in_full(error)}"
+            except BaseException as error:  # including `SystemExit`
+                reason = f"hook `{hook}` raised {with_message(error)}"
                 raise PluginError(impl.plugin.name, reason) from error
             if result is not None:
                 found.append((impl, result))
@@ -97,14 +98,14 @@ class Hooks:
     # ── per exchange ─────────────────────────────────────────────────────────────────────────
 
     async def identify(self, request: MessagesRequest, exchange: Exchange) -> None:
-        """Have the first plugin that knows say whose conversation it is."""
+        """Set the conversation that the first plugin returns."""
         if found := await self._first("identify", (request, exchange), Identity):
             exchange.identify(found[1])
 
     async def transform_request(
         self, request: MessagesRequest, exchange: Exchange
     ) -> MessagesRequest:
-        """The request after every plugin has had it."""
+        """The request after all plugins."""
         for impl in self._impls["transform_request"]:
             await breath(request.heavy)
             new = await self._call(impl, (request, exchange), MessagesRequest)
@@ -112,14 +113,14 @@ class Hooks:
         return request
 
     async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
-        """The first reply that a plugin gives without a backend."""
+        """The first reply that a plugin returns."""
         found = await self._first("answer", (request, exchange), Reply)
         if found is not None:
             exchange.note(found[0].plugin.name, "answered without a backend", stage="answer")
-        return _signed(*found) if found else None
+        return _attributed(*found) if found else None
 
     async def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
-        """The first route that a plugin gives."""
+        """The first route that a plugin returns."""
         found = await self._first("resolve_route", (request, exchange), Route)
         if found is None:
             return None
@@ -129,7 +130,7 @@ class Hooks:
     async def plan_attempts(
         self, attempts: Sequence[Attempt], request: MessagesRequest, exchange: Exchange
     ) -> Sequence[Attempt]:
-        """The attempts after every plugin has had them."""
+        """The attempts after all plugins."""
         for impl in self._impls["plan_attempts"]:
             new: Any = await self._call(impl, (attempts, request, exchange), _SEQUENCE)
             attempts = attempts if new is None else new
@@ -163,39 +164,39 @@ class Hooks:
                 raise unwound(error)  # noqa: B904
             if reply is None:
                 raise HookError(impl.plugin.name, impl.hook, "returned None instead of a reply")
-            return _signed(impl, reply)
+            return _attributed(impl, reply)
 
         return layer
 
     async def normalize_failure(
         self, failure: BackendError, attempt: Attempt, exchange: Exchange
     ) -> Reply | None:
-        """The first rendering that a plugin gives."""
+        """The first error reply that a plugin returns."""
         found = await self._first("normalize_failure", (failure, attempt, exchange), Reply)
         return found[1] if found else None
 
     async def transform_response(self, reply: Reply, exchange: Exchange) -> Reply:
-        """The reply after every plugin has had it."""
+        """The reply after all plugins."""
         for impl in self._impls["transform_response"]:
             new = await self._call(impl, (reply, exchange), Reply)
-            reply = reply if new is None else _signed(impl, new)
+            reply = reply if new is None else _attributed(impl, new)
         return reply
 
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> list[EventStream]:
-        """The layers that plugins put around `stream`, innermost first; empty: nobody wants one."""
+        """The layers that plugins put around `stream`, innermost first."""
         layers: list[EventStream] = []
         for impl in self._impls["transform_stream"]:
             if impl.quarantined:
                 continue
-            new = self._added(impl, stream, exchange)
+            new = self._stream_layer(impl, stream, exchange)
             if new is not None:
                 exchange.note(impl.plugin.name, "stream layer added", stage="layer")
                 layers.append(new)
                 stream = new
         return layers
 
-    def _added(self, impl: Impl, stream: EventStream, exchange: Exchange) -> Layer | None:
-        """The layer that an implementation puts around `stream`, if it does."""
+    def _stream_layer(self, impl: Impl, stream: EventStream, exchange: Exchange) -> Layer | None:
+        """The layer that an implementation puts around `stream`, or None."""
         try:
             new = impl.call(stream, exchange)
         except BaseException as error:
@@ -212,18 +213,18 @@ class Hooks:
     async def list_models(
         self, models: Sequence[ModelInfo], exchange: Exchange
     ) -> Sequence[ModelInfo]:
-        """The list after every plugin has had it."""
+        """The list after all plugins."""
         for impl in self._impls["list_models"]:
             new: Any = await self._call(impl, (models, exchange), _SEQUENCE)
             models = models if new is None else new
         return models
 
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Tell every plugin."""
+        """Notify every plugin."""
         for impl in self._impls["finished"]:
             await self._call(impl, (exchange, outcome), object)
 
-    # ── how one implementation is called ─────────────────────────────────────────────────────
+    # ── calling one implementation ───────────────────────────────────────────────────────────
 
     async def _first(
         self, hook: str, args: tuple[object, ...], expected: type[T]
@@ -237,7 +238,7 @@ class Hooks:
         return None
 
     async def _call(self, impl: Impl, args: tuple[object, ...], expected: type[T]) -> T | None:
-        """One call: awaited where it has to be, bounded, its answer checked, its failure named."""
+        """Call an implementation within its time limit, check its result, handle its failure."""
         if impl.quarantined:
             return None
         began = time.perf_counter() if self._trace else 0.0
@@ -274,10 +275,10 @@ class Hooks:
             log.error("plugin `%s`: hook `%s` is disabled", *fields.values(), extra=fields)
 
 
-def _signed(impl: Impl, reply: Reply) -> Reply:
-    """`reply`, where its events are made by the plugin with its name on what they raise."""
+def _attributed(impl: Impl, reply: Reply) -> Reply:
+    """`reply`; if the plugin made its events, their exceptions name the plugin."""
     events = reply.events
-    if events is None or isinstance(events, Signed):
+    if events is None or isinstance(events, Attributed):
         return reply
     return reply.replace(events=Layer(events, impl.plugin.name, impl.hook))
 
@@ -287,17 +288,19 @@ def _accept(
 ) -> MessagesRequest:
     if new is None or new is old:
         return old
-    made = new.changes[len(old.changes) :]
-    exchange.note_once(impl.plugin.name, (change.told for change in made), stage=impl.hook)
+    changes = new.changes[len(old.changes) :]
+    exchange.note_once(impl.plugin.name, (change.summary for change in changes), stage=impl.hook)
     return new
 
 
-def _unwanted(impl: Impl, what: str, wanted: str) -> PluginError:
-    return PluginError(impl.plugin.name, f"hook `{impl.hook}` returned {what} instead of {wanted}")
+def _bad_result(impl: Impl, what: str, expected: str) -> PluginError:
+    return PluginError(
+        impl.plugin.name, f"hook `{impl.hook}` returned {what} instead of {expected}"
+    )
 
 
 def _lacking(item: object, kind: type) -> str:
-    """What keeps an object from being of a protocol."""
+    """The attributes that `item` lacks to implement a protocol, as text."""
     parts = vars(kind) if getattr(kind, "_is_protocol", False) else ()
     missing = [f"`{n}`" for n in parts if not n.startswith("_") and not hasattr(item, n)]
     return f", which has no {', '.join(missing)}," if missing else ""
@@ -315,5 +318,5 @@ def _reason(impl: Impl, error: BaseException) -> str:
 
 def _print_trace(impl: Impl, began: float, result: object) -> None:
     ms = (time.perf_counter() - began) * 1000
-    answer = "None" if result is None else type(result).__name__
-    print(f"hook {impl.hook:18} {impl.plugin.name:16} {ms:7.2f} ms  {answer}", file=sys.stderr)
+    returned = "None" if result is None else type(result).__name__
+    print(f"hook {impl.hook:18} {impl.plugin.name:16} {ms:7.2f} ms  {returned}", file=sys.stderr)

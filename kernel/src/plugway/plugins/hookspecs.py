@@ -1,7 +1,6 @@
-"""The contract of every hook: when it is called, with what, and what its answer means.
+"""The specification of every hook: when it is called, its arguments, and what its result means.
 
-How each kind of hook is run belongs to `plugins/hooks`. `docs/hooks.md` is generated from this
-file.
+`plugins/hooks` calls the hooks. `docs/hooks.md` is generated from this file.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Kind = Literal["COLLECT", "FIRST", "CHAIN", "AROUND", "NOTIFY"]
 
 PROJECT: Final = "plugway"
 REPLY_HOOKS: Final = ("transform_response", "transform_stream")
-"""Hooks that change what a client gets."""
+"""Hooks that change the client's reply."""
 hookimpl = pluggy.HookimplMarker(PROJECT)
 """Marks a method of a plugin as the implementation of the hook it is named after."""
 _hookspec = pluggy.HookspecMarker(PROJECT)
@@ -38,16 +37,16 @@ _F = TypeVar("_F", bound=Callable[..., object])
 
 @dataclass(frozen=True, slots=True)
 class HookInfo:
-    """How a hook is run."""
+    """How a hook is called."""
 
     kind: Kind
     fails: Literal["open", "closed"]
-    """What an implementation that raises or hangs means: the exchange goes on without it, or it
-    ends with an error that names the plugin."""
+    """Whether the exchange continues (`open`) or ends with an error that names the plugin
+    (`closed`) if an implementation raises or hangs."""
     inward: bool
-    """Listed order on the way in; False for hooks on the way out, which run in reverse."""
+    """Called in listed order; False for hooks on replies, which are called in reverse."""
     limit_seconds: float | None
-    """How long an implementation may wait; None where waiting is its job."""
+    """Time limit of an implementation; None if it may wait for other services."""
 
 
 def _hook(
@@ -65,15 +64,15 @@ def _hook(
 
 
 class Send(Protocol):
-    """What `around_attempt` calls to make the attempt; it may be called any number of times."""
+    """Makes the attempt; `around_attempt` may call it any number of times."""
 
     def __call__(self, request: MessagesRequest, attempt: Attempt) -> Awaitable[Reply]:
-        """Raises `BackendError` where the attempt fails before its first content event."""
+        """Raises `BackendError` if the attempt fails before its first content event."""
         ...
 
 
 class Hookspecs:
-    """Every hook, in the order in which an exchange meets them."""
+    """Every hook, in the order in which an exchange calls them."""
 
     @_hook("COLLECT")
     def register_backends(self) -> Sequence[Backend] | None:
@@ -85,22 +84,22 @@ class Hookspecs:
 
     @_hook("COLLECT")
     def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute] | None:
-        """Called once at load. Returns HTTP routes of Starlette that are served behind the guard,
-        before the kernel's own but for those of exchanges. Bodies are read before, within the
-        limits of `server`; what a route raises is told as the gateway tells its own failures.
-        Callers with a limited token reach those alone that have an attribute
+        """Called once at load. Returns Starlette routes. They are served behind the guard and take
+        precedence over the kernel's routes, except those of exchanges. Bodies are read first,
+        within the limits of `server`; exceptions become error responses like those of the gateway.
+        Callers with a limited token can only use routes with an attribute
         `limited_callers = True`."""
 
     @_hook("COLLECT")
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object] | None:
         """Called once at load. Returns a context that is entered before the first exchange and
-        left after the last one: the place to open and close what the plugin owns."""
+        left after the last one. Use it to open and close the plugin's resources."""
 
     @_hook("FIRST", fails="open")
     async def identify(self, request: MessagesRequest, exchange: Exchange) -> Identity | None:
         """Called once per exchange, before all others. Returns the conversation and the subagent
-        that a client names in a way of its own, or None. Where nobody answers, a header line
-        `…-session-id` counts, with `…-agent-id` and `…-parent-agent-id` beside it."""
+        of a client that names them in its own way, or None. If all return None, the headers
+        `…-session-id`, `…-agent-id` and `…-parent-agent-id` are used."""
 
     @_hook("CHAIN")
     async def transform_request(
@@ -108,18 +107,18 @@ class Hookspecs:
     ) -> MessagesRequest | None:
         """Called once per exchange, before routing. Returns a changed request
         (`request.replace(..., because=...)`, or `request.without(names, because=...)` if a client
-        chose the names), or None to leave it."""
+        chose the names), or None for no change."""
 
     @_hook("FIRST", limit_seconds=None)
     async def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
         """Called once per exchange, before routing. Returns a reply to answer without a backend,
-        or None. Raise `RequestRejected` to refuse. `explain` asks too, and changes nothing:
-        `exchange.endpoint` is "messages" where the answer counts."""
+        or None. Raise `RequestRejected` to reject the request. `explain` calls it too: have side
+        effects only if `exchange.endpoint` is "messages"."""
 
     @_hook("FIRST")
     async def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
         """Called once per exchange. Returns the targets in fallback order and the reason, or None
-        to leave it to the next plugin. Raise `NoRoute` with what exists for an unknown model."""
+        to leave it to the next plugin. Raise `NoRoute` for an unknown model, listing known ones."""
 
     @_hook("CHAIN")
     async def plan_attempts(
@@ -131,60 +130,60 @@ class Hookspecs:
     async def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """Called before each attempt, always with the request of `transform_request`, never with
-        what another attempt made of it. Returns the request adapted to that backend."""
+        """Called before each attempt, always with the result of `transform_request`, not with a
+        request adapted to another attempt. Returns the request adapted to this backend."""
 
     @_hook("AROUND", limit_seconds=None)
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """Called for each attempt. Calls `send` any number of times and returns its reply. What it
-        changes in the request that it sends (`request.replace(..., because=...)`) is on the
-        receipt; `explain` does not call it.
+        """Called for each attempt. Calls `send` any number of times and returns its reply. Changes
+        to the request (`request.replace(..., because=...)`) appear on the receipt. `explain` does
+        not call it.
 
-        `send` returns when the first content event is there; it raises `BackendError` before that.
+        `send` returns at the first content event; it raises `BackendError` for failures before it.
         """
-        raise AssertionError("a contract, never called")
+        raise AssertionError("a specification, never called")
 
     @_hook("FIRST", fails="open")
     async def normalize_failure(
         self, failure: BackendError, attempt: Attempt, exchange: Exchange
     ) -> Reply | None:
-        """Called for the failure that the client is told. Returns the status and body it sees, or
-        None for the kernel's own rendering."""
+        """Called for the failure that is reported to the client. Returns the error reply, or None
+        for the kernel's default."""
 
     @_hook("CHAIN", fails="open", inward=False)
     async def transform_response(self, reply: Reply, exchange: Exchange) -> Reply | None:
         """Called before the first byte goes to the client. Returns a changed reply, or None.
 
-        Answers to `count_tokens` come by too (`exchange.endpoint`), also the 404 of a backend that
-        cannot count, of which the receipt has a line of the stage `count`.
+        Replies to `count_tokens` are passed too (see `exchange.endpoint`), including the 404 for a
+        backend that cannot count, for which the receipt has an entry with the stage `count`.
         """
 
     @_hook("CHAIN", fails="open", inward=False)
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:
-        """Called for each reply to a request for a stream. Returns a stream that wraps `stream`,
-        or None to add no layer: an exchange without layers is relayed byte for byte.
+        """Called for each reply to a streaming request. Returns a stream that wraps `stream`, or
+        None to add no layer. Without layers the reply is relayed byte for byte.
 
-        A layer that changes something says so with `exchange.note`: the layer alone does not count
-        as a change.
+        A layer that changes something calls `exchange.note`: adding a layer does not count as a
+        change on the receipt.
 
-        A layer does not close the stream it was given; the kernel closes every layer.
+        A layer must not close the stream it wraps; the kernel closes every layer.
         """
 
     @_hook("CHAIN", fails="open", limit_seconds=None)
     async def list_models(
         self, models: Sequence[ModelInfo], exchange: Exchange
     ) -> Sequence[ModelInfo] | None:
-        """Called for `GET /v1/models` with `instance/model` ids. Returns the list to show."""
+        """Called for `GET /v1/models`, with `instance/model` ids. Returns the list to show."""
 
     @_hook("NOTIFY", fails="open")
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Called exactly once per exchange, after its last byte. `exchange.caller.name` says who
-        asked, as logs and receipts do."""
+        """Called exactly once per exchange, after its last byte. `exchange.caller.name` is the
+        caller's name in logs and receipts."""
 
 
 def hook_infos() -> dict[str, HookInfo]:
-    """Every hook by name, with how it is run."""
+    """How each hook is called, by name."""
     found = {name: getattr(spec, "plugway_hook", None) for name, spec in vars(Hookspecs).items()}
     return {name: info for name, info in found.items() if info is not None}

@@ -1,6 +1,6 @@
-"""Implementations of hooks, as pluggy registers and orders them, checked before any is called.
+"""Hook implementations, registered and ordered by pluggy, and validated at load.
 
-How they are called belongs to `plugins/hooks`.
+`plugins/hooks` calls them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from plugway.plugins.plugin import Plugin
 from plugway.types.errors import PluginError
 
 STRIKES: Final = 3
-"""Failures after which an implementation of a hook that fails open is no longer called."""
+"""Failures after which an implementation that fails open is no longer called."""
 
 
 @dataclass(slots=True)
@@ -28,11 +28,11 @@ class Impl:
     hook: str
     info: HookInfo
     call: Callable[..., Any]
-    """Takes the hook's arguments, in the hook's order; what it returns may have to be awaited."""
+    """Takes all arguments in the order of the hook; the result may be awaitable."""
     is_async: bool
     failures: int = 0
     quarantined: bool = False
-    """It failed too often to be called again."""
+    """Disabled after too many failures."""
 
     def failed(self) -> None:
         """Count a failure."""
@@ -43,7 +43,7 @@ class Impl:
 def registered(plugins: Sequence[Plugin[Any]]) -> dict[str, list[Impl]]:
     """The implementations of every hook, in the order in which they are called.
 
-    Raises `PluginError` where a plugin breaks the contract of a hook.
+    Raises `PluginError` if a plugin does not match the specification of a hook.
     """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(Hookspecs)
@@ -70,14 +70,14 @@ def _implementations(manager: pluggy.PluginManager, hook: str, info: HookInfo) -
             raise PluginError(found.plugin.name, reason)
         order = tuple(parameters.index(name) for name in found.argnames)
         takes_all = order == tuple(range(len(parameters)))
-        call = found.function if takes_all else _picking(found.function, order)
+        call = found.function if takes_all else _with_some(found.function, order)
         rules = sealed if found.plugin.seals_replies else info
         impls.append(Impl(found.plugin, hook, rules, call, is_async))
     return impls if info.inward else impls[::-1]
 
 
-def _picking(function: Callable[..., Any], order: tuple[int, ...]) -> Callable[..., Any]:
-    """`function` called with those of its hook's arguments that it takes: they stand at `order`."""
+def _with_some(function: Callable[..., Any], order: tuple[int, ...]) -> Callable[..., Any]:
+    """`function` called with only the hook arguments at the positions `order`."""
     return lambda *args: function(*[args[i] for i in order])
 
 

@@ -1,4 +1,4 @@
-"""A plugin's layer around a stream of events, with the plugin's name on what it raises."""
+"""A plugin's layer around a stream of events; its exceptions name the plugin."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from plugway.types.errors import HookError
 from plugway.types.events import EventStream, StreamEvent
 
 
-class Signed:
-    """Events whose failures are told with the name of the plugin that makes them."""
+class Attributed:
+    """Events whose failures name the plugin that makes them."""
 
 
-class Layer(Signed):
-    """The stream that a hook of one plugin returned. Raises `HookError` where that raises anything
-    but `PlugwayError`, or gives what is no event."""
+class Layer(Attributed):
+    """The stream that a plugin's hook returned. Raises `HookError` if the stream raises anything
+    but `PlugwayError`, or yields something that is not an event."""
 
     __slots__ = ("_events", "_hook", "_plugin", "_stream")
 
@@ -34,7 +34,7 @@ class Layer(Signed):
 
     @property
     def pending(self) -> bool:
-        """Whether the layer says that it has its next event without waiting for it."""
+        """Whether the layer reports that its next event is available without waiting."""
         return getattr(self._stream, "pending", False) is True
 
     async def __anext__(self) -> StreamEvent:

@@ -1,7 +1,4 @@
-"""Plugins: what is installed, and the instances that a configuration asks for.
-
-Which of their methods are hooks, and how hooks are called, belongs to `plugins/hooks`.
-"""
+"""Finds installed plugins, and creates the instances that a configuration lists."""
 
 from __future__ import annotations
 
@@ -22,25 +19,25 @@ from plugway.plugins.plugin import Plugin
 from plugway.types.errors import ConfigError, PluginError, PlugwayError, Problem
 
 GROUP = "plugway"
-"""Entry point group in which distributions announce their plugins."""
+"""Entry point group of plugins."""
 
 AnyPlugin = Plugin[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """A plugin that could be listed in a configuration; nothing of it has been imported."""
+    """An installed plugin, not yet imported."""
 
     name: str
     distribution: str
     version: str
     entry_point: EntryPoint
     rivals: tuple[str, ...] = ()
-    """Other distributions that claim the same name; such a plugin is not loaded."""
+    """Other distributions with a plugin of this name; a plugin that has any is not loaded."""
 
 
 def installed() -> Mapping[str, Installed]:
-    """Every installed plugin by name, without importing any."""
+    """All installed plugins by name; nothing is imported."""
     found: dict[str, Installed] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         distribution = point.dist.name if point.dist else "unknown"
@@ -59,7 +56,7 @@ def load_plugins(
 ) -> tuple[AnyPlugin, ...]:
     """An instance of every listed plugin, in the order of the configuration.
 
-    Raises `ConfigError` with every problem of every plugin.
+    Raises `ConfigError` with the problems of all plugins.
     """
     found = find_plugins(config, registry)
     if found.problems:
@@ -69,21 +66,21 @@ def load_plugins(
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What became of the listed plugins."""
+    """The result of loading the listed plugins."""
 
     plugins: tuple[AnyPlugin, ...]
-    """An instance of each that can be made."""
+    """The instances that could be created."""
     problems: tuple[Problem, ...]
-    """What is wrong with the others."""
+    """The problems of the others."""
     classes: Mapping[str, type[AnyPlugin] | None]
-    """The class behind each word of `use`; None where it cannot be had."""
+    """The class of each value of `use`; None if it could not be loaded."""
 
 
 def find_plugins(config: Config, registry: Mapping[str, Installed] | None = None) -> Found:
-    """As many of the listed plugins as can be made.
+    """Load as many of the listed plugins as possible.
 
-    Only listed plugins are imported, each once. May wait for the system's keyring, so call it in a
-    thread where an event loop runs.
+    Only listed plugins are imported, each once. It may block on the system's keyring, so call it in
+    a thread if an event loop is running.
     """
     known = installed() if registry is None else registry
     problems: list[Problem] = list(startup_files().refused)
@@ -104,7 +101,7 @@ def find_plugins(config: Config, registry: Mapping[str, Installed] | None = None
 
 
 def load_class(plugin: Installed, approvals: Approvals) -> type[AnyPlugin]:
-    """Import a plugin's class; raises `PluginError` that names its distribution."""
+    """Import a plugin's class. Raises `PluginError`, which names the distribution."""
 
     def fail(reason: str) -> PluginError:
         return PluginError(plugin.name, reason, f"{plugin.distribution} {plugin.version}".strip())
@@ -119,7 +116,7 @@ def load_class(plugin: Installed, approvals: Approvals) -> type[AnyPlugin]:
         found: object = plugin.entry_point.load()
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a stranger's module may do anything, `sys.exit` included
+    except BaseException as error:  # importing may raise anything, including `SystemExit`
         last = traceback.format_exception_only(error)[-1].strip()
         raise fail(f"`{plugin.entry_point.value}` cannot be imported: {last}") from error
     if not (isinstance(found, type) and issubclass(found, Plugin)):
@@ -170,7 +167,7 @@ def _instance(
         problems.append(config.document.problem(place[:2], redact(str(error))))
         return None
     except BaseException as error:  # validators and constructors are the plugin's own code
-        kind = type(error).__name__  # its message might repeat a secret
+        kind = type(error).__name__  # the message might contain a secret
         frame = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"raised {kind} in `{frame.name}` (line {frame.lineno} of `{frame.filename}`)"
         broken = PluginError(entry.use, reason, f"{source.distribution} {source.version}".strip())
@@ -201,6 +198,6 @@ def _order_problems(config: Config, classes: Mapping[str, type[AnyPlugin] | None
 def _belongs_inside(
     name: str, classes: Mapping[str, type[AnyPlugin] | None], outer: type[AnyPlugin]
 ) -> bool:
-    """Whether the plugin `name` may not be listed before `outer`."""
+    """Whether the plugin `name` must be listed after `outer`."""
     changes_replies = any(hasattr(classes[name], hook) for hook in REPLY_HOOKS)
     return name in outer.outside or (outer.seals_replies and changes_replies)

@@ -1,6 +1,6 @@
-"""What a plugin is: a class with typed options whose methods implement hooks.
+"""The base class of plugins: a class with typed options whose methods implement hooks.
 
-Finding, importing and ordering plugins belongs to the loader.
+`plugins/loader` finds, imports and orders plugins.
 """
 
 from __future__ import annotations
@@ -18,31 +18,30 @@ Flaw = tuple[tuple[str | int, ...], str]
 
 
 class Plugin(Generic[OptionsT]):
-    """Base class of every plugin: `class Echo(Plugin[EchoOptions])`.
+    """Base class of all plugins: `class Echo(Plugin[EchoOptions])`.
 
-    One instance is made per entry of the config's `plugins` list. Methods marked with `@hookimpl`
-    and named after a hook of `docs/hooks.md` are called by the kernel.
+    One instance is created per entry of the config's `plugins` list. The kernel calls methods that
+    are marked with `@hookimpl` and named after a hook in `docs/hooks.md`.
     """
 
     outside: ClassVar[tuple[str, ...]] = ()
-    """Plugins that must be listed after (inside of) this one where both are listed."""
+    """Plugins that must be listed after (inside) this one, if they are listed."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Plugins that must be listed too."""
     seals_replies: ClassVar[bool] = False
-    """What it says about a reply is final and a matter of safety. It must be listed before every
-    plugin that changes replies (`transform_response`, `transform_stream`), so that it sees what the
-    client will get, and an exchange ends if one of these hooks of its fails, instead of going on
-    without it."""
+    """Set this if safety depends on the plugin's changes to replies. It must then be listed before
+    every other plugin that changes replies (`transform_response`, `transform_stream`), so that it
+    sees what the client will get, and the exchange ends if one of these hooks fails in it."""
 
     def __init__(self, options: OptionsT, *, name: str = "") -> None:
         self.options = options
         self.name = name or type(self).__name__.lower()
-        """Name of this instance: what routes, logs and errors call it."""
+        """Name of this instance in routes, logs and errors."""
         self.log = logging.getLogger(f"plugway.{self.name}")
 
     @classmethod
     def options_type(cls) -> type[Options]:
-        """The options class named in the type argument; `NoOptions` where there is none."""
+        """The options class given as type argument, or `NoOptions`."""
         for klass in cls.__mro__:
             for base in getattr(klass, "__orig_bases__", ()):
                 origin = get_origin(base)
@@ -53,13 +52,13 @@ class Plugin(Generic[OptionsT]):
         return NoOptions
 
     def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
-        """What is wrong with the options, now that all backends are known.
+        """Check options that name backends; override it to return mistakes in them.
 
-        Called once at load, after `register_backends` of all plugins; `zones` are the zones of the
-        backends by name. Each flaw is a place below `options` and the reason, and becomes one line
-        of the report that refuses the configuration. Override it where options name backends.
+        Called once at load, after `register_backends` of all plugins. `zones` are the zones of the
+        backends by name. A mistake is a place below `options` and a reason; with any, the
+        configuration is rejected and each is one line of the error message.
 
-        What is only odd, and harms nothing, is logged as a warning: `plugway check` tells it too.
+        Log a warning for what is unusual but harmless; `plugway check` shows warnings too.
         """
         return ()
 

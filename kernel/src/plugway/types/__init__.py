@@ -1,1 +1,1 @@
-"""What travels: requests, replies, events, errors. Imports nothing of the other packages."""
+"""Data types: requests, replies, events and errors. Imports no other package of the kernel."""

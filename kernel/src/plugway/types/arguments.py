@@ -1,7 +1,7 @@
-"""The JSON text of a tool call's arguments: the object in it, and its escapes. Pure functions.
+"""The JSON text of a tool call's arguments: finds the object in it, and repairs its escapes.
 
-Arguments are JSON inside of JSON, so `\\ud83d` may stand in their own text: half a character. A
-reader may refuse such text (RFC 8259, section 8.2), and some do.
+Arguments are JSON in JSON, so they may contain `\\ud83d`, half of a surrogate pair. Parsers may
+reject that (RFC 8259, section 8.2), and some do.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import orjson
 
-_MOST_WRAPPED: Final = 8
-"""JSON strings inside JSON strings that are unwrapped."""
+_MAX_WRAPPED: Final = 8
+"""Most levels of JSON strings in JSON strings that are unwrapped."""
 
 _HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _TOKEN: Final = re.compile(
@@ -23,11 +23,11 @@ _TOKEN: Final = re.compile(
 
 
 def object_text(text: str) -> str | None:
-    """The JSON text of the object that a call's arguments are; None where they are no object.
+    """The arguments of a call as the JSON text of an object; None if they are not an object.
 
-    Nothing at all is an empty object, and so is `null`; JSON inside a JSON string is unwrapped.
+    An empty text and `null` become an empty object; JSON in a JSON string is unwrapped.
     """
-    for _ in range(_MOST_WRAPPED):
+    for _ in range(_MAX_WRAPPED):
         text = text.strip()
         if not text or text == "null":
             return "{}"
@@ -42,7 +42,7 @@ def object_text(text: str) -> str | None:
 
 
 def is_json(text: str) -> bool:
-    """Whether `text` is JSON as it stands."""
+    """Whether `text` is valid JSON."""
     try:
         orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -51,7 +51,7 @@ def is_json(text: str) -> bool:
 
 
 def whole_escapes(text: str) -> str:
-    """JSON text with U+FFFD for each escaped half of a character; as long as before."""
+    """JSON text with each escaped lone surrogate replaced by U+FFFD; its length is unchanged."""
     if "\\" not in text or _HALF.search(text) is None:
         return text
     return _TOKEN.sub(lambda found: "\\ufffd" if found["half"] else found[0], text)

@@ -1,4 +1,4 @@
-"""One try of an exchange on one backend and model: what a backend is told beside the request."""
+"""One attempt of an exchange: what a backend gets in addition to the request."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIELDS: Final = ("backend", "model", "number", "first_event_seconds", "last", "
 
 
 class Attempt:
-    """One try of an exchange on one backend and model. Immutable: `replace` makes another."""
+    """One attempt of an exchange on one backend and model. Immutable; `replace` makes a copy."""
 
     __slots__ = ("target", *_FIELDS)
 
@@ -29,21 +29,21 @@ class Attempt:
         self.model = model
         """The backend's own name of the model."""
         self.target = f"{backend.name}/{model}"
-        """`instance/model`: how routes, logs and errors name it."""
+        """`instance/model`, as in routes, logs and errors."""
         self.number = number
         """1 for the first attempt of the exchange."""
         self.first_event_seconds = first_event_seconds
-        """Limit on the wait for the first content event; None for the server's own."""
+        """Time limit for the first content event; None for no limit."""
         self.last = last
         """No other target is left after this one."""
         self.exchange = exchange or Exchange(MessagesRequest(b"{}"))
-        """The exchange: its caller, conversation, subagent and receipt. What a backend keeps of a
-        conversation is kept under `session_id`, and for nobody but `caller.share`. Without one, as
-        in a test, an empty one of the gateway's owner."""
+        """The exchange, with its caller, conversation, subagent and receipt. A backend must keep
+        data of a conversation by `session_id` and share it only within `caller.share`. By default,
+        as in tests, an empty exchange of the owner."""
 
     def note(self, *lines: str) -> None:
-        """Put on the receipt what the backend did to the request on the way to its own API; a line
-        that stands there already, as after a repeated send, is not added again."""
+        """Record on the receipt how the backend changed the request for its own API. Lines that are
+        there already, as after a retry, are not added again."""
         self.exchange.note_once(self.backend.name, lines, stage="send")
 
     def replace(self, **changes: Any) -> Attempt:

@@ -1,7 +1,6 @@
-"""What a backend is, what it says about itself, and what it is asked.
+"""The protocol of backends, optional protocols that they may implement, and models and callers.
 
-Choosing among backends and retrying are hooks; talking to an upstream is `upstream/upstream`'s
-business.
+Hooks choose backends and retry; `upstream/upstream` is the HTTP client.
 """
 
 from __future__ import annotations
@@ -19,9 +18,9 @@ if TYPE_CHECKING:
     from plugway.types.attempt import Attempt
 
 OWNER: Final = "owner"
-"""The caller with the gateway's own token, and the gateway itself where a plugin asks."""
+"""The caller with the gateway's own token; also used for requests of plugins."""
 RESERVED_CALLERS: Final = (OWNER, "anonymous")
-"""Names of callers that no limited token may have."""
+"""Caller names that a limited token must not have."""
 
 Zone = str
 """Where data goes: `local` for this machine, otherwise a vendor or a host."""
@@ -31,7 +30,7 @@ LoadState = Literal["loaded", "unloaded", "loading", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One model of a backend, as far as it is known. Sizes in tokens; 0 means unknown."""
+    """One model of a backend, as far as known. Sizes are in tokens; 0 means unknown."""
 
     id: str
     """The backend's own name of the model."""
@@ -43,13 +42,13 @@ class ModelInfo:
     """Any of `tools`, `images`, `thinking`, `structured_output`."""
     created_at: str = "1970-01-01T00:00:00Z"
     extra: dict[str, Any] = field(default_factory=dict[str, Any])
-    """More facts. `capabilities`, as Anthropic states them, are listed as they are."""
+    """More data. `capabilities`, in Anthropic's format, are listed unchanged."""
     notice: str = ""
-    """What a person should read before the first prompt, in one or two sentences."""
+    """One or two sentences that a user should read before the first prompt."""
 
 
 class Usage(NamedTuple):
-    """Token counts of one exchange, as the client was told."""
+    """Token counts of one exchange, as in the client's reply."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -59,35 +58,35 @@ class Usage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling, and the credentials it carries for somebody else."""
+    """The caller of a request, and its own credentials for upstreams."""
 
     name: str = OWNER
-    """`owner` with the gateway's own token, the configured name of a limited one, `anonymous` on a
-    public path. What is recorded of a request says it."""
+    """`owner` for the gateway's own token, the configured name for a limited one, `anonymous` on a
+    public path. Logs and receipts contain it."""
     credentials: tuple[tuple[bytes, bytes], ...] = field(default=(), repr=False)
-    """Credential headers that were not the gateway's token: the caller's own, for an upstream."""
+    """Credential headers other than the gateway's token: the caller's own, for an upstream."""
     models: tuple[str, ...] = ()
-    """Patterns of `instance/model` that it may use; none for a caller that may use all."""
+    """Patterns of `instance/model` that the caller may use; empty for all."""
 
     @property
     def limited(self) -> bool:
-        """Whether it may use some models only, and nothing else of the gateway."""
+        """Whether the caller may use some models only, and nothing else of the gateway."""
         return bool(self.models)
 
     @property
     def share(self) -> str:
-        """Among whom what is kept of prompts may be shared: a limited caller's name, otherwise
-        empty, for all others together."""
+        """The group within which cached prompts may be shared: a limited caller's name; empty for
+        all others together."""
         return self.name if self.models else ""
 
     def may_use(self, target: str) -> bool:
-        """Whether a request of it may go to `instance/model`."""
+        """Whether requests of this caller may go to `instance/model`."""
         return not self.models or any(fnmatchcase(target, one) for one in self.models)
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """Something that answers Messages requests. A plugin registers one per configured instance."""
+    """Serves Messages requests. A plugin registers one per configured instance."""
 
     @property
     def name(self) -> str:
@@ -96,66 +95,66 @@ class Backend(Protocol):
 
     @property
     def zone(self) -> Zone:
-        """Where a request goes that is sent here."""
+        """Where requests to this backend go."""
         ...
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """Run inference.
 
-        The request's model is already `attempt.model`. A reply to a request that asks for a
-        stream may be whole and the other way round: the kernel replays or collects.
+        The request's model is already `attempt.model`. The reply to a streaming request may be
+        whole, and vice versa: the kernel converts it.
 
         Raises:
             BackendError: the attempt failed; another may be made.
-            RequestRejected: the caller is at fault; no other attempt is made.
+            RequestRejected: the request is at fault; no other attempt is made.
         """
         ...
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
-        """Input tokens of the request, the upstream's own answer, or None: cannot be counted."""
+        """Input tokens of the request, the upstream's own reply, or None if it cannot count."""
         ...
 
     async def models(self) -> Sequence[ModelInfo]:
-        """What it serves now.
+        """The models that it serves now.
 
         Raises:
-            BackendError: the list cannot be had; the last known one is shown instead.
+            BackendError: the list cannot be read; the last known one is used instead.
         """
         ...
 
 
 @runtime_checkable
 class Loads(Protocol):
-    """A backend that takes models into memory and out of it when it is told to."""
+    """A backend that can load and unload models."""
 
     async def load(self, model: str) -> None:
-        """Have `model` ready. Raises `BackendError` or `RequestRejected` where that cannot be."""
+        """Load `model` into memory. Raises `BackendError` or `RequestRejected` on failure."""
         ...
 
     async def unload(self, model: str) -> bool:
-        """Take `model` out of memory; False where it was not there."""
+        """Remove `model` from memory; False if it was not loaded."""
         ...
 
 
 @runtime_checkable
 class SpeaksMessages(Protocol):
-    """A backend whose server speaks the Messages API itself, so that a request needs no
-    translation; plugins ask it what of a request the server takes."""
+    """A backend whose server speaks the Messages API, so requests need no translation; plugins use
+    it to find out which features the server supports."""
 
     @property
     def native(self) -> bool:
-        """The server is that of the API's own vendor: it takes requests as clients send them."""
+        """The server is the API vendor's own: it accepts requests as clients send them."""
         ...
 
     @property
     def kind(self) -> str:
-        """What server it is, in one word of lower case, as far as that is known."""
+        """The kind of server in one lower-case word, if known."""
         ...
 
 
 @runtime_checkable
 class Translates(Protocol):
-    """A backend whose server speaks another API: `explain` shows what would be sent there."""
+    """A backend whose server speaks another API: `explain` shows what would be sent."""
 
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
         """The body in the server's API. Raises `RequestRejected` as `send` does."""
@@ -164,20 +163,20 @@ class Translates(Protocol):
 
 @runtime_checkable
 class Addresses(Protocol):
-    """A backend that asks a server: `explain` shows where, and under which header lines."""
+    """A backend with a server: `explain` shows the URL and headers of its requests."""
 
     def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
-        """The URL, and the header lines without those that carry credentials."""
+        """The URL, and the headers without credentials."""
         ...
 
 
 @runtime_checkable
 class Reaches(Protocol):
-    """A backend whose server is reached over a network: `check` and `doctor` show the way."""
+    """A backend whose server is reached over a network: `check` and `doctor` show how."""
 
     @property
     def way(self) -> str:
-        """In words: directly, or by which proxy and who says so (`Upstream.way`)."""
+        """How the server is reached, as text: directly, or through a proxy (`Upstream.way`)."""
         ...
 
 
@@ -186,8 +185,8 @@ class Relays(Protocol):
     """A backend whose server speaks a dialect of clients too (`MessagesRequest.original`)."""
 
     def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
-        """Whether `send` would pass on the bytes that the client sent, all but the model's name.
+        """Whether `send` would pass on the client's bytes, except the model name.
 
-        Plugins ask it whether what the Messages API cannot say matters.
+        Plugins use it to find out whether losses in the Messages API matter.
         """
         ...

@@ -1,7 +1,7 @@
-"""How much JSON is taken, and how much work is done at once: nothing may hold the loop for long.
+"""Limits on the size of JSON, and helpers that keep large work from blocking the event loop.
 
-A limit on bytes is not enough: 30 MB of `[]` are ten million values, and parsing holds the
-interpreter, in whatever thread it is done.
+A limit on bytes is not enough: 30 MB of `[]` are ten million values, and parsing holds the GIL even
+in a thread.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from plugway.types.errors import BackendProtocolError, RequestRejected
 from plugway.types.json import MAX_DEPTH, opens_more
 
 MAX_VALUES: Final = 100_000
-"""JSON values that a request may hold, or an answer, or one event of it. A conversation of a
-million tokens has about half of it, the longest answer of a model a fifth."""
+"""Most JSON values in a request, a response, or an event. A conversation of a million tokens has
+estimated_marks half of it, the longest reply of a model a fifth."""
 MAX_ESCAPES: Final = 4 * 2**20
-"""Backslashes that a request may hold: they cost most of all that stands in a text."""
+"""Most backslashes in a request: they are the most expensive part of a string."""
 MAX_DIGITS: Final = 16 * 2**20
-"""Digits that a request may hold; a sixth of a large image are digits."""
+"""Most digits in a request; a sixth of a large image is digits."""
 MAX_ANSWER_DEPTH: Final = MAX_DEPTH - 40
-"""Containers inside containers that an answer may have: it is written within others."""
+"""Most nested containers in a response, which is later written into others."""
 HEAVY_VALUES: Final = 5_000
-"""Above it the work on a request is done in steps, between which the loop goes on."""
+"""Values above which work on a request is split into steps that yield to the event loop."""
 HEAVY_BYTES: Final = 2**20
 """The same in bytes of the body."""
 
 TOGETHER: Final = 256
-"""Events that are collected before the loop goes on."""
+"""Events that are collected before yielding to the event loop."""
 
 _SLICE: Final = 2**20
 _STEP: Final = 61
@@ -42,21 +42,21 @@ T = TypeVar("T")
 
 
 def marks(raw: bytes) -> int:
-    """How often `,`, `[` and `{` stand in JSON bytes, texts included: never less than its values,
-    but for one."""
+    """The number of `,`, `[` and `{` in JSON bytes, including strings: an upper bound for the
+    number of values minus one."""
     return len(raw) - len(raw.translate(None, b",[{"))
 
 
-def about(raw: bytes) -> int:
-    """Nearly `marks(raw)`, for a fiftieth of its cost: counting takes longer than parsing does, so
-    bytes are looked at in steps that fit no pattern."""
+def estimated_marks(raw: bytes) -> int:
+    """An estimate of `marks(raw)` from every 61st byte, at a fiftieth of the cost; counting all
+    takes longer than parsing."""
     return _STEP * marks(raw[::_STEP])
 
 
 async def check_values(raw: bytes) -> None:
-    """Raises `RequestRejected` where a body holds more values, escapes or digits than may be parsed
-    at once; marks within texts are no values."""
-    if len(raw) <= MAX_VALUES or (len(raw) <= _SLICE and about(raw) < MAX_VALUES // 2):
+    """Raise `RequestRejected` if a body has more values, escapes or digits than may be parsed at
+    once; marks within strings do not count as values."""
+    if len(raw) <= MAX_VALUES or (len(raw) <= _SLICE and estimated_marks(raw) < MAX_VALUES // 2):
         return
     if len(raw) > MAX_ESCAPES:
         await _limited(_slices(raw, lambda piece: piece.count(b"\\")), MAX_ESCAPES, "escapes")
@@ -91,18 +91,18 @@ def _marks_between_texts(raw: bytes) -> Iterator[int]:
     while at < len(raw):
         piece = raw[at : at + _SLICE]
         if (len(piece) - len(piece.rstrip(b"\\"))) % 2 and len(piece) > 1:
-            piece = piece[:-1]  # what a backslash escapes stays with it
+            piece = piece[:-1]  # do not separate a backslash from what it escapes
         at += len(piece)
-        # A quote more closes a text that goes on, and is left over where there is none.
+        # The added quote closes an unfinished string, or remains if there is none.
         left = _TEXT.sub(b"", (b'"' if inside else b"") + piece + b'"')
         inside = not left.endswith(b'"')
         yield marks(left)
 
 
 def check_answer(raw: bytes) -> None:
-    """Raises `BackendProtocolError` where bytes of an upstream hold too many values to be parsed,
-    or are nested too deeply to be written again; marks within texts count as values too, for that
-    is far beyond what models write."""
+    """Raise `BackendProtocolError` if an upstream's bytes have too many values to be parsed, or are
+    nested too deeply to be serialized again. Marks within strings count as values too: the limit is
+    far above what models write."""
     if len(raw) > MAX_VALUES and sum(_slices(raw, marks)) > MAX_VALUES:
         raise BackendProtocolError(f"the response contains more than {MAX_VALUES} JSON values")
     if is_deep(raw):
@@ -116,7 +116,7 @@ def is_deep(raw: bytes) -> bool:
     try:
         value: Any = orjson.loads(raw)
     except orjson.JSONDecodeError:
-        return False  # whoever reads it says so
+        return False  # the parser reports it
     for _ in range(MAX_DEPTH - MAX_ANSWER_DEPTH):
         value = [value]
     try:
@@ -127,20 +127,22 @@ def is_deep(raw: bytes) -> bool:
 
 
 def is_heavy(raw: bytes) -> bool:
-    """Whether the work on a request with this body is to be done in steps."""
-    return len(raw) > HEAVY_BYTES or (len(raw) > HEAVY_VALUES and about(raw) > HEAVY_VALUES)
+    """Whether work on a request with this body must be split into steps."""
+    return len(raw) > HEAVY_BYTES or (
+        len(raw) > HEAVY_VALUES and estimated_marks(raw) > HEAVY_VALUES
+    )
 
 
 async def breath(heavy: bool) -> None:
-    """Let the loop go on before more work on a request or an answer that is `heavy`."""
+    """Yield to the event loop if the request or reply is `heavy`."""
     if heavy:
         await anyio.lowlevel.checkpoint()
 
 
 async def aside(heavy: bool, work: Callable[[], T]) -> T:
-    """What `work` returns or raises; where it is `heavy`, done in a thread while the loop goes on.
+    """Call `work`, in a thread if it is `heavy`.
 
-    For work in Python on values that nobody changes meanwhile. Parsing is no such work: it holds
-    the interpreter.
+    For Python code on values that do not change meanwhile. It does not help for parsing, which
+    holds the GIL.
     """
     return await anyio.to_thread.run_sync(work) if heavy else work()

@@ -1,4 +1,4 @@
-"""Cancelling one exchange from outside, and time limits that cost nothing where nobody waits."""
+"""Cancellation of an exchange from outside its task, and cheap timeouts."""
 
 from __future__ import annotations
 
@@ -10,15 +10,13 @@ from typing import Any, Final, Literal, TypeVar
 T = TypeVar("T")
 
 AGAIN_SECONDS: Final = 6.0
-"""A task that goes on after it was cancelled is cancelled again after this time; until then it may
-clean up (`CLOSE_SECONDS`)."""
+"""Time to clean up (`CLOSE_SECONDS`), after which a task that still runs is cancelled again."""
 
 
 class Cancellable:
-    """A block of the current task that `cancel` ends, once for every request.
+    """A block of the current task that `cancel` ends.
 
-    An anyio scope does that too, for ten times the cost. A cancellation that somebody else asked
-    for passes through.
+    It works like an anyio cancel scope, at a tenth of the cost. Other cancellations pass through.
     """
 
     __slots__ = ("_again", "_asked", "_before", "_loop", "_task")
@@ -33,7 +31,7 @@ class Cancellable:
         self._again: asyncio.TimerHandle | None = None
 
     def cancel(self) -> None:
-        """End the block; called from outside the task, any number of times."""
+        """End the block; call it from outside the task, any number of times."""
         if not self._asked:
             self._cancel()
 
@@ -62,8 +60,8 @@ class Cancellable:
 
 
 class Deadline(Cancellable):
-    """`asyncio.timeout` for a third of its cost: a block that raises `TimeoutError` when `seconds`
-    have passed; None for no limit."""
+    """A block that raises `TimeoutError` after `seconds`, or never for None. It works like
+    `asyncio.timeout`, at a third of the cost."""
 
     __slots__ = ("_timer",)
 
@@ -87,7 +85,7 @@ class Deadline(Cancellable):
 
 
 async def bounded(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
-    """What `coroutine` returns; a timer is started only where it waits.
+    """Await `coroutine` with a timeout; the timer is started only if it really waits.
 
     Raises `TimeoutError`.
     """
@@ -100,7 +98,7 @@ async def bounded(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
 
 
 class Resumed(Generator[Any, Any, T]):
-    """What is left of a coroutine after its first step, which asked to wait for `waits_for`."""
+    """The rest of a coroutine after its first step, which yielded `waits_for`."""
 
     __slots__ = ("_coroutine", "_fresh", "_waits_for")
 
@@ -113,12 +111,12 @@ class Resumed(Generator[Any, Any, T]):
         return self
 
     def send(self, value: Any, /) -> Any:
-        """Go on to the next wait."""
+        """Run to the next suspension."""
         if self._fresh:
             self._fresh = False
             return self._waits_for
         return self._coroutine.send(value)
 
     def throw(self, *error: Any) -> Any:
-        """Go on with an error, such as a cancellation: it is for the coroutine to see."""
+        """Raise an error, such as a cancellation, in the coroutine."""
         return self._coroutine.throw(*error)

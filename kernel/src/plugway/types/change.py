@@ -1,4 +1,4 @@
-"""What was done to a field or header line of a request, and the word for taking one away."""
+"""Changes to the fields and headers of a request, for the receipt."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Removed(Enum):
 
 
 REMOVE: Final = Removed.REMOVE
-"""Pass as a field's value to `MessagesRequest.replace` to take the field away."""
+"""Pass it as a value to `MessagesRequest.replace` to remove the field or header."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What was done to one field or header of a request, and why."""
+    """A change to one field or header of a request, and the reason."""
 
     field: str
     """A top-level body field, or `header:NAME`."""
@@ -28,6 +28,6 @@ class Change:
     because: str
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """The line of the receipt."""
         return f"{self.action} {self.field}: {self.because}"

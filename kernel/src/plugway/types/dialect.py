@@ -1,6 +1,6 @@
-"""Another API in front of the gateway, as a plugin speaks it.
+"""Protocols of dialects: other APIs for clients, which plugins translate to the Messages API.
 
-The inner language is the Messages API; how an exchange is run in a dialect is in `exchange`.
+`exchange/dialect` serves exchanges in a dialect.
 """
 
 from __future__ import annotations
@@ -15,99 +15,99 @@ from plugway.types.request import Original
 
 @runtime_checkable
 class DialectEncoder(Protocol):
-    """Writes one answer in a dialect. One is made per exchange, so it may count and remember."""
+    """Writes one reply in a dialect. One is created per exchange, so it may keep state."""
 
     def event(self, event: StreamEvent) -> bytes:
-        """What the client is sent for one event of the Messages API; empty for nothing."""
+        """The bytes to send for one event of the Messages API; may be empty."""
         ...
 
     def message(self, message: Mapping[str, Any]) -> bytes:
-        """The whole answer, for a client that did not ask for a stream."""
+        """The whole reply, for a client that did not request a stream."""
         ...
 
     def error(self, status: int, error: Mapping[str, Any], *, streaming: bool) -> bytes:
-        """A failure: the body of an answer with `status`, or an event of a stream that has begun.
+        """A failure: the body of a reply with `status`, or an event of a stream that has begun.
 
-        `error` has the `type` and `message` of the Messages API's envelope.
+        `error` has the `type` and `message` of a Messages API error.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Deferred:
-    """A Messages request that is decoded when somebody asks for more than a few fields of it."""
+    """A Messages request that is decoded only when more than a few fields are needed."""
 
     known: Mapping[str, Any]
-    """`model` and `stream`; a request that has them can be decoded, whatever else it has."""
+    """`model` and `stream`, which are available without decoding."""
     decode: Callable[[], Mapping[str, Any]]
 
 
 @runtime_checkable
 class NotesLosses(Protocol):
-    """An encoder that says what of the answer its API has no words for."""
+    """An encoder that reports what its API cannot express."""
 
     unsaid: Sequence[str]
-    """Lines for the receipt, read when the answer is written."""
+    """Lines for the receipt, read after the reply was written."""
 
 
 @runtime_checkable
 class Dialect(Protocol):
-    """Another API in front of every backend."""
+    """An API that clients may use with every backend."""
 
     @property
     def name(self) -> str:
-        """What a backend that speaks it too calls it, such as `acme-chat`."""
+        """Its name, such as `acme-chat`; backends that speak it too use the same."""
         ...
 
     @property
     def paths(self) -> Sequence[str]:
-        """The paths whose POST requests it takes. `{model}` in one stands for any text, slashes
-        included: `Original.path` has what was asked for."""
+        """The paths of its POST requests. `{model}` in a path matches any text, including slashes;
+        `Original.path` has the requested path."""
         ...
 
     @property
     def statuses(self) -> Mapping[int, int]:
-        """Statuses of the Messages API that it tells as another, such as 529 as 503."""
+        """Statuses of the Messages API that it replaces, such as 529 by 503."""
         ...
 
     def decode(self, original: Original) -> Mapping[str, Any] | Deferred:
-        """The body of the Messages request that asks for the same; what is lost on the way goes to
-        `original.notes`. A server of the same API may never need it, so it may be `Deferred`.
+        """The body of the equivalent Messages request; report losses in `original.notes`. It may be
+        `Deferred`, because a backend of the same API does not need it.
 
-        Raises `RequestRejected` where there is none.
+        Raises `RequestRejected` if there is none.
         """
         ...
 
     def encoder(self, original: Original) -> DialectEncoder:
-        """The encoder of the answer. `original.body` is empty where the request was refused before
-        it was decoded; what was `Deferred` may be none that can be decoded."""
+        """The encoder of the reply. `original.body` is empty if the request was rejected before it
+        was decoded; a `Deferred` request may turn out to be invalid."""
         ...
 
 
 @runtime_checkable
 class CountsTokens(Protocol):
-    """A dialect whose requests ask how many tokens they have: no inference is run, and its encoder
-    writes `{"input_tokens": ...}`."""
+    """A dialect for counting tokens: no inference is run, and the encoder's message is
+    `{"input_tokens": ...}`."""
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether they do."""
+        """Whether its requests count tokens."""
         ...
 
 
 @runtime_checkable
 class KeyInQuery(Protocol):
-    """A dialect whose clients may send the gateway's token in the query of a request."""
+    """A dialect whose clients may send the gateway's token in the query."""
 
     @property
     def key_places(self) -> Sequence[tuple[str, str]]:
-        """How the paths begin where that counts, and the name of the parameter."""
+        """Path prefixes where that is allowed, each with the name of the query parameter."""
         ...
 
 
 @runtime_checkable
 class FramesStreams(Protocol):
-    """An encoder whose stream is no `text/event-stream`."""
+    """An encoder whose stream is not a `text/event-stream`."""
 
     @property
     def content_type(self) -> str:
@@ -116,5 +116,5 @@ class FramesStreams(Protocol):
 
     @property
     def ping(self) -> bytes:
-        """What the client is sent, and skips, while it waits."""
+        """Bytes to send while the client waits; the client must ignore them."""
         ...

@@ -1,7 +1,7 @@
-"""The one maker of event streams, and the check that a stream made elsewhere is legal.
+"""`Emitter` makes valid event streams; `Order` checks the order of events.
 
-Backends that translate or generate call the `Emitter`; the pipeline runs `Order` over every stream
-whose events it looks at.
+Backends that translate or generate use the `Emitter`; the pipeline checks parsed streams with
+`Order`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _DELTAS: Mapping[str, frozenset[str]] = {
     "thinking": frozenset({"thinking_delta", "signature_delta"}),
     "tool_use": frozenset({"input_json_delta"}),
 }
-"""Delta types that a block type takes; a block type that is not listed takes any."""
+"""Delta types that a block type allows; other block types allow any."""
 
 
 class Emitter:
-    """Makes a legal stream from parts: opens and closes blocks, counts indexes, ends it once.
+    """Makes a valid stream from parts: opens and closes blocks, and counts their indexes.
 
-    Each method returns the events to send now. A method called out of order raises
-    `RuntimeError`: that is a defect of the caller, not of an upstream.
+    Each method returns the events to send now. Calling methods out of order raises `RuntimeError`,
+    which is a defect of the caller, not of an upstream.
     """
 
     def __init__(self, *, model: str, message_id: str | None = None) -> None:
@@ -52,7 +52,7 @@ class Emitter:
         """No block was started yet."""
         self._cut: str | None = None
         self._answered = False
-        """There is text or a call."""
+        """The message has text or a tool call."""
 
     def start(self, usage: Mapping[str, Any]) -> list[StreamEvent]:
         """`message_start`. `usage` needs `input_tokens` and `output_tokens`."""
@@ -71,20 +71,20 @@ class Emitter:
         return [event("message_start", message=message)]
 
     def text(self, text: str) -> list[StreamEvent]:
-        """More text; nothing for an empty string, because an empty block is refused on replay."""
+        """More text; nothing for an empty string, because the API rejects empty blocks later."""
         if not text:
             return []
         events = self._switch("text", {"type": "text", "text": ""})
         return [*events, self._delta({"type": "text_delta", "text": text})]
 
     def cite(self, citation: Mapping[str, Any]) -> list[StreamEvent]:
-        """A source of the text that is open; nothing where none is."""
+        """A citation in the open text block; nothing if none is open."""
         if self._open != "text":
             return []
         return [self._delta({"type": "citations_delta", "citation": dict(citation)})]
 
     def thinking(self, text: str, *, signature: str = "") -> list[StreamEvent]:
-        """More thinking; the block is signed with the last `signature` given when it closes."""
+        """More thinking; when the block closes, it gets the last `signature`."""
         self._signature = signature or self._signature
         if not text:
             return []
@@ -93,30 +93,30 @@ class Emitter:
         return [*events, self._delta({"type": "thinking_delta", "thinking": text})]
 
     def tool_start(self, name: str, *, tool_id: str | None = None) -> list[StreamEvent]:
-        """A tool call begins; its arguments follow with `tool_arguments`."""
+        """Start a tool call; its arguments follow with `tool_arguments`."""
         self.tool_calls += 1
         tool_id = tool_id or new_id("toolu")
         block: dict[str, Any] = {"type": "tool_use", "id": tool_id, "name": name, "input": {}}
         return [*self.close_block(), *self._open_block("tool_use", block)]
 
     def tool_arguments(self, fragment: str) -> list[StreamEvent]:
-        """A piece of the arguments' JSON text of the tool call that is open."""
+        """A piece of the JSON text of the open tool call's arguments."""
         if self._open != "tool_use":
             raise RuntimeError("tool arguments without an open tool call")
         return [self._delta({"type": "input_json_delta", "partial_json": fragment})]
 
     def cut_call(self, name: str = "") -> list[StreamEvent]:
-        """A call of which no block was started was cut off and is left out.
+        """Report a tool call that was cut off before its block was started; it is omitted.
 
-        The `ping` that says so is for plugins that may ask again; clients take no notice of it.
-        Where the answer then has neither text nor a call, `finish` says in words what became of it.
+        The `ping` reports it to plugins that may retry; clients ignore it. If the message has
+        neither text nor a call at the end, `finish` adds a text about the call.
         """
         self._require("started")
         self._cut = self._cut or name
         return [event("ping", cut_call=name)]
 
     def block(self, block: Mapping[str, Any]) -> list[StreamEvent]:
-        """A block that arrives whole, such as `redacted_thinking` or a server tool's result."""
+        """A complete block, such as `redacted_thinking` or a server tool's result."""
         kind = str(block.get("type", ""))
         return [*self.close_block(), *self._open_block(kind, block), *self.close_block()]
 
@@ -139,8 +139,8 @@ class Emitter:
         stop_sequence: str | None = None,
         explanation: str = "",
     ) -> list[StreamEvent]:
-        """The end. Call it only when the backend really said that it has finished. `explanation`
-        says why the model refused (`types/refusal_stop_details.py` of the `anthropic` SDK)."""
+        """End the message. Call it only if the backend reported the end. `explanation` is why the
+        model refused (`types/refusal_stop_details.py` of the `anthropic` SDK)."""
         self._require("started")
         events: list[StreamEvent] = []
         if self._cut is not None and not self._answered:
@@ -175,11 +175,11 @@ class Emitter:
 
     def _require(self, state: str) -> None:
         if self._state != state:
-            raise RuntimeError(f"the stream is {self._state}; this needs it {state}")
+            raise RuntimeError(f"the stream is {self._state}, but must be {state} for this call")
 
 
 class Order:
-    """Checks events against the order of the wire, one by one; unknown events pass."""
+    """Checks the order of events, one by one; unknown events pass."""
 
     def __init__(self) -> None:
         self._state: Literal["new", "started", "delta", "ended"] = "new"
@@ -193,7 +193,7 @@ class Order:
         return self._state == "ended"
 
     def check(self, item: StreamEvent) -> None:
-        """Raises `BackendProtocolError` where `item` may not come now."""
+        """Raise `BackendProtocolError` if `item` is not allowed now."""
         match item.type:
             case "message_start":
                 self._expect(self._state == "new", item, "the message has already started")
@@ -228,8 +228,9 @@ class Order:
         self._expect(item.data.get("index") == self._open, item, "that block is not open")
         kind = str(as_object(item.data.get("delta")).get("type", ""))
         allowed = _DELTAS.get(self._kind)
-        known = any(kind in kinds for kinds in _DELTAS.values())
-        if allowed is not None and known and kind not in allowed:
+        if allowed is None or kind in allowed:
+            return
+        if any(kind in kinds for kinds in _DELTAS.values()):
             self._expect(False, item, f"a `{kind}` is not allowed in a `{self._kind}` block")
 
     @staticmethod

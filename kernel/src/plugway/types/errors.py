@@ -1,21 +1,21 @@
-"""The exceptions of Plugway, and the Anthropic error envelope they become on the wire.
+"""The exceptions of Plugway, and the Anthropic error format of replies.
 
-Nothing here decides what to do about an error; the pipeline and the plugins do.
+The pipeline and the plugins decide how to handle an error.
 
     PlugwayError
-    ├─ ConfigError              every problem of a configuration at once
-    ├─ PluginError              a plugin breaks the contract when it is loaded
-    ├─ HookError                a hook raised, hung or answered with the wrong type at run time
-    ├─ RequestRejected          meant for the caller: status, type, message, headers
+    ├─ ConfigError              all problems of a configuration at once
+    ├─ PluginError              a plugin violates the contract; raised at load time
+    ├─ HookError                a hook raised, timed out or returned the wrong type
+    ├─ RequestRejected          sent to the caller: status, type, message, headers
     │   ├─ InvalidRequest       400
     │   ├─ Forbidden            403
     │   └─ NoRoute              404
-    └─ BackendError             an attempt failed; the resilience policy may try again
+    └─ BackendError             an attempt failed; the resilience policy may retry
         ├─ BackendUnavailable   refused, unreachable, not resolved, or lost before the head
-        ├─ BackendTimeout       no head or no first event in time, or silence later
-        ├─ BackendRefused       the upstream answered with an error status
-        ├─ BackendProtocolError the upstream's answer is not what its protocol allows
-        └─ StreamInterrupted    the stream ended, or reported an error, before its real end
+        ├─ BackendTimeout       no head, no first event, or no further bytes in time
+        ├─ BackendRefused       the upstream returned an error status
+        ├─ BackendProtocolError the upstream's response violates its protocol
+        └─ StreamInterrupted    the stream broke off, or carried an error, before its end
 """
 
 from __future__ import annotations
@@ -55,25 +55,25 @@ TYPE_FOR_STATUS: Mapping[int, ErrorType] = {
     504: "timeout_error",
     529: "overloaded_error",
 }
-"""`error.type` by status. Another 4xx is an `invalid_request_error`, another 5xx an `api_error`."""
+"""`error.type` by status. Other 4xx are `invalid_request_error`, other 5xx `api_error`."""
 
 BETWEEN: Final = frozenset(
     (405, 406, 407, 411, 412, 415, 416, 417, 421, 425, 426, 428, 505, 506, 508, 510, 511)
 )
-"""Statuses that speak of the gateway's own request or of what stands between it and the server: of
-a client's request they say nothing (RFC 9110, 15.5 and 15.6; RFC 6585; RFC 8470)."""
+"""Statuses about the gateway's own request or an intermediary, not about the client's request (RFC
+9110, 15.5 and 15.6; RFC 6585; RFC 8470)."""
 LONGEST_WAIT: Final = 31 * 86_400.0
-"""Seconds. A server that asks for a longer wait means something else."""
+"""Longest valid `retry-after` in seconds; longer ones are ignored."""
 
 Headers = tuple[tuple[str, str], ...]
-"""Header lines in order; names in lower case."""
+"""Headers in order; names in lower case."""
 
 
 def described(error: BaseException) -> str:
-    """An exception in one line for a record: its type, and its text only where it is one of ours.
+    """An exception in one line for the log: its type, and its message only if it is Plugway's own.
 
-    Of any other the text may be the very value that was wrong, as a `KeyError` has it, or the path
-    that was opened. A system error's number says what happened without it.
+    Other messages may contain the invalid value, as that of a `KeyError`, or a path. The text of a
+    system error comes from its number.
     """
     name = type(error).__name__
     text = ""
@@ -92,37 +92,37 @@ def error_type(status: int) -> ErrorType:
 
 
 def client_status(status: int) -> int:
-    """The status by which a client is told that an upstream answered with `status`."""
+    """The status for the client if an upstream responded with `status`."""
     return status if 400 <= status < 600 and status not in BETWEEN else 502
 
 
 def sound_wait(seconds: float | None) -> float | None:
-    """Seconds to wait, where they are a number that somebody can mean; None otherwise."""
+    """`seconds` if it is a valid wait, else None."""
     return seconds if seconds is not None and 0 <= seconds <= LONGEST_WAIT else None
 
 
 def error_body(type_: str, message: str, request_id: str) -> bytes:
-    """The Anthropic error envelope as JSON bytes."""
+    """An error in the Anthropic format, as JSON bytes."""
     error = {"type": type_, "message": message}
     return orjson.dumps({"type": "error", "error": error, "request_id": request_id})
 
 
 class PlugwayError(Exception):
-    """Base of everything Plugway raises on purpose."""
+    """Base of all exceptions that Plugway raises on purpose."""
 
     @property
     def record(self) -> str:
-        """What the log, the receipt and the list of exchanges say. It quotes no request and no
-        answer, as the message may, which is for whoever asked."""
+        """The text for the log, the receipt and the list of exchanges. Unlike the message, which is
+        for the client, it never quotes a request or a response."""
         return str(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a configuration: where it is, what is wrong, what to write instead."""
+    """One mistake in a configuration: its position, the reason and the fix."""
 
     where: str
-    """`file:line:column`, or the file alone where there is no better place."""
+    """`file:line:column`, or only the file if the position is unknown."""
     path: str
     """Dotted path in the file, such as `plugins[2].options.api_key`; empty for the whole file."""
     reason: str
@@ -135,7 +135,7 @@ class Problem:
 
 
 class ConfigError(PlugwayError):
-    """A configuration cannot be used; carries every problem found, not only the first."""
+    """A configuration is invalid; it has all problems found, not only the first."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -145,7 +145,7 @@ class ConfigError(PlugwayError):
 
 
 class PluginError(PlugwayError):
-    """A plugin cannot be used as it is: it fails to import or breaks the contract."""
+    """A plugin cannot be loaded: it fails to import, or violates the plugin API."""
 
     def __init__(self, plugin: str, reason: str, distribution: str = "") -> None:
         self.plugin = plugin
@@ -156,7 +156,7 @@ class PluginError(PlugwayError):
 
 
 class HookError(PlugwayError):
-    """A hook of a plugin raised, hung or answered with the wrong type; the cause is chained."""
+    """A plugin's hook raised, timed out or returned the wrong type; the cause is chained."""
 
     def __init__(self, plugin: str, hook: str, reason: str) -> None:
         self.plugin = plugin
@@ -166,7 +166,7 @@ class HookError(PlugwayError):
 
 
 class RequestRejected(PlugwayError):
-    """The caller gets this answer: raise it from a hook or a backend to end an exchange early."""
+    """An error reply for the client: raise it from a hook or a backend to end the exchange."""
 
     status: int = 400
 
@@ -182,8 +182,8 @@ class RequestRejected(PlugwayError):
     ) -> None:
         """`retry=False` adds `x-should-retry: false`, which stops a client's own retries.
 
-        The message is for the client. The log and the receipt have the status and the type, or the
-        words of `record`; True says that the message itself quotes nothing of the request.
+        The message is for the client. The log and the receipt have the status and type, or the text
+        `record`, or with `record=True` the message, which then must not quote the request.
         """
         self.message = without_secrets(message)  # an upstream may repeat the key it was sent
         super().__init__(self.message)
@@ -205,7 +205,7 @@ class RequestRejected(PlugwayError):
 
 
 class InvalidRequest(RequestRejected):
-    """The request cannot be understood or served as it is."""
+    """The request is invalid."""
 
     status = 400
 
@@ -217,7 +217,7 @@ class Forbidden(RequestRejected):
 
 
 class NoRoute(RequestRejected):
-    """No backend serves the model that was asked for."""
+    """No backend serves the requested model."""
 
     status = 404
 
@@ -237,10 +237,10 @@ class BackendError(PlugwayError):
         permanent: bool = False,
         record: str = "",
     ) -> None:
-        """`permanent` says that asking again cannot help: the client is told not to retry.
+        """`permanent` means that a retry cannot help: the client gets `x-should-retry: false`.
 
-        A message with words of the upstream needs a `record`, which stands in the log and the
-        receipt instead: the upstream may quote the request.
+        A message with text of the upstream, which may quote the request, needs a `record` for the
+        log and the receipt.
         """
         self.message = without_secrets(message)  # an upstream may repeat the key it was sent
         super().__init__(self.message)
@@ -251,10 +251,10 @@ class BackendError(PlugwayError):
         self.retry_after = sound_wait(retry_after)
         self.permanent = permanent or self.status in BETWEEN
         self.backend = ""
-        """Name of the backend instance; filled in by the pipeline."""
-        told = client_status(self.status)
-        self.try_next = told >= 500 or told in {401, 402, 403, 404, 429}
-        """Whether the next target of the route may be tried; a policy plugin may set it."""
+        """Name of the backend instance; set by the pipeline."""
+        shown = client_status(self.status)
+        self.try_next = shown >= 500 or shown in {401, 402, 403, 404, 429}
+        """Whether the next target of the route may be tried; plugins may set it."""
 
     @property
     def record(self) -> str:
@@ -263,19 +263,19 @@ class BackendError(PlugwayError):
 
 
 class BackendUnavailable(BackendError):
-    """No answer could be had: refused, unreachable, not resolved, or lost before the head."""
+    """No connection to the upstream, or it was lost before the response head."""
 
     status = 503
 
 
 class BackendTimeout(BackendError):
-    """The backend did not answer in time, or fell silent."""
+    """The backend did not respond in time, or stopped sending."""
 
     status = 504
 
 
 class BackendRefused(BackendError):
-    """The upstream answered with an error status; `body` is what it sent, without our keys."""
+    """The upstream responded with an error status; `body` is its body with keys redacted."""
 
     def __init__(
         self,
@@ -289,11 +289,10 @@ class BackendRefused(BackendError):
         permanent: bool = False,
         record: str = "",
     ) -> None:
-        """`native` says that the body is an Anthropic answer that goes to the client unchanged.
+        """`native` means that the body is an Anthropic error, which goes to the client unchanged.
 
-        Without `message` the body's own text is reported to the client. A message that is given
-        beside a body may have words of it, so that the record has the status and the code of the
-        body, if not what `record` says.
+        Without `message` the client gets the text of the body. If there is a body, a message may
+        quote it, so the default `record` is the status and the body's error code.
         """
         body = self.body = bytes_without_secrets(body)
         code = code_in(body)
@@ -311,8 +310,8 @@ class BackendRefused(BackendError):
 
 
 class BackendProtocolError(BackendError):
-    """The upstream's answer breaks its own protocol."""
+    """The upstream's response violates its protocol."""
 
 
 class StreamInterrupted(BackendError):
-    """A stream ended without its end, or carried an error event."""
+    """A stream ended early, or contained an error event."""

@@ -1,9 +1,8 @@
-"""Typed stream events of the Messages API, which keep the bytes they came in.
+"""Stream events of the Messages API, which keep their original bytes.
 
-Framing on the wire belongs to `types/sse`; making a legal stream from parts is
-`types/emitter`'s.
+`types/sse` decodes them from bytes; `types/emitter` makes valid streams.
 
-Order on the wire (`lib/streaming/_messages.py` of the `anthropic` SDK): `message_start`, then per
+Order of events (`lib/streaming/_messages.py` of the `anthropic` SDK): `message_start`, then per
 block `content_block_start`, any `content_block_delta`, `content_block_stop`, then `message_delta`
 and `message_stop`; `ping` anywhere.
 """
@@ -27,13 +26,13 @@ from plugway.types.shape import wrong_in_event
 CUT_REASONS: Final = frozenset(
     ("max_tokens", "model_context_window_exceeded", "stop_sequence", "refusal", "pause_turn")
 )
-"""Each `stop_reason` with which an answer may end inside a tool call."""
+"""Each `stop_reason` with which a message may end inside a tool call."""
 MAX_MESSAGE: Final = 8 * 2**20
-"""Bytes of a message that is collected from a stream."""
+"""Largest message in bytes that is collected from a stream."""
 MAX_BLOCKS: Final = 10_000
-"""Content blocks of one message."""
+"""Most content blocks of one message."""
 _PIECE: Final = 64 * 1024
-"""Characters of a text that a finished message is told in at once."""
+"""Characters per delta when a finished message is replayed."""
 _NO_END: Final = "the stream ended without `message_stop`"
 _CAUSES: Final = {
     "max_tokens": " by the output limit",
@@ -42,7 +41,7 @@ _CAUSES: Final = {
 
 
 class StreamEvent:
-    """One event: its `type`, its `data` (parsed when first read) and the bytes it came in."""
+    """One event: its `type`, its `data` (parsed on first use) and its original bytes."""
 
     __slots__ = ("_data", "_payload", "raw", "type")
 
@@ -54,7 +53,7 @@ class StreamEvent:
         raw: bytes | None = None,
         payload: bytes = b"",
     ) -> None:
-        """Build one from `data`; a decoder gives `raw` and `payload` (the joined data lines)."""
+        """Create it from `data`; decoders pass `raw` and `payload` (the joined data lines)."""
         self.type = type_
         self.raw = raw
         self._data = data
@@ -62,11 +61,11 @@ class StreamEvent:
 
     @property
     def data(self) -> Mapping[str, Any]:
-        """The JSON object of the event. Read-only: make a new event to change it.
+        """The JSON object of the event. Read-only; make a new event to change it.
 
         Raises:
-            BackendProtocolError: the upstream's data is not a JSON object, a far too large one, or
-                not what an event of that type holds (`wrong_in_event`).
+            BackendProtocolError: the upstream's data is not a JSON object, is far too large, or is
+                invalid for an event of that type (`wrong_in_event`).
         """
         if self._data is None:
             check_answer(self._payload)
@@ -84,7 +83,7 @@ class StreamEvent:
         return self._data
 
     def encode(self) -> bytes:
-        """The event as SSE bytes: the original ones where it came from an upstream."""
+        """The event as SSE bytes; the original ones if it came from an upstream."""
         if self.raw is not None:
             return self.raw
         return b"event: %b\ndata: %b\n\n" % (self.type.encode(), orjson.dumps(self.data))
@@ -101,7 +100,7 @@ class StreamEvent:
 
 
 def event(type_: str, **data: Any) -> StreamEvent:
-    """`event("content_block_stop", index=0)`: the data carries its `type`, as the wire wants."""
+    """Create an event: `event("content_block_stop", index=0)`. The data includes its `type`."""
     return StreamEvent(type_, {"type": type_, **data})
 
 
@@ -110,42 +109,42 @@ PING = event("ping")
 
 @runtime_checkable
 class EventStream(Protocol):
-    """A stream of events that owns something: iterate it once, and close it."""
+    """A stream of events that owns resources: iterate it once, and close it."""
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
         """The events, in order."""
         ...
 
     async def aclose(self) -> None:
-        """Let go of what the stream holds; safe to call twice and at any time."""
+        """Release the stream's resources; safe to call twice and at any time."""
         ...
 
 
 async def collect(events: AsyncIterable[StreamEvent]) -> dict[str, Any]:
-    """The message object that a whole stream amounts to, for a client that did not ask for one.
+    """Collect a whole stream into a message, for a client that did not request a stream.
 
-    A call that was cut off (`CUT_REASONS`) is left out.
+    A tool call that was cut off (`CUT_REASONS`) is omitted.
 
     Raises:
-        StreamInterrupted: the stream carried an error or ended without `message_stop`.
-        BackendProtocolError: the events are out of order, the arguments of a call are no JSON, or
+        StreamInterrupted: the stream has an error event or ended without `message_stop`.
+        BackendProtocolError: the events are out of order, the arguments of a call are not JSON, or
             the message is longer than `MAX_MESSAGE`.
     """
-    made, count = _Message(), 0
+    message, count = _Message(), 0
     async for item in events:
-        if made.add(item):
-            return made.message
+        if message.add(item):
+            return message.message
         count += 1
         await breath(count % TOGETHER == 0)
     raise StreamInterrupted(_NO_END)
 
 
 def collected(events: Iterable[StreamEvent]) -> dict[str, Any]:
-    """`collect` for events that are all there. Raises as it does."""
-    made = _Message()
+    """`collect` for an iterable of events."""
+    message = _Message()
     for item in events:
-        if made.add(item):
-            return made.message
+        if message.add(item):
+            return message.message
     raise StreamInterrupted(_NO_END)
 
 
@@ -155,13 +154,13 @@ class _Message:
     def __init__(self) -> None:
         self.message: dict[str, Any] = {}
         self._texts: dict[int, dict[str, Gathered]] = {}
-        """What the blocks are told in pieces, by the member that it belongs to."""
+        """The text of unfinished blocks, by index and member."""
         self._broken: dict[int, str] = {}
-        """Calls whose arguments are not whole, and why not."""
+        """Calls with invalid arguments, and the reason; empty for missing ones."""
         self._size = 0
 
     def add(self, item: StreamEvent) -> bool:
-        """Take one event; True where it was the last."""
+        """Apply one event; returns whether it was the last."""
         data, type_ = item.data, item.type
         if type_ == "message_start":
             self.message = {**data["message"], "content": []}
@@ -171,7 +170,7 @@ class _Message:
             if type_ != "ping":
                 raise BackendProtocolError("an event arrived before `message_start`")
         elif type_ == "message_stop":
-            self._leave_out()
+            self._omit_cut_calls()
             return True
         else:
             self._apply(type_, data)
@@ -253,29 +252,31 @@ class _Message:
         else:
             self._broken[index] = f"are not {'a JSON object' if is_json(text) else 'valid JSON'}"
 
-    def _leave_out(self) -> None:
-        """Take out the calls that were cut off: nobody can make them."""
+    def _omit_cut_calls(self) -> None:
+        """Remove tool calls that were cut off."""
         message = self.message
         content: list[dict[str, Any]] = message["content"]
         for index in sorted(self._texts):
-            self._finish(index)  # of a block that was never closed
+            self._finish(index)  # a block that was never closed
         cut = message.get("stop_reason") in CUT_REASONS
         for index, wrong in self._broken.items():
             if wrong and not cut:
                 raise BackendProtocolError(f"the arguments of the call in block {index} {wrong}")
-        # A call without arguments is whole where something follows it.
-        gone = {i for i, wrong in self._broken.items() if cut and (wrong or i + 1 == len(content))}
-        if not gone:
+        # A call without arguments is complete if another block follows it.
+        cut_off = {
+            i for i, wrong in self._broken.items() if cut and (wrong or i + 1 == len(content))
+        }
+        if not cut_off:
             return
-        message["content"] = [b for i, b in enumerate(content) if i not in gone]
+        message["content"] = [b for i, b in enumerate(content) if i not in cut_off]
         if not any(b.get("type") in ("text", "tool_use") for b in message["content"]):
-            name = str(content[min(gone)].get("name") or "")
+            name = str(content[min(cut_off)].get("name") or "")
             text = cut_notice(name, message["stop_reason"])
             message["content"].append({"type": "text", "text": text})
 
 
 def check_inputs(message: Mapping[str, Any]) -> None:
-    """Raises `BackendProtocolError` where a call of a whole message has no object for input."""
+    """Raise `BackendProtocolError` if the input of a call in a whole message is not an object."""
     for index, block in enumerate(map(as_object, as_list(message.get("content")))):
         if block.get("type") == "tool_use" and not isinstance(block.get("input"), dict):
             raise BackendProtocolError(
@@ -291,38 +292,38 @@ def _index(data: Mapping[str, Any], content: list[Any], what: str) -> int:
 
 
 def cut_notice(name: str, stop_reason: str | None) -> str:
-    """What an answer says in place of its only call, where that was cut off."""
+    """The text that replaces the only tool call of a message if it was cut off."""
     call = f"The call of `{name[:100]}`" if name else "A tool call"
     cause = _CAUSES.get(stop_reason or "", "")
     return f"[{call} was cut off{cause} before it was complete, and was not made.]"
 
 
 def interrupted(data: Mapping[str, Any]) -> StreamInterrupted:
-    """The failure that an in-stream `error` event stands for."""
+    """The exception for the data of an `error` event in a stream."""
     detail = as_object(data.get("error"))
     kind = str(detail.get("type", "api_error"))
     status = {"overloaded_error": 529, "rate_limit_error": 429, "timeout_error": 504}.get(kind, 500)
     if kind in {"invalid_request_error", "authentication_error", "permission_error"}:
         status = {"authentication_error": 401, "permission_error": 403}.get(kind, 400)
-    told = reason_of(data.get("error")) or "the stream failed"
+    message = reason_of(data.get("error")) or "the stream failed"
     record = f"the stream ended with an error event (status {status})"
-    return StreamInterrupted(told, status=status, record=record)
+    return StreamInterrupted(message, status=status, record=record)
 
 
 def renamed(start: StreamEvent, model: str) -> StreamEvent:
-    """A `message_start` that names another model."""
+    """A copy of a `message_start` with another model."""
     message = {**as_object(start.data.get("message")), "model": model}
     return StreamEvent(start.type, {**start.data, "message": message})
 
 
 _IN_DELTA: Final = ("stop_details", "container", "safeguard_results")
-"""Members of a message that a stream has in the `delta` of its `message_delta`."""
+"""Members of a message that a stream sends in the `delta` of `message_delta`."""
 _LATE: Final = frozenset(("stop_details", "context_management", "safeguard_results"))
-"""Members that a stream has in its `message_delta` alone."""
+"""Members that a stream sends only in `message_delta`."""
 
 
 def replay(message: Mapping[str, Any]) -> Iterator[StreamEvent]:
-    """The stream that a finished message would have been; a long text comes in pieces."""
+    """The events of a finished message as a stream; long text is split."""
     usage: Mapping[str, Any] = message.get("usage") or {}
     head = {k: v for k, v in message.items() if k not in _LATE}
     head |= {"content": [], "stop_reason": None, "stop_sequence": None}
@@ -343,14 +344,14 @@ async def replayed(message: Mapping[str, Any]) -> AsyncIterator[StreamEvent]:
         yield item
 
 
-def _cut(member: str, block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _text_deltas(member: str, block: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     text = block.get(member) or ""
     for at in range(0, len(text) or 1, _PIECE):
         yield {"type": f"{member}_delta", member: text[at : at + _PIECE]}
 
 
 def replay_block(index: int, block: Mapping[str, Any]) -> Iterator[StreamEvent]:
-    """The events of one finished content block; a long text comes in pieces."""
+    """The events of one finished content block; long text is split."""
     start = dict(block)
     deltas: Iterable[dict[str, Any]] = ()
     match block.get("type"):
@@ -358,12 +359,12 @@ def replay_block(index: int, block: Mapping[str, Any]) -> Iterator[StreamEvent]:
             start["text"] = ""
             given = start.pop("citations", None) or ()
             cited = ({"type": "citations_delta", "citation": c} for c in given)
-            deltas = chain(cited, _cut("text", block))
+            deltas = chain(cited, _text_deltas("text", block))
         case "thinking":
             start |= {"thinking": "", "signature": ""}
             signature = block.get("signature")
             signed = ({"type": "signature_delta", "signature": signature},) if signature else ()
-            deltas = chain(_cut("thinking", block), signed)
+            deltas = chain(_text_deltas("thinking", block), signed)
         case "tool_use" | "server_tool_use":
             start["input"] = {}
             given: Any = block.get("input")

@@ -1,7 +1,7 @@
-"""One exchange: who asks, where it goes, what was done to it, and what came of it.
+"""One exchange: its caller, route, attempts, receipt and outcome.
 
-The only mutable object that hooks see. The kernel writes the named fields; plugins write `state`
-and call `note`.
+It is the only mutable object that hooks get. The kernel writes the named fields; plugins write
+`state` and call `note`.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ OutcomeKind = Literal["completed", "rejected", "failed", "disconnected"]
 Endpoint = Literal["messages", "count_tokens", "explain"]
 
 EXPLAIN: Final = "/explain"
-"""Stands after the path of a request that is only to be explained, also of a dialect."""
+"""Suffix of the path of a request that is only explained, also for dialects."""
 
 EXCHANGES: Mapping[str, Endpoint] = {
     "/v1/messages": "messages",
     "/v1/messages/count_tokens": "count_tokens",
     "/v1/messages/explain": "explain",
 }
-"""The kernel's own paths of exchanges; dialects add theirs."""
+"""The kernel's paths of exchanges; dialects have their own."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StateKey(Generic[T]):
-    """A plugin's key into `Exchange.state`: typed, and equal only to itself."""
+    """A plugin's typed key for `Exchange.state`, equal only to itself."""
 
     name: str
 
@@ -65,16 +65,16 @@ class State:
 
 
 class Identity(NamedTuple):
-    """What a client says of the conversation that a request belongs to; None where it does not."""
+    """The conversation of a request according to the client; None for what it does not send."""
 
     session_id: str | None = None
     agent_id: str | None = None
-    """The subagent that asks, or None for the main conversation."""
+    """The subagent, or None for the main conversation."""
     parent_agent_id: str | None = None
 
 
 class Route(NamedTuple):
-    """Where an exchange goes: targets in fallback order, and why."""
+    """The targets of an exchange in fallback order, and the reason."""
 
     targets: tuple[tuple[str, str], ...]
     """(backend instance, model) pairs; the first is tried first."""
@@ -82,7 +82,7 @@ class Route(NamedTuple):
 
 
 class ReceiptEntry(NamedTuple):
-    """One line of the receipt."""
+    """One entry of the receipt."""
 
     stage: str
     """The hook or step, such as `transform_request` or `attempt 2`."""
@@ -91,20 +91,20 @@ class ReceiptEntry(NamedTuple):
 
 
 _NO_CHANGES: Final = frozenset(("route", "layer"))
-"""Stages whose lines say where a reply goes and through what, and not that it is changed."""
+"""Stages whose entries are not changes to the request or reply."""
 
 
 class AttemptRecord(NamedTuple):
-    """What became of one attempt."""
+    """The result of one attempt."""
 
     target: str
     result: str
-    """`answered`, or the failure in a few words."""
+    """`answered`, or a short description of the failure."""
     seconds: float
 
 
 class Outcome(NamedTuple):
-    """How an exchange ended; given to `finished`."""
+    """How an exchange ended; passed to `finished`."""
 
     kind: OutcomeKind
     status: int
@@ -116,7 +116,7 @@ class Outcome(NamedTuple):
 
 
 class Exchange:
-    """One request on its way through the gateway."""
+    """One request and its reply."""
 
     __slots__ = (
         "agent_id",
@@ -145,11 +145,10 @@ class Exchange:
         endpoint: Endpoint = "messages",
     ) -> None:
         self.id = id or new_id("req")
-        """The `request-id` that the client is told."""
+        """The `request-id` of the reply."""
         self.started = time.monotonic()
         self.endpoint = endpoint
         self.caller = caller or Caller()
-        """Who asks; its `name` is what is recorded."""
         self.client = request.named.get("user-agent") or ""
         self.identify(_claimed(request.named))
         self.model_asked = request.model
@@ -159,17 +158,17 @@ class Exchange:
         self.receipt: list[ReceiptEntry] = []
         self.state = State()
         self.on_leave: Callable[[Callable[[], None]], bool] | None = None
-        """Asked when the client leaves, with a function that stops the work. True keeps the work
-        going, for a client that may ask again; whoever says so calls that function in the end."""
+        """Called when the client disconnects, with a function that stops the work. Return True to
+        continue the work, for a client that may retry, and call that function later."""
 
     def identify(self, who: Identity) -> None:
-        """Take what the client says. It is a claim: callers with limited tokens have conversations
-        of their own, with the caller's name before `session_id`."""
+        """Set the conversation that the client claims. For limited callers `session_id` gets the
+        caller's name as a prefix, so that they cannot claim other callers' conversations."""
         self.session_id = _session(who.session_id, self.caller)
         self.agent_id, self.parent_agent_id = who.agent_id, who.parent_agent_id
 
-    def goes_on(self, stop: Callable[[], None]) -> bool:
-        """Whether a plugin keeps the work going after its client has left; see `on_leave`."""
+    def keeps_running(self, stop: Callable[[], None]) -> bool:
+        """Whether a plugin continues the work after the client disconnected; see `on_leave`."""
         try:
             return self.on_leave is not None and self.on_leave(stop)
         except BaseException:  # a plugin's own code, called by the client's connection
@@ -177,11 +176,11 @@ class Exchange:
             return False
 
     def note(self, plugin: str, what: str, *, stage: str = "note") -> None:
-        """Add a line to the receipt: something that was done, dropped or decided, and why."""
+        """Add an entry to the receipt: something that was changed, dropped or decided, and why."""
         self.receipt.append(ReceiptEntry(stage, plugin, what))
 
     def note_once(self, plugin: str, lines: Iterable[str], *, stage: str) -> None:
-        """Add those of the lines that do not stand there yet, as after a repeated send."""
+        """Add the entries that are not on the receipt yet, as after a retry."""
         for what in lines:
             if (stage, plugin, what) not in self.receipt:
                 self.note(plugin, what, stage=stage)
@@ -192,7 +191,7 @@ class Exchange:
         return time.monotonic() - self.started
 
     def receipt_header(self) -> str:
-        """The receipt in one header value: where it went and how much was changed."""
+        """The receipt as a header value: the target and the number of changes."""
         parts: list[str] = []
         if self.served_by is not None:
             parts.append(f"served-by={self.served_by.target}; zone={self.served_by.backend.zone}")
@@ -230,7 +229,7 @@ _LINES: Final = ("session-id", "agent-id", "parent-agent-id")
 
 
 def _claimed(named: Mapping[str, str]) -> Identity:
-    """What header lines say, as clients name them: `…-session-id` with `…-agent-id` beside it."""
+    """The identity in a client's headers: `…-session-id`, `…-agent-id`, `…-parent-agent-id`."""
     claims = [name for name in named if name.endswith(_LINES)]
     for last in _LINES[:2]:
         for name in claims:
@@ -241,14 +240,14 @@ def _claimed(named: Mapping[str, str]) -> Identity:
 
 
 def _session(claimed: str | None, caller: Caller) -> str | None:
-    """One caller's conversation: what a client claims cannot be the name of somebody else's."""
+    """The session id, with a prefix where it could be that of another caller."""
     if claimed is None or not (caller.limited or "/" in claimed):
         return claimed
     return f"{caller.share}/{claimed}"
 
 
 def header_text(text: str) -> str:
-    """`text` as a header value may carry it: printable ASCII, the rest as `?`."""
+    """`text` as a header value: printable ASCII, with `?` for other characters."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if " " <= c <= "~" else "?" for c in text)

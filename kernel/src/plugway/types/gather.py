@@ -1,4 +1,4 @@
-"""Text that is collected from pieces, bounded: a call that never ends must not fill the memory."""
+"""Joins text from pieces, with a size limit: an endless tool call must not fill the memory."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ from typing import Final
 from plugway.types.errors import BackendProtocolError
 
 MAX_EVENT_BYTES: Final = 8 * 2**20
-"""Largest event, and longest tool call, taken from an upstream; a longer one is an attack or a
-defect."""
+"""Largest event, and longest tool call, accepted from an upstream."""
 _PIECES: Final = 1024
-"""Pieces that are kept as they came: a short string takes fifty bytes beside its text."""
+"""Pieces that are kept before they are joined: each string has an overhead of fifty bytes."""
 
 
 class Gathered:
-    """One text, as far as it has come."""
+    """A text that grows by pieces."""
 
     __slots__ = ("_fresh", "_joined", "_limit", "_what", "size")
 
     def __init__(self, what: str, limit: int = MAX_EVENT_BYTES) -> None:
-        """`what` names the text where it is too long; `limit` is in bytes of UTF-8."""
+        """`what` names the text in errors; `limit` is in bytes of UTF-8."""
         self._what = what
         self._limit = limit
         self._joined: list[str] = []
@@ -28,7 +27,7 @@ class Gathered:
         """Bytes so far."""
 
     def add(self, piece: str) -> None:
-        """Take one more piece.
+        """Add a piece.
 
         Raises:
             BackendProtocolError: the text is longer than the limit.
@@ -42,7 +41,7 @@ class Gathered:
             self._fresh.clear()
 
     def text(self) -> str:
-        """All of it."""
+        """The whole text."""
         if self._fresh or len(self._joined) > 1:
             self._joined = ["".join((*self._joined, *self._fresh))]
             self._fresh.clear()
@@ -50,5 +49,5 @@ class Gathered:
 
 
 def width(text: str) -> int:
-    """Its bytes in UTF-8: Python keeps four for each character of a text that has one emoji."""
+    """The size of `text` in bytes of UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))

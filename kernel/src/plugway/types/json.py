@@ -1,7 +1,4 @@
-"""JSON bytes: strict parsing with a place in the message, and edits that leave the rest as it was.
-
-Nothing here knows the Messages API.
-"""
+"""JSON bytes: strict parsing with positions in errors, and edits that keep all other bytes."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ import msgspec
 import orjson
 
 MAX_DEPTH: Final = 254
-"""Containers inside containers that a body may have: what orjson writes. It reads 1024."""
+"""Most nested containers in a body: the limit of orjson for writing; for reading it is 1024."""
 
 _SLICE: Final = 2**18
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -24,17 +21,17 @@ _SEPARATOR = re.compile(rb"\s*+([,}])")
 
 
 def as_object(value: Any) -> dict[str, Any]:
-    """`value` where it is a JSON object, otherwise an empty one."""
+    """`value` if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
 def as_list(value: Any) -> list[Any]:
-    """`value` where it is a JSON array, otherwise an empty one."""
+    """`value` if it is a JSON array, else an empty one."""
     return value if isinstance(value, list) else []  # pyright: ignore[reportUnknownVariableType]
 
 
 def loaded(raw: bytes) -> dict[str, Any]:
-    """The JSON object that `raw` is, otherwise an empty one."""
+    """`raw` parsed if it is a JSON object, else an empty one."""
     try:
         return as_object(orjson.loads(raw))
     except orjson.JSONDecodeError:
@@ -42,11 +39,11 @@ def loaded(raw: bytes) -> dict[str, Any]:
 
 
 class JsonError(ValueError):
-    """The bytes are not one JSON document; the message says where."""
+    """The bytes are not one JSON document; the message has the position."""
 
 
 def parse(raw: bytes) -> Any:
-    """One JSON value.
+    """Parse one JSON value.
 
     Raises:
         JsonError: not UTF-8, not JSON, more than one document, or nested too deeply.
@@ -66,14 +63,13 @@ _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def members(raw: bytes) -> dict[str, msgspec.Raw] | None:
-    """The top-level members of a JSON object, each still in its bytes.
+    """The top-level members of a JSON object as raw bytes, at a third of the cost of parsing.
 
-    They are all checked to be JSON, and nothing is made of them: for a third of what parsing costs.
-    None where something is wrong, which `parse` then says in words.
+    The members are checked to be JSON. None on any error, which `parse` then reports.
     """
     try:
         found = _MEMBERS.decode(raw)
-        if not raw.isascii():  # what is skipped was not looked at for this
+        if not raw.isascii():  # msgspec does not check the UTF-8 of skipped values
             deque(iterdecode(_slices(raw), "utf-8"), 0) if len(raw) > _SLICE else raw.decode()
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
@@ -81,10 +77,10 @@ def members(raw: bytes) -> dict[str, msgspec.Raw] | None:
 
 
 def check_once(raw: bytes, found: Mapping[str, msgspec.Raw] | None) -> None:
-    """Raises `JsonError` where a top-level name of a valid JSON object stands twice: two readers
-    could take two different values (RFC 8259, 4). `found` are its `members`.
+    """Raise `JsonError` for a duplicate top-level name in a valid JSON object: two parsers could
+    use different values (RFC 8259, 4). `found` are its `members`.
 
-    As most clients write it, without spaces, the lengths alone say that nothing stands twice.
+    Without spaces, as most clients write JSON, comparing lengths is enough.
     """
     if found is None:
         return
@@ -105,8 +101,8 @@ def _place(raw: bytes, error: orjson.JSONDecodeError) -> str:
 
 
 def opens_more(raw: bytes, most: int) -> bool:
-    """Whether more than `most` containers may begin in `raw`: in a large one looked for one by one,
-    because counting all that stand in a long text takes as long as parsing it."""
+    """Whether more than `most` containers may begin in `raw`. In a large body they are searched one
+    by one, because counting all brackets in long strings takes as long as parsing."""
     if len(raw) <= _SLICE:
         return raw.count(b"[") + raw.count(b"{") > most
     found = 0
@@ -119,23 +115,23 @@ def opens_more(raw: bytes, most: int) -> bool:
 
 def _writable(value: Any) -> bool:
     try:
-        orjson.dumps(value)  # 12 µs for 115 KB, where a walk in Python takes ten times that
+        orjson.dumps(value)  # 12 µs for 115 KB; a walk in Python takes ten times as long
     except TypeError:
         return False
     return True
 
 
 def member_spans(raw: bytes) -> dict[str, tuple[int, int]]:
-    """Where the value of each top-level member of a valid JSON object starts and ends.
+    """The start and end of the value of each top-level member in a valid JSON object.
 
-    A name that stands twice is an error, because two readers could take two different values.
+    Raises `JsonError` for a duplicate name, because two parsers could use different values.
     """
     values = members(raw) or {}
     spans: dict[str, tuple[int, int]] = {}
     at = raw.index(b"{") + 1
     while match := _KEY.match(raw, at):
         name = orjson.loads(match[1])
-        value = memoryview(values.get(name, b""))  # as large as all of it: no copy
+        value = memoryview(values.get(name, b""))  # avoids copying large values
         start = match.end()
         end = start + len(value)
         separator = _SEPARATOR.match(raw, end) if raw.startswith(value, start) else None
@@ -162,10 +158,10 @@ def edit(raw: bytes, changes: Mapping[str, Any], removed: frozenset[str]) -> byt
 
 
 def replace_leading_model(raw: bytes, model: str, new: str) -> bytes | None:
-    """`raw` with its model replaced where the model is the first member, as clients write it.
+    """`raw` with another model if the model is the first member, as clients write it.
 
-    None where it stands elsewhere, or where its value occurs again so that the field might stand
-    twice; `edit` then does it.
+    None if it is not the first, or if its value occurs again, so the field might be a duplicate;
+    use `edit` then.
     """
     value = orjson.dumps(model)
     head = b'{"model":' + value

@@ -1,6 +1,6 @@
-"""Lists of models as servers give them, made fit to be shown: an upstream may list anything.
+"""Validates lists of models from servers, which may contain anything.
 
-Which models there are, and under which ids clients see them, is in `http/snapshot`.
+`http/snapshot` has the models and the ids that clients see.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from plugway.types.backend import LoadState, ModelInfo
 from plugway.types.json import as_list, as_object
 
 MAX_MODELS: Final = 1000
-"""Models of one backend that are taken from its list."""
+"""Most models of one backend; the rest of its list is ignored."""
 MAX_NAME: Final = 256
-"""Characters of the longest name of a model."""
+"""Length of the longest model name."""
 MAX_FACTS: Final = 32
-"""Members of an object by which a server states what a model can do."""
+"""Most members of an object in a model's capabilities."""
 _MARKUP: Final = frozenset("<>\"'`\\")
 _STATES: Final = get_args(LoadState)
 _WHEN: Final = re.compile(r"\d{4}-\d\d-\d\dT[0-9:.]{5,18}(Z|[+-]\d\d:\d\d)", re.ASCII)
@@ -26,8 +26,8 @@ _LARGEST: Final = 2**40
 
 
 def is_model_name(value: object) -> bool:
-    """Whether `value` can be the name of a model: printable text of at most 256 characters without
-    white space at its ends, and without what quotes, escapes or is a tag."""
+    """Whether `value` is a valid model name: printable text of at most 256 characters, without
+    surrounding white space, quotes, backslashes and `<` or `>`."""
     return (
         isinstance(value, str)
         and 0 < len(value) <= MAX_NAME
@@ -38,8 +38,8 @@ def is_model_name(value: object) -> bool:
 
 
 def named_entries(entries: Any, key: str = "id") -> list[dict[str, Any]]:
-    """The objects of a list that have the name of a model in `key`: each name once, at most 1,000;
-    none where it is no list."""
+    """The objects of a list with a model name in `key`: each name once, at most 1,000; empty if
+    `entries` is not a list."""
     found: dict[str, dict[str, Any]] = {}
     for item in as_list(entries):
         entry = as_object(item)
@@ -50,18 +50,18 @@ def named_entries(entries: Any, key: str = "id") -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def sound_models(listed: Any) -> Sequence[ModelInfo]:
-    """What a backend listed, as clients may see it; what is no `ModelInfo` is left out."""
+def valid_models(listed: Any) -> Sequence[ModelInfo]:
+    """A backend's list with invalid values removed, as clients may see it."""
     found: dict[str, ModelInfo] = {}
     for info in as_list(list(listed) if isinstance(listed, tuple) else listed):  # pyright: ignore[reportUnknownArgumentType]
         if isinstance(info, ModelInfo) and is_model_name(info.id):
-            found.setdefault(info.id, _sound(info))
+            found.setdefault(info.id, _cleaned(info))
         if len(found) == MAX_MODELS:
             break
     return tuple(found.values())
 
 
-def _sound(info: ModelInfo) -> ModelInfo:
+def _cleaned(info: ModelInfo) -> ModelInfo:
     name, when, state = info.display_name, info.created_at, info.state
     extra, stated = info.extra, as_object(info.extra.get("capabilities"))
     return replace(
@@ -76,17 +76,17 @@ def _sound(info: ModelInfo) -> ModelInfo:
 
 
 def _facts(value: Any, depth: int = 4) -> Any:
-    """What a server states of a model: yes or no, numbers, short words, and objects of these."""
+    """The valid part of a model's capabilities: booleans, integers, short text, and objects."""
     if isinstance(value, dict):
         first = list(as_object(value).items())[:MAX_FACTS] if depth else []
         found = {name: _facts(fact, depth - 1) for name, fact in first if is_model_name(name)}
         return {name: fact for name, fact in found.items() if fact is not None}
-    sound = isinstance(value, bool) or (isinstance(value, int) and abs(value) < _LARGEST)
-    return value if sound or is_model_name(value) else None
+    valid = isinstance(value, bool) or (isinstance(value, int) and abs(value) < _LARGEST)
+    return value if valid or is_model_name(value) else None
 
 
 def _shown(name: object) -> str:
-    """A name for people: as it is, or what of it may be shown."""
+    """A display name without characters that must not be shown."""
     if not isinstance(name, str) or is_model_name(name):
         return name if isinstance(name, str) else ""
     kept = "".join(c for c in name[:MAX_NAME] if c.isprintable() and c not in '<>"`\\')

@@ -1,4 +1,4 @@
-"""The base of options: of plugins, of the server, and of how a server is reached."""
+"""The base class of options: of plugins, of `server`, and of network options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["NoOptions", "Options", "Secret"]
 
 
 class Options(BaseModel):
-    """Base of a plugin's options: frozen, unknown keys refused, docstrings become descriptions."""
+    """Base of a plugin's options: frozen, without unknown keys, described by docstrings."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -21,4 +21,4 @@ class Options(BaseModel):
 
 
 class NoOptions(Options):
-    """For plugins that take no options."""
+    """Options of plugins that have none."""

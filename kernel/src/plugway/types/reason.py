@@ -1,6 +1,6 @@
-"""What an upstream's error says to people, whatever shape its body has. Pure functions.
+"""Extracts the message and the code from an upstream's error body of any format.
 
-Which condition it stands for, and how a client must be told, belongs to plugins.
+Plugins decide what the error means and how it is reported.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any, Final, cast
 import orjson
 
 MAX_CHARACTERS: Final = 4000
-"""Longer texts are cut: no documented error comes near it."""
+"""Longer texts are truncated; no documented error is nearly as long."""
 
 _KEYS = ("message", "error", "detail", "msg")
 _CODES = ("code", "status", "type")
 _CODE = re.compile(r"(?:[A-Za-z][A-Za-z0-9]*(?:_[A-Za-z0-9]+)+|ABORTED|INTERNAL|UNAVAILABLE)")
-"""A single word is none, but for Google's: it could be anybody's."""
+"""A single word is not a code, except Google's: it could be any text."""
 _LONGEST_CODE = 48
 _DEPTH = 6
 
 
 def reason_in(body: bytes) -> str:
-    """The text of an error body: out of its JSON, or as it is; empty for a web page or nothing."""
+    """The message in an error body, in JSON or plain text; empty for a web page or no body."""
     plain = body[: 4 * MAX_CHARACTERS].decode("utf-8", "replace").strip()
     try:
         found = reason_of(orjson.loads(body))
@@ -32,7 +32,7 @@ def reason_in(body: bytes) -> str:
 
 
 def reason_of(value: Any) -> str:
-    """The same from parsed JSON; empty where no member is known to carry it."""
+    """The message in parsed JSON; empty if no known member has one."""
     return _reason(value, _DEPTH)[:MAX_CHARACTERS]
 
 
@@ -53,8 +53,8 @@ def _reason(value: Any, depth: int) -> str:
 
 
 def code_in(body: bytes) -> str:
-    """The code of an error body, such as `context_length_exceeded`, or its type; empty where there
-    is none. Unlike its text it quotes nothing of the request."""
+    """The code in an error body, such as `context_length_exceeded`, or its type; else empty.
+    Unlike the message it never quotes the request."""
     try:
         found: Any = orjson.loads(body)
     except orjson.JSONDecodeError:

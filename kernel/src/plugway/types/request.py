@@ -1,6 +1,6 @@
-"""The request of an exchange: the client's own bytes, parsed where asked, edited without a loss.
+"""The request of an exchange: the client's bytes, parsed lazily and edited without other changes.
 
-Reading the body from the socket and limits on its size belong to the guard.
+`exchange/body` reads the bytes, within limits on their size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from plugway.types.source import Source
 
 
 class Original:
-    """What a client of another API sent, before it was put into the Messages API's language."""
+    """A request of another API as the client sent it, before its translation."""
 
     __slots__ = (
         *("_decode", "_inner", "_made_up", "_notes", "_source"),
@@ -40,13 +40,13 @@ class Original:
         """The dialect's name, such as `acme-chat`."""
         self.path = path
         self.headers = headers
-        """The client's header lines, without those that carry credentials."""
+        """The client's headers, without credentials."""
         self.caller = caller
-        """Who asks, as `Caller.name`: what a dialect keeps for one is not another's."""
+        """`Caller.name`: a dialect must not share stored data between callers."""
         self.query = query
-        """The query string, such as `alt=sse`, without what carries credentials."""
+        """The query string, such as `alt=sse`, without credentials."""
         self.verdicts: dict[str, bool] = {}
-        """What a backend found out about it, which is asked several times in an attempt."""
+        """Cache for checks that a backend repeats within an attempt."""
         self._source = Source(body)
         self._notes: list[str] = []
         self._made_up: set[str] = set()
@@ -55,71 +55,71 @@ class Original:
 
     @property
     def body(self) -> bytes:
-        """The client's bytes; empty where the request was refused before they were decoded."""
+        """The client's bytes; empty if the request was rejected before they were decoded."""
         return self._source.raw
 
     @property
     def parsed(self) -> Mapping[str, Any]:
-        """The body as an object. Treat it as read-only.
+        """The parsed body. Treat it as read-only.
 
         Raises:
-            InvalidRequest: it is not one JSON object.
+            InvalidRequest: the body is not one JSON object.
         """
         return self._source.parsed
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A top-level field, without parsing the others. Raises `InvalidRequest`."""
+        """A top-level field; the others are not parsed. Raises `InvalidRequest`."""
         value = self._source.get(name)
         return default if value is ... else value
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
-        """The client's bytes of a field, where nobody has parsed the body; None in a small one."""
+        """The client's bytes of a field; None if the body is small or has been parsed."""
         return self._source.unparsed(name)
 
     @property
     def notes(self) -> list[str]:
-        """What the dialect could not put into the Messages API as it was: it adds while it decodes,
-        and the pipeline puts them on the receipt of what is not sent on as it came."""
+        """Losses of the translation, which the dialect adds while it decodes. The pipeline puts
+        them on the receipt unless the backend relays the original."""
         self._decoded()
         return self._notes
 
     @property
     def made_up(self) -> set[str]:
-        """Fields that the Messages API wants and the client did not give: the dialect adds them,
-        and a change to one is none for a server that gets the client's own bytes."""
+        """Fields that the dialect added because the Messages API requires them. Changes to them do
+        not appear on the receipt if the backend relays the original."""
         self._decoded()
         return self._made_up
 
     @property
     def heavy(self) -> bool:
-        """Whether it is so large that work on it is done in a thread."""
+        """Whether it is so large that work on it must be done in a thread."""
         return self._source.heavy
 
     def fill(self, body: Mapping[str, Any]) -> None:
-        """Put `body` in the place of the client's: for a dialect, while it decodes, that has kept
-        what the client only refers to. Whatever reads the request later reads all of it."""
+        """Replace the client's body. For dialects while they decode, to insert stored content that
+        the client only references."""
         self._source = Source(orjson.dumps(body))
         self._source.whole = dict(body)
 
     def written(self, body: bytes) -> Original:
-        """The same with another body."""
+        """A copy with another body."""
         new = Original(self.dialect, self.path, body, self.headers, self.caller, self.query)
         new._notes, new._made_up = self.notes, self.made_up
         return new
 
     def own_request(self) -> MessagesRequest:
-        """The client's own body as a request, to be edited and sent on."""
+        """The original body as a request that can be edited and sent."""
         return MessagesRequest(self._source)
 
     def deferred(self, known: Mapping[str, Any], decode: Callable[[], bytes]) -> MessagesRequest:
-        """The Messages request, decoded when more than the `known` fields is asked for, or what
-        was noted: for the kernel."""
+        """The Messages request, decoded when more than the `known` fields or the notes are needed.
+        For the kernel."""
         self._decode = decode
         return MessagesRequest(Source(self._decoded, known), self.headers, original=self)
 
     def _decoded(self) -> bytes:
         if self._decode is not None:
-            decode, self._decode = self._decode, None  # it notes what it finds
+            decode, self._decode = self._decode, None  # `decode` itself uses `notes`
             self._inner = decode()
         return self._inner or b""
 
@@ -127,8 +127,8 @@ class Original:
 class MessagesRequest:
     """An immutable Messages API request.
 
-    `raw` is the body as it would be sent now: the client's bytes while nothing is changed, and
-    otherwise the client's bytes with only the changed top-level members written anew.
+    `raw` is the body as it would be sent now: the client's bytes, in which only changed top-level
+    members are replaced.
     """
 
     __slots__ = (
@@ -157,19 +157,19 @@ class MessagesRequest:
         self._edits: dict[str, Any] = {}
         self._named: dict[str, str] | None = None
         self.headers = headers
-        """The client's header lines, without those that carry credentials."""
+        """The client's headers, without credentials."""
         self.query = query
         """The query string as the client sent it, such as `beta=true`."""
         self.original = original
-        """What the client sent, where it speaks another API; only its dialect may `fill` it."""
+        """The original request if the client uses another API; only its dialect may `fill` it."""
         self.changes: tuple[Change, ...] = ()
         """All changes so far, in order."""
 
     @property
     def body(self) -> Mapping[str, Any]:
-        """The parsed body. Treat it as read-only, nested values included: edit with `replace`.
+        """The parsed body. Treat it as read-only, including nested values; edit with `replace`.
 
-        Where a few fields are enough, `get` and `fields` spare parsing all of it.
+        `get` and `fields` avoid parsing the whole body.
 
         Raises:
             InvalidRequest: the body is not one JSON object.
@@ -189,7 +189,7 @@ class MessagesRequest:
         return (self._edited(members) if self._edits else members).keys()
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A top-level field, without parsing the others. Treat it as read-only.
+        """A top-level field; the others are not parsed. Treat it as read-only.
 
         Raises:
             InvalidRequest: the body is not one JSON object.
@@ -204,7 +204,7 @@ class MessagesRequest:
         return default if value is ... else value
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
-        """The client's bytes of a field, where nobody has parsed the body or changed the field."""
+        """The client's bytes of a field; None if the body was parsed or the field changed."""
         return None if name in self._edits else self._source.unparsed(name)
 
     @property
@@ -216,7 +216,7 @@ class MessagesRequest:
 
     @property
     def deferred(self) -> bool:
-        """Nobody has asked yet for more than the model of what a client of another API sent."""
+        """Whether a request of another API has not been translated yet."""
         return self._source.pending
 
     @property
@@ -226,25 +226,25 @@ class MessagesRequest:
 
     @property
     def model(self) -> str:
-        """The model id as it stands now; empty where the body has none."""
+        """The current model id; empty if the body has none."""
         value = self.get("model")
         return value if isinstance(value, str) else ""
 
     @property
     def stream(self) -> bool:
-        """Whether the client asked for a stream."""
+        """Whether the client requested a stream."""
         return self.get("stream") is True
 
     @property
     def heavy(self) -> bool:
-        """Whether the client's body is so large that work on it would hold everybody else up:
-        `aside` does it in a thread."""
+        """Whether the client's body is so large that work on it would block the event loop; use
+        `aside` for it."""
         return self._source.heavy
 
     @property
     def offers_tools(self) -> bool:
-        """Whether it offers tools that the client runs, as turns of a conversation do; what
-        a client asks beside it has none, or only such as a server runs, which have no schema."""
+        """Whether it has tools that the client runs. Requests that a client makes outside of the
+        conversation have none, or only server tools, which have no schema."""
         raw = self.unparsed("tools")
         if raw is not None:
             return b'"input_schema"' in bytes(raw)
@@ -252,12 +252,12 @@ class MessagesRequest:
         return any("input_schema" in _json.as_object(tool) for tool in tools)
 
     def header(self, name: str) -> str | None:
-        """The last header line of that name (lower case), or None."""
+        """The last header with that name (in lower case), or None."""
         return self.named.get(name)
 
     @property
     def named(self) -> Mapping[str, str]:
-        """The header lines by their names (lower case), the last of each."""
+        """The headers by name (in lower case); the last of each name."""
         if self._named is None:
             self._named = dict(self.headers)
         return self._named
@@ -269,15 +269,15 @@ class MessagesRequest:
         headers: Mapping[str, str | Removed] | None = None,
         **fields: Any,
     ) -> MessagesRequest:
-        """A copy with top-level body fields and headers set, or taken away with `REMOVE`.
+        """A copy with top-level body fields and headers set, or removed with `REMOVE`.
 
-        `because` is one clause for the receipt: what a user reads to understand the change.
+        `because` is the reason on the receipt, one clause that a user can understand.
         """
         return self._edited_by(fields, headers or {}, because)
 
     def without(self, names: Iterable[str], *, because: str) -> MessagesRequest:
-        """A copy without these top-level body fields, whatever a client called them: `replace`
-        cannot name `because`, `headers` and `self`."""
+        """A copy without these top-level body fields. Unlike `replace` it accepts any names, such
+        as `because` and `headers`."""
         return self._edited_by(dict.fromkeys(names, REMOVE), {}, because)
 
     def _edited_by(
@@ -295,8 +295,8 @@ class MessagesRequest:
         return new
 
     def resent(self, headers: Headers, query: str, original: Original | None) -> MessagesRequest:
-        """A copy with other lines around the same body, written anew from what was parsed: for the
-        kernel, which tells of it."""
+        """A copy with other headers and the same body, serialized again. For the kernel, which
+        records it on the receipt itself."""
         new = self.replace(because="")
         parsed, new._raw = self._source.parsed, None
         new._source = Source(orjson.dumps(parsed))
@@ -328,8 +328,8 @@ class MessagesRequest:
             if quick is not None:
                 return quick
         if orjson.dumps(self._source.parsed) == origin:
-            # Written by most clients as orjson would: then writing it whole loses nothing, and
-            # costs a twentieth of finding the members.
+            # Most clients format JSON as orjson does. Then writing the whole body loses nothing,
+            # at a twentieth of the cost of finding the members.
             return orjson.dumps(self.body)
         removed = frozenset(name for name, value in self._edits.items() if value is REMOVE)
         changed = {name: v for name, v in self._edits.items() if v is not REMOVE}

@@ -1,6 +1,6 @@
-"""The reply of a backend: status, headers, and a body that is whole, raw chunks, or events.
+"""The reply of a backend: status, headers, and a body as whole bytes, raw chunks or events.
 
-Choosing between these forms on the way to the client belongs to the pipeline.
+The pipeline converts between these forms.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ async def _nothing() -> None:
 
 
 class Missing(NamedTuple):
-    """What a client demands of an answer, and the answer does not have."""
+    """Something that the client requires and a reply lacks."""
 
     what: str
-    """In words for the receipt, which quote nothing of the answer."""
+    """Text for the receipt; it must not quote the reply."""
     refused: bool = False
-    """The model refused, and is not asked again."""
+    """The model refused, so the request is not retried."""
 
 
 class Reply:
-    """What a backend answered with success. Immutable: `replace` makes another.
+    """The reply of a backend. Immutable; `replace` makes a copy.
 
-    Exactly one of `body`, `chunks` and `events` is set. Make one with `Reply.message`,
-    `Reply.relay` or `Reply.streamed`.
+    Exactly one of `body`, `chunks` and `events` is set. Create it with `Reply.message`,
+    `Reply.whole`, `Reply.relay` or `Reply.streamed`.
     """
 
     __slots__ = ("_parsed", *_FIELDS)
@@ -74,38 +74,38 @@ class Reply:
         self.body = body
         """A whole JSON body."""
         self.chunks = chunks
-        """An event stream as the upstream sends it, not decoded."""
+        """An event stream as raw bytes of the upstream."""
         self.events = events
-        """An event stream made here."""
+        """An event stream made by a plugin."""
         self.cut_on_error = cut_on_error
-        """An `error` event in `chunks` breaks the stream off instead of being passed on."""
+        """Cut the stream at an `error` event in `chunks` instead of passing the event on."""
         self.dialect = dialect
-        """`body` or `chunks` are in this dialect, the client's own, and go to it as they are: see
-        `MessagesRequest.original`. Only for a request that no plugin changed but for its model.
-        Chunks that stop before the dialect's end mark raise `StreamInterrupted`."""
+        """The dialect of `body` or `chunks` if they go to the client unchanged: see
+        `MessagesRequest.original`. Only for requests in which plugins changed only the model.
+        `chunks` must raise `StreamInterrupted` if they stop before the dialect's end mark."""
         self.usage = usage
-        """For a reply in a `dialect`: the `usage` that it told, as the Messages API counts. Called
-        once at most, when all has passed or broken off; it must not raise."""
+        """For a reply in a `dialect`: returns its `usage` in the format of the Messages API. Called
+        at most once, after the last chunk; it must not raise."""
         self.missing = missing
-        """For a reply in a `dialect`: what the client demands and what has passed so far does not
-        have; it must not raise."""
+        """For a reply in a `dialect`: returns what the client requires and the reply lacks so far;
+        it must not raise."""
         self.made = made
-        """`body` was made here from what a backend read: all of its tool calls are whole. Otherwise
-        a server may have closed the arguments of a last call that was cut off."""
+        """`body` was built by the gateway, so all tool calls in it are complete. In the body of a
+        server the arguments of a cut-off last call may have been closed."""
         self.close = close
-        """Lets go of what the reply holds; the kernel calls it exactly once."""
+        """Releases the reply's resources; the kernel calls it exactly once."""
         self._parsed: Mapping[str, Any] | None = None
 
     @classmethod
     def message(cls, message: Mapping[str, Any], *, headers: Headers = ()) -> Reply:
-        """A finished message object, as JSON."""
+        """A finished message."""
         made = cls(headers=(*headers, _JSON), body=orjson.dumps(message), made=True)
         made._parsed = message
         return made
 
     @classmethod
     def whole(cls, status: int, body: bytes, *, headers: Headers = ()) -> Reply:
-        """A whole body as it is."""
+        """A whole body, unchanged."""
         return cls(status=status, headers=headers, body=body)
 
     @classmethod
@@ -117,10 +117,10 @@ class Reply:
         close: Close = _nothing,
         cut_on_error: bool = False,
     ) -> Reply:
-        """An Anthropic event stream in an upstream's own bytes.
+        """An Anthropic event stream as raw bytes of an upstream.
 
-        `cut_on_error` is for upstreams other than Anthropic: a client heals from a cut, and not
-        from an `error` event after content (`docs/errors.md`).
+        Set `cut_on_error` for upstreams other than Anthropic: clients retry after a cut, but not
+        after an `error` event that follows content (`docs/errors.md`).
         """
         return cls(headers=headers, chunks=chunks, close=close, cut_on_error=cut_on_error)
 
@@ -132,25 +132,25 @@ class Reply:
         headers: Headers = (),
         close: Close | None = None,
     ) -> Reply:
-        """An event stream; an `EventStream` is closed by its own `aclose`."""
+        """A stream of events; by default an `EventStream` is closed by its `aclose`."""
         if close is None:
             close = events.aclose if isinstance(events, EventStream) else _nothing
         return cls(headers=headers, events=events, close=close)
 
     @property
     def is_stream(self) -> bool:
-        """Whether the body comes in pieces."""
+        """Whether the body is a stream."""
         return self.body is None
 
     @property
     def parsed(self) -> Mapping[str, Any]:
-        """A whole body as the object that it is; empty where it is none. Treat it as read-only."""
+        """The whole body as a JSON object; empty if it is not one. Treat it as read-only."""
         if self._parsed is None:
             self._parsed = loaded(self.body or b"")
         return self._parsed
 
     def decoded(self) -> AsyncIterable[StreamEvent]:
-        """The reply as events, whatever its form; to be read once. A whole message is replayed."""
+        """The reply as events, in any form; iterate it only once. A whole message is replayed."""
         if self.chunks is not None:
             return DecodedStream(self.chunks)
         return replayed(self.parsed) if self.events is None else self.events
@@ -160,7 +160,7 @@ class Reply:
         return Reply(**({name: getattr(self, name) for name in _FIELDS} | changes))
 
     def header(self, name: str) -> str | None:
-        """The last header line of that name (lower case), or None."""
+        """The last header with that name (in lower case), or None."""
         for key, value in reversed(self.headers):
             if key == name:
                 return value
@@ -168,7 +168,7 @@ class Reply:
 
 
 class DecodedStream:
-    """Raw chunks as events. The kernel closes the reply that owns them; `aclose` does nothing."""
+    """Decodes raw chunks into events. The kernel closes the reply that owns the chunks."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
@@ -176,7 +176,7 @@ class DecodedStream:
         self._ready: list[StreamEvent] = []
 
     def __aiter__(self) -> DecodedStream:
-        """The events, as their bytes arrive."""
+        """The events as they arrive."""
         return self
 
     async def __anext__(self) -> StreamEvent:
@@ -186,4 +186,4 @@ class DecodedStream:
         return self._ready.pop(0)
 
     async def aclose(self) -> None:
-        """Nothing: the reply that owns the chunks is closed by the kernel."""
+        """Do nothing: the kernel closes the reply that owns the chunks."""

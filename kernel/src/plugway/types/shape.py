@@ -1,7 +1,6 @@
-"""What must hold of an upstream's events and messages for anybody to work on them, and of a choice
-among tools for it to mean something.
+"""Checks the types in an upstream's events and messages, and the `tool_choice` of a request.
 
-Only what readers rely on is looked at: unknown types and members pass. Shapes:
+Only members that the gateway's code relies on are checked; unknown types and members pass. Source:
 `types/raw_message_stream_event.py`, `types/message.py` and `types/tool_choice_param.py` of the
 `anthropic` SDK.
 """
@@ -20,12 +19,12 @@ _TEXTS: Final = {
     "text": "text",
     "thinking": "thinking",
 }
-"""The member of a delta, or of a whole block, that is a text, by its type."""
+"""The text member of a delta or block, by its type."""
 _NAMES: Final = ("id", "type", "role", "model")
 
 
 def wrong_in_event(type_: str, data: Mapping[str, Any]) -> str:
-    """Which member of an event is not what it must be; empty where all are."""
+    """The first invalid member of an event; empty if all are valid."""
     check = _CHECKS.get(type_)
     if check is None:
         return ""
@@ -33,7 +32,7 @@ def wrong_in_event(type_: str, data: Mapping[str, Any]) -> str:
 
 
 def wrong_in_message(message: Mapping[str, Any]) -> str:
-    """The same of a whole message."""
+    """The first invalid member of a whole message; empty if all are valid."""
     content = message.get("content")
     if not isinstance(content, list):
         return "content"
@@ -44,8 +43,8 @@ def wrong_in_message(message: Mapping[str, Any]) -> str:
 
 
 def wrong_choice(body: Mapping[str, Any]) -> str:
-    """Why the `tool_choice` of a request means nothing, in the words of the API; empty where it is
-    none or means something. Servers of other vendors would ignore it without a word."""
+    """Why the `tool_choice` of a request is invalid, as the API reports it; empty if it is valid
+    or missing. Servers of other vendors would silently ignore it."""
     choice = body.get("tool_choice")
     if choice is None:
         return ""
@@ -69,7 +68,7 @@ def _block_start(data: Mapping[str, Any]) -> str:
 
 
 def _block_delta(data: Mapping[str, Any]) -> str:
-    delta = data.get("delta")  # servers are known to send `null` for no news
+    delta = data.get("delta")  # some servers send `null`
     return _index(data) or ("" if delta is None else _typed(delta, "delta", texts=True))
 
 
@@ -86,7 +85,7 @@ def _index(data: Mapping[str, Any]) -> str:
     return "" if type(data.get("index", 0)) is int else "index"
 
 
-def _type_alone(_: Mapping[str, Any]) -> str:
+def _no_members(_: Mapping[str, Any]) -> str:
     return ""
 
 
@@ -96,8 +95,8 @@ _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     "content_block_delta": _block_delta,
     "content_block_stop": _index,
     "message_delta": _message_delta,
-    "message_stop": _type_alone,
-    "ping": _type_alone,
+    "message_stop": _no_members,
+    "ping": _no_members,
 }
 
 
@@ -107,7 +106,7 @@ _MEMBERS: Final[Mapping[str, tuple[str, Any]]] = {
     "text": ("citations", (list, type(None))),
     "thinking": ("signature", str | None),
 }
-"""What else a delta or a block of that type holds, besides its text; a list holds objects."""
+"""Another checked member of a delta or block, by its type; items of a list must be objects."""
 
 
 def _typed(value: Any, place: str, *, texts: bool) -> str:

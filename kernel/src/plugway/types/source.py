@@ -1,4 +1,4 @@
-"""The bytes of a request's body, of which as little is parsed as is asked for."""
+"""The bytes of a request body, parsed lazily and only as far as necessary."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ def _parsed_object(raw: bytes, *, checked: bool = False) -> dict[str, Any]:
 
 
 def _members_once(raw: bytes) -> _Members | None:
-    """Its top-level members. Raises `InvalidRequest` where one stands twice."""
+    """The top-level members of a body. Raises `InvalidRequest` for a duplicate."""
     found = _json.members(raw)
     try:
         _json.check_once(raw, found)
     except _json.JsonError as error:
-        record = "a field stands twice in the body"  # its name may be anything
+        record = "duplicate field in the body"  # without its name, which may be any text
         raise InvalidRequest(str(error), retry=False, record=record) from None
     return found
 
 
 _SMALL: Final = 4096
-"""Bytes below which parsing all is faster than telling the members apart."""
+"""Size in bytes below which parsing everything is faster than splitting into members."""
 
 
 def _is_readable(member: msgspec.Raw) -> bool:
-    """Whether a small member has no number that is infinite to some readers and not to others. In
-    a large one, which nobody here parses, numbers are the upstream's to read."""
+    """Whether orjson can parse a small member: some parsers read its huge numbers as infinite. A
+    large member is not parsed here, so it is left to the upstream."""
     value = bytes(member) if len(memoryview(member)) < _SMALL else b""
     if not value or value[0] in b'"tfn':
         return True
@@ -58,14 +58,14 @@ def _is_readable(member: msgspec.Raw) -> bool:
 
 
 class Source:
-    """The client's bytes, of which every copy of a request makes the same: parsed once, if ever."""
+    """The client's bytes, shared by all copies of a request and parsed at most once."""
 
     __slots__ = ("_heavy", "_members", "_raw", "_values", "_write", "whole")
 
     def __init__(
         self, raw: bytes | Callable[[], bytes], known: Mapping[str, Any] | None = None
     ) -> None:
-        """`raw` may be made when it is asked for, and some fields `known` before."""
+        """`raw` may be a function that makes the bytes on demand, with some fields `known`."""
         self._write = raw if callable(raw) else None
         self._raw = b"" if callable(raw) else raw
         self.whole: dict[str, Any] | None = None
@@ -76,7 +76,7 @@ class Source:
 
     @property
     def pending(self) -> bool:
-        """The bytes are still to be made."""
+        """Whether the bytes have not been made yet."""
         return self._write is not None
 
     @property
@@ -88,7 +88,7 @@ class Source:
 
     @property
     def heavy(self) -> bool:
-        """Whether it is so large that work on it is done in steps."""
+        """Whether work on the body must be split into steps."""
         if self._heavy is None:
             self._heavy = is_heavy(self.raw)
         return self._heavy
@@ -108,16 +108,16 @@ class Source:
         if self._members is None:
             self._members = _members_once(self.raw)
             if self._members is not None and not all(map(_is_readable, self._members.values())):
-                return self.parsed  # which says where
+                return self.parsed  # raises with the position
         return self.parsed if self._members is None else self._members
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
-        """The bytes of a member, where the body was not parsed."""
+        """The bytes of a member, or None if the body was parsed."""
         value = self.members.get(name)
         return value if isinstance(value, msgspec.Raw) else None
 
     def get(self, name: str) -> Any:
-        """One member, and only that one parsed; `...` where there is none."""
+        """One member, parsed alone; `...` if it is missing."""
         if name in self._values:
             return self._values[name]
         value = self.members.get(name, ...)
@@ -126,6 +126,6 @@ class Source:
             try:
                 found = _json.parse(data) if data[:1] in (b"[", b"{") else orjson.loads(data)
             except ValueError:
-                return self.parsed[name]  # which says where in the body it is
+                return self.parsed[name]  # raises with the position in the body
             value = self._values[name] = found
         return value

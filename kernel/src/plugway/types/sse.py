@@ -1,7 +1,6 @@
-"""Server-sent events on the wire: incremental decoding, and scanning a relayed stream unparsed.
+"""Server-sent events: incremental decoding, and scanning a relayed stream without parsing it.
 
-Format: the WHATWG HTML standard, "Server-sent events". What the events mean is `types/events`'
-business.
+Format: the WHATWG HTML standard, "Server-sent events". `types/events` has the meaning of events.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ _PLAIN = re.compile(rb"event: ?([a-z_]+)\r?\ndata: ?([^\r\n]*)\r?\n\r?\n")
 
 
 class Decoder:
-    """Bytes in any chunking to events, each with the bytes it came in.
+    """Decodes chunks of bytes into events, which keep their original bytes.
 
-    Comments and the bytes between events belong to the event that follows them, so that the
-    joined `raw` of all events is the stream. An event whose last `\r\n` was split has both bytes,
-    as another one may be written after it.
+    Comments and bytes between events belong to the following event, so the joined `raw` of all
+    events is the stream. An event whose last `\r\n` was split has both bytes, because another
+    event may be written after it.
     """
 
     def __init__(self, *, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
         self._buffer = bytearray()
         self._searched = 0
         self._split = False
-        """The stream may go on with the `\n` of a line end that the last event has already."""
+        """The next byte may be the `\n` of a line end that the last event already contains."""
         self._limit = max_event_bytes
 
     def feed(self, chunk: bytes) -> list[StreamEvent]:
@@ -88,7 +87,7 @@ def _decode(raw: bytes) -> StreamEvent | None:
 
 
 def _type_in(payload: bytes) -> str:
-    """Some servers leave the `event:` line out; the data's own `type` is the same name."""
+    """The `type` in the data, which has the same name: some servers omit the `event:` line."""
     try:
         check_answer(payload)
         parsed: Any = orjson.loads(payload)
@@ -98,10 +97,10 @@ def _type_in(payload: bytes) -> str:
 
 
 class StreamScan:
-    """Follows a relayed stream without parsing it: has content begun, is the end there, what usage.
+    """Scans a relayed stream without parsing it: for the first content, the end and the usage.
 
-    `event:` lines are found by a search for whole lines, which cannot occur inside JSON text
-    because JSON escapes line breaks. A server that leaves these lines out must be decoded instead.
+    It searches for whole `event:` lines, which cannot occur inside JSON text because JSON escapes
+    line breaks. Streams of servers that omit these lines must be decoded instead.
     """
 
     _EVENT = re.compile(
@@ -109,7 +108,7 @@ class StreamScan:
         rb"(message_start|content_block_start|message_delta|message_stop|error)[\r\n]"
     )
     _AFTER_CONTENT = (b"event: m", b"event: e", b"event:m", b"event:e")
-    _TAIL = 40  # longer than the longest `event:` line that is looked for
+    _TAIL = 40  # longer than the longest `event:` line in the search
 
     def __init__(self) -> None:
         self.started = False
@@ -125,7 +124,7 @@ class StreamScan:
         self._keeping = ""
 
     def feed(self, chunk: bytes) -> None:
-        """Take note of what `chunk` brings."""
+        """Scan a chunk."""
         if self._keeping:
             self._keep(chunk)
         window = self._tail + chunk
@@ -144,7 +143,7 @@ class StreamScan:
         elif name == b"content_block_start":
             self.content = True
         elif name == b"message_delta":
-            self.content = True  # an answer without blocks commits here
+            self.content = True  # for replies without blocks
             self._begin("message_delta", rest)
         elif name == b"message_stop":
             self.finished = True
@@ -166,7 +165,7 @@ class StreamScan:
         self._kept[name] = kept[:MAX_EVENT_BYTES]
 
     def data(self, name: str) -> Mapping[str, Any]:
-        """The parsed data of the last event called `name` of those kept; {} where there is none."""
+        """The parsed data of the last `message_start`, `message_delta` or `error`, or {}."""
         line = self._kept.get(name, b"")
         try:
             check_answer(line)

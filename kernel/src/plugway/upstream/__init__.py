@@ -1,1 +1,1 @@
-"""Out: the client that backends use, and the ways to a server."""
+"""Outbound: the HTTP client that backends use, with its connections and proxies."""

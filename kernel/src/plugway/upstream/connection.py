@@ -1,7 +1,7 @@
-"""One HTTP/1.1 connection to an upstream, with one exchange at a time on it.
+"""One HTTP/1.1 connection to an upstream, with one request at a time.
 
-Which connection a request gets belongs to `upstream/pool`, what goes out on it that of
-`upstream/upstream`. A general client cost 40 % more CPU on a small request (`bench/gateway.py`).
+`upstream/pool` chooses the connection of a request, and `upstream/upstream` writes its headers. A
+general client takes 40 % more CPU for a small request (`bench/gateway.py`).
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from plugway.types.errors import (
 )
 
 MAX_HEAD_BYTES: Final = 64 * 1024
-"""Largest head, and most bytes in a row that bring no body: trailers, extensions of chunks."""
+"""Largest head, and most consecutive bytes without body data, such as trailers."""
 MAX_WAITING_BYTES: Final = 256 * 1024
-"""Bytes of a body that nobody has taken, above which the connection is not read."""
-MAX_TAKEN_BYTES: Final = 32 * 1024
-"""Bytes of a body that are worked on at once."""
+"""Unread bytes of a body above which reading pauses."""
+MAX_CHUNK_BYTES: Final = 32 * 1024
+"""Default size of a chunk that is read at once."""
 MAX_SECONDS: Final = 0.002
-"""How long what has arrived is worked on before the loop goes on."""
-NO_ANSWER: Final = (
+"""Time after which `read` yields to the event loop even if data is available."""
+NO_RESPONSE: Final = (
     "closed the connection before it responded - check the server's log; an HTTPS port needs "
     "`https://` in `base_url`"
 )
-LONGEST_NAME: Final = 64
-"""Characters of the longest name of a header line that is remembered."""
+MAX_CACHED_NAME: Final = 64
+"""Length of the longest header name that is cached."""
 
 
-class Unanswered(BackendUnavailable):
-    """A connection was lost before the head of an answer."""
+class ConnectionLost(BackendUnavailable):
+    """A connection was lost before the head of a response."""
 
     begun = False
-    """Some bytes of the head had come."""
+    """Some bytes of the head had arrived."""
 
 
-class Answer:
-    """The answer to one request: its head, and its body as it arrives."""
+class ConnectionResponse:
+    """The response to one request: its head, and its body as it arrives."""
 
     __slots__ = (
         *("_connection", "_loop", "_pieces", "_since", "_size", "_waiter"),
@@ -60,24 +60,24 @@ class Answer:
         self._pieces: list[bytes] = []
         self._size = 0
         self._since = monotonic()
-        """When the loop last went on."""
+        """When the event loop last ran."""
         self.paused = False
-        """More than enough is waiting, so that the connection is not read."""
+        """Reading is paused because enough data is waiting."""
         self._waiter: asyncio.Future[None] | None = None
         self.begun = False
-        """Some byte of it has come."""
+        """The first byte has arrived."""
         self.done = False
-        """All of it has come."""
+        """Everything has arrived."""
         self.error: BackendError | None = None
-        """Why nothing more will come."""
+        """Why nothing more will arrive."""
         self.status = 0
-        """0 until the head is there."""
+        """0 until the head has arrived."""
         self.lines: Headers = ()
 
-    async def headed(self) -> Answer:
-        """This, when its head is there; its connection is closed where that does not come.
+    async def wait_for_head(self) -> ConnectionResponse:
+        """Wait for the head and return this response; the connection is closed on failure.
 
-        Raises `Unanswered` or `BackendProtocolError`.
+        Raises `ConnectionLost` or `BackendProtocolError`.
         """
         try:
             while not self.status:
@@ -89,14 +89,13 @@ class Answer:
             raise
         return self
 
-    async def take(self, most: int = MAX_TAKEN_BYTES) -> bytes:
-        """What has arrived of the body, as soon as there is any, up to `most` bytes; empty at its
-        end.
+    async def read(self, most: int = MAX_CHUNK_BYTES) -> bytes:
+        """Wait for body data and return up to `most` bytes of it; empty at the end.
 
-        Raises `StreamInterrupted`, after everything that came before the break was taken.
+        Raises `StreamInterrupted`, after everything that arrived before the failure was read.
         """
         if self._pieces and monotonic() - self._since > MAX_SECONDS:
-            await anyio.lowlevel.checkpoint()  # what is always here must not hold the loop
+            await anyio.lowlevel.checkpoint()  # a fast upstream must not block the loop
             self._since = monotonic()
         while not self._pieces:
             if self.done:
@@ -110,23 +109,23 @@ class Answer:
         self._size = len(rest)
         if self.paused and not rest:
             self.paused = False
-            self._connection.go_on(self)
+            self._connection.resume(self)
         return data
 
     def close(self) -> None:
-        """Let go of it: a connection on which it has not ended is of no more use."""
+        """Release it; if it is unfinished, its connection is closed."""
         if not self.done:
             self._connection.abort()
 
-    def put(self, data: bytes) -> bool:
-        """Add a piece of the body; whether it is the one that makes it more than enough."""
+    def add(self, data: bytes) -> bool:
+        """Add a piece of the body; returns whether reading must now pause."""
         self._pieces.append(data)
         self._size += len(data)
         before, self.paused = self.paused, self._size > MAX_WAITING_BYTES
         return self.paused and not before
 
-    def wake(self) -> None:
-        """Something has changed."""
+    def notify(self) -> None:
+        """Wake the reader."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
@@ -140,10 +139,10 @@ class Answer:
 
 
 class Connection(asyncio.Protocol):
-    """One connection. `idle` is called when it is free again, `lost` when it is no more."""
+    """One connection. It calls `idle` when it can be reused, and `lost` when it is closed."""
 
     count: ClassVar[int] = 0
-    """How many of this process are open."""
+    """The number of open connections of this process."""
 
     def __init__(
         self,
@@ -158,10 +157,10 @@ class Connection(asyncio.Protocol):
         self._lost = lost
         self._transport: asyncio.Transport | None = None
         self._parser: Any = httptools.HttpResponseParser(self)
-        self._answer: Answer | None = None
+        self._response: ConnectionResponse | None = None
         self._lines: list[tuple[str, str]] = []
-        self._barren = 0
-        self._framed = False
+        self._bytes_without_body = 0
+        self._has_length = False
         self._ended = False
         self._reusable = False
         self._eof = False
@@ -172,136 +171,135 @@ class Connection(asyncio.Protocol):
         """Whether another request can be sent."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def ask(self, head: bytes, body: bytes) -> Answer:
-        """Send a request; its answer is still to come."""
+    def send(self, head: bytes, body: bytes) -> ConnectionResponse:
+        """Send a request; returns its response, of which nothing has arrived yet."""
         assert self._transport is not None
-        answer = self._answer = Answer(self, self._loop)
+        response = self._response = ConnectionResponse(self, self._loop)
         self._transport.writelines((head, body) if body else (head,))
-        return answer
+        return response
 
     def abort(self) -> None:
         """Close at once."""
         if self._transport is not None:
             self._transport.abort()
 
-    def go_on(self, answer: Answer) -> None:
-        """Read on after a pause that `answer` needed."""
-        if self._answer is answer and self._transport is not None:
+    def resume(self, response: ConnectionResponse) -> None:
+        """Resume reading after a pause for `response`."""
+        if self._response is response and self._transport is not None:
             self._transport.resume_reading()
 
     # ── asyncio ──────────────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Open."""
+        """Count the connection as open."""
         Connection.count += 1
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has come, and tell the reader."""
-        answer = self._answer
-        if answer is None or answer.error is not None:
-            self.abort()  # nobody has asked
+        """Parse received bytes, and wake the reader."""
+        response = self._response
+        if response is None or response.error is not None:
+            self.abort()  # unrequested data
             return
-        answer.begun = True
-        self._barren += len(data)
+        response.begun = True
+        self._bytes_without_body += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(answer, error.__context__ or error)
+            self._fail(response, error.__context__ or error)
             return
-        if self._barren > MAX_HEAD_BYTES:
-            self._fail(answer, "too many bytes without body data")
+        if self._bytes_without_body > MAX_HEAD_BYTES:
+            self._fail(response, "too many bytes without body data")
             return
         if self._ended:
-            self._end(answer)
-        answer.wake()
+            self._end(response)
+        response.notify()
 
     def eof_received(self) -> None:
-        """The upstream says no more: closing at once, as it may never take the rest of a request
-        that would be waited for."""
+        """Close at once at EOF: the upstream may never read the rest of the request."""
         self._eof = True
         self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Closed by the upstream: the end of an answer that has no other end, else a failure."""
+        """End a response that is delimited by the close of the connection; any other fails."""
         Connection.count -= 1
-        self._parser = None  # it holds this object
+        self._parser = None  # break the reference cycle
         self._transport = None
-        answer, self._answer = self._answer, None
+        response, self._response = self._response, None
         self._lost(self)
-        if answer is None or answer.done or answer.error is not None:
+        if response is None or response.done or response.error is not None:
             return
-        if answer.status and not self._framed and self._eof:
-            answer.done = True
-        elif answer.status:
-            answer.error = StreamInterrupted(f"{self._where} sent an incomplete response")
+        if response.status and not self._has_length and self._eof:
+            response.done = True
+        elif response.status:
+            response.error = StreamInterrupted(f"{self._where} sent an incomplete response")
         else:
-            answer.error = Unanswered(f"{self._where} {NO_ANSWER}")
-            answer.error.begun = answer.begun
-        answer.wake()
+            response.error = ConnectionLost(f"{self._where} {NO_RESPONSE}")
+            response.error.begun = response.begun
+        response.notify()
 
-    def _fail(self, answer: Answer, why: object) -> None:
+    def _fail(self, response: ConnectionResponse, why: object) -> None:
         record = f"{self._where} sent an invalid HTTP response"
-        answer.error = BackendProtocolError(f"{record}: {why}", record=record)
-        if answer.status:
-            answer.error = StreamInterrupted(f"{self._where} sent an incomplete response")
+        response.error = BackendProtocolError(f"{record}: {why}", record=record)
+        if response.status:
+            response.error = StreamInterrupted(f"{self._where} sent an incomplete response")
         self.abort()
-        answer.wake()
+        response.notify()
 
-    def _end(self, answer: Answer) -> None:
+    def _end(self, response: ConnectionResponse) -> None:
         assert self._transport is not None
-        answer.done = True
-        self._answer, self._ended, self._barren = None, False, 0
+        response.done = True
+        self._response, self._ended, self._bytes_without_body = None, False, 0
         unsent = self._transport.get_write_buffer_size()
         if unsent or not self._reusable:
             self.abort()
             return
-        if answer.paused:
+        if response.paused:
             self._transport.resume_reading()
         self._idle(self)
 
     # ── httptools ────────────────────────────────────────────────────────────────────────────
 
     def on_message_begin(self) -> None:
-        """Refuse what comes after an answer: nobody has asked for it."""
+        """Reject data after the response."""
         if self._ended:
             raise ValueError("unexpected data after the response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a line of the head, or of the trailer."""
-        known = _name(name) if len(name) <= LONGEST_NAME else name.decode("latin-1").lower()
+        """Keep a header; trailers are dropped later."""
+        known = _name(name) if len(name) <= MAX_CACHED_NAME else name.decode("latin-1").lower()
         self._lines.append((known, value.decode("latin-1")))
 
     def on_headers_complete(self) -> None:
-        """The head is there; one with a status below 200 only announces another."""
-        # What has come may be of the body, too.
-        if self._barren > MAX_HEAD_BYTES < sum(len(a) + len(b) for a, b in self._lines):
+        """The head is complete; one with a status below 200 precedes another."""
+        # The counted bytes may include some of the body.
+        if self._bytes_without_body > MAX_HEAD_BYTES < sum(len(a) + len(b) for a, b in self._lines):
             raise ValueError(f"the response head is larger than {MAX_HEAD_BYTES} bytes")
         status: int = self._parser.get_status_code()
         if status < 100:
             raise ValueError(f"invalid status {status}")
-        if status >= 200 and self._answer is not None:
+        if status >= 200 and self._response is not None:
             named = dict(self._lines)
-            told = "content-length" in named or "transfer-encoding" in named
-            self._framed = told or status in (204, 304)
-            self._answer.lines, self._answer.status = tuple(self._lines), status
+            has_length = "content-length" in named or "transfer-encoding" in named
+            self._has_length = has_length or status in (204, 304)
+            self._response.lines, self._response.status = tuple(self._lines), status
         self._lines = []
 
     def on_body(self, data: bytes) -> None:
-        """Hand on a piece of the body."""
-        self._barren = 0
-        if self._answer is not None and self._answer.put(data) and self._transport is not None:
+        """Pass on a piece of the body."""
+        self._bytes_without_body = 0
+        if self._response is not None and self._response.add(data) and self._transport is not None:
             self._transport.pause_reading()
 
     def on_message_complete(self) -> None:
-        """The end, as soon as what came with it has been looked at."""
+        """Mark the response as ended; `data_received` completes it after parsing."""
         self._lines = []
-        if self._answer is not None and self._answer.status:
+        if self._response is not None and self._response.status:
             self._ended = True
             self._reusable = bool(self._parser.should_keep_alive())
 
 
 @lru_cache(maxsize=1024)
 def _name(raw: bytes) -> str:
-    """The name of a header line; there are few, and each comes again and again."""
+    """The name of a header in lower case; cached, because the same few occur again and again."""
     return raw.decode("latin-1").lower()

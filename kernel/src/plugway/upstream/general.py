@@ -1,6 +1,6 @@
-"""Requests by a proxy, or in HTTP/2: by the transport of httpx2, which can do both.
+"""A transport for proxies and HTTP/2, based on httpx2.
 
-It costs four to five times what a connection of ours does, and only who asks for it pays.
+It costs four to five times as much CPU as `upstream/pool`, so it is used only when needed.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from plugway.types.errors import (
     Headers,
     StreamInterrupted,
 )
-from plugway.upstream.connection import MAX_TAKEN_BYTES, NO_ANSWER
-from plugway.upstream.network import NetworkOptions, Way, tls_context
+from plugway.upstream.connection import MAX_CHUNK_BYTES, NO_RESPONSE
+from plugway.upstream.network import NetworkOptions, ProxySetting, tls_context
 from plugway.upstream.pool import KEEP_SECONDS, SEE_NETWORK, START_IT, tls_reason
 from plugway.upstream.wire import joined
 
 silence_libraries()
-_LOGIN: Final = "set `proxy_login`, or the login in the URL that the environment names"
+_LOGIN: Final = "set `proxy_login`, or the login in the proxy URL of the environment"
 
 
 class GeneralTransport:
     """A transport over httpx2, to one server."""
 
     def __init__(
-        self, where: str, options: NetworkOptions, way: Way, connect_seconds: float
+        self, where: str, options: NetworkOptions, proxy: ProxySetting, connect_seconds: float
     ) -> None:
-        """Raises `BackendUnavailable` where a library is missing."""
+        """Raises `BackendUnavailable` if a library is missing."""
         parts = urlsplit(where)
-        self._where, self._way, self._seconds = where, way, connect_seconds
+        self._where, self._proxy, self._seconds = where, proxy, connect_seconds
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._closing: set[asyncio.Task[None]] = set()
         try:
             self._transport = httpx2.AsyncHTTPTransport(
                 verify=tls_context(options, own=True),
                 http2=options.http2,
-                proxy=_proxy_of(way, options),
+                proxy=_httpx_proxy(proxy, options),
                 trust_env=False,
                 limits=httpx2.Limits(keepalive_expiry=KEEP_SECONDS),
             )
@@ -56,14 +56,14 @@ class GeneralTransport:
                 permanent=True,
             ) from None
 
-    async def ask(self, method: str, target: str, lines: Headers, body: bytes | None) -> _Answer:
-        """Send a request; its answer, when the head of that is there. None is sent twice: whether
-        a connection that is lost had brought a byte of an answer, httpx2 does not say."""
-        joined("", lines)  # refuses what no line may hold
+    async def send(self, method: str, target: str, lines: Headers, body: bytes | None) -> _Response:
+        """Send a request; returns the response when its head has arrived. It is never sent again:
+        httpx2 does not report whether a lost connection had received a byte of a response."""
+        joined("", lines)  # validates the headers
         to_proxy: list[str] = []
 
         async def trace(step: str, _: object) -> None:
-            if step == "connection.start_tls.failed":  # "http_proxy.…" is that with the server
+            if step == "connection.start_tls.failed":  # for the server it begins with "http_proxy."
                 to_proxy.append(step)
 
         request = httpx2.Request(
@@ -74,28 +74,28 @@ class GeneralTransport:
             extensions={
                 "target": target.encode(),
                 "timeout": {"connect": self._seconds, "read": None, "write": None, "pool": None},
-                **({"trace": trace} if self._way.proxy.startswith("https:") else {}),
+                **({"trace": trace} if self._proxy.url.startswith("https:") else {}),
             },
         )
         try:
             response = await self._transport.handle_async_request(request)
         except (httpx2.TransportError, OSError) as error:
-            raise self._failure(error, self._proxy if to_proxy else self._where) from error
-        return _Answer(self, self._where, response)
+            raise self._failure(error, self._proxy_text if to_proxy else self._where) from error
+        return _Response(self, self._where, response)
 
     async def aclose(self) -> None:
-        """Close every connection, whatever it is used for."""
+        """Close every connection, including those in use."""
         await self._transport.aclose()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def close(self, response: httpx2.Response) -> None:
-        """Break an answer off; what there is to wait for is waited for by nobody."""
-        task = asyncio.get_running_loop().create_task(_closed(response))
+        """Abort a response in the background."""
+        task = asyncio.get_running_loop().create_task(_close(response))
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
     def _failure(self, error: Exception, peer: str) -> BackendError:
-        """`peer` is the one that TLS was spoken with last."""
+        """The error to raise; `peer` is the server or proxy of the last TLS handshake."""
         causes = list(_causes(error))
         tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
         if tls is not None:
@@ -103,48 +103,49 @@ class GeneralTransport:
             failure.try_next = False
             return failure
         if isinstance(error, httpx2.ProxyError):
-            # What a proxy writes beside its status may quote the login.
+            # The proxy's text after the status may quote the login.
             status = str(error)[:3] if str(error)[:3].isdecimal() else "it sent an invalid reply"
             fix = _LOGIN if status == "407" else self._fix
             return BackendUnavailable(
-                f"{self._proxy} cannot connect to {self._where}: {status} - {fix}", permanent=True
+                f"{self._proxy_text} cannot connect to {self._where}: {status} - {fix}",
+                permanent=True,
             )
         if isinstance(error, httpx2.RemoteProtocolError):
             if "without sending" in str(error) or "ConnectionTerminated" in str(error):
-                return BackendUnavailable(f"{self._where} {NO_ANSWER}")
+                return BackendUnavailable(f"{self._where} {NO_RESPONSE}")
             return BackendProtocolError(f"{self._where} sent an invalid HTTP response: {error}")
         if isinstance(error, httpx2.ConnectTimeout):
             reason = f"timed out after {self._seconds:g} s while connecting"
             return BackendUnavailable(f"{self._target} {reason} - {self._fix}")
         if isinstance(error, httpx2.ConnectError):
             refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
-            fix = START_IT if refused and not self._way.proxy else self._fix
+            fix = START_IT if refused and not self._proxy.url else self._fix
             return BackendUnavailable(f"cannot connect to {self._target}: {error} - {fix}")
-        return BackendUnavailable(f"{self._where} {NO_ANSWER}")
+        return BackendUnavailable(f"{self._where} {NO_RESPONSE}")
 
     @property
-    def _proxy(self) -> str:
-        return f"the proxy {self._way.address} ({self._way.source})"
+    def _proxy_text(self) -> str:
+        return f"the proxy {self._proxy.address} ({self._proxy.source})"
 
     @property
     def _target(self) -> str:
-        """What is connected to."""
-        return self._proxy if self._way.proxy else self._where
+        """The peer of the connection."""
+        return self._proxy_text if self._proxy.url else self._where
 
     @property
     def _fix(self) -> str:
-        return "check the proxy, or set `proxy: direct`" if self._way.proxy else SEE_NETWORK
+        return "check the proxy, or set `proxy: direct`" if self._proxy.url else SEE_NETWORK
 
 
-def _proxy_of(way: Way, options: NetworkOptions) -> httpx2.Proxy | None:
-    if not way.proxy:
+def _httpx_proxy(proxy: ProxySetting, options: NetworkOptions) -> httpx2.Proxy | None:
+    if not proxy.url:
         return None
-    secure = way.proxy.startswith("https:")
-    return httpx2.Proxy(way.proxy, ssl_context=tls_context(options, own=True) if secure else None)
+    secure = proxy.url.startswith("https:")
+    return httpx2.Proxy(proxy.url, ssl_context=tls_context(options, own=True) if secure else None)
 
 
-class _Answer:
-    """The answer to one request, as the transport reads it."""
+class _Response:
+    """The response to one request, as httpx2 reads it."""
 
     def __init__(self, transport: GeneralTransport, where: str, response: httpx2.Response) -> None:
         self.status = response.status_code
@@ -160,8 +161,8 @@ class _Answer:
         stream: Any = response.stream
         self._pieces: AsyncIterator[bytes] = aiter(stream)
 
-    async def take(self, most: int = MAX_TAKEN_BYTES) -> bytes:
-        """What has arrived of the body, up to `most` bytes; empty at its end."""
+    async def read(self, most: int = MAX_CHUNK_BYTES) -> bytes:
+        """Wait for body data and return up to `most` bytes of it; empty at the end."""
         if not self._rest:
             self._rest = await self._next_piece()
         data, self._rest = self._rest[:most], self._rest[most:]
@@ -182,17 +183,17 @@ class _Answer:
         return b""
 
     def close(self) -> None:
-        """Let go of it: one that has not ended is broken off at once."""
+        """Release the response; an unfinished one is aborted at once."""
         if not self.done:
             self.done = True
             self._transport.close(self._response)
 
 
-async def _closed(response: httpx2.Response) -> None:
+async def _close(response: httpx2.Response) -> None:
     try:
         await response.aclose()
     except (httpx2.TransportError, OSError):
-        return  # it is gone already
+        return  # already closed
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

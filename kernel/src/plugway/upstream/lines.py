@@ -1,8 +1,7 @@
-"""Which header lines reach a client: of an upstream those that are listed here, and of nobody those
-that belong to the connection.
+"""Filters response headers: which headers of an upstream reach the client.
 
-The list is one of what may pass, as an upstream can think of any other line: what an SDK or Claude
-Code reads, and what a vendor's support asks for. Names in lower case.
+An allowlist, because an upstream can send any header: those that SDKs or Claude Code read, and that
+a vendor's support asks for. Names are in lower case.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ _PASSING: Final = {
     "ratelimit-policy",
     "deprecation",  # RFC 9745
     "sunset",  # RFC 8594
-    "cf-ray",  # this and the two after it: what those in between call a request
+    "cf-ray",  # this and the two after it: request ids of intermediaries
     "apim-request-id",
     "x-generation-id",
 }
 _PASSING_PREFIXES: Final = ("anthropic-", "ratelimit-", "x-ratelimit-")
 _IDS: Final = ("request-id", "x-request-id")
 UPSTREAM_ID: Final = "plugway-upstream-request-id"
-"""The line with the id that the upstream gave the request: `request-id` is the gateway's."""
+"""The header with the upstream's request id; `request-id` is the gateway's."""
 
 MAX_VALUE: Final = 1024
-"""Characters of the longest value of an upstream that passes."""
+"""Length of the longest header value that passes."""
 MAX_LINES: Final = 64
 MAX_HEAD: Final = 8192
-"""Characters of all that pass: a client of Node takes a head of 16 KiB, and ours is in it."""
+"""Total size of the headers that pass: Node clients accept 16 KiB, including the gateway's own."""
 _JSON: Final = "application/json"
 _SECONDS: Final = re.compile(r"[0-9]{1,7}(\.[0-9]{1,6})?")
 _MILLISECONDS: Final = re.compile(r"[0-9]{1,10}(\.[0-9]{1,6})?")
@@ -48,21 +47,21 @@ _NEVER: Final = {
     *("set-cookie", "set-cookie2", "strict-transport-security", "te", "trailer"),
     *("transfer-encoding", "upgrade"),
 }
-"""No answer of an exchange carries these, whoever wants it: RFC 9110, 7.6.1, what speaks of an
-origin, and what the server writes itself."""
+"""Headers that are never sent to a client: hop-by-hop (RFC 9110, 7.6.1), about the origin, and
+those that the server writes itself."""
 _NEVER_PREFIXES: Final = ("access-control-", "proxy-")
 
 
 def named_by(connection: Iterable[str]) -> frozenset[str]:
-    """The lines that belong to one connection, by the values of its `connection` lines."""
+    """The names in the values of `connection` headers, which belong to the connection."""
     return frozenset(word.strip().lower() for value in connection for word in value.split(","))
 
 
 def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
-    """Of an upstream's lines those that may reach a client; `own` are prefixes of its vendor's.
+    """The upstream's headers that may reach a client; `own` are prefixes of the vendor's headers.
 
-    Of its content type only that it is JSON: what else it may be is nothing that a client of an
-    API reads, and a page in a browser must not become one of the gateway's.
+    The content type passes only if it is JSON: API clients read no other, and an upstream's page
+    must not be displayed by a browser as one of the gateway.
     """
     named = named_by(value for name, value in lines if name == "connection")
     passing: list[tuple[str, str]] = []
@@ -87,7 +86,7 @@ def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
 
 
 def _wait(value: str) -> bool:
-    """Whether it is seconds or a date (RFC 9110, 10.2.3), and no longer than anybody waits."""
+    """Whether it is seconds or a date (RFC 9110, 10.2.3) within `LONGEST_WAIT`."""
     if _SECONDS.fullmatch(value):
         return float(value) <= LONGEST_WAIT
     try:
@@ -106,12 +105,11 @@ _CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
     "retry-after-ms": _wait_ms,
     "x-should-retry": ("true", "false").__contains__,
 }
-"""Lines that a client acts on without a look at what they say: junk in one would make it wait for
-ever, or not at all."""
+"""Headers that clients obey without validation: an invalid value could make them wait for ever."""
 
 
 def to_client(lines: Headers) -> Headers:
-    """`lines` of an answer without those that belong to the connection."""
+    """Reply headers without those that are never sent to a client."""
     return tuple(
         line for line in lines if line[0] not in _NEVER and not line[0].startswith(_NEVER_PREFIXES)
     )

@@ -1,6 +1,6 @@
-"""How a server is reached: directly or by a proxy, and whose certificates are trusted.
+"""Network options of an upstream: its proxy, and the certificates to trust.
 
-Reads the options and the environment, and opens nothing.
+Reads the options and the environment; opens no connection.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ def _proxy_fits(url: str) -> str:
 
 
 def _is_proxy(url: str) -> bool:
-    """Whether it names a proxy, and nothing else: a password with a sign that ends an address is
-    taken for a host or a path, and would be shown as such."""
+    """Whether `url` is only a proxy's address. An unescaped `/` in a password would turn part of it
+    into a host or path, which messages show."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -46,7 +46,7 @@ def _is_proxy(url: str) -> bool:
     return parts.scheme in _SCHEMES and bool(parts.hostname) and not rest
 
 
-def _file_is_there(path: Path) -> Path:
+def _existing_file(path: Path) -> Path:
     path = path.expanduser()
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
@@ -54,23 +54,23 @@ def _file_is_there(path: Path) -> Path:
 
 
 class NetworkOptions(Options):
-    """How a server is reached. Options of backends extend these, and `Upstream` takes them."""
+    """How to connect to a server. Options of backends extend these, and `Upstream` takes them."""
 
     connect_seconds: Annotated[float, Field(gt=0, le=120)] | None = None
-    """Limit on connecting: 1 on this machine and 5 elsewhere, unless set."""
+    """Time limit for connecting: 1 on this machine and 5 elsewhere, unless set."""
     proxy: Annotated[str, AfterValidator(_proxy_fits)] | None = None
-    """The proxy to go by: `http://`, `https://` or `socks5://` and `HOST:PORT`; `direct` for none.
-    Unless set it is that of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, but for what NO_PROXY names, for
-    this machine, private addresses and the zone `local`."""
+    """The proxy to use: `http://`, `https://` or `socks5://` and `HOST:PORT`; `direct` for none.
+    Default: that of HTTPS_PROXY, HTTP_PROXY or ALL_PROXY, except for hosts in NO_PROXY, this
+    machine, private addresses and the zone `local`."""
     proxy_login: Secret | None = None
     """`USER:PASSWORD` for the proxy: `{$env: NAME}`, `{$keyring: NAME}` or `{$file: PATH}`."""
     http2: bool = False
-    """Speak HTTP/2 with the server, where it can."""
-    ca_file: Annotated[Path, AfterValidator(_file_is_there)] | None = None
-    """Certificates (PEM) of authorities to trust beside those of this machine, for the server and
-    for a proxy that speaks TLS."""
-    client_certificate: Annotated[Path, AfterValidator(_file_is_there)] | None = None
-    """Certificate of the gateway, and its key, in one file (PEM), for a server that asks for it."""
+    """Use HTTP/2 if the server supports it."""
+    ca_file: Annotated[Path, AfterValidator(_existing_file)] | None = None
+    """CA certificates (PEM) to trust in addition to those of this machine, for the server and for
+    an `https://` proxy."""
+    client_certificate: Annotated[Path, AfterValidator(_existing_file)] | None = None
+    """The gateway's certificate and key in one file (PEM), for a server that asks for one."""
 
     @field_validator("proxy_login")
     @classmethod
@@ -92,39 +92,39 @@ class NetworkOptions(Options):
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
-    """By what a server is reached."""
+class ProxySetting:
+    """The proxy to use for a server, if any."""
 
-    proxy: str = ""
-    """Its URL, with a login where it has one; empty for none. Not to be shown: see `told`."""
+    url: str = ""
+    """The proxy's URL, including its login; empty for none. Never show it; see `description`."""
     source: str = ""
-    """Who says so: an option, or a variable of the environment."""
+    """The option or environment variable that sets it."""
 
     @property
-    def told(self) -> str:
-        """In words, without a password."""
-        return f"by the proxy {self.address} ({self.source})" if self.proxy else "directly"
+    def description(self) -> str:
+        """As text, without a password."""
+        return f"through the proxy {self.address} ({self.source})" if self.url else "directly"
 
     @property
     def address(self) -> str:
         """The proxy's URL without its login."""
-        parts = urlsplit(self.proxy)
+        parts = urlsplit(self.url)
         return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], "", "", ""))
 
     def __repr__(self) -> str:
-        return f"Way({self.told})"
+        return f"ProxySetting({self.description})"
 
 
-def way_to(url: str, options: NetworkOptions, zone: str = "") -> Way:
-    """The way to the server at `url`. Raises `PlugwayError` for a proxy that can be none."""
+def proxy_for(url: str, options: NetworkOptions, zone: str = "") -> ProxySetting:
+    """The proxy for the server at `url`. Raises `PlugwayError` if it is invalid."""
+    if options.proxy == DIRECT:
+        return ProxySetting()
     if options.proxy is not None:
         login = options.proxy_login.get_secret_value() if options.proxy_login else ""
-        return (
-            Way() if options.proxy == DIRECT else Way(_with_login(options.proxy, login), "`proxy`")
-        )
+        return ProxySetting(_with_login(options.proxy, login), "`proxy`")
     found = getproxies_environment()
     if zone == "local" or is_near(url) or is_excepted(url, found.get("no", "")):
-        return Way()
+        return ProxySetting()
     for name in (urlsplit(url).scheme, "all"):
         if proxy := found.get(name):
             known = [key for key in os.environ if key.lower() == f"{name}_proxy"]
@@ -138,12 +138,12 @@ def way_to(url: str, options: NetworkOptions, zone: str = "") -> Way:
                 )
             if why := _too_long(proxy):
                 raise PlugwayError(f"the login in {source}: {why}; or set `proxy: direct`")
-            return Way(proxy, source)
-    return Way()
+            return ProxySetting(proxy, source)
+    return ProxySetting()
 
 
 def _too_long(proxy: str) -> str:
-    """What no SOCKS proxy can take of the login in the URL: RFC 1929 counts it in one byte each."""
+    """Why the login in the URL is too long for SOCKS, whose lengths are one byte (RFC 1929)."""
     parts = urlsplit(proxy)
     for what, text in (("user", parts.username), ("password", parts.password)):
         size = len(unquote_to_bytes(text or ""))
@@ -153,7 +153,7 @@ def _too_long(proxy: str) -> str:
 
 
 def is_near(url: str) -> bool:
-    """Whether `url` is on this machine, or in a private network: no proxy leads there."""
+    """Whether `url` is on this machine or in a private network, where proxies are not used."""
     host = (urlsplit(url).hostname or "").rstrip(".")
     if address := address_of(host):
         return address.is_private
@@ -169,7 +169,7 @@ def _with_login(proxy: str, login: str) -> str:
 
 
 def tls_context(options: NetworkOptions, *, own: bool = False) -> ssl.SSLContext:
-    """What is trusted, and shown, when TLS is spoken; `own` for one that the caller may change.
+    """The TLS context for `options`; `own` for one that the caller may modify.
 
     Raises `ssl.SSLError` or `OSError`.
     """
@@ -200,5 +200,5 @@ def _made() -> ssl.SSLContext:
 
 @cache
 def _plain_context() -> ssl.SSLContext:
-    """One for all: loading the system's authorities takes some 10 ms."""
+    """A shared context: loading the system's CA certificates takes some 10 ms."""
     return _made()

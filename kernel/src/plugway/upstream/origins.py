@@ -1,5 +1,4 @@
-"""Keys that are bound to one place, and where a request with one of them may go; and whose hosts
-the servers are."""
+"""Keys that may be sent to one origin only, and the hosts of all upstreams."""
 
 from __future__ import annotations
 
@@ -13,20 +12,20 @@ from plugway.upstream.url import DEFAULT_PORTS
 
 @dataclass(frozen=True, slots=True)
 class StoredKey:
-    """A key as a key store has it."""
+    """A key from a key store."""
 
     value: str = field(repr=False)
     origin: str = ""
-    """The only place it may be sent to, such as `https://api.example.com`; empty for anywhere."""
+    """The only origin it may be sent to, such as `https://api.example.com`; empty for any."""
 
 
 _bound: dict[str, StoredKey] = {}
-"""The bound keys that this process has read, by name; replaced and never changed, because keys are
-read in a thread while requests are sent."""
+"""Keys with an origin, by name. Replaced, not mutated, because a thread reads keys while
+requests are sent."""
 
 
 def remember_key(name: str, key: StoredKey) -> None:
-    """From now on the value of the key called `name` goes to its origin alone, and into no log."""
+    """Restrict the key called `name` to its origin, and redact it in logs."""
     global _bound
     register_secret(key.value)
     kept = {other: bound for other, bound in _bound.items() if other != name}
@@ -34,21 +33,21 @@ def remember_key(name: str, key: StoredKey) -> None:
 
 
 _hosts: set[str] = set()
-"""Hosts of all servers that this process has spoken to or might."""
+"""Hosts of all configured upstreams."""
 
 
 def remember_host(url: str) -> None:
-    """From now on the host of `url` is known as one of a server that requests may go to."""
+    """Register the host of `url` as one of an upstream."""
     _hosts.add((urlsplit(url).hostname or "").rstrip("."))
 
 
 def is_upstream(host: str) -> bool:
-    """Whether requests may go to `host`, which is in small letters and without a last dot."""
+    """Whether `host`, in lower case and without a trailing dot, is one of an upstream."""
     return host in _hosts
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of a URL, a usual port left out; empty where it is none."""
+    """Scheme, host and port of a URL, without a default port; empty if the URL is invalid."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -58,12 +57,12 @@ def origin_of(url: str) -> str:
     if parts.scheme not in DEFAULT_PORTS or not host:
         return ""
     host = f"[{host}]" if ":" in host else host
-    usual = port in (None, DEFAULT_PORTS[parts.scheme])
-    return f"{parts.scheme}://{host}" if usual else f"{parts.scheme}://{host}:{port}"
+    is_default = port in (None, DEFAULT_PORTS[parts.scheme])
+    return f"{parts.scheme}://{host}" if is_default else f"{parts.scheme}://{host}:{port}"
 
 
 def misdirected(url: str, lines: Mapping[str, str]) -> str:
-    """Why these credential lines may not be sent to `url`; empty where they may."""
+    """Why these credential headers must not be sent to `url`; empty if they may be."""
     here = origin_of(url)
     for text in lines.values():
         places = {key.origin for key in _bound.values() if key.value in text}

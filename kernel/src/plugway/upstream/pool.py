@@ -1,7 +1,4 @@
-"""The connections to one origin: opened when needed, kept for a minute, closed with the plugin.
-
-What is said on a connection belongs to `upstream/connection`.
-"""
+"""The connections to one origin: opened on demand, kept for a minute, closed with the plugin."""
 
 from __future__ import annotations
 
@@ -17,21 +14,21 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from plugway.types.errors import BackendUnavailable, Headers
-from plugway.upstream.connection import Answer, Connection, Unanswered
+from plugway.upstream.connection import Connection, ConnectionLost, ConnectionResponse
 from plugway.upstream.wire import joined
 
 KEEP_SECONDS: Final = 60.0
-"""How long a connection that nobody uses is kept."""
+"""How long an idle connection is kept."""
 RESEND_SECONDS: Final = 5.0
-"""How soon a kept connection must be lost to be taken for one that had ended before: an upstream
-that breaks off later may have done the work."""
+"""A request is sent again only if a reused connection is lost within this time: it had ended
+before. Later the upstream may have done the work already."""
 NEXT_ADDRESS_SECONDS: Final = 0.25
-"""After this time without an answer the next address of a name is tried as well (RFC 8305)."""
+"""Delay before the next address of a host name is tried as well (RFC 8305)."""
 
 START_IT: Final = "start its server, or fix `base_url`"
 SEE_NETWORK: Final = "check this machine's network, or fix `base_url`"
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
-"""How OpenSSL calls an answer that is no TLS, by version."""
+"""OpenSSL's reasons for a response that is not TLS; they differ between its versions."""
 _CERTIFICATE_FIXES: Final = {
     9: "check this machine's clock",
     10: "its owner must renew the certificate, or this machine's clock is wrong",
@@ -48,7 +45,7 @@ class Pool:
     """Connections to one origin."""
 
     def __init__(self, url: str, connect_seconds: float, context: ssl.SSLContext) -> None:
-        """Of the host, port and scheme of `url`."""
+        """Connects to the host, port and scheme of `url`."""
         parts = urlsplit(url)
         tls = parts.scheme == "https"
         self._where = url
@@ -62,32 +59,34 @@ class Pool:
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
-    async def ask(self, method: str, target: str, lines: Headers, body: bytes | None) -> Answer:
-        """Send a request; its answer, when the head of that is there.
+    async def send(
+        self, method: str, target: str, lines: Headers, body: bytes | None
+    ) -> ConnectionResponse:
+        """Send a request; returns the response when its head has arrived.
 
-        A kept connection that the server closes at once, without a byte of an answer, is replaced
-        by another one, once.
+        If a reused connection is closed at once, without a byte of a response, the request is sent
+        again on a new one, once.
         """
         head = joined(f"{method} {target} HTTP/1.1", lines)
-        kept = self.kept()
-        if kept is not None:
-            asked = self._loop.time()
+        idle = self._reusable()
+        if idle is not None:
+            began = self._loop.time()
             try:
-                return await kept.ask(head, body or b"").headed()
-            except Unanswered as lost:
-                if lost.begun or self._loop.time() - asked > RESEND_SECONDS:
+                return await idle.send(head, body or b"").wait_for_head()
+            except ConnectionLost as lost:
+                if lost.begun or self._loop.time() - began > RESEND_SECONDS:
                     raise
-        return await (await self.opened()).ask(head, body or b"").headed()
+        return await (await self._new()).send(head, body or b"").wait_for_head()
 
-    def kept(self) -> Connection | None:
-        """A connection that was used before and still seems to be there, the youngest first."""
+    def _reusable(self) -> Connection | None:
+        """An idle connection that still seems to be open, the youngest first."""
         while self._idle:
             connection = self._idle.pop()
             if connection.open:
                 return connection
         return None
 
-    async def opened(self) -> Connection:
+    async def _new(self) -> Connection:
         """A new connection. Raises `BackendUnavailable` with place, reason and fix."""
         connected: list[socket.socket] = []
         try:
@@ -113,20 +112,20 @@ class Pool:
             raise BackendUnavailable(f"{reason} - {fix}") from error
 
     async def aclose(self) -> None:
-        """Close every connection, whatever it is used for."""
+        """Close every connection, including those in use."""
         if self._sweep is not None:
             self._sweep.cancel()
         self._closed = True
         self._idle.clear()
-        while self._open:  # they are gone a turn of the loop after they are aborted
+        while self._open:  # `connection_lost` is called in the loop's next iteration
             for connection in self._open:
                 connection.abort()
             await asyncio.sleep(0)
 
-    async def _connect(self, made: list[socket.socket]) -> Connection:
-        """A connection; its socket is in `made` as soon as it is connected."""
+    async def _connect(self, sockets: list[socket.socket]) -> Connection:
+        """A connection; its socket is in `sockets` as soon as it is connected."""
         connected = await _connected(self._loop, self._host, self._port)
-        made.append(connected)
+        sockets.append(connected)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         _, connection = await self._loop.create_connection(
             partial(Connection, self._where, self._loop, self._freed, self._lost),
@@ -134,7 +133,7 @@ class Pool:
             ssl=self._tls,
             server_hostname=self._host if self._tls is not None else None,
         )
-        if self._closed or not connection.open:  # it may be lost already, and is then never again
+        if self._closed or not connection.open:  # `connection_lost` may have been called already
             connection.abort()
             raise BackendUnavailable(f"the connection to {self._where} is not open")
         self._open.add(connection)
@@ -152,7 +151,7 @@ class Pool:
             self._idle.remove(connection)
 
     def _close_old(self) -> None:
-        """Close what has been idle too long; they stand in the order in which they became so."""
+        """Close connections that have been idle too long; the oldest come first."""
         self._sweep = None
         oldest = self._loop.time() - KEEP_SECONDS
         while self._idle and self._idle[0].idle_since <= oldest:
@@ -163,7 +162,7 @@ class Pool:
 
 
 def tls_reason(error: ssl.SSLError) -> str:
-    """What is wrong, and what to do."""
+    """The problem and the fix as text, to follow the server's address."""
     if error.reason in _NO_TLS:
         return "does not speak TLS - use `http://` in `base_url`, or its TLS port"
     if not isinstance(error, ssl.SSLCertVerificationError):
@@ -173,7 +172,7 @@ def tls_reason(error: ssl.SSLError) -> str:
 
 
 async def _connected(loop: asyncio.AbstractEventLoop, host: str, port: int) -> socket.socket:
-    """A socket that is connected to the first address of `host` that takes it."""
+    """A socket that is connected to the first address of `host` that accepts."""
     found = await _addresses(loop, host, port)
     attempts = [partial(_attempt, loop, *item) for item in found]
     if len(attempts) == 1:
@@ -185,20 +184,20 @@ async def _connected(loop: asyncio.AbstractEventLoop, host: str, port: int) -> s
 
 
 async def _attempt(loop: asyncio.AbstractEventLoop, family: int, address: Any) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setblocking(False)
-        await loop.sock_connect(made, address)
+        sock.setblocking(False)
+        await loop.sock_connect(sock, address)
     except BaseException:
-        made.close()
+        sock.close()
         raise
-    return made
+    return sock
 
 
 async def _addresses(
     loop: asyncio.AbstractEventLoop, host: str, port: int
 ) -> list[tuple[int, Any]]:
-    """Family and address of each, the families in turns."""
+    """Family and address of each address, alternating between families."""
     try:
         literal = ipaddress.ip_address(host)
     except ValueError:
@@ -208,5 +207,5 @@ async def _addresses(
     families: dict[int, list[tuple[int, Any]]] = {}
     for family, _, _, _, address in found:
         families.setdefault(family, []).append((family, address))
-    in_turns = chain.from_iterable(zip_longest(*families.values()))
-    return [item for item in in_turns if item is not None]
+    alternating = chain.from_iterable(zip_longest(*families.values()))
+    return [item for item in alternating if item is not None]

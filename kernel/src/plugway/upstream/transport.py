@@ -1,6 +1,6 @@
-"""The seam between what is asked of a server and how it gets there.
+"""The interface of transports, which send requests to a server and receive the responses.
 
-`upstream/pool` asks on plain, fast connections of ours; `upstream/general` by a proxy or in HTTP/2.
+`upstream/pool` is a fast one for direct connections; `upstream/general` does proxies and HTTP/2.
 """
 
 from __future__ import annotations
@@ -10,32 +10,34 @@ from typing import Protocol
 from plugway.types.errors import Headers
 
 
-class Answer(Protocol):
-    """The answer to one request: its head, and its body as it arrives."""
+class TransportResponse(Protocol):
+    """The response to one request: its head, and its body as it arrives."""
 
     status: int
     lines: Headers
-    """The header lines, names in lower case."""
+    """The headers, with names in lower case."""
     done: bool
-    """All of it has come."""
+    """Everything has arrived."""
 
-    async def take(self, most: int = ...) -> bytes:
-        """A piece of the body, up to `most` bytes; empty at its end. Raises `StreamInterrupted`."""
+    async def read(self, most: int = ...) -> bytes:
+        """A piece of the body, up to `most` bytes; empty at the end. Raises `StreamInterrupted`."""
         ...
 
     def close(self) -> None:
-        """Let go of it: one that has not ended is broken off at once."""
+        """Release the response; an unfinished one is aborted at once."""
         ...
 
 
 class Transport(Protocol):
-    """Asks one server."""
+    """Sends requests to one server."""
 
-    async def ask(self, method: str, target: str, lines: Headers, body: bytes | None) -> Answer:
-        """Send a request; its answer, when the head of that is there. Raises `BackendUnavailable`,
-        `BackendProtocolError`, or `ValueError` where a line holds what no line may hold."""
+    async def send(
+        self, method: str, target: str, lines: Headers, body: bytes | None
+    ) -> TransportResponse:
+        """Send a request; returns the response when its head has arrived. Raises
+        `BackendUnavailable`, `BackendProtocolError`, or `ValueError` for an invalid header."""
         ...
 
     async def aclose(self) -> None:
-        """Close every connection, whatever it is used for."""
+        """Close every connection, including those in use."""
         ...

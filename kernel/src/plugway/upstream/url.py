@@ -1,7 +1,4 @@
-"""Addresses of upstreams: which may be used, and which are this machine.
-
-Speaking to them belongs to `upstream/upstream`.
-"""
+"""Checks of upstream URLs: valid ones, this machine, and matches of NO_PROXY."""
 
 from __future__ import annotations
 
@@ -25,7 +22,7 @@ def is_loopback(url: str) -> bool:
 
 
 def address_of(host: str) -> IPv4Address | IPv6Address | None:
-    """The address that `host` spells in any form that a resolver takes, or None for a name."""
+    """The IP address that `host` is, in any form that a resolver accepts; None for a name."""
     try:
         address = ip_address(host)
     except ValueError:
@@ -37,7 +34,7 @@ def address_of(host: str) -> IPv4Address | IPv6Address | None:
 
 
 def is_excepted(url: str, no_proxy: str) -> bool:
-    """Whether NO_PROXY names the server, as curl, Go and httpx read it (`test_no_proxy.py`)."""
+    """Whether NO_PROXY includes the server, as curl, Go and httpx read it (`test_no_proxy.py`)."""
     parts = urlsplit(url)
     port = parts.port or DEFAULT_PORTS.get(parts.scheme, 0)
     for entry in re.split(r"[\s,]+", no_proxy.lower()):
@@ -57,12 +54,12 @@ def _covers(name: str, host: str) -> bool:
         except ValueError:
             within = name == "*"
         return within or address == address_of(bare)
-    is_it = host == bare and not name.startswith("*")
-    return name == "*" or is_it or (bool(bare) and host.endswith(f".{bare}"))
+    is_equal = host == bare and not name.startswith("*")
+    return name == "*" or is_equal or (bool(bare) and host.endswith(f".{bare}"))
 
 
 def url_problem(url: str, *, with_key: bool) -> str:
-    """Why `url` may not be an upstream's address; empty where it may."""
+    """Why `url` cannot be an upstream's URL; empty if it can."""
     if not url.isascii() or any(character in url for character in "\\ ") or not url.isprintable():
         return "it must contain only visible ASCII characters, and no backslash"
     try:

@@ -1,4 +1,4 @@
-"""What the two ends of the gateway share of HTTP/1.1: limits, refusals, and the lines of a head."""
+"""HTTP/1.1 as shared by the server and the client: limits, errors, and writing a head."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from plugway.types.errors import Headers
 
 @dataclass(frozen=True, slots=True)
 class WireLimits:
-    """How much a connection may send before it is understood, and how long it may take."""
+    """Limits on size and time of a client connection."""
 
     head_bytes: int = 64 * 1024
     head_lines: int = 100
     target_bytes: int = 8 * 1024
     head_seconds: float = 10.0
-    """From accept, or from the first byte of a later request, to the end of the head."""
+    """Time from accept, or from the first byte of a later request, to the end of the head."""
     linger_seconds: float = 5.0
-    """How long more input is waited for after an early answer, so that the client can read it."""
+    """Time to wait for more input after an early response, so that the client can read it."""
     stall_seconds: float = 120.0
-    """How long a client may leave what was sent to it unread."""
+    """Time that a client may take without reading what was sent."""
 
 
 class WireError(Exception):
-    """What arrived is not a request that can be served; the connection ends with `status`."""
+    """The received bytes are not a request that can be served; the response has `status`."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -31,9 +31,9 @@ class WireError(Exception):
 
 
 def joined(first: str, lines: Headers) -> bytes:
-    """The head that the line `first` and the header `lines` are, with the empty line at its end.
+    """The head made of the line `first` and the headers `lines`, with the empty line at its end.
 
-    Raises `ValueError` where one of them holds what no line may hold.
+    Raises `ValueError` if a header contains a character that is not allowed.
     """
     try:
         head = "\r\n".join([first, *map(": ".join, lines), "\r\n"]).encode("latin-1")

@@ -1,4 +1,4 @@
-"""Any server that speaks the Anthropic Messages API, at any address."""
+"""Any server with the Anthropic Messages API as a backend."""
 
 from plugway_anthropic_compatible._plugin import AnthropicCompatible, AnthropicCompatibleOptions
 

@@ -1,4 +1,4 @@
-"""The backend for a server that is known by its address only."""
+"""The backend for a server of the Messages API that is given by its URL."""
 
 from __future__ import annotations
 
@@ -34,39 +34,39 @@ Path = Annotated[str, AfterValidator(_is_path)]
 
 
 class StatedModel(Options):
-    """A model that is stated in the configuration."""
+    """A model listed in the configuration."""
 
     id: str = Field(min_length=1)
-    """The server's name of it."""
+    """The server's name for it."""
     context_tokens: int = Field(default=0, ge=0)
-    """Its window; 0 where it is not known."""
+    """Its context window in tokens; 0 if unknown."""
     max_output_tokens: int = Field(default=0, ge=0)
-    """Most tokens of one answer; 0 where it is not known."""
+    """Maximum tokens of a reply; 0 if unknown."""
 
 
 class AnthropicCompatibleOptions(EndpointOptions):
     """Options of `anthropic-compatible`."""
 
     models: tuple[Annotated[StatedModel, BeforeValidator(_from_name)], ...] = ()
-    """Models to list, by name or as `{id, context_tokens, max_output_tokens}`; the server is asked
-    where none are given."""
+    """Models to list, by name or as `{id, context_tokens, max_output_tokens}`; if empty, the server
+    is asked."""
     messages_path: Path = "/v1/messages"
-    """Path of the Messages API below `base_url`; `/count_tokens` is added to count."""
+    """Path of the Messages API below `base_url`; `/count_tokens` is appended to count tokens."""
     models_path: Path = "/v1/models"
-    """Path of the list of models below `base_url`."""
+    """Path of the model list below `base_url`."""
     native_errors: bool = False
-    """The server's errors are Anthropic's own, word for word: pass them on to the byte."""
+    """The server's errors are Anthropic's own: pass them to clients unchanged."""
     answer_seconds: Annotated[float, Field(gt=0, le=3600)] | None = None
-    """Limit on the wait for the first byte of an answer; the server's own limits unless set."""
+    """Timeout for the first byte of a response; the server's own limits if unset."""
 
 
 class StatedBackend(AnthropicBackend):
-    """A server whose models may be stated instead of asked for."""
+    """A server whose models may be listed in the configuration."""
 
     stated: Sequence[StatedModel] = ()
 
     async def models(self) -> Sequence[ModelInfo]:
-        """The models as stated, or what the server lists."""
+        """The configured models, or else the server's list."""
         if not self.stated:
             return await super().models()
         return [
@@ -79,7 +79,7 @@ class AnthropicCompatible(EndpointPlugin[AnthropicCompatibleOptions]):
     """Registers one server as a backend."""
 
     def make_backend(self) -> AnthropicBackend:
-        """The server at `base_url`."""
+        """Create the backend for `base_url`."""
         options = self.options
         upstream = upstream_of(options)
         wire = Wire(

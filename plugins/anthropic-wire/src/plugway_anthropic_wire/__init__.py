@@ -1,7 +1,7 @@
-"""What backends share that speak the Anthropic Messages API to a server: a library, not a plugin.
+"""Shared parts of backends whose server speaks the Anthropic Messages API: a library, not a plugin.
 
-`AnthropicBackend` sends a request as it is and relays the answer as it comes; `EndpointPlugin` and
-`EndpointOptions` make a plugin of it. What is particular to one server belongs in its own plugin.
+`AnthropicBackend` sends requests and relays responses; `EndpointPlugin` and `EndpointOptions` turn
+it into a plugin. Anything specific to one server belongs in that server's plugin.
 """
 
 from plugway_anthropic_wire._backend import AnthropicBackend, Wire, key_refusal, refuses_key

@@ -1,6 +1,6 @@
-"""The backend: sends a Messages request to one server, relays its answer, closes it on every path.
+"""The backend: sends a Messages request to a server, relays the response, closes it on every path.
 
-Deciding whether to ask again, or somebody else, is the pipeline's business and its plugins'.
+Retries and fallbacks are decided by the pipeline and its plugins.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from plugway import (
     aside,
     named_entries,
 )
-from plugway_anthropic_wire._characters import WholeCharacters
+from plugway_anthropic_wire._characters import JoinedCharacters
 from plugway_anthropic_wire._fitting import fitted_to
 from plugway_anthropic_wire._grammar import named_tools
 from plugway_anthropic_wire._headers import (
@@ -46,16 +46,16 @@ from plugway_anthropic_wire._models import entries_of, every_page, model_of
 from plugway_anthropic_wire._whole import readable, with_inputs
 from plugway_capabilities import Facts, Ledger
 from plugway_translation import Media
-from plugway_upstream_errors import fit_to_tell, meaning_of, retry_after
+from plugway_upstream_errors import meaning_of, quotable, retry_after
 
 LISTED_SECONDS: Final = 60.0
-"""How long a list of what models can do holds."""
-_MOST_SAID: Final = 500
+"""How long a list of model capabilities is cached."""
+_MOST_QUOTED: Final = 500
 _QUOTED: Final = re.compile(
     r"[^\s\"'`(){}]*(?:\*{2,}|\.{3,}|…|•+)[^\s\"'`(){}]+|[^\s\"'`(){}]+(?:\*{2,}|\.{3,}|…|•+)"
     r"|\b[-\w]{24,}"
 )
-"""What may be a part of a key: masked in the middle or at an end, or a long word."""
+"""Text that may be part of a key: masked in the middle or at an end, or a long word."""
 _UNKNOWN_ROUTE: Final = frozenset((404, 405, 501))
 _NOT_COUNTED: Final = (
     "max_tokens",
@@ -67,32 +67,32 @@ _NOT_COUNTED: Final = (
     "top_k",
     "top_p",
 )
-"""Fields of a Messages request that `count_tokens` does not take."""
+"""Fields of a Messages request that `count_tokens` does not accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """How a server speaks the Messages API."""
+    """How to send requests to a server of the Messages API."""
 
     headers: Literal["open", "plain"] = "plain"
-    """`open` sends every header of a client of the Messages API that is not of the connection, a
-    credential or for another vendor."""
+    """`open` forwards a client's headers except hop-by-hop headers, credentials and headers for
+    other vendors; `plain` forwards only what the protocol needs."""
     query: bool = False
-    """The client's query string goes along."""
+    """Forward the client's query string."""
     native_errors: bool = False
-    """Errors are Anthropic's own and go to the client to the byte."""
+    """The server's errors are Anthropic's, and are passed to the client unchanged."""
     extra_headers: Mapping[str, str] = field(default_factory=dict[str, str])
     messages_path: str = "/v1/messages"
     models_path: str = "/v1/models"
     answer_seconds: float | None = None
-    """Limit on the wait for the head of an answer, where it should be shorter than the server's."""
+    """Timeout for the response headers, if shorter than the server's."""
 
 
 class AnthropicBackend:
     """A server of the Messages API. Enter it as a context to open its connections."""
 
     kind: str = "anthropic-compatible"
-    """What server it is, for plugins that know what it takes: `ollama`, `vllm`."""
+    """The kind of server, e.g. `ollama` or `vllm`, for plugins that depend on it."""
 
     def __init__(self, name: str, zone: str, upstream: Upstream, wire: Wire | None = None) -> None:
         self.name = name
@@ -100,22 +100,22 @@ class AnthropicBackend:
         self.upstream = upstream
         self.wire = wire or Wire()
         self.ledger = None if self.wire.native_errors else Ledger()
-        """What the server has refused; Anthropic's own API takes what its clients write."""
+        """What the server has rejected; None for Anthropic's own API."""
         self._listed: tuple[float, Mapping[str, frozenset[str]]] = (-LISTED_SECONDS, {})
-        """When the models were listed, and what each can do."""
+        """When the models were listed, and their capabilities."""
 
     @property
     def native(self) -> bool:
-        """Whether it is Anthropic's API itself, at whatever address: its errors say so."""
+        """Whether it is Anthropic's API itself, at whatever URL: its errors show that."""
         return self.wire.native_errors
 
     @property
     def way(self) -> str:
-        """How the server is reached, in words."""
+        """A description of how the server is reached."""
         return self.upstream.way
 
     async def __aenter__(self) -> AnthropicBackend:
-        """Open the pool of connections."""
+        """Open the connection pool."""
         await self.upstream.__aenter__()
         return self
 
@@ -124,13 +124,13 @@ class AnthropicBackend:
         await self.upstream.__aexit__()
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """The server's answer: a stream as it comes, or a whole message."""
+        """Return the server's reply, streamed or complete."""
         response = await self._answer(request, attempt)
         try:
             if response.content_type == "text/event-stream":
                 chunks = response.chunks()
                 return Reply.relay(
-                    chunks if self.wire.native_errors else WholeCharacters(chunks),
+                    chunks if self.wire.native_errors else JoinedCharacters(chunks),
                     headers=response.headers,
                     close=response.aclose,
                     cut_on_error=not self.wire.native_errors,
@@ -148,10 +148,10 @@ class AnthropicBackend:
         return reply
 
     async def _answer(self, request: MessagesRequest, attempt: Attempt) -> UpstreamResponse:
-        """The head of an answer that is no error; a refusal that teaches is answered once.
+        """Send the request until the response head; after an informative error retry once.
 
         Raises:
-            BackendError: the server refuses the request, also as it was adapted.
+            BackendError: the server rejects the request, adapted or not.
         """
         path = self.wire.messages_path
         response = await self._post(path, request, attempt)
@@ -162,17 +162,17 @@ class AnthropicBackend:
                 failure = await self._refusal(response)
             finally:
                 await response.aclose()
-            adapted = await self._learnt(failure, request, attempt) if again else None
+            adapted = await self._adapted(failure, request, attempt) if again else None
             if adapted is None:
                 raise named_tools(failure, request)
             request = adapted
             response = await self._post(path, request, attempt)
         return response
 
-    async def _learnt(
+    async def _adapted(
         self, failure: BackendError, request: MessagesRequest, attempt: Attempt
     ) -> MessagesRequest | None:
-        """The request adapted to what a refusal taught; None where that is nothing."""
+        """Adapt the request to what an error taught; None if there is nothing to adapt."""
         if self.ledger is None or not isinstance(failure, BackendRefused) or failure.permanent:
             return None
         model, server = attempt.model, self.upstream.base_url
@@ -187,13 +187,13 @@ class AnthropicBackend:
         return adapted
 
     def facts(self, model: str) -> Facts:
-        """What is known of a model there."""
+        """Known facts about a model."""
         if self.ledger is None:
             return Facts()
         return self.ledger.about(self.kind, model, self.upstream.base_url)
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
-        """The server's own count as it gives it, or None where it does not count."""
+        """The server's own token count; None if it does not count."""
         if "max_tokens" in request.body:
             because = "token counting does not accept it"
             request = request.replace(because=because, **dict.fromkeys(_NOT_COUNTED, REMOVE))
@@ -213,18 +213,18 @@ class AnthropicBackend:
         return None  # a count of 0 would stop the client from ever compacting
 
     def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
-        """Where a request would be sent, and under which lines, for `explain`; values of
-        `extra_headers`, among which there may be a credential, are not shown."""
+        """The URL and the headers that would be used, for `explain`; values of `extra_headers` are
+        hidden, because they may contain credentials."""
         path = self._path(self.wire.messages_path, request)
         hidden = dict.fromkeys(self.wire.extra_headers, "(as configured)")
         return f"{self.upstream.base_url}{path}", replaced(self._lines(request), hidden)
 
     async def models(self) -> Sequence[ModelInfo]:
-        """What the server lists, all pages of it."""
+        """All models that the server lists."""
         return [model_of(entry) for entry in await self.listed()]
 
     async def listed(self) -> list[dict[str, Any]]:
-        """The entries of the server's list as it gives them, those with the name of a model."""
+        """The entries of the server's list that have a model name."""
         headers = replaced((VERSION,), self.wire.extra_headers)
         base = self.wire.models_path.partition("?")[0]
 
@@ -238,7 +238,7 @@ class AnthropicBackend:
         return await every_page(self.upstream, path, entries_of, following, headers=headers)
 
     async def sees_images(self, model: str) -> bool | None:
-        """Whether a model takes images, as the server's list says; None where it does not."""
+        """Whether a model accepts images, according to the server's list; None if unknown."""
         when, known = self._listed
         if time.monotonic() - when > LISTED_SECONDS:
             try:
@@ -249,18 +249,18 @@ class AnthropicBackend:
         able = known.get(model) or known.get(f"{model}:latest")
         return "images" in able if able else None
 
-    # ── what a server's own backend may refine ───────────────────────────────────────────────
+    # ── hooks for subclasses ─────────────────────────────────────────────────────────────────
 
     def unfit(self, media: Media) -> str:
-        """Why the server cannot take an image or document; empty where it can."""
+        """Why the server does not accept an image or document; empty if it does."""
         return ""
 
     def credentials(self, attempt: Attempt) -> Mapping[str, str] | None:
-        """Credential lines for this attempt; None for those of the upstream."""
+        """Credential headers for this attempt; None for the upstream's own."""
         return None
 
     def refused(self, status: int, body: bytes, headers: Headers) -> BackendError:
-        """The failure that an error status stands for."""
+        """The error for an error status."""
         refusal = BackendRefused(
             status,
             body,
@@ -271,7 +271,7 @@ class AnthropicBackend:
         return self.key_refused(refusal) if refuses_key(refusal) else refusal
 
     def key_refused(self, refusal: BackendRefused) -> BackendError:
-        """A refused key in words that name its place: the client never saw the key itself."""
+        """Say where a rejected key is configured: the client does not know the key."""
         return key_refusal(self.name, refusal)
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────
@@ -303,33 +303,33 @@ class AnthropicBackend:
         return self.refused(response.status, await response.refusal(), response.headers)
 
     def _no_message(self, response: UpstreamResponse, body: bytes) -> BackendError:
-        told = BackendRefused(response.status, body).message
+        text = BackendRefused(response.status, body).message
         kind = response.content_type or "no content type"
         record = f"it returned {response.status} without a message ({kind})"
-        return BackendProtocolError(f"{record}: {told[:300]}", record=record)
+        return BackendProtocolError(f"{record}: {text[:300]}", record=record)
 
 
 def refuses_key(refusal: BackendRefused) -> bool:
-    """Whether it is the key that a server does not accept: some say so with 400 or 403."""
+    """Whether a server rejects the key; some report that with 400 or 403."""
     status = refusal.status
     return status == 401 or (status in (400, 403) and meaning_of(refusal).kind == "auth")
 
 
 def key_refusal(backend: str, refusal: BackendRefused) -> BackendRefused:
-    """A refused key in words that name its place, for any backend with an option `api_key`.
+    """Say where a rejected key is configured, for any backend with an option `api_key`.
 
-    What the server quotes of the key, masked or not, is left out.
+    Text in which the server quotes the key, masked or not, is redacted.
     """
     what = (
         f"the server does not accept the key in option `api_key` of `{backend}`, or "
         "requires one and none is set"
     )
-    said = _QUOTED.sub("[redacted]", fit_to_tell(refusal.message, _MOST_SAID))
+    quoted = _QUOTED.sub("[redacted]", quotable(refusal.message, _MOST_QUOTED))
     return BackendRefused(
         401,
         refusal.body,
         headers=refusal.headers,
-        message=f"{what} ({said}). Fix it with `plugway keys` or in the environment "
+        message=f"{what} ({quoted}). Fix it with `plugway keys` or in the environment "
         "variable named by the option, then restart",
         permanent=True,
         record=what,

@@ -1,8 +1,8 @@
-"""Marks for caching where a client has no word for them. Pure functions.
+"""Adds cache markers for clients of APIs without them. Pure functions.
 
-Anthropic caches a prompt only up to a mark (`cache_control`), four of them at most, and reads the
-longest cached beginning: https://platform.claude.com/docs/en/build-with-claude/prompt-caching. No
-mark may stand on thinking or on an empty text.
+Anthropic caches a prompt only up to a marker (`cache_control`), at most four, and reads the longest
+cached prefix: https://platform.claude.com/docs/en/build-with-claude/prompt-caching. Thinking and
+empty texts cannot be marked.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ from plugway_translation import blocks_of, is_blank
 
 MARK: Final[Mapping[str, str]] = {"type": "ephemeral"}
 _TURNS: Final = 2
-"""User turns that are marked: the last one, and the one before, which the last request marked."""
+"""User turns to mark: the last one, and the one before, which the previous request marked."""
 _MOST: Final = 4
-"""Marks in a request."""
+"""Maximum markers in a request."""
 _UNMARKED: Final = frozenset(("thinking", "redacted_thinking"))
 
 
-def marked(request: MessagesRequest) -> MessagesRequest:
-    """The request with marks after its tools, its system prompt and its last user turns; the same
-    object where the client has set marks of its own."""
+def with_cache_markers(request: MessagesRequest) -> MessagesRequest:
+    """Mark the end of the tools, of the system prompt and of the last user turns.
+
+    Returns the same object if the client has set markers.
+    """
     body = request.body
     if _has_marks(body):
         return request
@@ -43,9 +45,9 @@ def marked(request: MessagesRequest) -> MessagesRequest:
     return request.replace(because="so that Claude's servers cache the prompt", **fields)
 
 
-def fewer_marks(request: MessagesRequest) -> MessagesRequest:
-    """The request with four marks at most: the last of its tools, that of its system prompt, and
-    the last of the others ("A maximum of 4 blocks with cache_control may be provided")."""
+def limit_markers(request: MessagesRequest) -> MessagesRequest:
+    """Keep at most four markers: the last one of the tools, that of the system prompt, and the
+    last others ("A maximum of 4 blocks with cache_control may be provided")."""
     body = request.body
     turns = [block for turn in as_list(body.get("messages")) for block in _blocks_in(turn)]
     groups = [list(map(as_object, as_list(body.get(name)))) for name in ("tools", "system")]
@@ -58,11 +60,11 @@ def fewer_marks(request: MessagesRequest) -> MessagesRequest:
     gone = {id(b) for group in sets for b in group if not any(b is k for k in kept)}
     names = [name for name in ("tools", "system", "messages") if isinstance(body.get(name), list)]
     fields: dict[str, Any] = {name: _unmarked(as_list(body[name]), gone) for name in names}
-    return request.replace(because=f"Claude's servers take {_MOST} marks for caching", **fields)
+    return request.replace(because=f"Claude's servers accept {_MOST} cache markers", **fields)
 
 
 def _unmarked(items: list[Any], gone: set[int]) -> list[Any]:
-    """Tools, blocks or turns without the marks of those whose `id` is in `gone`."""
+    """Tools, blocks or turns without the markers of those whose `id` is in `gone`."""
     found: list[Any] = []
     for item in items:
         fields = as_object(item)
@@ -75,7 +77,7 @@ def _unmarked(items: list[Any], gone: set[int]) -> list[Any]:
 
 
 def _marked(content: Any) -> list[Any] | None:
-    """The blocks with a mark on the last that may have one; None where none may."""
+    """The blocks with a marker on the last one that may have it; None if none may."""
     blocks = list(blocks_of(content))
     for at in range(len(blocks) - 1, -1, -1):
         block = as_object(blocks[at])
@@ -86,13 +88,13 @@ def _marked(content: Any) -> list[Any] | None:
 
 
 def _has_marks(body: Mapping[str, Any]) -> bool:
-    """Whether a mark stands where marks may: a property of a schema may have the same name."""
+    """Whether the client set a marker; a schema property of the same name does not count."""
     turns = [block for turn in as_list(body.get("messages")) for block in _blocks_in(turn)]
     places = [body, *as_list(body.get("tools")), *as_list(body.get("system")), *turns]
     return any("cache_control" in as_object(place) for place in places)
 
 
 def _blocks_in(holder: Any) -> list[Any]:
-    """The blocks of a turn, with those in results."""
+    """The blocks of a turn, including those in results."""
     blocks = as_list(as_object(holder).get("content"))
     return [*blocks, *(inner for block in blocks for inner in _blocks_in(block))]

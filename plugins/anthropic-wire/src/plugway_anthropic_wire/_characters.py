@@ -1,6 +1,6 @@
-"""The bytes of an event stream of the Messages API in which no character is split over two events.
+"""Joins characters that a server splits over two events of a Messages API stream.
 
-Events in which nothing has to change keep their bytes.
+Other events keep their bytes.
 """
 
 from __future__ import annotations
@@ -12,27 +12,27 @@ from typing import Any, Final
 import orjson
 
 from plugway import MAX_EVENT_BYTES, BackendProtocolError, as_object
-from plugway_translation import Halves, may_have_halves
+from plugway_translation import SurrogateJoiner, may_have_surrogates
 
 _EVENT: Final = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r|\n\r\n)", re.DOTALL)
 _DATA: Final = re.compile(rb"^data: ?([^\r\n]*)", re.MULTILINE)
 _BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 
 
-class WholeCharacters:
-    """The chunks of a server, cut after an event each. Whoever owns them closes them."""
+class JoinedCharacters:
+    """A server's chunks, each ending after an event. The owner of the chunks closes them."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
-        self._halves = Halves()
+        self._surrogates = SurrogateJoiner()
         self._rest: list[bytes] = []
-        """Pieces of an event that is not complete."""
+        """Pieces of an incomplete event."""
         self._size = 0
         self._over = False
 
     @property
     def most(self) -> int:
-        """The most bytes that are taken at once."""
+        """Maximum bytes per read."""
         return getattr(self._chunks, "most", 0)
 
     @most.setter
@@ -40,27 +40,27 @@ class WholeCharacters:
         if hasattr(self._chunks, "most"):
             setattr(self._chunks, "most", most)  # noqa: B010
 
-    def __aiter__(self) -> WholeCharacters:
-        """The bytes, in order."""
+    def __aiter__(self) -> JoinedCharacters:
+        """Iterate over the chunks in order."""
         return self
 
     async def __anext__(self) -> bytes:
-        """The next events. Raises `BackendProtocolError` where one is too long."""
+        """The next events. Raises `BackendProtocolError` if one is too long."""
         while not self._over:
             chunk = await anext(self._chunks, None)
             if chunk is None:
                 self._over = True
                 events, self._rest = b"".join(self._rest), []
-                last = b"".join(map(_encoded, self._halves.flush()))
-                whole = self._told(events) + last
+                last = b"".join(map(_encoded, self._surrogates.flush()))
+                whole = self._joined(events) + last
             else:
-                whole = self._told(self._complete(chunk))
+                whole = self._joined(self._complete(chunk))
             if whole:
                 return whole
         raise StopAsyncIteration
 
     def _complete(self, chunk: bytes) -> bytes:
-        """The events that are complete with `chunk`; mostly it ends with one."""
+        """The events completed by `chunk`, which usually ends with one."""
         if not self._rest and chunk.endswith(_BLANK_LINES):
             return chunk
         tail = self._rest[-1][-3:] if self._rest else b""
@@ -78,8 +78,8 @@ class WholeCharacters:
         self._size = len(chunk) - cut
         return whole
 
-    def _told(self, events: bytes) -> bytes:
-        if not self._halves.waiting and not may_have_halves(events):
+    def _joined(self, events: bytes) -> bytes:
+        if not self._surrogates.waiting and not may_have_surrogates(events):
             return events
         pieces = _EVENT.findall(events)
         left = events[sum(map(len, pieces)) :]
@@ -87,12 +87,12 @@ class WholeCharacters:
 
     def _one(self, event: bytes) -> bytes:
         payload = b"\n".join(_DATA.findall(event))
-        if not payload or not (self._halves.waiting or may_have_halves(payload)):
+        if not payload or not (self._surrogates.waiting or may_have_surrogates(payload)):
             return event
         try:
-            values = self._halves.feed(payload)
+            values = self._surrogates.feed(payload)
         except orjson.JSONDecodeError:
-            return event  # whoever reads it says so
+            return event  # the parser of the event reports the error
         try:
             same = values == [orjson.loads(payload)]
         except orjson.JSONDecodeError:
@@ -101,7 +101,7 @@ class WholeCharacters:
 
 
 def _encoded(value: Any) -> bytes:
-    """An event; nothing for a delta of which nothing is left."""
+    """Encode an event; empty for a delta without content."""
     fields = as_object(value)
     kind = str(fields.get("type"))
     delta = as_object(fields.get("delta"))

@@ -1,7 +1,7 @@
-"""What each Claude model takes, and a request put so. Pure functions.
+"""The features of each Claude model, and requests adapted to them. Pure functions.
 
-Only for requests that were written for another model or another API: what a client writes for the
-model that it names goes there as it is.
+Applies only to requests written for another model or API: a client's request to the model that it
+names is sent unchanged.
 
 Sources: of platform.claude.com/docs "Extended thinking" (budgets from 1,024 tokens, below
 `max_tokens`; `temperature` and `top_k` not beside thinking, `top_p` from 0.95 on; a turn with calls
@@ -21,12 +21,12 @@ from typing import Any, Final
 
 from plugway import REMOVE, MessagesRequest, as_list, as_object
 from plugway_anthropic_wire._system_turns import without_end
-from plugway_translation import GO_ON
+from plugway_translation import CONTINUE
 
 EFFORTS: Final = ("low", "medium", "high", "xhigh", "max")
 LEAST_BUDGET: Final = 1024
 _BUDGETS: Final = {"low": 2048, "medium": 8192, "high": 16384, "xhigh": 24576, "max": 32768}
-"""Tokens of thinking that stand for an effort."""
+"""Thinking budgets, in tokens, that correspond to efforts."""
 _SAMPLING: Final = ("temperature", "top_p", "top_k")
 _LEAST_TOP_P: Final = 0.95
 _ALWAYS_THINK: Final = ("fable", "mythos")
@@ -39,19 +39,19 @@ _NAME: Final = re.compile(
 _UNVERSIONED: Final = re.compile(r"\bclaude(?:-(?P<family>[a-z]+))?(?:-latest)?\b")
 _OLDEST: Final = re.compile(r"\bclaude-(?:instant|v?[12]\b)")
 NEWEST: Final = (99, 0)
-"""Where a name has no version (`claude-opus-latest`, an alias): the newest takes the least."""
+"""The version of names without one (`claude-opus-latest`, an alias): the newest is strictest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claude:
-    """A Claude model, as far as its name tells."""
+    """A Claude model, identified by its name."""
 
     family: str
     version: tuple[int, int]
 
     @classmethod
     def named(cls, model: str) -> Claude | None:
-        """The model of that name; None where it is no Claude."""
+        """The model with that name; None if it is not a Claude model."""
         found = _NAME.search(model.lower())
         if found is None and _OLDEST.search(model.lower()):
             return cls("", (2, 0))
@@ -63,22 +63,22 @@ class Claude:
 
     @property
     def thinks(self) -> bool:
-        """It has extended thinking."""
+        """Whether it supports extended thinking."""
         return self.version >= (3, 7)
 
     @property
     def adaptive(self) -> bool:
-        """It takes `thinking: adaptive`."""
+        """Whether it supports `thinking: adaptive`."""
         return self.version >= (4, 6)
 
     @property
     def budgets(self) -> bool:
-        """It takes `thinking: enabled` with a budget."""
+        """Whether it supports `thinking: enabled` with a budget."""
         return (3, 7) <= self.version < (4, 7)
 
     @property
     def efforts(self) -> tuple[str, ...]:
-        """What it takes as `output_config.effort`."""
+        """The supported values of `output_config.effort`."""
         if self.version >= (4, 7):
             return EFFORTS
         if self.version >= (4, 6):
@@ -86,42 +86,42 @@ class Claude:
         return EFFORTS[:3] if (self.family, self.version) == ("opus", (4, 5)) else ()
 
     @property
-    def samples(self) -> bool:
-        """It takes `temperature`, `top_p` and `top_k`."""
+    def supports_sampling(self) -> bool:
+        """Whether it supports `temperature`, `top_p` and `top_k`."""
         return self.version < (4, 7)
 
     @property
-    def samples_once(self) -> bool:
-        """It takes one of `temperature` and `top_p`."""
+    def one_sampling_field(self) -> bool:
+        """Whether it supports only one of `temperature` and `top_p` at a time."""
         return self.version >= (4, 1)
 
     @property
     def off(self) -> str:
-        """The `thinking.type` that asks for no thinking; empty where it always thinks."""
+        """The `thinking.type` that disables thinking; empty if it always thinks."""
         newest = self.version >= (5, 5)
         if self.family in _ALWAYS_THINK or (newest and self.family == "opus"):
             return ""
         return "between_tools" if newest and self.family == "sonnet" else "disabled"
 
     @property
-    def thinks_at_most(self) -> bool:
-        """It thinks at the two highest efforts, whatever it is told."""
+    def always_thinks_at_high_effort(self) -> bool:
+        """Whether it always thinks at the two highest efforts."""
         return self.version >= (5, 0) and (self.family, self.version) != ("sonnet", (5, 0))
 
     @property
-    def forced(self) -> bool:
-        """It takes a `tool_choice` of `any` or `tool`."""
+    def allows_forced_calls(self) -> bool:
+        """Whether it supports `tool_choice` `any` and `tool`."""
         first = (5, 1) if self.family in _ALWAYS_THINK else (5, 5)
         return self.family == "haiku" or self.version < first
 
     @property
-    def prefills(self) -> bool:
-        """It goes on with an answer that is begun ("Migration guide", Claude Opus 4.6)."""
+    def supports_prefill(self) -> bool:
+        """Whether it continues a prefilled reply ("Migration guide", Claude Opus 4.6)."""
         return self.version < (4, 6)
 
 
 def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
-    """The request without what the model refuses; the same object where it takes all."""
+    """Remove what the model rejects; returns the same object if nothing changes."""
     body = request.body
     effort = as_object(body.get("output_config")).get("effort")
     if "thinking" in body:
@@ -130,7 +130,10 @@ def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
         request = _effort(request, claude, effort)
     if any(name in body for name in _SAMPLING):
         request = _sampling(request, claude)
-    if as_object(body.get("tool_choice")).get("type") in ("any", "tool") and not claude.forced:
+    if (
+        as_object(body.get("tool_choice")).get("type") in ("any", "tool")
+        and not claude.allows_forced_calls
+    ):
         choice = {**as_object(body["tool_choice"]), "type": "auto"}
         choice.pop("name", None)
         because = "this Claude model does not support forced tool calls"
@@ -139,7 +142,7 @@ def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
 
 
 def _plain_lists(request: MessagesRequest) -> MessagesRequest:
-    """The request without blank stop sequences and tools that are there twice."""
+    """Remove blank stop sequences and duplicate tools."""
     stops = as_list(request.get("stop_sequences"))
     kept = [stop for stop in stops if not isinstance(stop, str) or stop.strip()]
     if len(kept) < len(stops):
@@ -156,7 +159,7 @@ def _plain_lists(request: MessagesRequest) -> MessagesRequest:
 
 
 def _unthinking_edits(request: MessagesRequest) -> MessagesRequest:
-    """The request without edits of thinking where it does not think: they are refused then."""
+    """Remove edits of thinking if the model does not think: the API rejects them then."""
     management = as_object(request.get("context_management"))
     edits = as_list(management.get("edits"))
     kept = [e for e in edits if not str(as_object(e).get("type")).startswith("clear_thinking")]
@@ -169,15 +172,15 @@ def _unthinking_edits(request: MessagesRequest) -> MessagesRequest:
 
 
 def _last_turn(request: MessagesRequest, claude: Claude) -> MessagesRequest:
-    """A begun answer as the model takes it: with a user turn after it, or without blanks behind."""
+    """Add a user turn after a prefilled reply, or remove its trailing blanks."""
     messages = as_list(request.get("messages"))
     last = as_object(messages[-1]) if messages else {}
     if last.get("role") != "assistant" or not last.get("content"):
         return request
     thinks = as_object(request.get("thinking")).get("type") in ("adaptive", "enabled")
-    if thinks or not claude.prefills:
+    if thinks or not claude.supports_prefill:
         because = "this Claude model rejects a prefilled reply: a user turn asks it to continue"
-        asked = {"role": "user", "content": [{"type": "text", "text": GO_ON}]}
+        asked = {"role": "user", "content": [{"type": "text", "text": CONTINUE}]}
         return request.replace(because=because, messages=[*messages, asked])
     if (ended := without_end(last)) is last:
         return request
@@ -197,7 +200,7 @@ def _thinking(request: MessagesRequest, claude: Claude, effort: str) -> Messages
     if kind == "disabled" and claude.off != "disabled":
         return _least(request, claude, effort)
     if kind == "enabled" and not claude.budgets:
-        because = "this Claude model takes no budget, but decides how much to think"
+        because = "this Claude model accepts no budget: it decides how much to think"
         kept = {"type": "adaptive"} | {k: v for k, v in thinking.items() if k == "display"}
         config = as_object(request.get("output_config"))
         if not effort:
@@ -207,7 +210,7 @@ def _thinking(request: MessagesRequest, claude: Claude, effort: str) -> Messages
 
 
 def _least(request: MessagesRequest, claude: Claude, effort: str) -> MessagesRequest:
-    """As little thinking as there is, where none is no choice."""
+    """Set the least thinking, for models that cannot disable it."""
     if claude.off:
         because = "this Claude model can only turn off thinking between tools"
         return request.replace(because=because, thinking={"type": claude.off})
@@ -217,7 +220,7 @@ def _least(request: MessagesRequest, claude: Claude, effort: str) -> MessagesReq
 
 
 def _budgeted(request: MessagesRequest, effort: str) -> MessagesRequest:
-    """`thinking: enabled` for `adaptive`, where the model takes it at this point."""
+    """Replace `adaptive` by `enabled` with a budget, if the model accepts it here."""
     most = request.get("max_tokens")
     room = most * 3 // 4 if isinstance(most, int) else 0
     if room < LEAST_BUDGET:
@@ -232,10 +235,10 @@ def _budgeted(request: MessagesRequest, effort: str) -> MessagesRequest:
 
 
 def _acts_unthinking(messages: list[Any]) -> bool:
-    """Whether the last turn of the assistant has a call and does not begin with its thinking."""
+    """Whether the last assistant turn has a call but does not start with thinking."""
     turns = [as_object(message) for message in messages]
-    said = [turn for turn in turns if turn.get("role") == "assistant"]
-    last = said[-1] if said else dict[str, Any]()
+    replies = [turn for turn in turns if turn.get("role") == "assistant"]
+    last = replies[-1] if replies else dict[str, Any]()
     kinds = [as_object(block).get("type") for block in as_list(last.get("content"))]
     return "tool_use" in kinds and kinds[0] not in ("thinking", "redacted_thinking")
 
@@ -248,7 +251,7 @@ def _effort_of(budget: Any) -> str:
 def _effort(request: MessagesRequest, claude: Claude, effort: Any) -> MessagesRequest:
     config = as_object(request.get("output_config"))
     off = as_object(request.get("thinking")).get("type") in ("disabled", "between_tools")
-    if effort in EFFORTS[3:] and off and claude.thinks_at_most:
+    if effort in EFFORTS[3:] and off and claude.always_thinks_at_high_effort:
         because = "without thinking, the highest effort of this Claude model is `high`"
         return request.replace(because=because, output_config={**config, "effort": "high"})
     if effort in claude.efforts or effort not in EFFORTS:
@@ -265,13 +268,13 @@ def _effort(request: MessagesRequest, claude: Claude, effort: Any) -> MessagesRe
 
 def _sampling(request: MessagesRequest, claude: Claude) -> MessagesRequest:
     body = request.body
-    if not claude.samples:
+    if not claude.supports_sampling:
         because = "this Claude model does not support sampling fields"
         return request.without(_SAMPLING, because=because)
     if as_object(body.get("thinking")).get("type") in ("adaptive", "enabled"):
         gone = [name for name in _SAMPLING if name in body and not _beside_thinking(name, body)]
         request = request.without(gone, because="Claude models reject it while thinking")
-    if claude.samples_once and {"temperature", "top_p"} <= request.body.keys():
+    if claude.one_sampling_field and {"temperature", "top_p"} <= request.body.keys():
         because = "this Claude model accepts only one of `temperature` and `top_p`"
         request = request.replace(because=because, top_p=REMOVE)
     return request

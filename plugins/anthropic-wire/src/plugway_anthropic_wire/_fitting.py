@@ -1,4 +1,4 @@
-"""A request as one server of the Messages API takes it, by what is known of it. Pure functions."""
+"""Adapts a request to what a server of the Messages API is known to accept. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from plugway import REMOVE, MessagesRequest, as_list, as_object
 from plugway_anthropic_wire._system_turns import without_prefill
-from plugway_capabilities import WHO_ASKS, Facts
+from plugway_capabilities import USER_FIELDS, Facts
 from plugway_translation import (
     ANY_SCHEMA,
     Notes,
     SchemaRules,
     clean_schema,
-    fewer_images,
-    fewer_tools,
+    limit_images,
+    limit_tools,
     rules_without,
     shortened,
 )
@@ -25,12 +25,12 @@ _NEEDED: Final = frozenset(
         *("input_schema", "input", "id", "tool_use_id", "source", "data"),
     )
 )
-"""Without these there is no request, turn, block or tool left."""
+"""Fields without which a request, turn, block or tool is invalid."""
 _VARIANTS: Final = frozenset(("custom",))
-"""What Anthropic's words have in a path between an index and a member (`tools.0.custom.name`)."""
+"""Variant names between an index and a field in Anthropic's paths (`tools.0.custom.name`)."""
 _PROPERTY: Final = r"[a-zA-Z0-9_.-]{1,64}"
-_WITH_PROPERTIES: Final = "each schema of a tool lists its `properties`, if only as none"
-"""Names of properties: "Property keys should match pattern", anthropics/claude-code#40075."""
+"""Property names: "Property keys should match pattern", anthropics/claude-code#40075."""
+_WITH_PROPERTIES: Final = "each tool schema has `properties`, empty if there were none"
 CLAUDE_TOOLS: Final = SchemaRules(property_names=_PROPERTY)
 CLAUDE_OUTPUT: Final = SchemaRules(
     drop=frozenset(
@@ -54,12 +54,12 @@ CLAUDE_OUTPUT: Final = SchemaRules(
     closed=True,
     property_names=_PROPERTY,
 )
-"""Of an answer by a schema, and of a tool with `strict`: platform.claude.com/docs, "Structured
+"""Rules for output schemas and for tools with `strict`: platform.claude.com/docs, "Structured
 outputs", "JSON Schema limitations". `minItems` may be 0 or 1."""
 
 
 def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
-    """The request without what the server is known to refuse; the same object where it is none."""
+    """Remove what the server is known to reject; returns the same object if nothing changes."""
     body, notes = request.body, Notes()
     fields = _without(body, facts.rejected_fields, notes)
     if facts.tools_limit or schemas_by(facts) is not ANY_SCHEMA:
@@ -70,7 +70,7 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
         notes.add("stop_sequences", "drop", f"the server accepts {facts.stop_limit}")
     if facts.images_limit:
         messages = as_list(fields.get("messages", body.get("messages")))
-        shown = fewer_images(messages, facts.images_limit, notes)
+        shown = limit_images(messages, facts.images_limit, notes)
         if shown is not messages:
             fields["messages"] = shown
     most, wanted = facts.max_output_tokens, body.get("max_tokens")
@@ -79,7 +79,7 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
         notes.add("max_tokens", "translate", f"the model writes at most {most} tokens")
     limits = {_plain(path): most for path, most in facts.length_limits.items()}
     whole = {**body, **fields}
-    short = shortened(whole, limits, WHO_ASKS, notes)
+    short = shortened(whole, limits, USER_FIELDS, notes)
     fields |= {name: value for name, value in short.items() if value is not whole.get(name)}
     if fields:
         because = "; ".join(notes.lines()) or _WITH_PROPERTIES
@@ -88,7 +88,7 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
 
 
 def plain_tools(request: MessagesRequest) -> MessagesRequest:
-    """A request of a client of another API with schemas of tools that any server takes."""
+    """Clean tool schemas of a request from another API, for any server."""
     notes = Notes()
     tools = _cleaned(as_list(request.get("tools")), ANY_SCHEMA, ANY_SCHEMA, notes)
     because = "; ".join(notes.lines()) or _WITH_PROPERTIES
@@ -96,7 +96,7 @@ def plain_tools(request: MessagesRequest) -> MessagesRequest:
 
 
 def plain_schemas(request: MessagesRequest) -> MessagesRequest:
-    """A request of a client of another API with schemas that Claude's servers take."""
+    """Clean schemas of a request from another API, for Claude's servers."""
     body, notes = request.body, Notes()
     fields: dict[str, Any] = {}
     if tools := _cleaned(as_list(body.get("tools")), CLAUDE_TOOLS, CLAUDE_OUTPUT, notes):
@@ -115,14 +115,14 @@ def plain_schemas(request: MessagesRequest) -> MessagesRequest:
 
 
 def schemas_by(facts: Facts) -> SchemaRules:
-    """What a server takes in the schema of a tool, by what is known of it."""
+    """The rules for tool schemas at a server with these facts."""
     patterns, form = facts.schema_patterns, facts.schema_form
     return rules_without(facts.rejected_keywords, patterns, facts.schema_count, form)
 
 
 def _tools(body: Mapping[str, Any], facts: Facts, notes: Notes) -> dict[str, Any]:
     tools = [as_object(tool) for tool in as_list(body.get("tools"))]
-    kept = fewer_tools(tools, facts.tools_limit, body, notes)
+    kept = limit_tools(tools, facts.tools_limit, body, notes)
     rules = schemas_by(facts)
     cleaned = [] if rules is ANY_SCHEMA else _cleaned(kept, rules, rules, notes)
     if cleaned or kept is not tools:
@@ -131,7 +131,7 @@ def _tools(body: Mapping[str, Any], facts: Facts, notes: Notes) -> dict[str, Any
 
 
 def _cleaned(tools: list[Any], rules: SchemaRules, strict: SchemaRules, notes: Notes) -> list[Any]:
-    """The tools with their schemas by `rules`, or by `strict`; none where all stay as they are."""
+    """Clean the schemas by `rules`, or `strict` for strict tools; empty if nothing changes."""
     found: list[Any] = []
     changed = False
     for item in tools:
@@ -148,7 +148,7 @@ def _cleaned(tools: list[Any], rules: SchemaRules, strict: SchemaRules, notes: N
 
 
 def _without(body: Mapping[str, Any], paths: frozenset[str], notes: Notes) -> dict[str, Any]:
-    """The fields that change where `paths` may not be there."""
+    """The changed fields after removing `paths`."""
     fields: dict[str, Any] = {}
     for path in sorted(paths):
         name, *rest = _plain(path).split(".")
@@ -163,7 +163,7 @@ def _without(body: Mapping[str, Any], paths: frozenset[str], notes: Notes) -> di
 
 
 def _less(value: Any, path: list[str]) -> Any:
-    """`value` without what `path` names in it; the same object where it is not there."""
+    """Remove `path` from `value`; returns the same object if it is absent."""
     if isinstance(value, list):
         items = as_list(value)
         less = [_less(item, path) for item in items]

@@ -1,4 +1,4 @@
-"""A server that can make no grammar of a tool's schema says so without the tool: named here."""
+"""Names the tools in errors of servers that cannot build a grammar from a tool's schema."""
 
 from __future__ import annotations
 
@@ -15,20 +15,22 @@ _SUSPECT: Final = (
     *("pattern", "patternProperties", "format", "maxLength", "minLength", "maxItems", "minItems"),
     *("propertyNames", "contains", "not", "$ref", "allOf", "oneOf", "anyOf"),
 )
-"""Keywords that grammars often lack, the most common reason first."""
+"""Keywords that grammars often do not support, the most common first."""
 _MOST: Final = 5
 _STATUSES: Final = frozenset((400, 422, 500))
 
 
 def named_tools(failure: BackendError, request: MessagesRequest) -> BackendError:
-    """`failure` with the tools whose schemas may be why, where no grammar could be made of them."""
+    """Name the tools whose schemas may have caused `failure`, if it is about a grammar."""
     if not isinstance(failure, BackendRefused) or failure.status not in _STATUSES:
         return failure
-    said = failure.message[:2000]
-    if failure.native or failure.permanent or not _GRAMMAR.search(said):
+    message = failure.message[:2000]
+    if failure.native or failure.permanent or not _GRAMMAR.search(message):
         return failure
     suspects = _suspects(as_list(request.get("tools")))
-    if not suspects or any(f"'{name}'" in said or f"`{name}`" in said for name, _ in suspects):
+    if not suspects or any(
+        f"'{name}'" in message or f"`{name}`" in message for name, _ in suspects
+    ):
         return failure
     named = ", ".join(f"`{name}` (`{keyword}`)" for name, keyword in suspects)
     return BackendRefused(
@@ -36,14 +38,14 @@ def named_tools(failure: BackendError, request: MessagesRequest) -> BackendError
         failure.body,
         headers=failure.headers,
         retry_after=failure.retry_after,
-        message=f"{said}. The likely cause is a tool's schema: {named}. Remove the tool, or "
+        message=f"{message}. The likely cause is a tool's schema: {named}. Remove the tool, or "
         "the keyword from its schema",
         permanent=True,
     )
 
 
 def _suspects(tools: Sequence[Any]) -> list[tuple[str, str]]:
-    """Tools and the keyword in each that is the most common reason; without any, the largest."""
+    """Each tool with its most suspicious keyword; without any, the tool with the largest schema."""
     found: list[tuple[int, str, str]] = []
     sizes: list[tuple[int, str]] = []
     for tool in map(as_object, tools):

@@ -1,6 +1,6 @@
-"""Which header lines go to a server, and what its own lines say. Pure functions.
+"""Selects the headers that are sent to a server. Pure functions.
 
-Credentials never come from here: they are added when the connection is there.
+Credentials are added later, when the connection exists.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ CREDENTIALS: Final = frozenset(
         "plugway-token",
     )
 )
-"""Lines that are a secret of somebody, or meant for somebody in between."""
+"""Headers that carry credentials, or are meant for an intermediary."""
 
 VERSION: Final = ("anthropic-version", "2023-06-01")
-"""The version that our own requests, and those of clients that name none, are written for."""
+"""The API version of the gateway's own requests, and of clients that send none."""
 
 _OWN: Final = CREDENTIALS | frozenset(
     (
@@ -71,7 +71,7 @@ _FOREIGN_PREFIXES: Final = (
     "x-openrouter-",
     "x-openwebui-",
 )
-"""Lines for other vendors. `openai-organization`, `openai-project`, `openai-beta`: OpenAI's API
+"""Headers for other vendors. `openai-organization`, `openai-project`, `openai-beta`: OpenAI's API
 reference, "Authentication". `chatgpt-account-id`, `originator`, `session-id` and the like:
 `codex-rs/core/src/client.rs` of openai/codex. `x-session-affinity`, `x-opencode-session`:
 `packages/opencode/src/session/llm/request.ts` of anomalyco/opencode. `x-goog-user-project` and
@@ -83,8 +83,8 @@ _PLAIN_PREFIXES: Final = ("anthropic-", "x-claude-code-")
 
 
 def open_headers(lines: Headers) -> Headers:
-    """Every line but those of the connection, of credentials and for other vendors: for Anthropic
-    itself, from a client of its API."""
+    """All headers except hop-by-hop headers, credentials and headers for other vendors: for
+    Anthropic itself, from a client of its API."""
     return tuple(
         line
         for line in lines
@@ -95,36 +95,36 @@ def open_headers(lines: Headers) -> Headers:
 
 
 def plain_headers(lines: Headers) -> Headers:
-    """The lines that the protocol needs, and no more about the client than its conversation."""
+    """Only the headers that the protocol needs; nothing else about the client."""
     kept = [line for line in lines if line[0] in _PLAIN or line[0].startswith(_PLAIN_PREFIXES)]
     return (*kept, ("user-agent", "plugway"))
 
 
 def versioned(lines: Headers) -> Headers:
-    """`lines` with the version of the API that every request must name: the client's own, or ours.
+    """Add the required API version, unless the client has sent one.
 
-    https://platform.claude.com/docs/en/api/versioning: requests without it are refused.
+    https://platform.claude.com/docs/en/api/versioning: requests without it are rejected.
     """
     named = any(name == VERSION[0] and value.strip() for name, value in lines)
     return lines if named else replaced(lines, dict((VERSION,)))
 
 
 def translated_headers(lines: Headers) -> Headers:
-    """The lines of a request whose client speaks another API: its body was written here, in JSON
-    and for one version of the API, and its other lines are for another vendor."""
+    """The headers of a translated request: its body is JSON for one version of the API, and the
+    client's headers are meant for another vendor."""
     own = {"content-type": "application/json", **dict((VERSION,))}
     return replaced(plain_headers(lines), own)
 
 
 def replaced(lines: Headers, extra: Mapping[str, str]) -> Headers:
-    """`lines` with those of `extra`, each in place of lines of the same name."""
+    """Add `extra`; each header replaces those of the same name."""
     if not extra:
         return lines
     return (*(line for line in lines if line[0] not in extra), *extra.items())
 
 
 def key_lines(header: str, key: str | None) -> dict[str, str]:
-    """The credential line that carries `key` in `header`; none without a key."""
+    """The header with `key`; empty without a key."""
     if key is None:
         return {}
     return {header: f"Bearer {key}" if header == "authorization" else key}

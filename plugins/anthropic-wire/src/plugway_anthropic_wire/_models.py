@@ -1,4 +1,4 @@
-"""Model lists: their pages, and their entries in the shapes that servers of this API give them."""
+"""Reads model lists: their pages, and the entries of different servers."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from plugway import MAX_MODELS, Headers, ModelInfo, Upstream, as_object, named_e
 
 MAX_PAGES: Final = 20
 MORE_SECONDS: Final = 1.0
-"""After this time no further page is asked for: the gateway waits 2 s for a list, and a part of it
-is better than none."""
+"""After this time no further page is requested: the gateway waits 2 s for a list, and a partial
+list is better than none."""
 MAX_CURSOR: Final = 2048
-"""Characters of the longest cursor of a next page."""
+"""Maximum length of a page cursor."""
 _WINDOW: Final = (
     "max_input_tokens",
     "max_model_len",
@@ -39,13 +39,13 @@ async def every_page(
     headers: Headers = (),
     key: str = "id",
 ) -> list[dict[str, Any]]:
-    """The entries of all pages of a list, each `key` once, 1,000 at most.
+    """The entries of all pages, unique by `key`, at most 1,000.
 
-    `following` gives the path of the page after one, empty after the last. A page that was asked
-    for already, or one without a new entry, is the last one: such a chain has no end.
+    `following` returns the path of the next page, empty after the last. Stops at a page that was
+    already requested or has no new entry, because such a chain is endless.
 
     Raises:
-        BackendError: a page cannot be had.
+        BackendError: a page cannot be loaded.
     """
     found: dict[str, dict[str, Any]] = {}
     asked = {""}
@@ -64,12 +64,12 @@ async def every_page(
 
 
 def entries_of(listed: Any) -> list[dict[str, Any]]:
-    """The entries of a list in Anthropic's or OpenAI's shape that have an id."""
+    """The entries with an id, of a list in Anthropic's or OpenAI's shape."""
     return named_entries(as_object(listed).get("data"))
 
 
 def model_of(entry: Mapping[str, Any]) -> ModelInfo:
-    """A model as its entry describes it; what the entry leaves out stays unknown."""
+    """A model from its entry; missing fields stay unknown."""
     capabilities = as_object(entry.get("capabilities"))
     supported = {
         name for key, name in _NAMES.items() if as_object(capabilities.get(key)).get("supported")
@@ -87,7 +87,7 @@ def model_of(entry: Mapping[str, Any]) -> ModelInfo:
 
 
 def toolless_notice(model: str) -> str:
-    """What a person should know of a model whose server says that it has no tools."""
+    """A notice that a model does not support tools, according to its server."""
     return (
         f"`{model}` cannot call tools, according to its server: agents such as Claude Code can "
         "only chat with it."
@@ -95,17 +95,17 @@ def toolless_notice(model: str) -> str:
 
 
 def positive(value: Any) -> int:
-    """`value` where it is a count of tokens, otherwise 0: unknown."""
+    """`value` if it is a token count, else 0 (unknown)."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 def seen(*names: tuple[str, bool]) -> frozenset[str]:
-    """The names that hold: `seen(("tools", True), ("images", False))`."""
+    """The names with a true value: `seen(("tools", True), ("images", False))`."""
     return frozenset(name for name, holds in names if holds)
 
 
 def _created(entry: Mapping[str, Any]) -> str:
-    """RFC 3339, also from the seconds that lists in OpenAI's shape carry."""
+    """The creation time as RFC 3339; lists in OpenAI's shape have seconds."""
     text, seconds = entry.get("created_at"), entry.get("created")
     if isinstance(text, str) and text:
         return text

@@ -1,4 +1,4 @@
-"""Options of backends behind one address."""
+"""Options of backends with one base URL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plugway import NetworkOptions, Secret, url_problem
 
 
 def checked_url(url: str, *, with_key: bool) -> str:
-    """`url` without a slash at its end. Raises `ValueError` where it may not be used."""
+    """`url` without a trailing slash. Raises `ValueError` if it is not allowed."""
     if problem := url_problem(url, with_key=with_key):
         raise ValueError(problem)
     url = url.rstrip("/")
@@ -26,12 +26,12 @@ def _name_fits(zone: str) -> str:
 
 
 class AddressOptions(NetworkOptions):
-    """Where a server is, and the key for it."""
+    """The URL of a server, and its key."""
 
     api_key: Secret | None = None
     """Key of the server: `{$keyring: NAME}`, `{$env: NAME}` or `{$file: PATH}`."""
     base_url: str
-    """Address of the server, without `/v1`. With a key it must be https, or on this machine."""
+    """URL of the server, without `/v1`. With a key it must be https or on this machine."""
 
     @field_validator("base_url")
     @classmethod
@@ -40,9 +40,9 @@ class AddressOptions(NetworkOptions):
 
 
 class EndpointOptions(AddressOptions):
-    """Of a server that is not Anthropic's."""
+    """Options of a server that is not Anthropic's."""
 
     key_header: Literal["authorization", "x-api-key"] = "authorization"
-    """Header that carries the key; `authorization` carries it as `Bearer`."""
+    """Header for the key; `authorization` sends it as `Bearer`."""
     zone: Annotated[str, AfterValidator(_name_fits)] | None = None
-    """In whose hands the data is: `local` on this machine, elsewhere the host, unless set."""
+    """Who receives the data; by default `local` on this machine, else the host name."""

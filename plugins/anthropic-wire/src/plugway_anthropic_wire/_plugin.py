@@ -1,4 +1,4 @@
-"""The base of plugins that register one backend behind one address."""
+"""The base class of plugins that register one backend with one base URL."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from plugway import (
     wrong_choice,
 )
 from plugway_anthropic_wire._backend import AnthropicBackend
-from plugway_anthropic_wire._caching import fewer_marks, marked
+from plugway_anthropic_wire._caching import limit_markers, with_cache_markers
 from plugway_anthropic_wire._claude import Claude, fitted
 from plugway_anthropic_wire._fitting import fitted_to, plain_schemas, plain_tools
 from plugway_anthropic_wire._headers import key_lines
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
-from plugway_anthropic_wire._searches import told_searches
-from plugway_anthropic_wire._system_turns import plain_texts, reminded, without_blanks
+from plugway_anthropic_wire._searches import searches_as_text
+from plugway_anthropic_wire._system_turns import plain_texts, with_reminders, without_blanks
 from plugway_capabilities import Facts
 from plugway_translation import Media, Notes, paired_request, replaced_media, unreadable
 
 AddressOptionsT = TypeVar("AddressOptionsT", bound=AddressOptions)
 
 ASKED_SECONDS: Final = 1.0
-"""Patience with a server that is asked what a model sees while a request waits."""
+"""Timeout for asking a server whether a model accepts images, while a request waits."""
 STEERING: Final = frozenset(
     (
         "api_base",
@@ -49,14 +49,14 @@ STEERING: Final = frozenset(
         "provider",
     )
 )
-"""Body fields with which clients of some gateways choose where a request goes. Here the
-configuration alone does, and a server that believes them must not see them either."""
+"""Body fields with which clients of some gateways choose a target. Here only the configuration
+does, and a server that honors them must not receive them."""
 
 
 class EndpointPlugin(Plugin[AddressOptionsT], ABC):
-    """Registers one backend; opens and closes what it talks through.
+    """Registers one backend, and opens and closes its connections.
 
-    A subclass gives its options in the brackets and overrides `make_backend`.
+    A subclass passes its options type in brackets and overrides `make_backend`.
     """
 
     def __init__(self, options: AddressOptionsT, *, name: str = "") -> None:
@@ -65,67 +65,73 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
 
     @abstractmethod
     def make_backend(self) -> AnthropicBackend:
-        """The backend of this instance; called once."""
+        """Create the backend of this instance; called once."""
 
     @hookimpl
     def register_backends(self) -> list[Backend]:
-        """The backend under the name of this instance."""
+        """Return the backend under this instance's name."""
         return [self.backend]
 
     @hookimpl
     def lifespan(self) -> AbstractAsyncContextManager[object]:
-        """Open connections are kept from start to end."""
+        """Keep connections open from start to end."""
         return self.backend
 
     @hookimpl
     async def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """Puts calls and results of the conversation in pairs. Takes away what would steer another
-        gateway, and puts words in the place of images and documents that the server or the model
-        cannot take: Anthropic itself gets all of that of a client of its own API.
+        """Adapt the request to the server.
+
+        Repairs pairs of calls and results, removes fields that would steer another gateway, and
+        replaces images and documents that the server or the model does not accept. Requests from
+        clients of the Messages API to Anthropic itself stay unchanged.
 
         Raises:
-            InvalidRequest: `tool_choice` is none of the Messages API's, which such servers ignore.
+            InvalidRequest: `tool_choice` is not valid in the Messages API; such servers ignore it.
         """
         if attempt.backend is not self.backend:
             return None
         request = await aside(request.heavy, partial(paired_request, request))
-        request = await aside(request.heavy, partial(told_searches, request))
+        request = await aside(request.heavy, partial(searches_as_text, request))
         request = self._for_claude(request, attempt, exchange)
         if (facts := self.backend.facts(attempt.model)) != Facts():
             request = await aside(request.heavy, partial(fitted_to, request, facts))
         if self.backend.wire.headers == "open":
             shows = request.original is not None and _may_show(request)
-            return await self._seen(request, attempt) if shows else request
-        if request.original is None:  # another API's texts are plain by now
+            return await self._with_readable_media(request, attempt) if shows else request
+        if request.original is None:  # texts from other APIs were handled above
             request = without_blanks(request)
         if "tool_choice" in request.fields:
-            request = _chosen(request)
+            request = _with_valid_choice(request)
         found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.fields)), REMOVE)
         if found:
             because = "the configuration decides where requests go"
             request = request.replace(because=because, **found)
-        return await self._seen(request, attempt) if _may_show(request) else request
+        return await self._with_readable_media(request, attempt) if _may_show(request) else request
 
     def _for_claude(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest:
-        """The request as a Claude model takes it, where it was written for another model or in
-        another API; one of another API with its late instructions as reminders, and marks for
-        caching."""
+        """Adapt a request written for another model or API to a Claude model.
+
+        A request from another API also gets its late instructions as reminders, and cache markers.
+        """
         claude = Claude.named(attempt.model)
         translated = request.original is not None
         if translated:
-            request = fewer_marks(plain_texts(request))
-        if claude is not None and (translated or not _means(exchange.model_asked, attempt.model)):
+            request = limit_markers(plain_texts(request))
+        requested = _is_requested(exchange.model_asked, attempt.model)
+        if claude is not None and (translated or not requested):
             request = fitted(request, claude)
         if translated and (self.backend.native or "claude" in attempt.model.lower()):
-            return marked(reminded(plain_schemas(request)))
+            return with_cache_markers(with_reminders(plain_schemas(request)))
         return plain_tools(request) if translated else request
 
-    async def _seen(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
-        """The request with the images and documents that can be read there."""
+    async def _with_readable_media(
+        self, request: MessagesRequest, attempt: Attempt
+    ) -> MessagesRequest:
+        """Replace images and documents that the server or the model does not accept."""
         backend, notes = self.backend, Notes()
         blind, translated = False, request.original is not None
         with suppress(TimeoutError):
@@ -145,20 +151,20 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         return request.replace(because="; ".join(notes.lines()), messages=shown)
 
 
-def _means(asked: str, model: str) -> bool:
-    """Whether a client named that very model, as it is listed (`anthropic/cloud/claude-...`)."""
+def _is_requested(asked: str, model: str) -> bool:
+    """Whether the client requested this model by its listed id (`anthropic/cloud/claude-...`)."""
     return asked.removesuffix("[1m]").endswith(model)
 
 
 def _may_show(request: MessagesRequest) -> bool:
-    """Whether there may be an image or document, by a quick look: each has a source."""
+    """Whether there may be an image or document; a fast check: each has a `source`."""
     raw = request.unparsed("messages")
     data = request.raw if raw is None else bytes(raw)
     return b'"source"' in data and (b'"image"' in data or b'"document"' in data)
 
 
-def _chosen(request: MessagesRequest) -> MessagesRequest:
-    """The request with a choice among tools that can be made. Raises `InvalidRequest`."""
+def _with_valid_choice(request: MessagesRequest) -> MessagesRequest:
+    """Remove a choice of a tool that is not offered. Raises `InvalidRequest` if it is malformed."""
     choice, tools = request.get("tool_choice"), as_list(request.get("tools"))
     if problem := wrong_choice({"tool_choice": choice, "tools": tools}):
         raise InvalidRequest(problem, retry=False, record=True)
@@ -170,7 +176,7 @@ def _chosen(request: MessagesRequest) -> MessagesRequest:
 
 
 def upstream_of(options: EndpointOptions) -> Upstream:
-    """The client for the address and key in `options`."""
+    """The client for the URL and key in `options`."""
     key = options.api_key.get_secret_value() if options.api_key else None
     return Upstream(
         options.base_url,
@@ -181,10 +187,10 @@ def upstream_of(options: EndpointOptions) -> Upstream:
 
 
 def zone_of(options: EndpointOptions, upstream: Upstream) -> str:
-    """The zone as set, or `local` on this machine and the host's name elsewhere."""
+    """The configured zone; by default `local` on this machine, else the host name."""
     return options.zone or ("local" if upstream.loopback else host_of(options.base_url))
 
 
 def host_of(url: str) -> str:
-    """The host that a checked URL names."""
+    """The host of a validated URL."""
     return url.partition("://")[2].partition("/")[0]

@@ -1,9 +1,8 @@
-"""Late instructions and blank texts of clients of other APIs, as Claude models take them. Pure
-functions.
+"""Adapts late instructions and blank texts from other APIs to Claude models. Pure functions.
 
-The Messages API has the roles `user` and `assistant`, and wants each call followed by its result:
-https://platform.claude.com/docs/en/api/messages, `messages`. A role `system` between turns is a
-beta of a few models, with rules for its place: all of them take a reminder in the user's turn.
+The Messages API has the roles `user` and `assistant`, and requires the result right after each
+call: https://platform.claude.com/docs/en/api/messages, `messages`. The role `system` between turns
+is a beta of a few models, with rules for its position; all models accept a reminder in a user turn.
 """
 
 from __future__ import annotations
@@ -12,18 +11,20 @@ import re
 from typing import Any, Final
 
 from plugway import MessagesRequest, as_list, as_object
-from plugway_translation import blocks_of, is_blank, reminder, said_in
+from plugway_translation import blocks_of, is_blank, readable_text, reminder
 
 Blocks = list[Any]
 
 
 NO_TEXT: Final = "[no text]"
-"""What stands in a turn of the user in which there is nothing else than blanks."""
+"""Text of a user turn that contains only blanks."""
 
 
-def reminded(request: MessagesRequest) -> MessagesRequest:
-    """The request with each system turn as a reminder in a user turn; the same object where there
-    is none."""
+def with_reminders(request: MessagesRequest) -> MessagesRequest:
+    """Turn each system turn into a reminder in a user turn.
+
+    Returns the same object if there is none.
+    """
     turns = list(map(as_object, as_list(request.get("messages"))))
     if not any(turn.get("role") == "system" for turn in turns):
         return request
@@ -32,12 +33,12 @@ def reminded(request: MessagesRequest) -> MessagesRequest:
 
 
 def plain_texts(request: MessagesRequest) -> MessagesRequest:
-    """A request of a client of another API without blank texts, and without a blank at the end of
-    an answer that is begun: both are refused. A turn of the user that has nothing else says so.
+    """Remove blank texts, and trailing blanks of a prefilled reply, which the API rejects.
 
-    The words of the refusals: "text content blocks must contain non-whitespace text", "all messages
-    must have non-empty content except for the optional final assistant message", "final assistant
-    content cannot end with trailing whitespace".
+    For requests of other APIs. A user turn without other content gets a placeholder. The errors:
+    "text content blocks must contain non-whitespace text", "all messages must have non-empty
+    content except for the optional final assistant message", "final assistant content cannot end
+    with trailing whitespace".
     """
     messages = as_list(request.get("messages"))
     turns = [_worded(turn) for turn in map(as_object, messages)]
@@ -45,14 +46,14 @@ def plain_texts(request: MessagesRequest) -> MessagesRequest:
     reasons = ["blank texts left out"] if kept != messages else []
     if kept and (last := without_end(kept[-1])) is not kept[-1]:
         kept[-1] = last
-        reasons.append("blanks at the end of an answer that is begun left out")
+        reasons.append("trailing blanks of a prefilled reply left out")
     if not reasons or not kept:
         return request
     return request.replace(because="; ".join(reasons), messages=kept)
 
 
 def _worded(turn: dict[str, Any]) -> dict[str, Any]:
-    """The turn without blank texts, also in results; with a text where the user has nothing."""
+    """The turn without blank texts, also in results; with a placeholder if a user turn is empty."""
     blocks = blocks_of(turn.get("content"))
     kept = [_result_worded(block) for block in blocks if not is_blank(as_object(block))]
     if not kept and turn.get("role") == "user":
@@ -69,7 +70,7 @@ def _result_worded(block: Any) -> Any:
 
 
 def without_end(turn: dict[str, Any]) -> dict[str, Any]:
-    """A turn of the assistant without blanks at its end; any other one as it is."""
+    """An assistant turn without trailing blanks; other turns unchanged."""
     blocks = blocks_of(turn.get("content"))
     final = as_object(blocks[-1])
     text = final.get("text")
@@ -82,7 +83,7 @@ _BLANK: Final = re.compile(rb'"text"\s*:\s*"(?:\s|\\[ntr])*"')
 
 
 def without_blanks(request: MessagesRequest) -> MessagesRequest:
-    """The request without blank texts of the assistant; the same object where there are none."""
+    """Remove blank assistant texts; returns the same object if there are none."""
     raw = request.unparsed("messages")
     if not _BLANK.search(request.raw if raw is None else bytes(raw)):
         return request
@@ -95,7 +96,7 @@ def without_blanks(request: MessagesRequest) -> MessagesRequest:
 
 
 def without_prefill(request: MessagesRequest) -> MessagesRequest:
-    """The request without a last turn of the assistant, the beginning of the answer."""
+    """Remove a last assistant turn, which would be continued."""
     messages = list(as_list(request.get("messages")))
     while messages and as_object(messages[-1]).get("role") == "assistant":
         messages.pop()
@@ -113,18 +114,21 @@ def _without_blanks(turn: dict[str, Any]) -> dict[str, Any]:
 
 
 def _placed(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The turns with those of the system in the user turn before or after them."""
+    """Move system turns into the user turn before or after them."""
     found: list[dict[str, Any]] = []
     waiting: Blocks = []
-    """Reminders that stand after an assistant turn."""
+    """Reminders after an assistant turn, for the next user turn."""
     for turn in turns:
         blocks = blocks_of(turn.get("content"))
         if turn.get("role") == "system":
-            told: Blocks = [{"type": "text", "text": reminder(text)} for text in _texts(blocks)]
+            reminders: Blocks = [
+                {"type": "text", "text": reminder(text)} for text in _texts(blocks)
+            ]
             if found and found[-1].get("role") == "user":
-                found[-1] = {**found[-1], "content": [*blocks_of(found[-1]["content"]), *told]}
+                blocks = [*blocks_of(found[-1]["content"]), *reminders]
+                found[-1] = {**found[-1], "content": blocks}
             else:
-                waiting += told
+                waiting += reminders
             continue
         if waiting and turn.get("role") == "user":
             turn, waiting = {**turn, "content": _after_results(blocks, waiting)}, []
@@ -135,12 +139,12 @@ def _placed(turns: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [*found, {"role": "user", "content": waiting}] if waiting else found
 
 
-def _after_results(blocks: Blocks, told: Blocks) -> Blocks:
-    """Results come first in their turn: a call without one right after it is refused."""
+def _after_results(blocks: Blocks, reminders: Blocks) -> Blocks:
+    """Insert reminders after the results, which must come first in their turn."""
     results = [block for block in blocks if as_object(block).get("type") == "tool_result"]
-    return [*results, *told, *(block for block in blocks if block not in results)]
+    return [*results, *reminders, *(block for block in blocks if block not in results)]
 
 
 def _texts(blocks: Blocks) -> list[str]:
-    texts = [as_object(block).get("text") or said_in(as_object(block)) for block in blocks]
+    texts = [as_object(block).get("text") or readable_text(as_object(block)) for block in blocks]
     return [text for text in texts if isinstance(text, str) and text.strip()]

@@ -1,6 +1,6 @@
-"""A whole message of a server of the Messages API, with what readers rely on put right. No I/O.
+"""Repairs a complete response of a Messages API server for strict readers. No I/O.
 
-Bytes in which nothing has to change stay as they are.
+Other responses keep their bytes.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ from plugway_translation import arguments_of, read_json
 
 
 def readable(body: bytes) -> bytes:
-    """`body` without halves of characters, which make it no JSON for strict readers."""
+    """Replace unpaired surrogates, which are invalid for strict JSON parsers."""
     try:
         orjson.loads(body)
     except orjson.JSONDecodeError:
         try:
             return orjson.dumps(read_json(body))
         except orjson.JSONDecodeError:
-            return body  # whoever reads it says so
+            return body  # the parser of the body reports the error
     return body
 
 
 def with_inputs(message: Mapping[str, Any]) -> dict[str, Any] | None:
-    """`message` with objects in place of inputs that are JSON text, or missing; None where there
-    are none. What is no object in any way stays as it is."""
+    """Replace tool inputs that are JSON text or missing by objects; None if there are none.
+
+    Inputs that cannot be converted stay unchanged.
+    """
     content = as_list(message.get("content"))
     blocks = [_with_input(block) for block in content]
     if all(new is old for new, old in zip(blocks, content, strict=True)):

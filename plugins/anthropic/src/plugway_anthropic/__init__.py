@@ -1,4 +1,4 @@
-"""Anthropic's own API: requests and answers pass byte for byte, with your key or the client's."""
+"""Anthropic's own API: relays requests and responses unchanged, with your key or the client's."""
 
 from plugway_anthropic._plugin import Anthropic, AnthropicOptions
 

@@ -1,6 +1,6 @@
-"""The backend for Anthropic's API: whose credential goes there, and nothing else of its own.
+"""The backend for Anthropic's API: selects the credential.
 
-How a request is sent and an answer relayed is the business of `plugway-anthropic-wire`.
+`plugway-anthropic-wire` sends requests and relays responses.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class AnthropicOptions(AddressOptions):
     """Options of `anthropic`."""
 
     credential: Literal["key", "client"] = "key"
-    """`key` sends `api_key`; `client` sends what the client itself brings for Anthropic beside
-    the gateway's token: its own API key, or the login of its subscription."""
+    """`key` sends `api_key`; `client` sends the credential for Anthropic that the client includes
+    beside the gateway's token: its API key, or the login of its subscription."""
     base_url: str = "https://api.anthropic.com"
-    """Address of the API, without `/v1`."""
+    """URL of the API, without `/v1`."""
     extra_headers: dict[str, str] = Field(default_factory=dict[str, str])
-    """Header lines added to every request, in place of the client's lines of the same name."""
+    """Headers added to every request; they replace the client's headers of the same name."""
 
     @field_validator("credential")
     @classmethod
@@ -55,7 +55,7 @@ class AnthropicOptions(AddressOptions):
                 "`credential: client` where clients bring their own"
             )
         if credential == "client" and given is not None:
-            raise ValueError("`client` sends no `api_key`; take one of the two away")
+            raise ValueError("`client` sends no `api_key`; remove one of the two")
         return credential
 
     @field_validator("base_url")
@@ -69,14 +69,14 @@ class AnthropicOptions(AddressOptions):
         lower = {name.lower(): value for name, value in lines.items()}
         for name, value in lower.items():
             if not _NAME.fullmatch(name) or not value.isprintable():
-                raise ValueError(f"`{name}` is not a header line that can be sent")
+                raise ValueError(f"`{name}` is not a valid header")
             if name in _KEPT:
                 raise ValueError(f"`{name}` is set elsewhere; keys belong in `api_key`")
         return lower
 
 
 class AnthropicApi(AnthropicBackend):
-    """Anthropic's API under one credential."""
+    """Anthropic's API with one credential."""
 
     def __init__(self, name: str, options: AnthropicOptions) -> None:
         key = options.api_key.get_secret_value() if options.api_key else None
@@ -93,10 +93,10 @@ class AnthropicApi(AnthropicBackend):
         self._of_client = options.credential == "client"
 
     def credentials(self, attempt: Attempt) -> Mapping[str, str] | None:
-        """The client's own lines, where the configuration says so.
+        """The client's credential, if the configuration says so.
 
         Raises:
-            BackendRefused: the client brought none.
+            BackendRefused: the client sent none.
         """
         if not self._of_client:
             return None
@@ -111,7 +111,7 @@ class AnthropicApi(AnthropicBackend):
         raise BackendRefused(
             401,
             b"",
-            message=f"`{self.name}` is set to `credential: client`, and this request brings no "
+            message=f"`{self.name}` is set to `credential: client`, but this request has no "
             "credential for Anthropic beside the gateway's token. Send the token as "
             "`plugway-token` or in the other of `authorization` and `x-api-key`, or give "
             f"`{self.name}` an `api_key` ({{$env: ANTHROPIC_API_KEY}}, or see `plugway keys`)",
@@ -119,11 +119,11 @@ class AnthropicApi(AnthropicBackend):
         )
 
     def key_refused(self, refusal: BackendRefused) -> BackendError:
-        """A client's own credential is between it and Anthropic: the answer stays as it is."""
+        """Return an error about the client's own credential unchanged."""
         return refusal if self._of_client else super().key_refused(refusal)
 
     async def models(self) -> Sequence[ModelInfo]:
-        """Anthropic's list; nothing without a key of the gateway's own to ask with."""
+        """Anthropic's list; empty without a key of the gateway."""
         return [] if self._of_client else await super().models()
 
 
@@ -131,5 +131,5 @@ class Anthropic(EndpointPlugin[AnthropicOptions]):
     """Registers Anthropic's API as a backend."""
 
     def make_backend(self) -> AnthropicBackend:
-        """The API under the credential in the options."""
+        """Create the backend with the credential from the options."""
         return AnthropicApi(self.name, self.options)

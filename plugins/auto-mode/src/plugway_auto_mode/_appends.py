@@ -1,9 +1,9 @@
-"""The one write by a shell that is known to be harmless: plain text at the end of a text file.
+"""The only shell write that is known to be harmless: append plain text to a text file.
 
-`printf '\\n%s' 'another line' >> notes.txt`, and nothing else in the command. The file is one that
-lies in the working folder itself and that nothing runs, loads or obeys, by its name. A symbolic
-link cannot be told from a name; Claude Code follows links itself, and whatever the verdict writes
-through none that leads out of the working folder or to a sensitive file (measured with 2.1.332).
+`printf '\\n%s' 'another line' >> notes.txt`, and nothing else in the command. The file must be in
+the working folder itself, and its name one that no program runs, loads or obeys. A name does not
+show whether it is a symbolic link; Claude Code follows links itself and, whatever the verdict, does
+not write through one that leads out of the working folder or to a sensitive file (2.1.332).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from plugway_auto_mode._shell import parse
 from plugway_auto_mode._words import Word
 
 MOST_TEXT: Final = 1_000
-"""Characters of the whole command."""
+"""Maximum characters of the whole command."""
 _PROGRAMS: Final = frozenset(("echo", "printf"))
 _NAME: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})(\.[a-z]{2,4})")
 _UNQUOTED: Final = re.compile(r"[A-Za-z0-9.,:+@/_-]*")
@@ -25,8 +25,8 @@ _FORMAT: Final = re.compile(r"(?:[^%\\]|%s|%%|\\n)+")
 
 
 def appended_file(command: str, place: Place) -> str:
-    """The name of the text file to which a command appends plain words; empty where it does more,
-    or where the file may be more than text."""
+    """The name of the text file that a command appends plain words to; empty if the command does
+    more, or the file may be more than text."""
     script = parse(command) if len(command) <= MOST_TEXT else None
     if script is None or script.unclear or len(script.commands) != 1:
         return ""
@@ -34,7 +34,7 @@ def appended_file(command: str, place: Place) -> str:
     if not only.words or only.assignments or len(only.redirects) != 1:
         return ""
     (target,) = (redirect.target.source for redirect in only.redirects)
-    # The parser keeps what stands around a command, such as `&` or a loop, out of its source.
+    # The parser leaves text around a command, such as `&` or a loop, out of its source.
     if re.fullmatch(rf"{re.escape(only.source)} *>> *{re.escape(target)}", command.strip()) is None:
         return ""
     return target if _prints(only.words) and _is_text(target, place) else ""
@@ -52,7 +52,7 @@ def _prints(words: tuple[Word, ...]) -> bool:
 
 
 def _is_plain(word: Word) -> bool:
-    """Whether any shell takes the word as it stands."""
+    """Whether every shell takes the word literally."""
     return (
         word.static
         and all(part.kind in ("plain", "quoted") for part in word.parts)
@@ -62,7 +62,7 @@ def _is_plain(word: Word) -> bool:
 
 
 def _is_text(name: str, place: Place) -> bool:
-    """Whether a file is text that nothing runs, loads or obeys, in the working folder itself."""
+    """Whether it is a text file that no program runs, loads or obeys, in the working folder."""
     found, rules = _NAME.fullmatch(name), known().appends
     hidden = any(part.startswith(".") for part in place.cwd.split("/"))
     if found is None or found[2] not in rules.endings or place.cwd not in place.roots or hidden:

@@ -1,4 +1,4 @@
-"""What programs one simple command starts; wrappers such as `timeout` are looked through."""
+"""The programs that a simple command starts, including those behind wrappers such as `timeout`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _VALUED: dict[str, str] = {
         "",
     ),
 }
-"""Programs that start another, with their options that take a value."""
+"""Programs that start another program, with their options that take a value."""
 _POSITIONAL = frozenset(("timeout", "gtimeout", "flock", "taskset"))
 _QUIET: dict[str, str] = {
     "time": "-p",
@@ -69,24 +69,24 @@ _QUIET: dict[str, str] = {
     "stdbuf": "-i -o -e -oL -o0 -eL -i0",
     "xargs": "-0 -r -n -I -P -L -t -d --null --no-run-if-empty -n1 -P4 -I{} -0r -r0",
 }
-"""Wrappers that change nothing that matters, with the options for which that is so."""
+"""Wrappers that change nothing of importance, with the options for which that is true."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One program with its words, as some wrapper or the shell starts it."""
+    """One program with its words, as a wrapper or the shell starts it."""
 
     program: str
-    """Its name without a folder of the system; with one where it is another's; empty if unknown."""
+    """Its name, without its folder if that is a system folder; empty if unknown."""
     args: tuple[Word, ...]
     command: Command
     assignments: tuple[Assignment, ...] = ()
     doubt: str = ""
-    """Why a wrapper around it keeps it from being known as harmless."""
+    """Why a wrapper makes it impossible to call it harmless; empty if none does."""
     fed: bool = False
     """Whether `xargs` or `find` adds arguments to it."""
     obscured: str = ""
-    """How its name is hidden, where it is."""
+    """How its name is hidden; empty if it is not."""
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -95,7 +95,7 @@ class Call:
 
 
 def calls(command: Command) -> Iterator[Call]:
-    """The call of the command itself, then what each wrapper starts in turn."""
+    """The call of the command itself, then the call that each wrapper starts."""
     if not command.words:
         return
     call = start(command.words, command, command.assignments)
@@ -122,14 +122,14 @@ def start(
     doubt: str = "",
     fed: bool = False,
 ) -> Call:
-    """The call of a program that stands first in `words`."""
+    """The call of the program that is first in `words`."""
     name = words[0]
     program = name.text
     folder, slash, base = program.rpartition("/")
     if slash and folder in _FOLDERS:
         program = base
     elif name.dynamic and slash and re.fullmatch(r"[\w.+-]+", base):
-        doubt = doubt or "a program whose folder is not known"
+        doubt = doubt or "a program in an unknown folder"
     return Call(program, words[1:], command, assignments, doubt, fed, _obscured(name, folder))
 
 
@@ -137,7 +137,7 @@ def _obscured(name: Word, folder: str) -> str:
     kinds = [part.kind for part in name.parts]
     text = name.text
     if not text.isascii():
-        return "has letters in a program's name that look like others"
+        return "has look-alike letters in a program's name"
     if name.dynamic and not (
         folder and name.parts[-1].kind in ("plain", "quoted") and "/" in name.parts[-1].text
     ):
@@ -171,7 +171,7 @@ def _unwrap(call: Call) -> Call | None:
 
 
 class _Wrapper:
-    """A program that starts another one: reads its own words up to that one's."""
+    """A program that starts another one: finds where the other program's words start."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -184,7 +184,7 @@ class _Wrapper:
         self.placeholder = ""
 
     def read(self) -> int:
-        """The place of the first word that is not the wrapper's own."""
+        """The index of the first word that belongs to the other program."""
         at = 0
         while at < len(self._call.args):
             step = self._step(at)
@@ -219,7 +219,7 @@ def _placeholder(call: Call, at: int) -> str:
 
 
 def _fed(words: tuple[Word, ...], placeholder: str, command: Command) -> tuple[Word, ...]:
-    """The words with what `xargs` reads: the output of the commands before it in the pipeline."""
+    """The words plus the input of `xargs`: the output of the previous commands in the pipeline."""
     part = Part("commands", "fed", command.piped_from) if command.piped_from else Part("unclear")
     if not placeholder:
         return (*words, Word("...", (part,)))

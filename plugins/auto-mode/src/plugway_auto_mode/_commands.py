@@ -1,6 +1,6 @@
-"""The verdict on one shell command: every simple command in it, and what stands around them.
+"""The verdict on one shell command: on every simple command in it, and on the syntax around them.
 
-Harmless only if all of it is known to be; harmful if any part is. Nothing is looked up or run.
+Harmless only if every part is known to be; harmful if any part is. Nothing is looked up or run.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ __all__ = [
 ]
 
 MOST_NESTED: Final = 4
-"""Shells inside of shells that are looked into."""
+"""Maximum depth of nested shells that are checked."""
 MOST_COMMANDS: Final = 200
 MOST_WORDS: Final = 300
-"""In all commands together; more of them take longer to look at than a verdict may."""
+"""Maximum simple commands in total; more take longer to check than a verdict may take."""
 _MOVES: Final = frozenset(("cd", "pushd", "popd", "chdir", "eval", "source", "."))
 
 
 def review(command: str, place: Place, rules: Rules, depth: int = 0) -> Finding:
-    """What is known about a bash command."""
+    """The verdict on a bash command."""
     if len(command) > MOST_BYTES:
-        return Finding("undecided", "the command is too long to be looked at")
+        return Finding("undecided", "the command is too long to check")
     if any(_hides(c) for c in command):
         return Finding("harmful", "has control characters or marks that hide what it does")
     script = parse(command)
@@ -50,7 +50,7 @@ def review(command: str, place: Place, rules: Rules, depth: int = 0) -> Finding:
         return Finding("harmful", "does not parse as a shell command")
     words = sum(len(one.words) for one in script.commands)
     if len(script.commands) > MOST_COMMANDS or words > MOST_WORDS:
-        return Finding("undecided", "the command is too long to be looked at")
+        return Finding("undecided", "the command is too long to check")
     finding = _Review(script, place, rules, depth).finding()
     if finding.answer == "undecided" and appended_file(command, place):
         return Finding("harmless", "appends plain text to a text file of the working folder")
@@ -58,7 +58,7 @@ def review(command: str, place: Place, rules: Rules, depth: int = 0) -> Finding:
 
 
 def simple_commands(command: str) -> tuple[str, ...]:
-    """The text of every simple command inside, blanks folded; none where not all is understood."""
+    """The text of each simple command, with blanks folded; empty if a part is not understood."""
     script = parse(command)
     if script is None or script.unclear:
         return ()
@@ -77,7 +77,7 @@ def possible_files(command: str) -> frozenset[str]:
 
 
 def changes_folder(command: str) -> bool:
-    """Whether nobody knows where the shell stands after it."""
+    """Whether the shell's working folder after it is unknown."""
     script = parse(command)
     if script is None:
         return True
@@ -91,7 +91,7 @@ def _hides(character: str) -> bool:
 
 
 class _Review:
-    """Looks at each command of a script in turn."""
+    """Checks each command of a script in turn."""
 
     def __init__(self, script: Script, place: Place, rules: Rules, depth: int) -> None:
         self._script = script
@@ -103,24 +103,24 @@ class _Review:
         """Why it is not known to be harmless."""
 
     def finding(self) -> Finding:
-        """The verdict on all of it."""
+        """The verdict on the whole script."""
         for name in self._script.functions:
             if name in dangers() or name in readers() or name in ("cd", "sudo", ":"):
-                return Finding("harmful", f"gives `{shown(name)}` another meaning")
+                return Finding("harmful", f"redefines `{shown(name)}`")
         for command in self._script.commands:
             if reason := self._command(command):
                 return Finding("harmful", reason)
         if self._open:
             return Finding("undecided", self._open)
         if not self._script.commands:
-            return Finding("undecided", "there is no command in it")
+            return Finding("undecided", "it contains no command")
         return Finding("harmless", "only reads")
 
     def _doubt(self, reason: str) -> None:
         self._open = self._open or reason
 
     def _command(self, command: Command) -> str:
-        """Why a simple command is harmful; doubts are kept."""
+        """Why a simple command is harmful; also records doubts."""
         moved = self._moved(command)
         self._doubt(command_doubt(command))
         for assignment in command.assignments:
@@ -157,7 +157,7 @@ class _Review:
                 if not is_safe_assignment(assignment.name, assignment.value):
                     self._doubt(f"sets `{shown(assignment.name)}` for a program")
             if any(pattern.matches(words, static=False) for pattern in self._rules.harmful):
-                return f"your configuration says that `{shown(call.program)}` is harmful"
+                return f"your configuration marks `{shown(call.program)}` as harmful"
             if reason := danger(call, self._place, moved) or self._code(call):
                 return reason
             wraps = number + 1 < len(found)
@@ -186,7 +186,7 @@ class _Review:
             return "outside"
         return "below" if where in ("inside", "whole") and args[0].static else "unknown"
 
-    # ── code that is handed to another program ───────────────────────────────────────────────
+    # ── code that another program runs ───────────────────────────────────────────────────────
 
     def _code(self, call: Call) -> str:
         program = re.sub(r"[\d.]+$", "", call.program.rpartition("/")[2])
@@ -205,13 +205,13 @@ class _Review:
     def _sourced(self, call: Call) -> str:
         for word in call.args[:1]:
             if word.substitutions:
-                return "runs what another command prints"
+                return "runs the output of another command"
             if locate(word.text, self._place) == "outside":
                 return "runs a file outside the working folder"
         return ""
 
     def _trap(self, code: Word) -> str:
-        return self._nested(code) if code.static else "runs text that is not known"
+        return self._nested(code) if code.static else "runs unknown text"
 
     def _shell(self, call: Call) -> str:
         words = call.args
@@ -220,17 +220,17 @@ class _Review:
                 code = words[at + 1]
                 known_parts = all(part.kind in ("plain", "quoted", "loop") for part in code.parts)
                 if call.fed or (code.dynamic and not known_parts):
-                    return "runs text that is put together before it is known"
+                    return "runs text that is computed first"
                 return self._nested(code)
         if any(word.substitutions for word in words):
-            return "runs what another command prints"
+            return "runs the output of another command"
         files = [word for word in words if not word.text.startswith("-")]
         piped = call.command.piped_from is not None and (not files or "-s" in call.words)
         if piped or call.fed:
             return "pipes text into a shell"
         if call.command.stdin is not None and not files:
             stdin = call.command.stdin
-            return self._nested(stdin) if not stdin.dynamic else "runs text that is not known"
+            return self._nested(stdin) if not stdin.dynamic else "runs unknown text"
         if any(redirect.operator == "<" for redirect in call.command.redirects) and not files:
             return ""
         if files and locate(files[0].text, self._place) == "outside":
@@ -248,7 +248,7 @@ class _Review:
 
     def _interpreter(self, call: Call) -> str:
         if any(word.substitutions for word in call.args):
-            return "runs what another command prints"
+            return "runs the output of another command"
         files = [word for word in call.args if not word.text.startswith("-")]
         if call.command.piped_from is not None and not files and not call.args:
             return "pipes text into an interpreter"
@@ -268,5 +268,5 @@ def calls_of(words: tuple[Word, ...], command: Command) -> Iterator[Call]:
 
 
 def _program(call: Call) -> Word:
-    """The program as a word; one that is computed is not static, and harmful anyway."""
+    """The program as a word; a computed one is not static, and harmful anyway."""
     return plain_word(call.program)

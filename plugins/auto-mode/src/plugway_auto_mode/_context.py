@@ -1,7 +1,7 @@
-"""What the client says about itself in `safeguards`: where it works, and its user's rules.
+"""What the client reports about itself in `safeguards`: where it works, and its user's rules.
 
-Read from the requests of Claude Code 2.1.332. Nothing in it is required, and what has another shape
-is left out, so that a newer client gets fewer verdicts and never a wrong one.
+The format is that of Claude Code 2.1.332. Every field is optional, and unknown shapes are ignored,
+so that a newer client gets fewer verdicts but never a wrong one.
 """
 
 from __future__ import annotations
@@ -16,48 +16,49 @@ from plugway import as_list, as_object
 from plugway_auto_mode._finding import Place
 
 CHECK: Final = "dangerous_tool_use"
-"""The one check that is answered."""
+"""The check that this plugin answers."""
 KNOWN_VERSION: Final = 1
-"""The version of `classifier_context` whose meaning is known."""
+"""The known version of `classifier_context`."""
 MAX_RULES: Final = 2_000
-"""Of each kind; a context with more is not understood."""
+"""Maximum entries of each kind; a context with more is ignored."""
 MAX_PROSE: Final = 40
 MAX_PROSE_CHARACTERS: Final = 2_000
 READ_OTHERWISE: Final = re.compile(r"~\w|\$\{?[A-Z_]+\b|%\w+%|\w+://|[A-Za-z]:[\\/]")
 _HOME: Final = re.compile(
     r"(?:/(?:home|Users)/[^/]+|/root|/|[A-Za-z]:[/\\]?(?:Users[/\\][^/\\]+)?)[/\\]?"
 )
-"""Folders that are nobody's working folder: everything of a person, or of the machine, is in it."""
+"""Folders that cannot be a working folder, because they contain a home or the whole machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A permission rule of the user, as the client's settings have it."""
+    """A permission rule of the user, as in the client's settings."""
 
     text: str
     """`Tool` or `Tool(what)`."""
     root: str = ""
-    """For rules about paths: the folder that `pattern` begins at; empty for the working folder."""
+    """For rules about paths: the folder that `pattern` is relative to; empty for the working
+    folder."""
     pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Everything that a verdict may stand on, besides the call and the user's words."""
+    """The information that a verdict uses, besides the call and the user's words."""
 
     place: Place = Place()
     deny: tuple[Rule, ...] = ()
     ask: tuple[Rule, ...] = ()
     allow: tuple[Rule, ...] = ()
     prose: tuple[tuple[str, str], ...] = ()
-    """The user's rules in words, for a judge: (`allow`, `soft_deny`, `hard_deny` or `environment`,
-    sentence)."""
+    """The user's rules as sentences, for a judge: (`allow`, `soft_deny`, `hard_deny` or
+    `environment`, sentence)."""
     known: bool = False
-    """The context was there, in a version that is understood. Without it nothing is passed."""
+    """Whether the client sent a context in a known version; without it no call passes."""
 
 
 def asked(safeguards: Any) -> Context | None:
-    """The context of the check for dangerous calls; None where the client does not ask for it."""
+    """The context of the check for dangerous calls; None if the client does not request it."""
     for item in as_list(safeguards):
         entry = as_object(item)
         if entry.get("type") == CHECK:
@@ -104,24 +105,24 @@ def _place(context: Mapping[str, Any]) -> Place:
 
 
 def within(path: str, folder: str) -> bool:
-    """Whether a normal absolute path is `folder` or lies in it."""
+    """Whether a normalized absolute path is `folder` or inside it."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
 def _is_home(folder: str, home: str) -> bool:
-    """Whether it is a home, contains the home, or is the whole machine."""
+    """Whether it is a home, contains the home, or is the root folder."""
     return (bool(home) and within(home, folder)) or _HOME.fullmatch(folder) is not None
 
 
 def _path(value: object) -> str:
-    """An absolute path without detours; empty where it is none."""
+    """A normalized absolute path; empty if `value` is not one."""
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
         return ""
     return posixpath.normpath("/" + value.lstrip("/"))
 
 
 def _are_rules(value: object) -> bool:
-    """Whether they are rules as far as is known here: one that is missed might have forbidden."""
+    """Whether all rules are understood: one that is ignored might forbid the call."""
     rules = [as_object(item).get("rule") for item in as_list(value)]
     return (
         isinstance(value, list)
@@ -131,10 +132,10 @@ def _are_rules(value: object) -> bool:
 
 
 def absolute(value: object, place: Place) -> str | None:
-    """Where a path leads by its words alone; None where that is not known.
+    """The absolute path by its text alone; None if it is unknown.
 
-    Not known are also paths that somebody may read otherwise: with blanks around them, signs that
-    nobody sees, `~name`, a variable or a scheme first, and Windows paths.
+    Paths that other programs may read differently are unknown as well: with surrounding blanks or
+    invisible characters, starting with `~name`, a variable or a scheme, and Windows paths.
     """
     if not isinstance(value, str) or not value.isprintable() or value != value.strip():
         return None

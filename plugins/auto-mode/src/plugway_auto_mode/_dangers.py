@@ -1,4 +1,4 @@
-"""What makes one program with its words known to be harmful; the tables are in `rules.yaml`."""
+"""Check whether a program with its words is known to be harmful; the tables are in `rules.yaml`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ENVIRONMENT: Final = re.compile(r"(?:^|[^.\w\"])(?:env|\$ENV|\$__prog_args)\b")
 
 
 def danger(call: Call, place: Place, moved: Moved) -> str:
-    """Why a call is harmful; empty where that is not known."""
+    """Why a call is harmful; empty if it is not known to be."""
     if call.obscured:
         return call.obscured
     words = _git_words(call) if call.program == "git" else call.words
@@ -50,7 +50,7 @@ def danger(call: Call, place: Place, moved: Moved) -> str:
 
 
 def redirect_danger(redirect: Redirect, place: Place, moved: Moved) -> str:
-    """Why a redirection is harmful; empty where that is not known."""
+    """Why a redirection is harmful; empty if it is not known to be."""
     target = redirect.target
     if redirect.operator not in ("<", *_OVERWRITES) or re.fullmatch(r"\d+-?|-", target.text):
         return ""
@@ -62,12 +62,12 @@ def redirect_danger(redirect: Redirect, place: Place, moved: Moved) -> str:
         return "reads a file with secrets" if secrets().find(target) else ""
     where = locate(target.text, place, moved)
     if where in ("outside", "git"):
-        return f"writes outside the project's own files: `{shown(target.text)}`"
+        return f"writes outside the project: `{shown(target.text)}`"
     return ""
 
 
 def shown(text: str, most: int = 120) -> str:
-    """Text of a call inside a reason: one line, no control characters, no backticks."""
+    """Text of a call for use in a reason: one line, no control characters, no backticks."""
     plain = "".join(c if c.isprintable() and c != "`" else "?" for c in text[: most + 1])
     return plain if len(text) <= most else plain[:most] + "..."
 
@@ -149,7 +149,7 @@ def _network(call: Call) -> str:
     program, words = call.program, call.words
     if program in _LOOKUPS:
         filled = any(part.kind in ("commands", "variable") for w in call.args for part in w.parts)
-        return "puts data into a name that it looks up" if filled else ""
+        return "puts data into a host name that it looks up" if filled else ""
     if program in ("nc", "netcat.openbsd") and not any(re.match(r"-\w*z", word) for word in words):
         return "opens a connection to another machine"
     if program == "rsync" and any(re.match(r"[^/\s]+:(?!\\)", w) for w in words if w[:1] != "-"):
@@ -202,7 +202,7 @@ def _writes(call: Call, place: Place, moved: Moved) -> str:
 
 
 def _option_targets(call: Call, operands: list[Word]) -> list[Word]:
-    """What is written because of an option: in place, or as an output file."""
+    """Files that are written because of an option: in place, or as an output file."""
     words = call.args
     if call.program in ("sed", "perl", "yq"):
         edits = any(re.match(r"-\w*i|--in-?place", word.text) for word in words)
@@ -224,7 +224,7 @@ def _target(word: Word, deletes: bool, place: Place, moved: Moved) -> str:
         if where in ("whole", "git") and deletes:
             return "deletes everything in the working folder, or its history"
         if where == "git":
-            return "writes into the repository's own files"
+            return "writes to the repository's internal files"
     return ""
 
 
@@ -240,7 +240,7 @@ def _permissions(call: Call, place: Place, moved: Moved) -> str:
         return ""
     mode, *paths = [w for w in call.words if not re.fullmatch(r"-[a-zA-Z]{1,3}|--.*", w)] or [""]
     if _OPEN_MODE.fullmatch(mode):
-        return "opens permissions to everybody"
+        return "gives all users access"
     if any(locate(path, place, moved) == "outside" for path in paths):
         return "changes permissions outside the working folder"
     return ""
@@ -263,7 +263,7 @@ def _reads_secrets(call: Call) -> str:
 
 
 def _words_that_may_be_paths(call: Call) -> Sequence[Word]:
-    """All words but those that the program takes as text."""
+    """All words except those that the program takes as text."""
     if call.program in ("echo", "printf", "[", "test", "[[", "which", "type", "true", ":"):
         return ()
     args = list(call.args)
@@ -289,7 +289,7 @@ def _shows(call: Call) -> bool:
 
 
 def assignment_danger(name: str, value: Word) -> str:
-    """Why setting a variable is harmful; empty where that is not known."""
+    """Why setting a variable is harmful; empty if it is not known to be."""
     variables = known().variables
     if f"{name}={value.text}" in variables.exact or name in ("",):
         return ""
@@ -298,5 +298,5 @@ def assignment_danger(name: str, value: Word) -> str:
     ):
         return ""
     if name in ("PATH", "HOME") or name_pattern(variables.runs).fullmatch(name):
-        return f"sets `{shown(name)}`, which decides what programs run"
+        return f"sets `{shown(name)}`, which changes the programs that run"
     return ""

@@ -1,7 +1,7 @@
-"""What keeps a command from being known whatever the program: values the shell computes with.
+"""Shell syntax that makes a command's effect unknown, whatever its program.
 
-Bash runs commands that stand in a subscript (`a[$(id)]`) wherever it evaluates a name or a number,
-and an unquoted variable can become several words, options among them.
+Bash runs commands inside a subscript (`a[$(id)]`) wherever it evaluates a name or a number, and an
+unquoted variable can expand to several words, including options.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _RUNS = re.compile(r"\$\(|`|\$\{")
 
 
 def command_doubt(command: Command) -> str:
-    """Why nothing is known of a simple command, of whatever program; empty if that is not so."""
+    """Why the effect of a simple command is unknown, whatever its program; empty if it is known."""
     for assignment in command.assignments:
         if assignment.name == "IFS" and not command.words:
             return "it changes how words are split"
@@ -31,26 +31,26 @@ def command_doubt(command: Command) -> str:
 
 
 def words_doubt(words: Iterable[Word]) -> str:
-    """Why words are not known: bash computes something there, or a variable may hold a secret."""
+    """Why words are unknown: bash computes them, or a variable may contain a secret."""
     for word in words:
         if not word.dynamic:
             continue
         for part, after in zip(word.parts, (*word.parts[1:], None), strict=True):
             subscript = part.kind == "variable" and after is not None and after.text[:1] == "["
             if part.kind == "unclear" or subscript:
-                return "it has words that are not known before it runs"
+                return "some of its words are unknown before it runs"
             if part.kind == "variable" and known().secret_variables.search(part.text):
-                return "it may show a variable that holds a secret"
+                return "it may print a variable that contains a secret"
     return ""
 
 
 def splits(word: Word) -> bool:
-    """Whether what the shell fills in can become several words, or an option."""
+    """Whether the expansion can become several words, or an option."""
     return word.dynamic and not _quoted(word)
 
 
 def can_be_option(word: Word) -> bool:
-    """Whether a program can take for an option what the shell fills in."""
+    """Whether a program can read the expansion as an option."""
     if not word.dynamic or _process(word):
         return False
     first = next((part for part in word.parts if part.text or part.kind != "quoted"), None)
@@ -72,7 +72,7 @@ def _process(word: Word) -> bool:
 
 
 def _quoted(word: Word) -> bool:
-    """Whether it is one string in double quotes, with none inside of it."""
+    """Whether it is one double-quoted string with no quotes inside."""
     source = word.source
     if len(source) < 2 or source[0] != '"' or source[-1] != '"':
         return False
@@ -85,7 +85,7 @@ def _literal(word: Word) -> str:
 
 
 def test_doubt(program: str, args: Sequence[Word]) -> str:
-    """Why a `[`, `test` or `[[` is not known to only look."""
+    """Why a `[`, `test` or `[[` may have an effect; empty if it has none."""
     rules = known()
     texts = [word.text for word in args if not word.dynamic]
     others = [
@@ -93,17 +93,17 @@ def test_doubt(program: str, args: Sequence[Word]) -> str:
         if text not in rules.tests | rules.comparisons and not _NUMBER.fullmatch(text)
     ]  # fmt: skip
     if any(text[:1] == "-" and len(text) > 1 for text in others):
-        return "a test that is not known"
+        return "an unknown test"
     if any(_RUNS.search(_literal(word)) for word in args):
-        return "a test of text that could be run"
+        return "a test of text that bash may run"
     filled = [word for word in args if word.dynamic and not _is_number(word)]
     if (filled or others) and any(text in rules.comparisons for text in texts):
-        return "a test whose numbers are not known"
+        return "a test with unknown numbers"
     if program == "[[" or not filled:
         return ""
     if any(splits(word) for word in filled):
-        return "a test whose words are not known"
-    return "" if _operator_is_known(args) else "a test whose operator is not known"
+        return "a test with unknown words"
+    return "" if _operator_is_known(args) else "a test with an unknown operator"
 
 
 def _is_number(word: Word) -> bool:
@@ -112,7 +112,7 @@ def _is_number(word: Word) -> bool:
 
 
 def _operator_is_known(args: Sequence[Word]) -> bool:
-    """Whether the operator of one comparison stands where no value can take its place."""
+    """Whether the operator of a comparison is at a place that no value can take."""
     words = [word for word in args if word.text not in ("]", "!")]
     tests = known().tests | known().comparisons
     if len(words) == 1:

@@ -1,9 +1,9 @@
-"""Files that a call of a file tool names, and whether a rule about paths speaks of them.
+"""The files that a call of a file tool names, and whether a path rule applies to them.
 
 The patterns are those of `.gitignore`, as Anthropic's page on permissions (code.claude.com,
-"Configure permissions") has them: `//x` begins at the root of the file system, `~/x` at the home,
-`/x` at the folder of the settings, `x` and `./x` at the working folder. Both sides are put into one
-form by their letters alone; a symbolic link cannot be seen from here.
+"Configure permissions") defines them: `//x` starts at the root of the file system, `~/x` at the
+home, `/x` at the folder of the settings, `x` and `./x` at the working folder. Paths and patterns
+are normalized by their text alone; symbolic links are not followed.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ EDITORS: Final[Mapping[str, str]] = {
     "NotebookEdit": "notebook_path",
     "Write": "file_path",
 }
-"""File tools by the argument that holds their path."""
+"""File tools, by the argument that contains their path."""
 FILE_TOOLS: Final[Mapping[str, str]] = {**READERS, **EDITORS}
 _SEARCHES: Final = frozenset(("Glob", "Grep", "LS"))
-"""They begin at the working folder where they are given no path."""
+"""Tools that start at the working folder if they get no path."""
 _PATTERNS: Final = {"Glob": "pattern", "Grep": "glob"}
-"""What further chooses the files of a search, by its argument."""
+"""Arguments that further select the files of a search."""
 _ESCAPES: Final = re.compile(r"[*?\[{(].*\.\.|[{,(|][/~]")
-"""A wildcard before `..`, or an absolute path as one of several choices."""
+"""A wildcard before `..`, or an absolute path as one of several alternatives."""
 _MAC_LINK: Final = re.compile(r"(?:/private)?(?=/(?:etc|tmp|var)(?:/|\Z))")
-"""On macOS the second leads to the first."""
+"""On macOS the second is a link to the first."""
 _WINDOWS_MOUNT: Final = re.compile(r"/mnt/[A-Za-z](?:/|\Z)")
 
 
 def named_files(name: str, given: Mapping[str, Any], place: Place) -> tuple[str, ...] | None:
-    """Absolute paths that a call of a file tool names; None where one of them is not known."""
+    """Absolute paths that a call of a file tool names; None if one of them is unknown."""
     value = given.get(FILE_TOOLS[name], "." if name in _SEARCHES else None)
     folder = absolute(value, place)
     pattern = given.get(_PATTERNS.get(name, ""), "")
@@ -62,7 +62,7 @@ def named_files(name: str, given: Mapping[str, Any], place: Place) -> tuple[str,
 
 
 def allowed_by(rule: Rule, what: str, paths: tuple[str, ...] | None, place: Place) -> bool:
-    """Whether the rule names each of the paths, read strictly."""
+    """Whether the rule matches every path, interpreted strictly."""
     root, pattern = rule.root or place.cwd, rule.pattern or what
     if pattern.startswith("//"):
         root, pattern = "/", pattern[1:]
@@ -76,10 +76,10 @@ def allowed_by(rule: Rule, what: str, paths: tuple[str, ...] | None, place: Plac
 
 
 def forbidden_by(rule: Rule, what: str, paths: tuple[str, ...] | None, place: Place) -> Speaks:
-    """Whether the rule names one of the paths, read generously.
+    """Whether the rule matches one of the paths, interpreted broadly.
 
-    `maybe` where a path or the rule is not known, or where the two differ in capitals only and
-    nobody knows whether the file system does tell them apart.
+    `maybe` if a path or the rule is unknown, or if they differ only in case and the file system
+    may or may not be case-sensitive.
     """
     if paths is None:
         return "maybe"
@@ -104,7 +104,7 @@ def _named(path: str, root: str, pattern: str, place: Place) -> Speaks:
 
 
 def _readings(rule: Rule, what: str, place: Place) -> Iterator[tuple[str, str]]:
-    """Folders and patterns that the rule may mean; an empty folder where that is not known."""
+    """Folders and patterns that the rule may mean; an empty folder if it is unknown."""
     text = (rule.pattern or what).strip()
     here = (rule.root,) if rule.root else (place.start, *place.roots)
     if text == "~" or text.startswith("~/"):
@@ -123,7 +123,7 @@ def _readings(rule: Rule, what: str, place: Place) -> Iterator[tuple[str, str]]:
 
 
 def _normal(folder: str, pattern: str) -> tuple[str, str]:
-    """Both without `.`, `..` and `//`; no folder where `..` follows any number of folders."""
+    """Both without `.`, `..` and `//`; no folder if `..` follows a variable number of folders."""
     anchored = pattern.startswith("/")
     parts: list[str] = []
     for part in pattern.split("/"):
@@ -140,7 +140,7 @@ def _normal(folder: str, pattern: str) -> tuple[str, str]:
 
 
 def _links(path: str, place: Place) -> set[str]:
-    """The path, and the same file below other names of a working folder."""
+    """The path, and the same file under other names of a working folder."""
     found = {path}
     for names in place.links:
         rests = [rest for name in names if (rest := _below(path, name)) is not None]
@@ -150,7 +150,7 @@ def _links(path: str, place: Place) -> set[str]:
 
 
 def _below(path: str, folder: str) -> str | None:
-    """The rest of a path that is `folder`, then empty, or lies in it."""
+    """The path relative to `folder`: empty if equal, None if it is not inside."""
     folder = folder.rstrip("/")
     if path == folder or not folder:
         return path[len(folder) :].lstrip("/")
@@ -158,12 +158,12 @@ def _below(path: str, folder: str) -> str | None:
 
 
 def _folded(text: str) -> str:
-    """The same for names that a file system may take for one: capitals and composed letters."""
+    """The same text for names that a file system may treat as equal: case and composed letters."""
     return unicodedata.normalize("NFD", unicodedata.normalize("NFD", text).casefold())
 
 
 def _matches(spec: pathspec.GitIgnoreSpec, rest: str | None) -> bool:
-    """Whether a pattern names what lies there, be it a file or a folder."""
+    """Whether a pattern matches the path, as a file or as a folder."""
     return rest is not None and (spec.match_file(rest) or spec.match_file(rest + "/"))
 
 

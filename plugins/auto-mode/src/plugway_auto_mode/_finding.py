@@ -1,4 +1,4 @@
-"""What a reviewer says about one tool call, and where the call would run."""
+"""The verdict on one tool call, and the place where the call would run."""
 
 from __future__ import annotations
 
@@ -10,30 +10,29 @@ Answer = Literal["harmless", "harmful", "undecided"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One answer with its reason."""
+    """A verdict with its reason."""
 
     answer: Answer
     reason: str
-    """A sentence or half a sentence a person understands; no more than 200 characters of it are
-    taken from the call."""
+    """A sentence or clause for the user; contains at most 200 characters of the call."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where the client runs the call, as it said itself; nothing is looked up on a disk."""
+    """Where the client runs the call, as it reports; nothing is looked up on a disk."""
 
     cwd: str = ""
-    """Absolute path of the folder that relative paths begin at: one of `roots` or inside of one.
-    Empty where it is anything else: then no path is inside."""
+    """Absolute path of the folder that relative paths start at: one of `roots` or inside one.
+    Empty otherwise: then no path is inside."""
     home: str = ""
-    """Absolute path of the user's home folder; empty where it is unknown."""
+    """Absolute path of the user's home folder; empty if unknown."""
     platform: str = ""
-    """`linux`, `darwin`, `win32`, or what else the client says."""
+    """`linux`, `darwin`, `win32`, or another value of the client."""
     roots: tuple[str, ...] = ()
-    """Absolute paths of the working folders, whose contents are the user's project. Never `/` or a
+    """Absolute paths of the working folders, which contain the user's project. Never `/` or a
     home."""
     start: str = ""
-    """Absolute path of the folder where the client says it stands, whatever folder that is: rules
-    about relative paths begin there."""
+    """Absolute path of the folder that the client reports, whatever it is: rules about relative
+    paths start there."""
     links: tuple[tuple[str, ...], ...] = ()
-    """For each working folder that symbolic links lead to, all of its names."""
+    """All names of each working folder that symbolic links lead to."""

@@ -1,4 +1,4 @@
-"""Tells the options of a reader from its operands, and those that are allowed from others."""
+"""Split the words of a reader into options and operands, and check which options are allowed."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from plugway_auto_mode._words import Word, plain_word
 
 @dataclass(slots=True)
 class Given:
-    """The words of a call, told apart."""
+    """The words of a call, by kind."""
 
     operands: list[Word] = field(default_factory=list[Word])
     paths: list[Word] = field(default_factory=list[Word])
     """Values of options that are paths."""
     options: set[str] = field(default_factory=set[str])
     problem: str = ""
-    """Why they are not those of a reader."""
+    """Why the call may do more than read; empty if it only reads."""
 
 
 def given_words(reader: Reader, args: Sequence[Word]) -> Given:
-    """Options and operands of a call; with a problem where an option is not among the allowed."""
+    """Options and operands of a call, with a problem if an option is not allowed."""
     given = Given()
     words = list(args)
     while words:
@@ -36,7 +36,7 @@ def given_words(reader: Reader, args: Sequence[Word]) -> Given:
         if not text.startswith("-") or text == "-" or any_text:
             given.operands.append(word)
         elif word.dynamic:
-            given.problem = given.problem or "an option is not known before it runs"
+            given.problem = given.problem or "an option is unknown before it runs"
         elif reader.any_option:
             _any_option(reader, text, words, given)
         else:
@@ -45,7 +45,7 @@ def given_words(reader: Reader, args: Sequence[Word]) -> Given:
 
 
 def _any_option(reader: Reader, text: str, words: list[Word], given: Given) -> None:
-    """An option of a program all of whose options only read; its value is text or a path."""
+    """An option of a program whose options all only read; its value is text or a path."""
     name, equals, value = text.partition("=")
     if text.startswith("--"):
         given.options.add(name)

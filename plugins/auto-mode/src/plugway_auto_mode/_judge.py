@@ -1,7 +1,7 @@
-"""A model that is asked about calls that the rules leave open. It can only say one of two words.
+"""A model that judges the calls that the rules leave undecided. Its reply is one of two words.
 
-It gets what the user typed, the user's rules in words and the call: nothing that a tool, a file or
-the acting model wrote, since those are what might want the call to run.
+It gets the user's messages, the user's rules as sentences, and the call: nothing that a tool, a
+file or the acting model wrote, because such text may argue for the call.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from plugway_auto_mode._options import JudgeOptions
 from plugway_auto_mode._review import Call, Decision
 
 MAX_CALLS: Final = 8
-"""Of one answer, as many calls are asked about; the rest gets no verdict."""
+"""Maximum number of calls per reply to judge; the rest gets no verdict."""
 MAX_WORDS: Final = 12_000
-"""Characters of what the user typed, the newest first."""
+"""Maximum characters of the user's messages, the newest first."""
 MAX_CALL: Final = 12_000
-"""Characters of a call; a longer one is not asked about: its end might matter."""
+"""Maximum characters of a call; a longer one is not judged, because its end might matter."""
 _TOKENS: Final = 1_024
 _SLIPPED_IN: Final = (
     "<local-command",
@@ -39,7 +39,7 @@ _SLIPPED_IN: Final = (
     "<task-notification",
     "This session is being continued from a previous conversation",
 )
-"""Begins what stands in a user's turn and was not typed: output of commands, a model's summary."""
+"""Starts of text in a user turn that the user did not type: command output, a model's summary."""
 _WORDS: Final = {"allow": "passed", "block": "flagged"}
 _SYSTEM: Final = """\
 You check one action that a coding agent wants to take on its user's machine, before it runs.
@@ -53,7 +53,7 @@ Answer with one word, `allow` or `block`, and nothing else."""
 
 
 class Judge:
-    """Asks the configured model, one question for each call."""
+    """Asks the configured model one question per call."""
 
     def __init__(self, options: JudgeOptions) -> None:
         self._options = options
@@ -66,7 +66,7 @@ class Judge:
         exchange: Exchange,
         gateway: Gateway,
     ) -> list[Decision]:
-        """The decisions with the open ones settled, or without a verdict. Never raises but for
+        """The decisions, with the undecided ones judged or left without a verdict. Raises only on
         cancellation."""
         questions = [d for d in decisions if d.outcome == "open"][:MAX_CALLS]
         if not questions:
@@ -90,14 +90,14 @@ class Judge:
         if decision.outcome != "open":
             return decision
         if task is None:
-            return _without(decision, f"more than {MAX_CALLS} calls of one answer are not judged")
+            return _without(decision, f"more than {MAX_CALLS} calls of one reply are not judged")
         if not task.done():
             seconds = self._options.timeout_seconds
-            return _without(decision, f"the judge did not answer within {seconds:g} s")
+            return _without(decision, f"the judge timed out after {seconds:g} s")
         return task.result()
 
     async def _refusal(self, exchange: Exchange, gateway: Gateway, caller: Caller | None) -> str:
-        """Why the judge may not be asked about this conversation; empty where it may."""
+        """Why the judge may not see this conversation; empty if it may."""
         served = exchange.served_by
         allowed = {"local", *self._options.allow_zones}
         if served is not None:
@@ -125,14 +125,14 @@ class Judge:
     ) -> Decision:
         request = self._request(words, decision.call, context)
         if len(request.raw) > 4 * (MAX_CALL + MAX_WORDS) or _size(decision.call) > MAX_CALL:
-            return _without(decision, "the call is too long to be judged")
+            return _without(decision, "the call is too long to judge")
         try:
             message = await gateway.ask(request, caller=caller)
         except PlugwayError as error:
             return _without(decision, f"the judge failed: {error.record[:160]}")
         outcome = _WORDS.get(_said(message))
         if outcome is None:
-            return _without(decision, "the judge's answer was neither `allow` nor `block`")
+            return _without(decision, "the judge's reply was neither `allow` nor `block`")
         verb = "allows" if outcome == "passed" else "blocks"
         reason = f"the judge model `{self._options.model}` {verb} it"
         return replace(decision, outcome=outcome, reason=reason, quotes_call=False)
@@ -156,15 +156,15 @@ class Judge:
 
 
 def _on_behalf_of(exchange: Exchange) -> Caller | None:
-    """Who the judge is asked for. A limited caller's questions stay apart from everybody else's;
-    which model judges is the configuration's choice, so the grants do not count."""
+    """The caller of the judge's requests. A limited caller's requests are kept apart from others;
+    its grants do not matter, because the configuration chooses the judge."""
     caller = exchange.caller
     return Caller(caller.name, models=("*",)) if caller.limited else None
 
 
 def typed(messages: Any) -> str:
-    """What the user typed, the newest at the end: no results of tools, and nothing that a client
-    puts between the user's words in tags of its own."""
+    """The text that the user typed, the newest last: without tool results, and without the tagged
+    text that a client adds."""
     texts: list[str] = []
     room = MAX_WORDS
     for message in reversed(as_list(messages)):

@@ -1,4 +1,4 @@
-"""The options: what a user writes."""
+"""The options, as a user writes them."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from plugway import Options
 
 
 class JudgeOptions(Options):
-    """A model that is asked about calls that the rules leave open."""
+    """Options of `judge`."""
 
     model: str = Field(min_length=1)
-    """The model's id, as clients see it: `INSTANCE/MODEL`, or what the router knows."""
+    """Id of the judging model, as clients see it: `INSTANCE/MODEL`, or a name of the router."""
     timeout_seconds: float = Field(default=30.0, gt=0, le=120)
-    """How long all questions about one answer may take together."""
+    """Time limit for all questions about one reply."""
     allow_zones: tuple[str, ...] = ()
-    """Zones besides the conversation's own and this machine that the user's words and the calls may
-    be sent to."""
+    """Zones that the user's words and the calls may be sent to, besides this machine and the
+    conversation's own zone."""
 
 
 class AutoModeOptions(Options):
     """Options of `auto-mode`."""
 
     trust: tuple[str, ...] = ()
-    """Commands of the project that may run unasked, such as `pytest` or `npm test`: the words that
-    a command begins with. They never make a known harmful command run."""
+    """Commands of the project that may run without asking, such as `pytest` or `npm test`: the
+    first words of a command. They cannot allow commands that are known to be harmful."""
     harmless: tuple[str, ...] = ()
-    """Further commands that only read, such as `kubectl get *`; what is known to be harmful stays
-    so."""
+    """More commands that only read, such as `kubectl get *`; they cannot allow commands that are
+    known to be harmful."""
     harmful: tuple[str, ...] = ()
-    """Further commands that are never to run unasked, such as `terraform apply *`."""
+    """More commands that never run without asking, such as `terraform apply *`."""
     judge: JudgeOptions | None = None
-    """A model that is asked about the rest. Without one, the rest gets no verdict."""
+    """A model that judges the remaining calls. Without one, they get no verdict."""
     ask_user: bool = True
-    """Have interactive sessions ask their user about a call that got no verdict. Without it such a
-    call is not run, and nobody is asked. Print mode cannot ask."""
+    """Let interactive sessions ask their user about a call without a verdict. If false, such a
+    call is rejected without asking. Print mode cannot ask."""
     trusted_backends: tuple[str, ...] = ()
-    """Backends whose own verdicts are passed on, besides Anthropic's: gateways and servers that you
-    run and that answer `safeguards` themselves."""
+    """Backends other than Anthropic's whose own verdicts are passed on: gateways and servers that
+    you run and that answer `safeguards` themselves."""

@@ -1,9 +1,9 @@
-"""The client's own check of calls, which it sends beside a conversation.
+"""The client's own check of tool calls, which it sends next to a conversation.
 
-Claude Code 2.1.332 sends it where a subagent hands back, and for every call where it is told not
-to ask the server (`CLAUDE_CODE_AUTO_MODE_SERVER=0`): the calls and the user's words go to a model
-of its own choice (`claude-sonnet-5`), whatever model the conversation has. They must not go where
-the conversation does not.
+Claude Code 2.1.332 sends it when a subagent finishes, and for every call if it must not ask the
+server (`CLAUDE_CODE_AUTO_MODE_SERVER=0`): the calls and the user's words go to a model of the
+client's choice (`claude-sonnet-5`), whatever model the conversation uses. They must not go anywhere
+that the conversation does not.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from plugway import Bounded, Exchange, MessagesRequest, as_list, as_object
 
 MAX_SESSIONS: Final = 512
 MAX_TOKENS: Final = 8_192
-"""What its second stage may write; the first has 64."""
+"""Maximum `max_tokens` of its second stage; the first has 64."""
 _MARK: Final = "<severity>"
-"""What such a request tells the model to answer with: `<severity>N</severity>`."""
+"""The reply format that such a request asks for: `<severity>N</severity>`."""
 
 
 def is_own_check(request: MessagesRequest) -> bool:
@@ -33,13 +33,13 @@ def is_own_check(request: MessagesRequest) -> bool:
 
 
 class Conversations:
-    """Where each session's conversation goes, as far as it was seen."""
+    """The last known target of each session's conversation."""
 
     def __init__(self) -> None:
         self._targets: Bounded[str, tuple[str, str]] = Bounded(MAX_SESSIONS)
 
-    def saw(self, exchange: Exchange) -> None:
-        """Remember where an exchange of a session's main conversation went."""
+    def record(self, exchange: Exchange) -> None:
+        """Remember the target of an exchange of a session's main conversation."""
         served, session = exchange.served_by, exchange.session_id
         if served is None or session is None:
             return

@@ -1,4 +1,4 @@
-"""Where a path lies, told from its letters alone; nothing is looked up on a disk."""
+"""Where a path is, judged by its text alone; nothing is looked up on a disk."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plugway_auto_mode._words import Word
 
 Where = Literal["inside", "whole", "git", "device", "outside", "unknown"]
 Moved = Literal["", "below", "outside", "unknown"]
-"""Where an earlier `cd` went: nowhere, into the working folder, out of it, or not known."""
+"""Result of an earlier `cd`: none, into the working folder, out of it, or unknown."""
 
 _DEVICES = frozenset(("/dev/null", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/tty"))
 _HOMES = re.compile(r"^(?:~|\$\{?HOME\}?)(?=/|$)")
@@ -19,7 +19,7 @@ _WHOLE = frozenset(("", "*", ".*", "*.*", "{*,.*}", "{.*,*}", "**", "**/*"))
 
 
 def normalize(path: str) -> str:
-    """`path` without `.`, `//` and, as far as they go up to something named, `..`."""
+    """`path` without `.`, `//` and, if they follow a named folder, `..`."""
     parts: list[str] = []
     for part in path.split("/"):
         if part in ("", "."):
@@ -32,7 +32,7 @@ def normalize(path: str) -> str:
 
 
 def posix(path: str) -> str:
-    """A Windows path as a POSIX shell on Windows writes it; others unchanged."""
+    """A Windows path as a POSIX shell on Windows writes it; other paths unchanged."""
     drive = _DRIVE.match(path)
     if drive is None:
         return path
@@ -40,10 +40,10 @@ def posix(path: str) -> str:
 
 
 def locate(path: str, place: Place, moved: Moved = "") -> Where:
-    """Where `path` lies: `whole` is the working folder itself or all that is in it.
+    """The place of `path`; `whole` is the working folder itself or everything in it.
 
-    `~`, `$HOME` and `$PWD` at its start are understood; other variables make it `unknown`,
-    unless they follow something that lies outside.
+    `~`, `$HOME` and `$PWD` at the start are expanded; other variables make it `unknown`, unless
+    they follow a folder that is outside.
     """
     home = posix(place.home).rstrip("/")
     path = posix(path)
@@ -93,7 +93,7 @@ def _below(rest: str) -> Where:
 
 
 def glob_matches(pattern: str, name: str) -> bool:
-    """Whether the shell's `*`, `?` and `[...]` match all of `name`, in quadratic time at most.
+    """Whether a shell pattern (`*`, `?`, `[...]`) matches all of `name`, in quadratic time at most.
 
     A leading dot is matched only by a dot, as in the shell.
     """
@@ -121,9 +121,9 @@ def _fits(token: str, letter: str) -> bool:
 
 
 class Secrets:
-    """Places that hold credentials, as patterns of the ends of paths.
+    """Places that contain credentials, as patterns of the ends of paths.
 
-    `*` stands for part of a name; what lies below a match is a match too.
+    `*` stands for part of a name; paths below a match also match.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
-"""The user's own permission rules, as Claude Code has them: `Bash(git push *)`, `Read(~/docs/**)`.
+"""The user's own permission rules in Claude Code's format: `Bash(git push *)`, `Read(~/docs/**)`.
 
-The forms are those of Anthropic's page on permissions (code.claude.com, "Configure permissions").
-A rule that forbids is read generously, one that allows strictly: what is not understood allows
+The format is that of Anthropic's page on permissions (code.claude.com, "Configure permissions").
+Rules that forbid are interpreted broadly, rules that allow strictly: an unknown form allows
 nothing.
 """
 
@@ -26,7 +26,7 @@ from plugway_auto_mode._files import (
 from plugway_auto_mode._finding import Place
 
 MOST_COMPARED: Final = 20_000
-"""Words of a command times rules; more of them take longer than a verdict may."""
+"""Maximum words of a command times rules; more take longer than a verdict may take."""
 SHELLS: Final = frozenset(("Bash", "PowerShell"))
 _RULE: Final = re.compile(r"([^()\s]+)(?:\((.*)\))?", re.DOTALL)
 
@@ -38,9 +38,9 @@ def forbids(
     commands: Sequence[str],
     place: Place,
 ) -> tuple[Rule | None, Speaks]:
-    """The first rule that speaks of this call, or of any one of the commands in it.
+    """The first rule that applies to this call, or to one of its commands.
 
-    With `maybe`, no rule certainly does, and this one cannot be told.
+    With `maybe`, no rule certainly applies, and this one may apply.
     """
     unsure: Rule | None = None
     for rule in rules:
@@ -52,7 +52,7 @@ def forbids(
 
 
 def mentions(rules: Sequence[Rule], words: Collection[str], place: Place) -> Rule | None:
-    """A rule about reading certain files that may speak of one of the words of a command."""
+    """A rule about reading certain files that may apply to one of the words of a command."""
     paths = tuple(path for word in words if (path := absolute(word, place)) is not None)
     for rule in rules if paths else ():
         tool, what = _parts(rule) or ("", None)
@@ -71,9 +71,9 @@ def allows(
     commands: Sequence[str],
     place: Place,
 ) -> Rule | None:
-    """A rule that allows this call; for a shell, the last of those that allow every command in it.
+    """A rule that allows this call; for a shell, the last of the rules that allow its commands.
 
-    `commands` are all simple commands of a shell call; none of them: the call was not understood.
+    `commands` are all simple commands of a shell call; empty if the call was not understood.
     """
     if name not in SHELLS:
         return next((rule for rule in rules if _allows_tool(rule, name, given, place)), None)
@@ -126,21 +126,21 @@ def _fits(pattern: str, command: str) -> bool:
 
 @lru_cache(maxsize=4_096)
 def _compiled(pattern: str) -> re.Pattern[str]:
-    """`npm test:*` and `npm test *` fit the words and whatever follows them; `*` anything."""
+    """`npm test:*` and `npm test *` match the words and any that follow; `*` matches anything."""
     text = " ".join(pattern.split())
     text = text.removesuffix(":*") + " *" if text.endswith(":*") else text
     tail = ""
     if text.endswith(" *"):
         text, tail = text[:-2], r"(?: .*)?"
     first, *rest = (re.escape(piece) for piece in re.split(r"\*+", text))
-    # Atomic, so that a long command is read once for each `*` and not once for all of their places.
+    # Atomic groups, so that a long command is scanned once per `*` and not once per position.
     middle = "".join(f"(?>.*?{piece})" for piece in rest[:-1])
     last = f".*?{rest[-1]}" if rest else ""
     return re.compile(first + middle + last + tail, re.DOTALL)
 
 
 def _is_about(tool: str, name: str) -> bool:
-    """Whether rules about `tool` are about the tool `name` too."""
+    """Whether rules about `tool` also apply to the tool `name`."""
     return (
         tool == name or (tool == "Edit" and name in EDITORS) or (tool == "Read" and name in READERS)
     )

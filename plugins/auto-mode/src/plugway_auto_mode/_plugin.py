@@ -1,6 +1,6 @@
-"""The plugin: notices that a client asks for verdicts, and has them put into the answer.
+"""The plugin: detects requests for verdicts, and adds the verdicts to the reply.
 
-What a verdict stands on is in `_review`, what it looks like on the wire in `_verdicts`.
+See `_review` for how a verdict is found, and `_verdicts` for the wire format.
 """
 
 from __future__ import annotations
@@ -39,32 +39,32 @@ from plugway_auto_mode._review import Call, Decision, decide
 from plugway_auto_mode._verdicts import RESULTS, VerdictStream, calls_in, covers
 
 NATIVE_ZONE = "anthropic"
-"""Where `safeguards` comes from: its servers' own verdicts are passed on."""
+"""The backend whose servers give verdicts themselves; those are passed on."""
 MAX_NOTES = 16
-"""Calls of one answer that get a line of their own on the receipt."""
+"""Maximum calls of one reply that get their own line in the receipt."""
 
 
 @dataclass(slots=True)
 class _Asked:
-    """What an exchange needs for its verdicts."""
+    """The state of an exchange that requests verdicts."""
 
     context: Context
     request: MessagesRequest
     asks_user: bool
-    """The client can ask its user about a call that got no verdict."""
+    """Whether the client can ask its user about a call without a verdict."""
     upstream: bytes | None = None
-    """A whole answer as a trusted backend gave it, before any plugin changed it."""
+    """A complete reply of a trusted backend, before any plugin changed it."""
     settled: bool = False
-    """The verdicts in the answer stay as they are."""
+    """Whether the verdicts in the reply stay unchanged."""
 
 
 _ASKED: StateKey[_Asked] = StateKey("auto-mode.asked")
 _MAIN: StateKey[bool] = StateKey("auto-mode.main")
-"""It is a turn of a conversation, and no request that a client makes beside it."""
+"""Whether it is a turn of a conversation, and not a side request of the client."""
 
 
 class AutoMode(Plugin[AutoModeOptions]):
-    """Says which tool calls of an answer may run unasked."""
+    """Decides which tool calls of a reply may run without asking."""
 
     outside: ClassVar[tuple[str, ...]] = ("router", "switch", "tool-repair")
     seals_replies: ClassVar[bool] = True
@@ -75,10 +75,10 @@ class AutoMode(Plugin[AutoModeOptions]):
         self._judge = Judge(options.judge) if options.judge else None
         self._gateway: Gateway | None = None
         self._conversations: defaultdict[str, Conversations] = defaultdict(Conversations)
-        """By caller (`Caller.share`), so that nobody's many sessions push out another's."""
+        """By caller (`Caller.share`), so that one caller's sessions cannot evict another's."""
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """Backends that do not exist."""
+        """Report unknown backends."""
         known = ", ".join(f"`{name}`" for name in zones) or "none"
         return [
             (("trusted_backends", index), f"unknown backend `{name}`; the backends are {known}")
@@ -89,15 +89,15 @@ class AutoMode(Plugin[AutoModeOptions]):
     @hookimpl
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
-        """A judge is asked through the gateway itself."""
+        """Requests to the judge are sent through the gateway itself."""
         self._gateway = gateway
         yield
 
-    # ── the way in ───────────────────────────────────────────────────────────────────────────
+    # ── requests ─────────────────────────────────────────────────────────────────────────────
 
     @hookimpl
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
-        """Notices the wish for verdicts; what the target does not know is taken out later."""
+        """Detect a request for verdicts; fields that the target does not know are removed later."""
         in_session = exchange.session_id is not None and exchange.agent_id is None
         exchange.state[_MAIN] = in_session and request.offers_tools
         if "safeguards" not in request.fields or request.original is not None:
@@ -109,10 +109,10 @@ class AutoMode(Plugin[AutoModeOptions]):
 
     @hookimpl
     def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
-        """The client's own check goes where its conversation goes.
+        """Route the client's own check to the target of its conversation.
 
         Raises:
-            RequestRejected: that is not known, so the check would leave for anywhere.
+            RequestRejected: the target is unknown, so the check might go anywhere.
         """
         if exchange.session_id is None or not is_own_check(request):
             return None
@@ -120,8 +120,8 @@ class AutoMode(Plugin[AutoModeOptions]):
         if target is None:
             raise RequestRejected(
                 "auto mode: this check of a tool call belongs to a conversation that this gateway "
-                "has not seen since it started, so it is sent nowhere. Unset "
-                "CLAUDE_CODE_AUTO_MODE_SERVER: then the gateway answers itself",
+                "has not seen since it started, so it was not sent. Unset "
+                "CLAUDE_CODE_AUTO_MODE_SERVER: then the gateway answers the check itself",
                 status=403,
                 retry=False,
                 record=True,
@@ -132,18 +132,18 @@ class AutoMode(Plugin[AutoModeOptions]):
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """Keeps a trusted backend's whole answer in mind, to see whether a plugin changes it."""
+        """Keep a trusted backend's complete reply, to detect changes by plugins."""
         reply = await send(request, attempt)
         state = exchange.state.get(_ASKED)
         if state is not None:
             state.upstream = reply.body if self._trusts(attempt) else None
         return reply
 
-    # ── the way out ──────────────────────────────────────────────────────────────────────────
+    # ── replies ──────────────────────────────────────────────────────────────────────────────
 
     @hookimpl
     def transform_response(self, reply: Reply, exchange: Exchange) -> Reply | None:
-        """A whole answer becomes a stream, so that there is one place where verdicts are given."""
+        """Turn a complete reply into a stream, so that only the stream adds verdicts."""
         state = exchange.state.get(_ASKED)
         if state is None or reply.body is None or reply.status != 200:
             return None
@@ -156,7 +156,7 @@ class AutoMode(Plugin[AutoModeOptions]):
 
     @hookimpl
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:
-        """The layer that gives the verdicts; none where Anthropic's own pass as they are."""
+        """The stream that adds the verdicts; None if Anthropic's own pass unchanged."""
         state = exchange.state.get(_ASKED)
         if state is None or state.settled:
             return None
@@ -170,9 +170,9 @@ class AutoMode(Plugin[AutoModeOptions]):
 
     @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Remembers where a conversation goes."""
+        """Remember the target of a conversation."""
         if exchange.endpoint == "messages" and exchange.state.get(_MAIN):
-            self._conversations[exchange.caller.share].saw(exchange)
+            self._conversations[exchange.caller.share].record(exchange)
 
     # ── verdicts ─────────────────────────────────────────────────────────────────────────────
 
@@ -198,14 +198,14 @@ class AutoMode(Plugin[AutoModeOptions]):
 
 
 def _is_interactive(exchange: Exchange) -> bool:
-    """Whether somebody sits before the client: `claude-cli/2.1.332 (external, cli)`, where print
-    mode and SDKs say `sdk-cli` and the like."""
+    """Whether the client is interactive: `claude-cli/2.1.332 (external, cli)`; print mode and SDKs
+    report `sdk-cli` and the like."""
     return exchange.client.startswith("claude-cli/") and exchange.client.endswith(", cli)")
 
 
 _QUOTED = re.compile(r"`[^`]*`:?")
 _OUTCOMES = {
-    "passed": "may run unasked",
+    "passed": "may run without asking",
     "flagged": "was flagged",
     "none": "got no verdict",
     "open": "got no verdict",
@@ -213,7 +213,7 @@ _OUTCOMES = {
 
 
 def _noted(decision: Decision) -> str:
-    """A line of the receipt: what a reason quotes from the call stays out of it."""
+    """A line of the receipt, without the parts of the reason that quote the call."""
     reason = decision.reason
     if decision.quotes_call:
         reason = _QUOTED.sub("", reason).strip(" :")
@@ -221,8 +221,8 @@ def _noted(decision: Decision) -> str:
 
 
 def _is_settled(reply: Reply, upstream: bytes | None) -> bool:
-    """Whether a whole answer needs nothing: it has no calls, or a trusted backend's verdicts on all
-    of them, and no plugin has changed them since."""
+    """Whether a complete reply needs no change: it has no calls, or a trusted backend's verdicts
+    on all of them and no changes by plugins."""
     calls, results = calls_in(reply.parsed), reply.parsed.get(RESULTS)
     if upstream is None:
         return not calls and results is None

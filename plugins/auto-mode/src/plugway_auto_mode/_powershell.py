@@ -1,4 +1,4 @@
-"""PowerShell, as far as it can be judged without a parser: a few plain reads, and plain harm."""
+"""PowerShell, judged without a parser: a few plain reads, and plainly harmful commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HARM: Final = tuple(
         ),
         (
             r"\b(?:invoke-expression|iex|invoke-command|icm)\b|\bscriptblock\]::create|\.invoke\(",
-            "runs text that is put together before it is known",
+            "runs text that is computed first",
         ),
         (r"-e(?:n|nc|nco\w*)?\s+[A-Za-z0-9+/=]{12,}|frombase64string", "hides what it runs"),
         (
@@ -33,7 +33,7 @@ _HARM: Final = tuple(
         ),
         (
             r"downloadstring|downloadfile|uploadstring|uploadfile|net\.webclient|net\.sockets",
-            "talks to another machine",
+            "connects to another machine",
         ),
         (
             r"-verb\s+runas|\bset-executionpolicy\b|-executionpolicy\s+\w*bypass|\bset-mppreference\b|\badd-mppreference\b",
@@ -66,22 +66,22 @@ _HARM: Final = tuple(
 
 
 def review_powershell(command: str, place: Place, rules: Rules) -> Finding:
-    """What is known about a PowerShell command."""
+    """The verdict on a PowerShell command."""
     if len(command) > MOST:
-        return Finding("undecided", "the command is too long to be looked at")
+        return Finding("undecided", "the command is too long to check")
     if not command.isascii() and re.search(r"[^\x00-\x7f]", re.sub(r"['\"].*?['\"]", "", command)):
-        return Finding("harmful", "has letters that look like others")
+        return Finding("harmful", "has look-alike letters")
     for pattern, reason in _HARM:
         if pattern.search(command):
             return Finding("harmful", reason)
     words = tuple(command.split())
     for one in rules.harmful:
         if tuple(words[: len(one.words)]) == one.words:
-            return Finding("harmful", "your configuration says that it is harmful")
+            return Finding("harmful", "your configuration marks it as harmful")
     stages = [stage.strip() for stage in command.split("|")]
     if all(_only_reads(stage) for stage in stages):
         return Finding("harmless", "only reads")
-    return Finding("undecided", "PowerShell is judged only where it is plain")
+    return Finding("undecided", "only plain PowerShell commands are judged")
 
 
 def _only_reads(stage: str) -> bool:

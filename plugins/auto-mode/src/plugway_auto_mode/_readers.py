@@ -1,6 +1,6 @@
-"""Whether one program with its words is known to only read, inside the working folder.
+"""Whether a program with its words is known to only read, inside the working folder.
 
-What each program may be given is in `rules.yaml`; what is not shown to be harmless is open.
+The allowed words of each program are in `rules.yaml`; other calls stay undecided.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _QUIET: Final = frozenset(("break", "continue", "exit", "return", "shift", "wait
 
 
 class ReaderCheck:
-    """Says why a call is not known to be harmless; empty where it is."""
+    """Finds out why a call is not known to be harmless."""
 
     def __init__(self, script: Script, place: Place) -> None:
         self._script = script
         self._place = place
 
     def problem(self, call: Call, moved: Moved) -> str:
-        """Why the call is open, in a few words."""
+        """Why the call is undecided, in a few words; empty if it is harmless."""
         if call.doubt:
             return f"{call.doubt} around it is not known to be harmless"
         words = call.words
@@ -56,7 +56,7 @@ class ReaderCheck:
         if call.program == "jq" and any(_MODULES.search(text) for text in words):
             return "its script reads other files"
         if call.program == "printf" and not _prints(call):
-            return "what it prints to is not known"
+            return "where it prints to is unknown"
         if len(words) == 1 and call.program in known().versions.get(words[0], ()):
             return ""
         if call.program in ("sed", "awk", "gawk", "mawk", "find"):
@@ -70,12 +70,12 @@ class ReaderCheck:
     def _shell_word(self, call: Call) -> str:
         if call.program == "set":
             plain = all(_HARMLESS_SET.fullmatch(text) for text in call.words)
-            return "" if call.args and plain else "it changes how the shell works"
+            return "" if call.args and plain else "it changes shell settings"
         if call.program in _QUIET:
             plain = all(re.fullmatch(r"\d+|\$[?!]", text) for text in call.words)
-            return "" if plain else "its words are not known"
+            return "" if plain else "its words are unknown"
         if len(call.args) != 1 or not call.args[0].static:
-            return "it goes to a folder that is not known"
+            return "it goes to an unknown folder"
         where = locate(call.args[0].text, self._place)
         return "" if where in ("inside", "whole") else "it leaves the working folder"
 
@@ -90,11 +90,11 @@ class ReaderCheck:
         if reader.operands in ("text", "none", "dates"):
             return _plain(reader, given.operands)
         if moved:
-            return "a `cd` stands before it"
+            return "it follows a `cd`"
         if reader.operands in ("static", "listing", "settings"):
             return _named(reader, given) or self._static(given.operands)
         if not self._place.cwd:
-            return "the working folder is not known"
+            return "the working folder is unknown"
         return self._files(reader, given, moved)
 
     def _files(self, reader: Reader, given: Given, moved: Moved) -> str:
@@ -103,16 +103,16 @@ class ReaderCheck:
             return "it may write a file"
         if reader.operands == "pattern" and not reader.patterns & given.options:
             if operands and splits(operands[0]):
-                return "its pattern is not known"
+                return "its pattern is unknown"
             operands = operands[1:]
         return self._paths([*operands, *given.paths], reader, moved)
 
     def _static(self, operands: Sequence[Word]) -> str:
         for word in operands:
             if not word.static:
-                return "its words are not known"
+                return "its words are unknown"
             if secrets().find(word):
-                return "the file may hold secrets"
+                return "the file may contain secrets"
             is_path = word.text.startswith(("/", "~", "../")) or "/.." in word.text
             if (is_path or word.text == "..") and locate(word.text, self._place) != "inside":
                 return "it reads outside the working folder"
@@ -127,24 +127,24 @@ class ReaderCheck:
 
     def _path(self, word: Word, contents: bool, moved: Moved) -> str:
         if secrets().find(word):
-            return "the file may hold secrets" if contents else ""
+            return "the file may contain secrets" if contents else ""
         only = word.parts[0] if len(word.parts) == 1 else None
         if only is not None and only.kind == "loop":
             return self._loop(word, only.values, contents, moved)
         if only is not None and only.kind == "commands":
             if only.text == "process_substitution":
-                return ""  # what it runs is looked at as commands of its own
+                return ""  # what it runs is checked as separate commands
             start, end = only.commands
-            return "" if self._gives_names(start, end) else "its paths are not known"
+            return "" if self._gives_names(start, end) else "its paths are unknown"
         if word.dynamic or word.brace or word.tilde:
-            return "a path is not known before it runs"
+            return "a path is unknown before it runs"
         if word.glob and contents:
-            return "a pattern may stand for any file"
+            return "a pattern may match any file"
         where = locate(word.text, self._place, moved)
         if where in ("inside", "whole", "device"):
             return ""
         outside = where == "outside"
-        return "it reads outside the working folder" if outside else "a path is not known"
+        return "it reads outside the working folder" if outside else "a path is unknown"
 
     def _loop(self, word: Word, values: Sequence[Word], contents: bool, moved: Moved) -> str:
         for value in values:
@@ -155,7 +155,7 @@ class ReaderCheck:
         return ""
 
     def _gives_names(self, start: int, end: int) -> bool:
-        """Whether commands print nothing but names of files of the working folder."""
+        """Whether commands print only names of files in the working folder."""
         commands = self._script.commands[start:end]
         return bool(commands) and all(
             self._names(one, first=i == 0) for i, one in enumerate(commands)
@@ -176,13 +176,13 @@ class ReaderCheck:
                 return listed if first else reader.filter
         return False
 
-    # ── programs with a language of their own ────────────────────────────────────────────────
+    # ── programs with their own language ─────────────────────────────────────────────────────
 
     def _special(self, call: Call, moved: Moved) -> str:
         if moved:
-            return "a `cd` stands before it"
+            return "it follows a `cd`"
         if not self._place.cwd:
-            return "the working folder is not known"
+            return "the working folder is unknown"
         if call.program == "find":
             return self._find(call)
         if any(can_be_option(word) for word in call.args):
@@ -212,10 +212,10 @@ class ReaderCheck:
             elif text in rules.runs:
                 end = next((i for i in range(at, len(words)) if words[i].text in (";", "+")), None)
                 if end is None or end == at + 1 or any(map(_names_secrets, words)):
-                    return "what it runs is not known"
-                at = end  # what it runs is looked at as a call of its own
+                    return "what it runs is unknown"
+                at = end  # what it runs is checked as a separate call
             elif text not in rules.plain:
-                return "part of its expression may write or is not known"
+                return "part of its expression may write or is unknown"
             at += 1
         return ""
 
@@ -223,16 +223,16 @@ class ReaderCheck:
         if is_path:
             return next(filter(None, (self._path(word, False, "") for word in words)), "")
         unknown = any(splits(word) or word.text in ("*", "-*") for word in words)
-        return "part of its expression is not known" if unknown else ""
+        return "part of its expression is unknown" if unknown else ""
 
 
 def _names_secrets(word: Word) -> bool:
-    """Whether a pattern of `find` or `grep` may choose files with secrets."""
+    """Whether a pattern of `find` or `grep` may match files with secrets."""
     return bool(secrets().in_text(word.text[:200], wild=word.text.startswith(".")))
 
 
 def _prints(call: Call) -> bool:
-    """Whether `printf` has a format first, and no option that sets a variable."""
+    """Whether `printf` starts with a format, and has no option that sets a variable."""
     args = call.args[1:] if call.words[:1] == ("--",) else call.args
     return bool(args) and args[0].static and not args[0].text.startswith("-")
 
@@ -241,12 +241,12 @@ _LISTS: Final = frozenset(("-l", "--list", "--contains"))
 
 
 def _plain(reader: Reader, operands: Sequence[Word]) -> str:
-    """Operands that are no paths."""
+    """Operands that are not paths."""
     if any(word.glob and word.text[:1] in ("/", "~", ".") for word in operands):
-        return "it lists a folder that is not known"
+        return "it lists an unknown folder"
     if reader.operands == "none":
         extra = [word.text for word in operands if word.text not in reader.words]
-        return "it is given more than it takes" if extra else ""
+        return "it has more operands than it accepts" if extra else ""
     if reader.operands == "dates":
         plain = all(word.text.startswith("+") for word in operands)
         return "" if plain else "it may set the time"
@@ -257,13 +257,13 @@ def _named(reader: Reader, given: Given) -> str:
     """Operands that name branches, commits or settings."""
     if reader.operands == "settings":
         plain = all(_SETTING.fullmatch(word.text) for word in given.operands)
-        return "" if plain else "the setting may hold a secret"
+        return "" if plain else "the setting may contain a secret"
     creates = reader.operands == "listing" and not given.options & _LISTS
     return "it may create something" if creates and given.operands else ""
 
 
 def found_calls(call: Call) -> list[tuple[Word, ...]]:
-    """The commands that `find` runs, with its results as a word that is one of its own files."""
+    """The commands that `find` runs; its results are a word that names one of its own files."""
     rules, words = known().find, call.args
     found: list[tuple[Word, ...]] = []
     at = 0
@@ -282,7 +282,7 @@ def found_calls(call: Call) -> list[tuple[Word, ...]]:
 
 
 def _script_and_paths(call: Call) -> tuple[Word, list[Word]] | str:
-    """The script of `sed` or `awk` and the files; or why they are not known."""
+    """The script of `sed` or `awk` and the files; or why they are unknown."""
     words, sed = list(call.args), call.program == "sed"
     script: Word | None = None
     paths: list[Word] = []
@@ -311,7 +311,7 @@ def _sed_reads(script: str) -> bool:
 
 
 def _without_globals(call: Call, place: Place) -> tuple[Word, ...]:
-    """The words after git's own options that change nothing: `-C` into the working folder too."""
+    """The words after git's own harmless options, including `-C` into the working folder."""
     args = call.args
     while call.program == "git" and args:
         if args[0].text in _GLOBALS:
@@ -326,7 +326,7 @@ def _without_globals(call: Call, place: Place) -> tuple[Word, ...]:
 
 
 def is_safe_assignment(name: str, value: Word) -> bool:
-    """Whether a variable of this name and value changes nothing but how something is shown."""
+    """Whether a variable of this name and value only changes how output is displayed."""
     if name in ("", "_") or name_pattern(known().variables.safe).fullmatch(name):
         return not value.dynamic
     return f"{name}={value.text}" in known().variables.exact

@@ -1,8 +1,8 @@
-"""What becomes of the calls of one answer: the user's rules first, then what is known of a call.
+"""Decide on the calls of one reply: the user's rules first, then what is known about a call.
 
     deny → ask → known harmful → allow → known harmless → open: a judge, if there is one
 
-Asking a judge is in `_judge`, what goes to the client in `_verdicts`.
+See `_judge` for the judge, and `_verdicts` for what is sent to the client.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ Outcome = Literal["passed", "flagged", "none", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A finished call, as the client will get it."""
+    """A complete call, as the client receives it."""
 
     id: str
     name: str
     given: Mapping[str, Any] | None
-    """Its arguments; None where they are no JSON object, or too long to be looked at."""
+    """Its arguments; None if they are not a JSON object, or too long to check."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What becomes of one call."""
+    """The decision on one call."""
 
     call: Call
     outcome: Outcome
-    """`passed`: it runs unasked; `flagged`: the client denies it; `none`: no verdict; `open`: a
-    judge may say."""
+    """`passed`: it runs without asking; `flagged`: the client denies it; `none`: no verdict;
+    `open`: a judge may decide."""
     reason: str
-    """For the user and for the model, who may try another way."""
+    """For the user, and for the model, which may try another way."""
     quotes_call: bool = False
-    """What stands in backticks in the reason is taken from the call."""
+    """Whether the text in backticks in the reason is copied from the call."""
 
 
 def decide(calls: Sequence[Call], context: Context, rules: Rules) -> list[Decision]:
-    """One decision for each call, in order.
+    """One decision per call, in order.
 
-    A shell keeps the folder that a command went to: after a `cd` in one call, nobody knows where
-    the next ones run.
+    A shell keeps its working folder between calls: after a `cd` in one call, the folder of the
+    next ones is unknown.
     """
     decisions: list[Decision] = []
     moved = False
@@ -80,12 +80,12 @@ def _decided(call: Call, context: Context, rules: Rules) -> Decision:
         return Decision(call, "flagged", f"your rule `{denied.text}` denies it")
     to_ask, asks = _rule(context.ask, call.name, given, commands, place)
     if to_ask is not None and asks == "yes":
-        return Decision(call, "none", f"your rule `{to_ask.text}` wants you to be asked")
+        return Decision(call, "none", f"your rule `{to_ask.text}` requires asking you")
     finding = _finding(call.name, given, place, rules)
     if finding.answer == "harmful":
         return Decision(call, "flagged", finding.reason, quotes_call=True)
     if unsure := denied or to_ask:
-        return Decision(call, "none", f"your rule `{unsure.text}` may be about this file")
+        return Decision(call, "none", f"your rule `{unsure.text}` may apply to this file")
     if not context.known:
         return Decision(call, "none", "the client sent no context that this gateway understands")
     allowed = allows(context.allow, call.name, given, commands, place)
@@ -108,9 +108,9 @@ def _rule(
     commands: Sequence[str],
     place: Place,
 ) -> tuple[Rule | None, Speaks]:
-    """The rule that speaks of the call, or of the file that it appends to: with a verdict, Claude
-    Code 2.1.332 runs `echo x >> notes.txt` in spite of the rule to ask before `Edit(notes.txt)`.
-    `maybe` for a file that another command may read, since a word may be more than a file."""
+    """The rule that applies to the call, or to the file that it appends to: given a verdict, Claude
+    Code 2.1.332 runs `echo x >> notes.txt` despite a rule to ask before `Edit(notes.txt)`. `maybe`
+    for a file that another command may read, because its words may be more than a file."""
     rule, speaks = forbids(rules, name, given, commands, place)
     command = given.get("command")
     if speaks == "yes" or name != "Bash" or not isinstance(command, str):

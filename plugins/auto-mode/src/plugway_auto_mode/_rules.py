@@ -1,4 +1,4 @@
-"""The rules as data: what `rules.yaml` holds, checked, and what the user adds."""
+"""The rules as data: the contents of `rules.yaml`, validated, and the user's additions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Data(BaseModel):
 
 
 class Reader(_Data):
-    """A command that only reads, and what keeps it so; the fields are explained in `rules.yaml`."""
+    """A command that only reads, and its restrictions; `rules.yaml` explains the fields."""
 
     options: Options
     texts: Options = frozenset()
@@ -50,7 +50,7 @@ class Reader(_Data):
 
 
 class Danger(_Data):
-    """Commands that are known to be harmful, all of them or with one of the words `with`."""
+    """Commands that are known to be harmful, always or with one of the words `with`."""
 
     run: tuple[str, ...]
     having: tuple[str, ...] = Field(default=(), alias="with")
@@ -60,7 +60,7 @@ class Danger(_Data):
 
 
 class Code(_Data):
-    """A pattern in code for an interpreter, and what such code does."""
+    """A pattern in code for an interpreter, and the effect of such code."""
 
     pattern: re.Pattern[str]
     because: str
@@ -77,7 +77,7 @@ class FindRules(_Data):
 
 
 class SecretNames(_Data):
-    """Ends of paths that hold credentials."""
+    """Ends of paths that contain credentials."""
 
     anywhere: tuple[str, ...]
     local: tuple[str, ...]
@@ -85,7 +85,7 @@ class SecretNames(_Data):
 
 
 class Variables(_Data):
-    """Names of environment variables by what they change."""
+    """Names of environment variables, by what they change."""
 
     safe: tuple[str, ...]
     exact: frozenset[str]
@@ -94,7 +94,7 @@ class Variables(_Data):
 
 
 class Writes(_Data):
-    """Programs by which of their operands they write."""
+    """Programs, by which of their operands they write to."""
 
     all: frozenset[str]
     last: frozenset[str]
@@ -108,7 +108,7 @@ class Appends(_Data):
 
 
 class Known(_Data):
-    """All of `rules.yaml`."""
+    """The contents of `rules.yaml`."""
 
     versions: dict[str, frozenset[str]]
     readers: dict[str, Reader]
@@ -129,10 +129,10 @@ class Known(_Data):
 
 @cache
 def known() -> Known:
-    """The rules of the package.
+    """The rules of this package.
 
     Raises:
-        pydantic.ValidationError: `rules.yaml` has an unknown key or a value of a wrong kind.
+        pydantic.ValidationError: `rules.yaml` has an unknown key or a value of the wrong type.
     """
     text = files("plugway_auto_mode").joinpath("rules.yaml").read_text(encoding="utf-8")
     return Known.model_validate(yaml.safe_load(text))
@@ -140,7 +140,7 @@ def known() -> Known:
 
 @cache
 def secrets() -> Secrets:
-    """The places of credentials, ready to be searched."""
+    """The places of credentials, compiled for searching."""
     names = known().secrets
     return Secrets(names.anywhere, names.local, names.safe)
 
@@ -171,15 +171,15 @@ def readers() -> dict[str, tuple[tuple[tuple[str, ...], Reader], ...]]:
 
 @cache
 def name_pattern(names: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches any of the names, in which `*` stands for anything."""
+    """Matches any of the names, in which `*` stands for any text."""
     return re.compile("|".join(re.escape(name).replace(r"\*", ".*") for name in names), re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """A command of the user's own rules: words, in which `*` stands for anything.
+    """A command of the user's own rules: words, in which `*` stands for any text.
 
-    A `*` at the end stands for any further words, also none; without it there may be none.
+    A `*` at the end stands for any number of further words; without it there may be none.
     """
 
     words: tuple[str, ...]
@@ -187,7 +187,7 @@ class Pattern:
 
     @classmethod
     def read(cls, text: str, option: str) -> Pattern:
-        """Reads `kubectl get *`.
+        """Parse an entry such as `kubectl get *`.
 
         Raises:
             ValueError: the text is empty, or its first word is a pattern.
@@ -195,14 +195,14 @@ class Pattern:
         words = tuple(text.split())
         if not words or "*" in words[0]:
             raise ValueError(
-                f"`{option}`: {text!r} must begin with the name of a program; write for example "
+                f"`{option}`: {text!r} must start with the name of a program, for example "
                 "`kubectl get *`"
             )
         open_end = words[-1] == "*"
         return cls(words[:-1] if open_end else words, open_end)
 
     def matches(self, words: Sequence[Word], *, static: bool = True) -> bool:
-        """Whether it fits the words of one simple command; `static`: none may be filled in."""
+        """Whether it matches the words of one simple command; `static`: none may be computed."""
         if len(words) < len(self.words) or (len(words) > len(self.words) and not self.open_end):
             return False
         if static and any(word.dynamic for word in words):
@@ -215,7 +215,7 @@ class Pattern:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the user adds to the rules of the package."""
+    """The user's additions to the rules of this package."""
 
     trust: tuple[Pattern, ...] = ()
     harmless: tuple[Pattern, ...] = ()
@@ -228,10 +228,10 @@ class Rules:
         harmless: Iterable[str] = (),
         harmful: Iterable[str] = (),
     ) -> Rules:
-        """Reads the user's entries: `trust` are the first words of commands that run project code.
+        """Parse the user's entries; `trust` are the first words of commands that run project code.
 
         Raises:
-            ValueError: an entry names no program; the message names the option.
+            ValueError: an entry has no program name; the message names the option.
         """
         known()
         return cls(

@@ -1,7 +1,7 @@
-"""Parses a shell command into the simple commands that it is made of; nothing is judged here.
+"""Parse a shell command into its simple commands, without judging them.
 
-The grammar is tree-sitter's. Where it and bash could disagree (text between tokens, a comment,
-a node that is not known here), the script is marked `unclear`.
+The grammar is tree-sitter's. If it and bash may disagree (text between tokens, a comment, an
+unknown node), the script is marked `unclear`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from plugway_auto_mode._words import Script
 MOST_BYTES = 16_384
 MOST_DEPTH = 80
 MOST_SIGNS = 500
-"""Of one kind; the parser's recovery from errors takes quadratic time in them."""
+"""Maximum nodes of one kind; the parser's error recovery takes quadratic time in them."""
 
 _SIGNS = "|()<>{`!"
 _LANGUAGE = Language(tree_sitter_bash.language())
@@ -27,9 +27,9 @@ _GAP = re.compile(rb"(?:[ \t\n]|\\\n)*\Z")
 _BEFORE_A_WORD = (b" ", b"\t", b"\n", b";", b"(", b"&", b"|")
 
 
-@lru_cache(maxsize=8)  # a call is asked about several times, one after the other
+@lru_cache(maxsize=8)  # the same call is parsed several times in a row
 def parse(command: str) -> Script | None:
-    """The simple commands inside, in source order; None where it does not parse or is too large."""
+    """The simple commands in source order; None if it does not parse or is too large."""
     if len(command) > MOST_BYTES or any(command.count(sign) > MOST_SIGNS for sign in _SIGNS):
         return None
     data = command.encode("utf-8", "replace")
@@ -44,12 +44,12 @@ def parse(command: str) -> Script | None:
     walk = Walk(data)
     walk.statements(root)
     if walk.loop_names & walk.set_names:
-        doubts = doubts or "the variable of a loop is set elsewhere too"
+        doubts = doubts or "the variable of a loop is also set elsewhere"
     return Script(tuple(walk.commands), tuple(walk.functions), doubts or walk.unclear)
 
 
 def _doubts(root: Node, data: bytes) -> str | None:
-    """What bash could read differently; None where it nests too deeply."""
+    """What bash could read differently; None if it is nested too deeply."""
     found, stack = "", [(root, 0)]
     while stack:
         node, depth = stack.pop()
@@ -61,7 +61,7 @@ def _doubts(root: Node, data: bytes) -> str | None:
         if not children:
             continue
         if node.type not in _QUOTING and not _contiguous(children, data):
-            found = "text that could be read in two ways"
+            found = "ambiguous text"
         deeper = depth + (node.type != "list")
         stack.extend((child, deeper) for child in children)
     return found
@@ -82,7 +82,7 @@ def _contiguous(children: list[Node], data: bytes) -> bool:
 
 
 def _blank(gap: bytes, start: int, data: bytes) -> bool:
-    """Whether nothing but blanks stands there, and no line continuation that joins two words."""
+    """Whether there are only blanks, and no line continuation that joins two words."""
     if not _GAP.match(gap):
         return False
     joins = b"\\" in gap and not (gap[:1] in b" \t" or gap[-1:] in b" \t")

@@ -1,6 +1,6 @@
-"""What is known of calls of tools that are no shells: files by their paths, the client's own tools.
+"""Verdicts on calls of tools other than shells: file tools by their paths, the client's own tools.
 
-A tool that is not listed here is undecided, whatever its name promises.
+A tool that is not listed here is undecided, whatever its name suggests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _QUIET: Final = frozenset(
         "ToolSearch",
     )
 )
-"""Tools of the client that touch nothing but its own lists, or ask the user."""
+"""Tools of the client that only change its own lists, or ask the user."""
 _SECRETS: Final = (
     ".aws",
     ".azure",
@@ -44,20 +44,20 @@ _SECRETS: Final = (
     ".ssh",
     "Library/Keychains",
 )
-"""Below a home folder."""
+"""Relative to a home folder."""
 _STEERING: Final = frozenset((".claude", ".git", ".github", ".gitlab-ci.yml", ".husky", ".vscode"))
-"""Parts of a project that say what runs there by itself."""
+"""Parts of a project that define what runs automatically."""
 
 
 def review(name: str, given: Mapping[str, Any], place: Place) -> Finding:
-    """What is known of a call of the tool `name` with these arguments."""
+    """The verdict on a call of the tool `name` with these arguments."""
     if name in _QUIET:
         return Finding("harmless", f"`{name}` changes nothing outside the client")
     if name not in FILE_TOOLS:
-        return Finding("undecided", "nothing is known about this tool")
+        return Finding("undecided", "this tool is unknown")
     paths = named_files(name, given, place)
     if paths is None:
-        return Finding("undecided", "its path is not known")
+        return Finding("undecided", "its path is unknown")
     if any(_is_secret(path, place) for path in paths):
         return Finding("harmful", "it reads or writes credentials")
     inside = all(any(within(path, root) for root in place.roots) for path in paths)
@@ -68,7 +68,7 @@ def _read(paths: Sequence[str], inside: bool) -> Finding:
     if not inside:
         return Finding("undecided", "it reads outside the working folder")
     if any(posixpath.basename(path).casefold().startswith(".env") for path in paths):
-        return Finding("undecided", "the file may hold secrets")
+        return Finding("undecided", "the file may contain secrets")
     return Finding("harmless", "it reads inside the working folder")
 
 
@@ -77,8 +77,8 @@ def _written(path: str, inside: bool) -> Finding:
         return Finding("harmful", "it writes outside the working folder")
     parts = path.casefold().split("/")
     if not _STEERING.isdisjoint(parts) or parts[-1].startswith(".env"):
-        return Finding("undecided", "the file decides what runs by itself, or may hold secrets")
-    return Finding("harmless", "it writes inside the working folder, as the client lets it anyway")
+        return Finding("undecided", "the file may define what runs automatically, or hold secrets")
+    return Finding("harmless", "it writes inside the working folder, which the client allows")
 
 
 def _is_secret(path: str, place: Place) -> bool:

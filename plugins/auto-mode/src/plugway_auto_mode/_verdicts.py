@@ -1,7 +1,7 @@
-"""Verdicts on the wire: the calls of an answer are collected, and their verdicts put at its end.
+"""Verdicts on the wire: collect the calls of a reply, and add their verdicts at its end.
 
-Where the client looks (measured with Claude Code 2.1.332): `message_delta.delta.safeguard_results`
-of a stream, `safeguard_results` of a whole message. A call without a verdict is not run.
+The client reads (measured with Claude Code 2.1.332): `message_delta.delta.safeguard_results` of a
+stream, `safeguard_results` of a complete message. It does not run a call without a verdict.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from plugway_auto_mode._review import Call, Decision
 
 RESULTS: Final = "safeguard_results"
 MAX_ARGUMENTS: Final = 16 * 1024 * 1024
-"""Characters of arguments that are kept for all calls of an answer together."""
+"""Maximum characters of arguments that are kept for all calls of a reply."""
 MAX_EXPLANATION: Final = 500
 
 Judged = Callable[[Sequence[Call]], Awaitable[Sequence[Decision]]]
 
 
 def results_of(decisions: Sequence[Decision], *, asks_user: bool) -> list[dict[str, Any]]:
-    """`safeguard_results` for these decisions: one entry for each id.
+    """`safeguard_results` for these decisions: one entry per id.
 
-    `asks_user`: the client can ask its user, which it does for a call that has no entry.
+    `asks_user`: the client can ask its user, which it does for a call without an entry.
     """
     verdicts: dict[str, dict[str, Any]] = {}
     for decision in decisions:
@@ -52,7 +52,7 @@ def _verdict(decision: Decision) -> dict[str, Any]:
 
 
 def calls_in(message: Mapping[str, Any]) -> list[Call]:
-    """The calls of a whole message."""
+    """The calls of a complete message."""
     blocks = [as_object(block) for block in as_list(message.get("content"))]
     return [
         Call(str(b.get("id")), str(b.get("name")), _arguments(b.get("input")))
@@ -67,7 +67,7 @@ def _arguments(value: Any) -> Mapping[str, Any] | None:
 
 @dataclass(slots=True)
 class _Open:
-    """A call whose arguments are still coming."""
+    """A call whose arguments are still being received."""
 
     id: str
     name: str
@@ -77,12 +77,12 @@ class _Open:
 
 
 class VerdictStream:
-    """A stream that says at its end which of its calls may run."""
+    """A stream that reports at its end which of its calls may run."""
 
     def __init__(
         self, stream: EventStream, judged: Judged, *, keeps: bool, asks_user: bool
     ) -> None:
-        """`keeps`: verdicts of the upstream stay for calls that nobody has changed since."""
+        """`keeps`: keep the upstream's verdicts for calls that no plugin has changed."""
         self._source = stream
         self._events: AsyncIterator[StreamEvent] = aiter(stream)
         self._judged = judged
@@ -92,16 +92,16 @@ class VerdictStream:
         self._open: dict[Any, _Open] = {}
         self._calls: list[Call] = []
         self._untouched = True
-        """Every event of a call so far is in the upstream's own bytes."""
+        """Whether every event of a call so far has the upstream's own bytes."""
         self._results: list[dict[str, Any]] | None = None
 
     def __aiter__(self) -> VerdictStream:
-        """The events; the end carries verdicts."""
+        """The events; the last one has the verdicts."""
         return self
 
     @property
     def pending(self) -> bool:
-        """The next event is here."""
+        """Whether the next event is available."""
         return getattr(self._source, "pending", False) is True
 
     async def __anext__(self) -> StreamEvent:
@@ -125,14 +125,14 @@ class VerdictStream:
         return item
 
     async def aclose(self) -> None:
-        """Nothing: the kernel closes the stream inside."""
+        """Does nothing: the kernel closes the inner stream."""
 
     def _start(self, item: StreamEvent) -> None:
         block = as_object(item.data.get("content_block"))
         if block.get("type") != "tool_use":
             return
         index = item.data.get("index")
-        if index in self._open:  # never stopped: it cannot be told what it was
+        if index in self._open:  # the previous call with this index never stopped
             self._finish(self._open.pop(index), None)
         self._untouched = self._untouched and item.raw is not None
         given = as_object(block.get("input"))
@@ -179,7 +179,7 @@ class VerdictStream:
 
 
 def covers(results: Any, calls: Sequence[Call]) -> bool:
-    """Whether verdicts of an upstream speak of each of these calls."""
+    """Whether an upstream's verdicts cover all of these calls."""
     found: set[str] = set()
     for result in as_list(results):
         entry = as_object(result)
@@ -189,7 +189,7 @@ def covers(results: Any, calls: Sequence[Call]) -> bool:
 
 
 def _without_results(start: StreamEvent) -> StreamEvent:
-    """A `message_start` without verdicts: they would come before the calls that they speak of."""
+    """A `message_start` without verdicts, which would precede the calls that they are about."""
     message = as_object(start.data.get("message"))
     if RESULTS not in message:
         return start

@@ -1,4 +1,4 @@
-"""Walks the syntax tree of a shell command and collects its simple commands in source order."""
+"""Walk the syntax tree of a shell command and collect its simple commands in source order."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _ANSI_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ANSI = {"n": "\n", "t": "\t", "\\": "\\", "'": "'", '"': '"'}
 _EXPANSION = re.compile(r"\$\{(\w+)((?::?-|##?|%%?|//?|\^\^?|,,?)[^$`(<>\\{}\"']*)?\}")
-"""Of a variable, with an operator that only cuts or replaces text."""
+"""Operators of a variable that only cut or replace text."""
 
 
 class Walk:
-    """Collects the commands; its state is the place in the script at which it stands."""
+    """Collects the commands; its state is the current position in the script."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -61,7 +61,7 @@ class Walk:
         }  # fmt: skip
 
     def statements(self, node: Node) -> None:
-        """Collects every statement at or below `node`, without recursion over lists."""
+        """Collect every statement at or below `node`, without recursion over lists."""
         stack = [node]
         while stack:
             found = stack.pop()
@@ -86,8 +86,8 @@ class Walk:
         self.unclear = self.unclear or what
 
     def _unknown(self, node: Node, what: str) -> None:
-        """Collects the commands inside of something that is not understood."""
-        self._doubt(f"{what} that is not understood here")
+        """Collect the commands inside an unknown construct."""
+        self._doubt(f"{what} that is not supported here")
         stack = list(reversed(node.children))
         while stack:
             child = stack.pop()
@@ -101,7 +101,7 @@ class Walk:
                 stack.extend(reversed(child.children))
 
     def _inside(self, node: Node) -> tuple[int, int]:
-        """Collects a substitution or subshell; it leaves the outer folder as it was."""
+        """Collect a substitution or subshell; it does not change the outer folder."""
         start, moved = len(self.commands), self._moved
         for child in node.children:
             self.statements(child)
@@ -235,7 +235,7 @@ class Walk:
                 values.append(self._word(child))
         outer = self._loops
         if name in outer or node.children[0].type != "for" or not values:
-            self._doubt("a loop whose values are not known")
+            self._doubt("a loop with unknown values")
         self.loop_names.add(name)
         self._add(node.children[0], (), [Assignment(name, value) for value in values])
         self._loops = {**outer, name: tuple(values)}
@@ -263,7 +263,7 @@ class Walk:
     def _function(self, node: Node) -> None:
         words = [one for one in node.children if one.type == "word"]
         self.functions += [self._text(one) for one in words]
-        self._doubt("a function definition that is not followed to where it is called")
+        self._doubt("a function definition, whose calls are not followed")
         for child in node.children:
             if child.type not in ("word", "function", "(", ")"):
                 self.statements(child)
@@ -271,7 +271,7 @@ class Walk:
     # redirects
 
     def _redirect(self, node: Node) -> list[Redirect]:
-        """One redirection; the grammar may hang further words of the command on it."""
+        """One redirection; the grammar may attach further words of the command to it."""
         descriptor, operator, targets = "", "", list[Word]()
         for child in node.children:
             if child.type == "file_descriptor":
@@ -298,7 +298,7 @@ class Walk:
                 arguments.append(self._word(child))
         start, body, end = (by_type.get("heredoc_" + one) for one in ("start", "body", "end"))
         if start is None or end is None or not self._ends_there(start, end, "<<-" in by_type):
-            self._doubt("a here-document whose end is not certain")
+            self._doubt("a here-document with an uncertain end")
         if body is None:
             return [*redirects, Redirect("<<", plain_word(""))]
         if start is not None and self._text(start)[0] in "'\"\\":
@@ -308,7 +308,7 @@ class Walk:
         return [*redirects, Redirect("<<", text)]
 
     def _ends_there(self, start: Node, end: Node, strips_tabs: bool) -> bool:
-        """Whether the first line that is the delimiter is the one that the parser found."""
+        """Whether the first line that equals the delimiter is the end that the parser found."""
         found = _DELIMITER.fullmatch(self._text(start))
         line_end = self.data.find(b"\n", start.end_byte)
         if found is None or line_end < 0 or b"<<" in self.data[start.end_byte : line_end]:
@@ -357,7 +357,7 @@ class Walk:
         return list(self._expanded(node, node.start_byte + 1, node.end_byte - 1).parts)
 
     def _expanded(self, node: Node, start: int, end: int) -> Word:
-        """The text from `start` to `end`, cut at what the shell fills in."""
+        """The text from `start` to `end`, split at expansions."""
         parts: list[Part] = []
         at = start
         for child in node.children:

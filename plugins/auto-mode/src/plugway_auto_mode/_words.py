@@ -1,4 +1,4 @@
-"""Values that a shell command consists of: words, redirects, simple commands, scripts."""
+"""The parts of a shell command: words, redirects, simple commands, scripts."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A piece of a word: text that the shell takes as it is, or something it fills in."""
+    """A piece of a word: literal text, or an expansion."""
 
     kind: Kind
     text: str = ""
-    """The text; for a variable its name."""
+    """The text; the name of a variable."""
     commands: tuple[int, int] = (0, 0)
-    """For a substitution, its commands as a range of `Script.commands`."""
+    """Commands of a substitution, as a range of `Script.commands`."""
     values: tuple[Word, ...] = ()
-    """For the variable of a `for` loop, the words that it takes."""
+    """Values of the variable of a `for` loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One word after bash's unquoting; what the shell fills in stands as `$NAME` or `$()`."""
+    """One word after bash's unquoting; expansions are shown as `$NAME` or `$()`."""
 
     source: str
     parts: tuple[Part, ...]
     text: str = field(init=False, default="")
     static: bool = field(init=False, default=True)
-    """Whether `text` is what the program gets."""
+    """Whether the program gets exactly `text`."""
     glob: bool = field(init=False, default=False)
     brace: bool = field(init=False, default=False)
     tilde: bool = field(init=False, default=False)
     dynamic: bool = field(init=False, default=False)
-    """Whether a variable, a substitution or something unknown is part of it."""
+    """Whether it contains a variable, a substitution or an unknown part."""
 
     def __post_init__(self) -> None:
         plain = "".join(part.text if part.kind == "plain" else "\0" for part in self.parts)
@@ -69,12 +69,12 @@ def _shown(part: Part) -> str:
 
 
 def plain_word(text: str) -> Word:
-    """A word of which the program gets exactly this text."""
+    """A word that the program gets exactly as it is."""
     return Word(text, (Part("quoted", text),))
 
 
 def unquote(text: str) -> Iterable[Part]:
-    """An unquoted run of a word: backslashes taken off, what they protected is quoted."""
+    """An unquoted part of a word: backslashes are removed, and the characters after them quoted."""
     at = 0
     for found in _ESCAPED.finditer(text):
         if found.start() > at:
@@ -104,25 +104,25 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One simple command; `words` is empty where there are only assignments or redirects."""
+    """One simple command; `words` is empty if there are only assignments or redirects."""
 
     words: tuple[Word, ...]
     source: str
     assignments: tuple[Assignment, ...] = ()
     redirects: tuple[Redirect, ...] = ()
     piped_from: tuple[int, int] | None = None
-    """The commands before it in its pipeline, as a range of `Script.commands`."""
+    """The previous commands of its pipeline, as a range of `Script.commands`."""
     stdin: Word | None = None
-    """The text of the here-document or here-string that it reads, also around a group."""
+    """Text of the here-document or here-string that it reads, also around a group."""
     moved: int = -1
-    """The last command before it, in its shell, that changed the folder; -1 for none."""
+    """Index of the previous command in its shell that changed the folder; -1 if none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What a command line consists of."""
+    """The contents of a command line."""
 
     commands: tuple[Command, ...]
     functions: tuple[str, ...] = ()
     unclear: str = ""
-    """Why nothing can be shown about the whole; empty where everything was understood."""
+    """Why nothing is known about the whole; empty if everything was understood."""

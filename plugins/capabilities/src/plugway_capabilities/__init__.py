@@ -1,16 +1,16 @@
-"""What models and their servers take: a library, not a plugin.
+"""Records what models and their servers support: a library, not a plugin.
 
-`Ledger` knows it from data (`facts.yaml`), corrected by what upstreams refuse (`rejections.toml`)
-and kept in a file that a user can read and edit. Using it on a request is the backends' business.
+`Ledger` combines packaged data (`facts.yaml`) with what upstreams have rejected (matched by
+`rejections.toml`), stored in a file that users can read and edit. Backends apply the facts.
 """
 
 from plugway_capabilities._facts import Facts, known_facts
 from plugway_capabilities._ledger import Ledger, default_path
-from plugway_capabilities._rejections import REJECTIONS, WHO_ASKS, Rejection, lessons
+from plugway_capabilities._rejections import REJECTIONS, USER_FIELDS, Rejection, lessons
 
 __all__ = [
     "REJECTIONS",
-    "WHO_ASKS",
+    "USER_FIELDS",
     "Facts",
     "Ledger",
     "Rejection",

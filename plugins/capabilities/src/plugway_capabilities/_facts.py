@@ -1,6 +1,6 @@
-"""What is known of a model at a provider, and the packaged table of it. Pure functions.
+"""Facts about a model at a provider, and the packaged table. Pure functions.
 
-What is learnt on top is the business of `_rejections`; keeping it, of `_store`.
+`_rejections` learns further facts; `_store` stores them.
 """
 
 from __future__ import annotations
@@ -17,74 +17,74 @@ import yaml
 from plugway import as_list, as_object
 
 MAX_NUMBER: Final = 100_000_000
-"""Larger ones are no limit of any model."""
+"""Larger numbers are not a model's limit."""
 LEAST: Final = {"max_output_tokens": 16, "tool_id_limit": 6, "tool_name_limit": 16}
-"""Smaller numbers are no limit of any server: what they allow says nothing any more."""
+"""Smaller numbers are not a server's limit."""
 LEAST_LENGTH: Final = 16
-"""The same for the characters of a text."""
+"""Smaller length limits of texts are ignored, too."""
 MAX_ITEMS: Final = 64
-"""Fields, values and keywords that are kept of one model."""
+"""Maximum fields, values and keywords stored per model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a model at a provider takes. 0 and empty mean: not known.
+    """What a model at a provider supports. 0 and empty mean unknown.
 
-    Field names are those of the provider's own API, parts of a field with a dot
+    Field names are those of the provider's API; nested fields use dots
     (`generationConfig.topK`).
     """
 
     context_tokens: int = 0
-    """Tokens of prompt and answer together."""
+    """Context window: tokens of prompt and reply."""
     max_output_tokens: int = 0
-    """Tokens of the longest answer that may be asked for."""
+    """Maximum output tokens that may be requested."""
     output_limit_field: str = ""
-    """The field that carries that number, where it is not the usual one."""
+    """The field for the output limit, if not the usual one."""
     rejected_fields: frozenset[str] = frozenset()
-    """Fields that end a request with an error."""
+    """Fields that cause an error."""
     rejected_keywords: frozenset[str] = frozenset()
-    """Keywords of JSON Schema that do so in the schema of a tool."""
+    """JSON Schema keywords that cause an error in a tool's schema."""
     rejected_inputs: frozenset[str] = frozenset()
-    """Any of `image`, `document`."""
+    """Rejected media: `image`, `document`."""
     allowed_values: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict[str, tuple[str, ...]]
     )
-    """Field -> the values that it may have."""
+    """Field -> allowed values."""
     length_limits: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Field -> most characters of its text; a path has no indexes (`tools.description`)."""
+    """Field -> maximum characters; paths have no indexes (`tools.description`)."""
     reasoning_field: str = ""
-    """Where thinking stands in an answer: `reasoning_content` or `reasoning`."""
+    """The field with thinking in replies: `reasoning_content` or `reasoning`."""
     reasoning_back: str = ""
-    """`required` or `rejected`: whether earlier thinking goes back in that field."""
+    """`required` or `rejected`: whether to send earlier thinking back in that field."""
     tool_id_limit: int = 0
-    """Characters of the id of a tool call."""
+    """Maximum characters of a tool call's id."""
     tool_id_pattern: str = ""
-    """Regular expression on the whole of such an id."""
+    """Regular expression that the whole id must match."""
     tool_name_limit: int = 0
-    """Characters of a tool's name."""
+    """Maximum characters of a tool's name."""
     tools_limit: int = 0
-    """Tools in one request."""
+    """Maximum tools in a request."""
     images_limit: int = 0
-    """Images in one request."""
+    """Maximum images in a request."""
     stop_limit: int = 0
-    """Stop sequences in one request."""
+    """Maximum stop sequences in a request."""
     turn_order: str = ""
-    """`strict`: nothing of a user may follow results of tools, and roles alternate."""
+    """`strict`: roles alternate, and no user text follows tool results."""
     prefill: str = ""
-    """`rejected`: the last turn has to be the user's."""
+    """`rejected`: the last turn must be the user's."""
     schema_depth: int = 0
-    """Objects and arrays inside of each other in the schema of a tool."""
+    """Maximum nesting of objects and arrays in a tool's schema."""
     schema_patterns: str = ""
-    """Which patterns a schema may have: `linear` or `anchored` (`Patterns` of the package
+    """Supported patterns in schemas: `linear` or `anchored` (`Patterns` of the package
     plugway-translation)."""
     schema_count: int = 0
-    """Largest `minLength`, `maxLength`, `minItems` and `maxItems` in a schema."""
+    """Maximum `minLength`, `maxLength`, `minItems` and `maxItems` in a schema."""
     schema_form: str = ""
-    """`object`: one object as the root, without `anyOf` beside it; `typed`: a type in each part,
-    too."""
+    """`object`: the root must be one object without `anyOf` beside it; `typed`: also, every
+    subschema needs a type."""
 
     def updated(self, newer: Mapping[str, Any]) -> Facts:
-        """These facts with `newer` over them: numbers and words replaced, lists grown."""
+        """These facts updated by `newer`: numbers and texts are replaced, lists extended."""
         changes: dict[str, Any] = {}
         for name, value in checked(newer).items():
             if name in SETS:
@@ -102,7 +102,7 @@ NUMBERS: Final = frozenset(f.name for f in fields(Facts) if f.default == 0)
 
 
 def checked(found: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of `found` that are fields of `Facts` and hold what these may hold."""
+    """The valid fields of `Facts` in `found`."""
     kept: dict[str, Any] = {}
     for name in NAMES & found.keys():
         value = _checked(name, found[name])
@@ -126,17 +126,17 @@ def _checked(name: str, value: Any) -> Any:
 
 
 def is_length(value: Any) -> bool:
-    """Whether a number can be the most characters of a text."""
+    """Whether a number is a plausible length limit of a text."""
     return type(value) is int and LEAST_LENGTH <= value <= MAX_NUMBER
 
 
 def _list(value: Any) -> Any:
-    """The list that a file has for what is a set or a tuple here."""
+    """Read a list from a file as a set or a tuple."""
     return list(cast("Any", value)) if isinstance(value, frozenset | tuple) else value
 
 
 def known_facts(provider: str, model: str) -> Facts:
-    """What the packaged table says; patterns are held against names in lower case."""
+    """The facts in the packaged table; patterns match lower-case names."""
     facts = Facts()
     provider, model = provider.lower(), model.lower()
     for row in _table():

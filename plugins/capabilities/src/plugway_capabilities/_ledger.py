@@ -1,6 +1,6 @@
-"""The ledger: what is known of a model, and what its server has just refused.
+"""The ledger: known facts about models, updated by errors of their servers.
 
-Reading answers is the business of `_rejections`, the file of `_store`.
+`_rejections` reads the errors; `_store` handles the file.
 """
 
 from __future__ import annotations
@@ -21,27 +21,26 @@ _MAX_REMEMBERED: Final = 2000
 
 
 def default_path() -> Path:
-    """The file of what was learnt, in the user's data folder."""
+    """The file of learned facts in the user's data folder."""
     return platformdirs.user_data_path("plugway", appauthor=False) / "capabilities.yaml"
 
 
 class Ledger:
-    """What models take: the packaged table, with what was learnt over it.
+    """What models support: the packaged table, updated by learned facts.
 
-    A `provider` names a known service (`openai`, `deepseek`), so that the table speaks of it. What
-    is learnt belongs to the address of a `server`, where one is given: another server behind the
-    same name begins anew.
+    `provider` names a known service (`openai`, `deepseek`) in the table. Learned facts belong to
+    the URL of a `server`, if given: another server with the same provider starts without them.
     """
 
     def __init__(self, path: Path | None = None) -> None:
-        """Reads the file at `path`, or the one in the user's data folder."""
+        """Read the file at `path`, or the default one in the user's data folder."""
         self.path = path or default_path()
         self._learnt = _store.read(self.path)
         self._about: dict[tuple[str, str, str], Facts] = {}
         self._writers: list[threading.Thread] = []
 
     def about(self, provider: str, model: str, server: str = "") -> Facts:
-        """What is known now. It reads no file, and costs a look into a dictionary."""
+        """The current facts; a dictionary lookup, without reading a file."""
         key = provider, model, server
         facts = self._about.get(key)
         if facts is None:
@@ -55,11 +54,10 @@ class Ledger:
     def learn(
         self, provider: str, model: str, status: int, message: str | bytes, server: str = ""
     ) -> tuple[str, ...]:
-        """What a refusal has taught, in words for the receipt; empty where it is nothing new.
+        """Learn from an error; return descriptions for the receipt, empty if nothing is new.
 
-        `message` is the body of the answer, or its text. The facts hold at once; the file is
-        written by a thread of its own, and read again there, so that gateways side by side add
-        to it. `flush` waits for it.
+        `message` is the response body, or its text. The facts apply at once. A thread writes the
+        file, rereading it first, because other gateways may write it, too; `flush` waits for it.
         """
         before = self.about(provider, model, server)
         news = {
@@ -77,10 +75,10 @@ class Ledger:
         writer = threading.Thread(target=self._write, args=({key: entry},), name="capabilities")
         self._writers.append(writer)
         writer.start()
-        return tuple(_told(name, value) for name, value in news.items())
+        return tuple(_described(name, value) for name, value in news.items())
 
     def flush(self, seconds: float = 5.0) -> None:
-        """Wait until what was learnt is in the file."""
+        """Wait until the learned facts are written."""
         for writer in self._writers:
             writer.join(seconds)
 
@@ -89,8 +87,8 @@ class Ledger:
             _store.merge(self.path, news)
         except OSError as error:
             _log.warning(
-                "what was learnt of `%s` is lost at the next start, because %s cannot be "
-                "written: %s. Make the folder writable",
+                "what was learned about `%s` will be lost at the next start: cannot write %s: %s. "
+                "Make the folder writable",
                 ", ".join("/".join(key) for key in news),
                 self.path,
                 error.strerror,
@@ -106,7 +104,7 @@ def _is_new(name: str, value: Any, before: Facts) -> bool:
     return value != old
 
 
-def _told(name: str, value: Any) -> str:
+def _described(name: str, value: Any) -> str:
     words = name.replace("_", " ")
     if name in SETS:
         return f"{words}: {', '.join(sorted(value))}"

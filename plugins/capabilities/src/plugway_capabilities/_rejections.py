@@ -1,6 +1,6 @@
-"""What a refusal teaches, by the table `rejections.toml`. Pure functions.
+"""Learns facts from errors, by the table `rejections.toml`. Pure functions.
 
-Shapes of error bodies and output limits are read by `plugway-upstream-errors`.
+`plugway-upstream-errors` parses error bodies and output limits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from plugway_capabilities._facts import LEAST, MAX_ITEMS, MAX_NUMBER, NUMBERS, i
 from plugway_upstream_errors import meaning_of, unwrap
 
 _TEACHING: Final = frozenset((400, 404, 413, 422, 500))
-"""Statuses whose text says something about the request; 500 because some servers know no better."""
+"""Statuses whose messages may describe the request; some servers use 500 for that."""
 _NAME: Final = (
     r"[A-Za-z_$][\w$-]{0,60}(?:\[\d{1,5}\])?(?:\.[A-Za-z_$][\w$-]{0,60}(?:\[\d{1,5}\])?){0,6}"
 )
@@ -33,9 +33,9 @@ _QUOTED: Final = re.compile(r"['\"`]([\w.-]{1,40})['\"`]")
 _INDEX: Final = re.compile(r"\[\d{1,5}\]|(?<=\.)\d{1,5}\.")
 _UPPER: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _NEEDED: Final = frozenset(("model", "messages", "input", "contents", "tools", "stream", "body"))
-"""Without these no request is one: a refusal of them teaches nothing."""
-WHO_ASKS: Final = frozenset(("user", "safety_identifier", "prompt_cache_key", "metadata"))
-"""Fields that say who asks: a hash says the same."""
+"""Fields that every request needs: errors about them teach nothing."""
+USER_FIELDS: Final = frozenset(("user", "safety_identifier", "prompt_cache_key", "metadata"))
+"""Fields that identify the user, for which a hash is equivalent."""
 _LIMITS: Final = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"))
 
 
@@ -67,9 +67,9 @@ REJECTIONS: Final = tuple(
 
 
 def lessons(status: int, body: str | bytes) -> dict[str, Any]:
-    """Fields of `Facts` that a refusal teaches; empty where none. Never raises.
+    """The fields of `Facts` that an error teaches; empty if none. Never raises.
 
-    A window is none of them: the same server is loaded with a larger one tomorrow.
+    Context windows are not learned: the same server may load a larger one later.
     """
     if status not in _TEACHING:
         return {}
@@ -120,9 +120,9 @@ def _fields(names: list[str]) -> dict[str, Any]:
 
 
 def _values(row: Rejection, match: re.Match[str], places: Sequence[str]) -> list[Any]:
-    """What one match says: names, a number, or a field with its values.
+    """The values of one match: names, a number, or a field with its values.
 
-    `places` are fields that the body names beside its text.
+    `places` are fields that the body names separately.
     """
     groups = match.groupdict()
     if row.learns == "allowed_values":
@@ -145,8 +145,8 @@ def _values(row: Rejection, match: re.Match[str], places: Sequence[str]) -> list
         return [groups["instead"]] if groups["instead"] in _LIMITS else []
     names = (groups.get("list") or groups.get("field") or "").split(",")
     place = _named(groups.get("place") or "")
-    told = [f"{place}.{_named(name)}" if place else _named(name) for name in names]
-    return [_UPPER.sub("_", name).lower() if row.snake else name for name in told if name]
+    paths = [f"{place}.{_named(name)}" if place else _named(name) for name in names]
+    return [_UPPER.sub("_", name).lower() if row.snake else name for name in paths if name]
 
 
 def _integer(text: str) -> int:
@@ -154,14 +154,14 @@ def _integer(text: str) -> int:
 
 
 def _can_be_shorter(name: str) -> bool:
-    """Whether a field's text can be made shorter without another meaning."""
+    """Whether a field's text can be shortened without changing the meaning."""
     root = name.partition(".")[0]
     described = root == "tools" and name.endswith(".description") and ".parameters." not in name
-    return described or root in WHO_ASKS
+    return described or root in USER_FIELDS
 
 
 def _named(place: str) -> str:
-    """The name of a field without indexes: `messages[2].name` is `messages.name`."""
+    """A field path without indexes: `messages[2].name` becomes `messages.name`."""
     found = _INDEX.sub("", place.strip().removeprefix("body.")).rstrip(".")
     root, _, last = found.rpartition(".")
     return root if last.isdigit() else found

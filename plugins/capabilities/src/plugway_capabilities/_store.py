@@ -1,4 +1,4 @@
-"""The file of what was learnt: read, merged with what others have written, replaced as a whole.
+"""The file of learned facts: read, merged with other processes' entries, replaced atomically.
 
 https://api.deepseek.com:
   deepseek-chat:
@@ -23,15 +23,15 @@ from plugway import as_object, write_file
 from plugway_capabilities._facts import Facts, checked
 
 KEPT_DAYS: Final = 30
-"""Servers are updated: what they refused longer ago is tried again."""
+"""Facts expire after this time, because servers are updated."""
 MAX_BYTES: Final = 4 * 2**20
 MAX_MODELS: Final = 2000
 HEADER: Final = """\
-# What model servers have refused, learnt by Plugway and kept for 30 days.
-# address of the server -> model -> facts
+# Features that model servers have rejected, learned by Plugway and kept for 30 days.
+# URL of the server -> model -> facts
 #
-# It may be edited, and deleted: what is true is learnt again. The fields are those of the table
-# `facts.yaml` of the package plugway-capabilities.
+# You may edit or delete this file: facts that still hold are learned again. The fields are those
+# of the table `facts.yaml` of the package plugway-capabilities.
 """
 
 Learnt = dict[tuple[str, str], dict[str, Any]]
@@ -41,9 +41,9 @@ _log = logging.getLogger("plugway.capabilities")
 
 
 def read(path: Path) -> Learnt:
-    """What the file says; what is too old or not understood is left out.
+    """Read the file; expired and unknown entries are omitted.
 
-    A file that is no YAML of that shape is renamed to `NAME.broken` and reported.
+    A file of another shape is renamed to `NAME.broken`, with a warning.
     """
     try:
         with path.open("rb") as file:
@@ -51,7 +51,7 @@ def read(path: Path) -> Learnt:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        _log.warning("what was learnt cannot be read from %s: %s", path, error.strerror)
+        _log.warning("cannot read learned facts from %s: %s", path, error.strerror)
         return {}
     try:
         found = _parsed(raw)
@@ -62,7 +62,7 @@ def read(path: Path) -> Learnt:
 
 
 def merge(path: Path, news: Learnt) -> None:
-    """Add `news` to the file. Raises `OSError` where it cannot be written."""
+    """Add `news` to the file. Raises `OSError` if it cannot be written."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(path.with_name(f".{path.name}.lock")):
         found = read(path)
@@ -72,7 +72,7 @@ def merge(path: Path, news: Learnt) -> None:
 
 
 def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """One entry with a newer one over it."""
+    """Merge two entries; the newer one takes precedence."""
     together = Facts().updated(old).updated(new)
     return {
         **{name: getattr(together, name) for name in {*checked(old), *checked(new)}},
@@ -81,7 +81,7 @@ def merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def today() -> date:
-    """The day, by the clock of the world."""
+    """The current day in UTC."""
     return datetime.now(UTC).date()
 
 
@@ -90,7 +90,7 @@ def _parsed(raw: bytes) -> dict[str, Any]:
         raise ValueError(f"it is larger than {MAX_BYTES} bytes")
     found = yaml.safe_load(raw)
     if found is not None and not isinstance(found, dict):
-        raise ValueError("it should be a mapping: server -> model -> facts")
+        raise ValueError("expected a mapping: server -> model -> facts")
     return as_object(found)
 
 
@@ -113,8 +113,8 @@ def _set_aside(path: Path, error: Exception) -> None:
     with suppress(OSError):
         os.replace(path, aside)
     _log.warning(
-        "%s cannot be understood: %s. It is now %s and learning starts anew; to get it back, mend "
-        "that file and rename it",
+        "cannot parse %s: %s. It was renamed to %s, and learning starts over; to restore it, fix "
+        "that file and rename it back",
         path,
         str(error).replace("\n", " "),
         aside,
@@ -122,14 +122,14 @@ def _set_aside(path: Path, error: Exception) -> None:
 
 
 def _write(path: Path, entries: Learnt) -> None:
-    """Under the lock, so that a draft that is there is nobody's any more."""
+    """Write the file. Requires the lock, so that leftover drafts belong to dead processes."""
     tree: dict[str, dict[str, Any]] = {}
     newest = sorted(entries.items(), key=lambda item: str(item[1].get("learned") or "9"))
     for (provider, model), entry in newest[-MAX_MODELS:]:
         plain = {name: _plain(value) for name, value in entry.items() if value is not None}
         tree.setdefault(provider, {})[model] = plain
     text = HEADER + yaml.safe_dump(tree, allow_unicode=True, default_flow_style=None)
-    for left in path.parent.glob(f".{path.name}-*"):  # by a process that ended meanwhile
+    for left in path.parent.glob(f".{path.name}-*"):  # of a process that was killed
         left.unlink(missing_ok=True)
     write_file(path, text.encode())
 
@@ -145,7 +145,7 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def _locked(path: Path) -> Generator[None]:
-    """Of several processes one at a time. The lock goes with the process that holds it."""
+    """Lock the file against other processes. The lock is released when its process ends."""
     with path.open("a+b") as file:
         if sys.platform == "win32":
             import msvcrt

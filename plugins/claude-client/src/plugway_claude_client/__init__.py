@@ -1,4 +1,4 @@
-"""Claude Code as it is installed on this machine: its command, its version, its folders."""
+"""Finds Claude Code on this machine: its command, version and folders."""
 
 from plugway_claude_client._client import Client, ClientMissing, ClientUnfit, find_client
 from plugway_claude_client._places import (

@@ -1,4 +1,4 @@
-"""The command: where it is, and whether it is new enough."""
+"""Finds the command, and checks its version."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 from plugway import PlugwayError
 
 LEAST = (2, 1, 0)
-"""Oldest version that Plugway's settings for it were tried with, in its minor series."""
+"""Oldest supported version, in its minor series."""
 INSTALL = "npm install -g @anthropic-ai/claude-code"
 _SECONDS = 20
 
 
 class ClientUnfit(PlugwayError):
-    """Claude Code cannot be used as it is."""
+    """The installed Claude Code cannot be used."""
 
     def __init__(self, reason: str, fix: str = f"run `{INSTALL}`") -> None:
         super().__init__(f"{reason}: {fix}")
@@ -27,7 +27,7 @@ class ClientUnfit(PlugwayError):
 
 
 class ClientMissing(ClientUnfit):
-    """It is not there."""
+    """Claude Code is not installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,14 @@ class Client:
 
     path: str
     version: str
-    """Three numbers, such as `2.1.329`."""
+    """Three numbers, e.g. `2.1.329`."""
 
 
 def find_client(named: str | None = None) -> Client:
-    """The client on the path or where its own installer puts it, or at `named`.
+    """Find the client on the PATH, where its installer puts it, or at `named`.
 
     Raises:
-        ClientMissing: there is none.
+        ClientMissing: it is not installed.
         ClientUnfit: it is too old or does not start.
     """
     path = shutil.which(named or "claude") or _usual_place(named)
@@ -72,6 +72,6 @@ def find_client(named: str | None = None) -> Client:
 
 
 def _usual_place(named: str | None) -> str | None:
-    """The place of the native installer, which not every shell has on its path."""
+    """The path of the native installer, which is missing from some shells' PATH."""
     place = Path.home() / ".local/bin/claude"
     return str(place) if named is None and os.access(place, os.X_OK) else None

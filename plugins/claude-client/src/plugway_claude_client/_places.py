@@ -1,4 +1,4 @@
-"""Folders and files of the client, and the command that it calls back."""
+"""The client's folders and files, and the command that it calls back."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from plugway import PlugwayError
 
 
 def claude_folder() -> Path:
-    """Where the client keeps its user settings."""
+    """The folder of the client's user settings."""
     return _config_dir() or Path.home() / ".claude"
 
 
 def claude_state_file() -> Path:
-    """The file with its MCP servers and its own state."""
+    """The file with its MCP servers and state."""
     return (_config_dir() or Path.home()) / ".claude.json"
 
 
 def managed_folder() -> Path:
-    """Where an administrator's settings are, by platform (code.claude.com/docs/en/settings)."""
+    """The folder of managed settings, by platform (code.claude.com/docs/en/settings)."""
     if sys.platform == "darwin":
         return Path("/Library/Application Support/ClaudeCode")
     if sys.platform == "win32":
@@ -31,7 +31,7 @@ def managed_folder() -> Path:
 
 
 def plugway_command() -> str:
-    """The `plugway` of this environment, with its path. Raises `PlugwayError` where none is."""
+    """The path of this environment's `plugway`. Raises `PlugwayError` if it is missing."""
     own = Path(sysconfig.get_path("scripts")) / ("plugway.exe" if os.name == "nt" else "plugway")
     found = str(own) if own.exists() else shutil.which("plugway")
     if found is None:

@@ -1,4 +1,4 @@
-"""Claude Code on Plugway: `plugway claude`, `plugway setup claude-code`, and what they install.
+"""Claude Code on Plugway: `plugway claude`, `plugway setup claude-code`, and their helpers.
 
-Nothing is imported here: each command loads what it needs, and the status line is asked often.
+Nothing is imported here: each command imports what it needs, because the status line runs often.
 """

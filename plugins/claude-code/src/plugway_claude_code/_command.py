@@ -1,4 +1,4 @@
-"""`plugway claude`: Claude Code on the gateway, without a trace in its settings."""
+"""`plugway claude`: runs Claude Code on the gateway without changing its settings."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from plugway import LocalGateway, as_object
 from plugway_claude_client import Client, claude_folder, find_client, plugway_command
 from plugway_claude_code import _daemon
 from plugway_claude_code._daemon import Started
+from plugway_claude_code._first_run import first_plan
 from plugway_claude_code._launch import run_client
 from plugway_claude_code._models import Choice, choices, listed
 from plugway_claude_code._picker import picker
-from plugway_claude_code._prove import first_plan
 from plugway_claude_code._settings import (
     gateway_words,
     launch_settings,
@@ -39,7 +39,7 @@ Port = Annotated[int | None, typer.Option("--port", help="Port of the gateway.")
 
 @claude_app.command(
     epilog="Examples: plugway claude; plugway claude --model qwen3-coder -- -p 'explain main.py'. "
-    "Exit codes: those of Claude Code, 1 where it could not be started, 2 configuration or usage.",
+    "Exit codes: those of Claude Code, 1 if it could not be started, 2 configuration or usage.",
 )
 def claude(
     arguments: Annotated[
@@ -49,7 +49,7 @@ def claude(
         str | None, typer.Option("--model", help="Model for all requests: an id or a part of one.")
     ] = None,
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep a gateway that was started here running.")
+        bool, typer.Option("--keep", help="Keep the gateway running if it was started here.")
     ] = False,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Accept the plan without asking, keys included.")
@@ -63,9 +63,9 @@ def claude(
         bool, typer.Option("--dry-run", help="Print the settings as JSON, and start nothing new.")
     ] = False,
 ) -> None:
-    """Run Claude Code on the gateway; starts the gateway if none runs, changes no file of yours.
+    """Run Claude Code on the gateway; starts the gateway if none runs, changes none of your files.
 
-    Without a configuration it looks for models on this machine, proposes one, and tries it first.
+    Without a configuration it looks for models on this machine, proposes one, and tests it first.
     """
     words = list(arguments or ())
     _refuse_ours(words)
@@ -103,7 +103,7 @@ def _run(
 def settings_for(
     gateway: LocalGateway, started: Started, model: str | None, where: Sequence[str]
 ) -> tuple[dict[str, Any], Choice]:
-    """The settings of a launch, and the main model they name."""
+    """The settings of a launch, and the main model in them."""
     models = listed(gateway)
     chosen = choices(gateway, models, model)
     plugins = started.state.get("plugins", ())
@@ -121,15 +121,15 @@ def settings_for(
 
 
 def scales_usage(gateway: LocalGateway, state: Any) -> bool:
-    """Whether the running gateway's configuration has `scale_usage` on; then real windows are not
-    told."""
+    """Whether the running gateway's configuration has `scale_usage` on; then the client must not
+    learn the real windows."""
     path = as_object(state).get("config")
     listed = gateway.plugins(Path(path)) if isinstance(path, str) else ()
     return any(entry.options.get("scale_usage") is True for entry in listed)
 
 
 def has_mcp(gateway: LocalGateway) -> bool:
-    """Whether the gateway serves tools of its own at `/mcp`."""
+    """Whether the gateway serves tools at `/mcp`."""
     headers = {"authorization": f"Bearer {gateway.token}", "accept": "text/event-stream"}
     try:
         with (
@@ -155,7 +155,7 @@ def _announce(gateway: LocalGateway, started: Started, main: Choice) -> None:
 
 
 def _has_status_line() -> bool:
-    """A status line of the user's own is left as it is."""
+    """Whether the user has configured a status line, which is kept."""
     try:
         document = json.loads((claude_folder() / "settings.json").read_text("utf-8-sig"))
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""The gateway as a process: reuse the one that runs, start one, stop it after its last session.
+"""Manages the gateway process: reuses or starts it, and stops it after its last session.
 
-A session holds a shared lock for as long as it lasts, so that one that is killed leaves nothing
-behind; who can get the lock for itself alone is the last.
+A session holds a shared lock while it lasts, so a killed session leaves nothing behind. The process
+that gets the lock exclusively is the last one.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ _START_SECONDS = 60.0
 _STOP_SECONDS = 35.0
 _POLL_SECONDS = 0.05
 _started: list[subprocess.Popen[bytes]] = []
-"""Gateways that this process has started: they may outlive it, and are not waited for."""
+"""Gateways started by this process: they may outlive it, and are not awaited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A gateway that answers."""
+    """A running gateway."""
 
     state: Mapping[str, Any]
-    """What `/health` says."""
+    """The response of `/health`."""
     fresh: bool
-    """It was started just now."""
+    """It was started by this call."""
 
 
 @contextmanager
 def holding(gateway: LocalGateway) -> Generator[None]:
-    """A session: a gateway that is started for it outlives the block only where other sessions
-    still hold it, or where it was started to be kept."""
+    """A session. At its end, a gateway that was started for sessions stops, unless other sessions
+    use it or it was started with `keep`."""
     with _locked(_file(gateway, "sessions"), "shared") as held:
         try:
             yield
@@ -53,12 +53,12 @@ def holding(gateway: LocalGateway) -> Generator[None]:
 
 
 def ensure_running(gateway: LocalGateway, *, keep: bool = False) -> Started:
-    """The gateway that runs, or a new one; of several who ask at once one starts it.
+    """Return the running gateway, or start one; concurrent calls start only one.
 
-    `keep` lets it run on when the last session has ended.
+    `keep` keeps it running after the last session.
 
     Raises:
-        PlugwayError: it cannot be started; the message has its own words.
+        PlugwayError: it cannot be started; the message contains its last output.
     """
     if not gateway.port:
         raise PlugwayError("with `port: 0` the gateway cannot be found: set `server.port`")
@@ -72,7 +72,7 @@ def ensure_running(gateway: LocalGateway, *, keep: bool = False) -> Started:
 
 
 def stop(gateway: LocalGateway) -> bool:
-    """Stop the gateway if it was started here, whoever uses it; whether there was one."""
+    """Stop a gateway that was started here, even if it is in use; return whether there was one."""
     noted = _noted(gateway)
     stopped = False
     try:
@@ -82,7 +82,7 @@ def stop(gateway: LocalGateway) -> bool:
             process.wait(_STOP_SECONDS)
             stopped = True
     except (ValueError, KeyError, psutil.NoSuchProcess):
-        pass  # there is none, or it has gone by itself
+        pass  # it was not running, or has already stopped
     except psutil.TimeoutExpired:
         raise PlugwayError(f"the gateway (process {noted['pid']}) did not stop") from None
     _file(gateway, "pid").unlink(missing_ok=True)
@@ -91,7 +91,7 @@ def stop(gateway: LocalGateway) -> bool:
 
 
 def log_path(gateway: LocalGateway) -> Path:
-    """What a gateway that was started here has written."""
+    """The log of a gateway that was started here."""
     return _file(gateway, "log")
 
 
@@ -109,7 +109,7 @@ def _start(gateway: LocalGateway, keep: bool) -> Mapping[str, Any]:
             stdout=log,
             stderr=log,
             start_new_session=True,
-            # Windows has no sessions: Ctrl-C in this console must not reach the gateway there.
+            # Windows has no sessions: keep Ctrl-C in this console from reaching the gateway.
             creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
         )
     _started.append(child)
@@ -137,7 +137,7 @@ def _note(gateway: LocalGateway, noted: Mapping[str, Any]) -> None:
 
 
 def _noted(gateway: LocalGateway) -> dict[str, Any]:
-    """The gateway that was started here: `pid`, `born`, `keep`; empty where there is none."""
+    """The gateway that was started here: `pid`, `born`, `keep`; empty if there is none."""
     try:
         return as_object(json.loads(_file(gateway, "pid").read_text("utf-8")))
     except (OSError, ValueError):
@@ -162,7 +162,8 @@ def _locked(path: Path, kind: Kind) -> Generator[IO[bytes]]:
 
 
 def _lock(file: IO[bytes], kind: Kind, *, wait: bool) -> bool:
-    """Take the lock; whether it was had. On Windows there is none: a gateway is left running."""
+    """Try to get the lock; return whether it was acquired. Without locks (Windows) it never is, and
+    the gateway keeps running."""
     try:
         import fcntl
     except ImportError:

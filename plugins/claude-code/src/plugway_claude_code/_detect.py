@@ -1,6 +1,6 @@
-"""What this machine has that could answer: servers, model files, keys, memory. Asks loopback only.
+"""Finds what could serve models: local servers, model files, keys, memory. Loopback only.
 
-A key is known by the name of its variable; its value is not read.
+Keys are detected by the names of their variables; the values are not read.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ from plugway import as_list, as_object
 
 _SECONDS = 1.5
 _MOST_SHOWN = 50
-"""Models of a server that are asked for one by one what they can do."""
+"""Limit of models per server whose features are queried one by one."""
 GIB = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that a server or a file offers. 0 and False mean unknown."""
+    """A model of a server or a file. 0 and False mean unknown."""
 
     name: str
     bytes: int = 0
     window: int = 0
     loaded: bool = False
     toolless: bool = False
-    """Its server says that it cannot call tools, without which it is no model for an agent."""
+    """Its server reports that it cannot call tools, which agents need."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Something that could answer."""
+    """A possible source of models."""
 
     plugin: str
-    """The plugin that speaks to it."""
+    """The plugin for it."""
     title: str
     address: str
-    """Where it is: a URL, a folder, or the name of a variable."""
+    """A URL, a folder, or the name of a variable."""
     models: tuple[Model, ...] = ()
     options: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What the plugin's entry says beside its defaults."""
+    """Non-default options of the plugin."""
     instance: str = ""
-    """Name of the plugin's entry; the plugin's own unless set."""
+    """Name of the plugin instance; by default the plugin's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,13 @@ class Machine:
 
     @property
     def for_models(self) -> int:
-        """What a model may take: the card's memory, or four fifths of the machine's."""
+        """Memory for a model: the graphics card's, or four fifths of the machine's."""
         return self.vram or int(self.ram * 0.8)
 
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """All that was found."""
+    """Everything that was found."""
 
     servers: tuple[Source, ...]
     files: Source | None
@@ -93,15 +93,15 @@ KEYS: Mapping[str, Source] = {
         "openrouter",
     ),
 }
-"""Variables that hold a key → provider, and the model that is tried first."""
+"""Sources by variable name, each with the model that is tested first."""
 
 
 def detect(
     environ: Mapping[str, str] | None = None, ports: Mapping[str, int] | None = None
 ) -> Findings:
-    """Look at once for everything that is known; takes about a second at the most.
+    """Look for everything concurrently; takes about a second at most.
 
-    `ports` replaces the usual port of a server, by plugin.
+    `ports` replaces the default port of a server, by plugin.
     """
     environ = os.environ if environ is None else environ
     plugins = installed_plugins()
@@ -116,12 +116,12 @@ def detect(
 
 
 def installed_plugins() -> frozenset[str]:
-    """Names of the plugins that a configuration could list."""
+    """Names of the plugins that a configuration can use."""
     return frozenset(point.name for point in entry_points(group="plugway"))
 
 
 def machine() -> Machine:
-    """Memory of this machine, and of its NVIDIA cards where there are some."""
+    """Memory of this machine and of its NVIDIA cards."""
     memory = psutil.virtual_memory()
     vram, gpu = _nvidia()
     return Machine(memory.total, memory.available, vram, gpu)
@@ -161,7 +161,7 @@ async def _servers(ports: dict[str, int]) -> list[Source]:
 
     async def ask(index: int, kind: _Kind) -> None:
         url = f"http://127.0.0.1:{ports.get(kind.plugin, kind.port)}"
-        # plain HTTP: to read certificates would take 40 ms and verify nothing
+        # plain HTTP: loading certificates would take 40 ms and verify nothing
         async with httpx2.AsyncClient(
             base_url=url, timeout=_SECONDS, trust_env=False, verify=False
         ) as client:
@@ -205,7 +205,7 @@ async def _ollama(client: httpx2.AsyncClient) -> list[Model] | None:
     toolless: set[str] = set()
 
     async def show(name: str) -> None:
-        """`/api/show` lists what a model can do (Ollama's API reference); older servers do not."""
+        """`/api/show` lists a model's capabilities (Ollama's API reference) on newer servers."""
         try:
             shown = await client.post("/api/show", json={"model": name})
             able = as_list(as_object(shown.json()).get("capabilities"))
@@ -253,8 +253,8 @@ async def _vllm(client: httpx2.AsyncClient) -> list[Model] | None:
 
 
 async def _mlx(client: httpx2.AsyncClient) -> list[Model] | None:
-    """`default_model` is what `mlx_lm.server` was started with (its `server.py`, 0.32.2); any other
-    name of its list, which is the whole cache of Hugging Face, makes it load that one."""
+    """`default_model` is the model that `mlx_lm.server` was started with (its `server.py`, 0.32.2).
+    Other names in its list, which is the whole cache of Hugging Face, make it load that model."""
     server = (await client.get("/health")).headers.get("server", "")
     return [Model("default_model", loaded=True)] if server.startswith("BaseHTTP") else None
 
@@ -271,7 +271,7 @@ class _Kind:
     port: int
     read: Callable[[httpx2.AsyncClient], Any]
     preset: str = ""
-    """Of `openai-compatible`, whose address ends in `/v1`."""
+    """Preset of `openai-compatible`, whose URL ends in `/v1`."""
 
 
 _KINDS: Sequence[_Kind] = (
@@ -284,6 +284,6 @@ _KINDS: Sequence[_Kind] = (
 
 
 def usable(sources: Iterable[Source]) -> list[Source]:
-    """Those whose plugin is installed."""
+    """The sources whose plugin is installed."""
     plugins = installed_plugins()
     return [source for source in sources if source.plugin in plugins]

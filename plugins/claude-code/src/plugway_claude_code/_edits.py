@@ -1,4 +1,4 @@
-"""Changes of a JSON document that can be taken back one by one."""
+"""Edits of a JSON document that can be undone one by one."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 from plugway import as_object
-from plugway_claude_code._json_file import Unfit
+from plugway_claude_code._json_file import NotEditable
 
 How = Literal["set", "default", "append"]
 
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One value to be put into a document."""
+    """One value to put into a document."""
 
     path: tuple[str, ...]
     value: Any
     how: How = "set"
-    """`set` replaces what is there, `default` leaves it, `append` adds to a list."""
+    """`set` replaces a value, `default` keeps an existing one, `append` adds to a list."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an edit did: enough to take it back."""
+    """The effect of an edit, sufficient to undo it."""
 
     path: tuple[str, ...]
     how: Literal["set", "append", "made"]
-    """`made`: an empty container that was not there."""
+    """`made`: an empty container was created."""
     new: Any
     had: bool = False
     old: Any = None
@@ -54,7 +54,7 @@ class Change:
 def apply(
     document: Mapping[str, Any], edits: Sequence[Edit]
 ) -> tuple[dict[str, Any], list[Change]]:
-    """A changed copy, and what was changed. Raises `Unfit` where a container is no container."""
+    """A changed copy, and the changes. Raises `NotEditable` if a container has another type."""
     result = copy.deepcopy(dict(document))
     changes: list[Change] = []
     for edit in edits:
@@ -69,10 +69,10 @@ def apply(
     return result, changes
 
 
-def take_back(
+def undo_changes(
     document: Mapping[str, Any], changes: Sequence[Change]
 ) -> tuple[dict[str, Any], list[str]]:
-    """A copy without what is still ours, and the paths that somebody has changed since."""
+    """A copy without our remaining changes, and the paths that were changed by others since."""
     result = copy.deepcopy(dict(document))
     kept: list[str] = []
     for change in reversed(changes):
@@ -88,7 +88,7 @@ def take_back(
                 del parent[key]
             continue
         if key not in parent:
-            continue  # it was taken away by its owner
+            continue  # already removed by the user
         if parent[key] != change.new:
             kept.append(".".join(change.path))
         elif change.had:
@@ -105,7 +105,7 @@ def _append(parent: dict[str, Any], edit: Edit, changes: list[Change]) -> None:
         changes.append(Change(edit.path, "made", []))
     items = parent[key]
     if not isinstance(items, list):
-        raise Unfit(f"`{'.'.join(edit.path)}` is not a list: fix it first")
+        raise NotEditable(f"`{'.'.join(edit.path)}` is not a list: fix it first")
     if edit.value not in items:
         cast("list[Any]", items).append(copy.deepcopy(edit.value))
         changes.append(Change(edit.path, "append", edit.value))
@@ -121,7 +121,7 @@ def _parent(
             changes.append(Change(path[:depth], "made", {}))
         inner = here[key]
         if not isinstance(inner, dict):
-            raise Unfit(f"`{'.'.join(path[:depth])}` is not an object: fix it first")
+            raise NotEditable(f"`{'.'.join(path[:depth])}` is not an object: fix it first")
         here = cast("dict[str, Any]", inner)
     return here
 

@@ -1,4 +1,4 @@
-"""What Claude Code itself calls: `plugway up` before a session, `plugway statusline` in it."""
+"""Commands that Claude Code runs: `plugway up` before a session, `plugway statusline` in it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def up(
         bool, typer.Option("--stop", help="Stop a gateway that was started this way.")
     ] = False,
 ) -> None:
-    """Start the gateway in the background if none runs; it goes on until it is stopped."""
+    """Start the gateway in the background if none runs; it runs until it is stopped."""
     gateway = LocalGateway.find(config, port)
     if stop:
         _daemon.stop(gateway)
@@ -48,7 +48,7 @@ def statusline(
     ] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port of the gateway.")] = None,
 ) -> None:
-    """One line for Claude Code's status bar, from the JSON that it writes to standard input."""
+    """One line for Claude Code's status bar, from the JSON it writes to standard input."""
     try:
         status = as_object(json.loads(sys.stdin.read(_LONGEST)))
     except ValueError:
@@ -57,7 +57,7 @@ def statusline(
 
 
 def line(status: dict[str, Any], gateway: str) -> str:
-    """Model, how full its window is, and how the gateway is."""
+    """Model, use of its context window, and state of the gateway."""
     model = as_object(status.get("model"))
     shown = str(model.get("display_name") or model.get("id") or "")
     parts = [shown.removeprefix("anthropic/"), _window_words(status), gateway]

@@ -1,4 +1,4 @@
-"""A JSON file that belongs to somebody else: read strictly, written whole, its look kept."""
+"""Edits another program's JSON file: strict parsing, atomic writing, unchanged formatting."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ _BOM = b"\xef\xbb\xbf"
 _INDENT = re.compile(r"^([ \t]+)\S", re.MULTILINE)
 
 PRIVATE = 0o600
-"""Permissions of a file that a token is in."""
+"""Permissions of a file that contains a token."""
 
 
-class Unfit(PlugwayError):
-    """The file cannot be edited without a risk; the message says where and why."""
+class NotEditable(PlugwayError):
+    """The file cannot be edited safely; the message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
 class JsonFile:
-    """What a file holds, and how it looks."""
+    """The content of a file and its formatting."""
 
     path: Path
-    """The file itself; a link has been followed."""
+    """The path after following links."""
     raw: bytes | None
-    """Its bytes, or None where there is no file."""
+    """The file's bytes; None if it does not exist."""
     document: dict[str, Any]
 
     @property
     def mode(self) -> int:
-        """Permissions; a new file is the user's alone, because a token goes into it."""
+        """Permissions; a new file is private, because it contains a token."""
         return stat.S_IMODE(self.path.stat().st_mode) if self.raw is not None else PRIVATE
 
     def render(self, document: Mapping[str, Any]) -> bytes:
-        """The document as bytes that look like the file did."""
+        """Encode the document in the file's formatting."""
         raw = self.raw or b""
         text = raw.decode("utf-8-sig")
         found = _INDENT.search(text)
@@ -54,10 +54,10 @@ class JsonFile:
 
 
 def read(path: Path) -> JsonFile:
-    """The file at `path`, or an empty document where there is none.
+    """Read the file at `path`; an empty document if it does not exist.
 
     Raises:
-        Unfit: it is no strict JSON object, has a key twice, or may not be written.
+        NotEditable: it is not a strict JSON object, repeats a key, or is read-only.
     """
     target = path.resolve()
     try:
@@ -66,18 +66,18 @@ def read(path: Path) -> JsonFile:
     except FileNotFoundError:
         return JsonFile(target, None, {})
     except OSError as error:
-        raise Unfit(f"{path}: cannot be read: {error.strerror}") from None
+        raise NotEditable(f"{path}: cannot be read: {error.strerror}") from None
     if not mode & stat.S_IWUSR:
-        raise Unfit(f"{path}: is read-only: run `chmod u+w {path}`, or use `plugway claude`")
+        raise NotEditable(f"{path}: is read-only: run `chmod u+w {path}`, or use `plugway claude`")
     return JsonFile(target, raw, parse(path, raw))
 
 
 def parse(path: Path, raw: bytes) -> dict[str, Any]:
-    """The JSON object in `raw`; raises `Unfit` with its line and column."""
+    """Parse the JSON object in `raw`; raises `NotEditable` with line and column."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Unfit(f"{path}: is not UTF-8 text at byte {error.start}") from None
+        raise NotEditable(f"{path}: is not UTF-8 text at byte {error.start}") from None
     if not text.strip():
         return {}
     try:
@@ -85,26 +85,26 @@ def parse(path: Path, raw: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         where = f"{path}:{error.lineno}:{error.colno}"
         if text[error.pos : error.pos + 2] in ("//", "/*"):
-            raise Unfit(
+            raise NotEditable(
                 f"{where}: has comments, which would be lost: add by hand what is printed here"
             ) from None
-        raise Unfit(f"{where}: is not valid JSON ({error.msg}): fix it first") from None
+        raise NotEditable(f"{where}: is not valid JSON ({error.msg}): fix it first") from None
     except _Twice as error:
-        raise Unfit(f"{path}: has the key `{error}` twice: remove one of them") from None
+        raise NotEditable(f"{path}: has the key `{error}` twice: remove one of them") from None
     if not isinstance(document, dict):
-        raise Unfit(f"{path}: is not a JSON object")
+        raise NotEditable(f"{path}: is not a JSON object")
     return cast("dict[str, Any]", document)
 
 
 def write(file: JsonFile, raw: bytes | None, mode: int) -> None:
-    """Put `raw` in place of the file with these permissions, or remove it; whole or not at all.
+    """Replace the file's content and permissions atomically; None removes the file.
 
     Raises:
-        Unfit: somebody changed the file since it was read.
+        NotEditable: the file was changed since it was read.
     """
     now = file.path.read_bytes() if file.path.exists() else None
     if now != file.raw:
-        raise Unfit(f"{file.path}: was changed by another program just now: try again")
+        raise NotEditable(f"{file.path}: was changed by another program just now: try again")
     if raw is None:
         file.path.unlink(missing_ok=True)
         return

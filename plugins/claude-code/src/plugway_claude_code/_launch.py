@@ -1,4 +1,4 @@
-"""Run Claude Code with settings of its own, and leave nothing behind."""
+"""Runs Claude Code with temporary settings."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def run_client(
     settings: Mapping[str, Any],
     mcp: Mapping[str, Any] | None,
 ) -> int:
-    """Run it to its end and return its exit status.
+    """Run the client and return its exit status.
 
-    The settings hold the gateway's token, so they go into files that only this user can read, for
-    as long as the client runs, and not onto the command line, which every user can see.
+    The settings contain the gateway's token. They are written to files that only this user can
+    read, for as long as the client runs, because the command line is visible to all users.
     """
     with tempfile.TemporaryDirectory(prefix="plugway-claude-") as name:
         words = [binary, "--settings", _written(Path(name, "settings.json"), settings)]
         if mcp is not None:
             servers = {"mcpServers": {"plugway": mcp}}
-            # `=`: the option takes several files, and would take the words after it for more
+            # `=`: the option accepts several files, and would also take the next arguments
             words.append(f"--mcp-config={_written(Path(name, 'mcp.json'), servers)}")
         with _signals_passed_on() as child_of:
             child = subprocess.Popen([*words, *arguments])
@@ -47,8 +47,10 @@ def _written(path: Path, document: Mapping[str, Any]) -> str:
 
 @contextmanager
 def _signals_passed_on() -> Generator[list[subprocess.Popen[bytes]]]:
-    """Ctrl-C is the client's business, who gets it from the terminal as well; an end that is asked
-    of us is asked of the client, and what is to be cleaned up comes after it."""
+    """Forward termination signals to the client, and clean up after it.
+
+    The terminal sends Ctrl-C to the client as well, so it is ignored here.
+    """
     children: list[subprocess.Popen[bytes]] = []
 
     def pass_on(number: int, frame: FrameType | None) -> None:
@@ -56,7 +58,7 @@ def _signals_passed_on() -> Generator[list[subprocess.Popen[bytes]]]:
             child.send_signal(number)
 
     def leave(number: int, frame: FrameType | None) -> None:
-        """Ctrl-C: nothing to be done here."""
+        """Ignore Ctrl-C."""
 
     ends = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     before = {number: signal.signal(number, pass_on) for number in ends}

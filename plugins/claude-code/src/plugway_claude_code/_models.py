@@ -1,4 +1,4 @@
-"""Which model each of the client's names stands for: asked from the gateway's own router."""
+"""Resolves the client's model names by asking the gateway's router."""
 
 from __future__ import annotations
 
@@ -14,53 +14,53 @@ from plugway import LocalGateway, PlugwayError, as_list, as_object
 from plugway_probe import ListedModel, list_models
 
 SLOTS = ("opus", "sonnet", "haiku", "fable")
-"""The names under which Claude Code asks for models, by strength and job."""
+"""Claude Code's model names, by strength and purpose."""
 _PREFIX = "anthropic/"
 _REAL = re.compile(r"^claude-|claude-(opus|sonnet|haiku|fable)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The model that a name of the client's stands for."""
+    """The model behind one of the client's names."""
 
     id: str
-    """What the client sends."""
+    """The id that the client sends."""
     name: str
-    """What its picker shows."""
+    """The name in its model picker."""
     description: str
     window: int = 0
     targets: tuple[str, ...] = field(default=())
     notice: str = ""
-    """What its backend wants a person to read before the first prompt."""
+    """A notice of its backend, shown before the first prompt."""
 
     @property
     def key(self) -> tuple[str, ...]:
-        """The same for two names that lead to the same models."""
+        """Equal for two names that lead to the same models."""
         return self.targets or (self.id,)
 
     @property
     def is_listed(self) -> bool:
-        """The id is that of a model, and not a name that the router has targets for."""
+        """Whether the id is a model's rather than a router name."""
         return self.id.startswith(_PREFIX)
 
     @property
     def short_id(self) -> str:
-        """Another id of the same model, which the gateway takes and does not list."""
+        """Another id of the same model, which the gateway accepts but does not list."""
         return self.id.removeprefix(_PREFIX)
 
 
 def listed(gateway: LocalGateway) -> list[ListedModel]:
-    """The models that the gateway shows."""
+    """The models that the gateway lists."""
     return anyio.run(partial(list_models, gateway.url, gateway.token))
 
 
 def choices(
     gateway: LocalGateway, models: Sequence[ListedModel], wanted: str | None = None
 ) -> dict[str, Choice]:
-    """A model for each of `SLOTS`: what the router says, or `wanted` for all of them.
+    """A model for each of `SLOTS`: according to the router, or `wanted` for all.
 
     Raises:
-        PlugwayError: no model is there, or `wanted` means none or several of them.
+        PlugwayError: there is no model, or `wanted` matches none or several.
     """
     if wanted is not None:
         model = resolve(wanted, models)
@@ -69,12 +69,16 @@ def choices(
 
 
 def resolve(wanted: str, models: Sequence[ListedModel]) -> ListedModel:
-    """The listed model that a person means: an id, its end, or a part that only one has."""
+    """Find a listed model by its id, the end of its id, or a part that is unique."""
     part = wanted.lower()
     stages = (
         [m for m in models if m.id in (wanted, f"anthropic/{wanted}")],
         [m for m in models if m.id.endswith(f"/{wanted}")],
-        [m for m in models if part == m.backend or part in f"{_own(m)} {m.display_name}".lower()],
+        [
+            m
+            for m in models
+            if part == m.backend or part in f"{_short_name(m)} {m.display_name}".lower()
+        ],
     )
     for found in stages:
         if len(found) == 1:
@@ -86,13 +90,13 @@ def resolve(wanted: str, models: Sequence[ListedModel]) -> ListedModel:
     raise PlugwayError(f"unknown model `{wanted}`; the gateway lists {known}")
 
 
-def _own(model: ListedModel) -> str:
-    """The backend's own name of a model."""
+def _short_name(model: ListedModel) -> str:
+    """The backend's name of a model."""
     return model.id.removeprefix(_PREFIX).removeprefix(f"{model.backend}/")
 
 
 def _routed(gateway: LocalGateway, models: Sequence[ListedModel], slot: str) -> Choice:
-    """Where the router sends this name; a single target is asked for by its own id."""
+    """The router's targets for this name; a single target is requested by its id."""
     asked = f"plugway-{slot}"
     body = {
         "model": asked,
@@ -111,7 +115,7 @@ def _routed(gateway: LocalGateway, models: Sequence[ListedModel], slot: str) -> 
     by_target = {model.id.removeprefix(_PREFIX): model for model in models}
     first = by_target.get(targets[0]) if targets else None
     if first is None and len(targets) == 1 and targets[0].endswith(f"/{asked}"):
-        # No router: the only backend gets every name as it is.
+        # No router: the only backend receives every name unchanged.
         backend = targets[0].partition("/")[0]
         first = next((model for model in models if model.backend == backend), None)
     if len(targets) == 1 and first is not None:
@@ -133,10 +137,10 @@ def _of_model(model: ListedModel) -> Choice:
 
 
 def takes_window(model_id: str) -> bool:
-    """Whether the client heeds the window that it is told for this id."""
+    """Whether the client respects a configured window for this id."""
     return not _REAL.search(model_id)
 
 
 def smallest_window(chosen: Mapping[str, Choice]) -> int:
-    """The smallest window that is known; 0 where none is."""
+    """The smallest known window; 0 if none is known."""
     return min((choice.window for choice in chosen.values() if choice.window), default=0)

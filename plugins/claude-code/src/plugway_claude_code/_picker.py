@@ -1,11 +1,11 @@
-"""What the client's `/model` shows: each model once.
+"""Configures the client's `/model` picker to show each model once.
 
-Its picker has a row for each of the client's own names, one for the model that
-`ANTHROPIC_CUSTOM_MODEL_OPTION` names, and one for each model of the gateway that no other row has;
-rows of several names for one model are not put together. `availableModels` takes out the rows of
-ids that it does not list, and a name whose id is not listed still stands for its model (all of it
-seen with 2.1.332). So of several names for one model only one has the id that is listed; the others
-have the same model under its shorter id, which is not.
+The picker has a row for each of the client's names, one for the model in
+`ANTHROPIC_CUSTOM_MODEL_OPTION`, and one for each model of the gateway that has no other row; rows
+for the same model are not merged. `availableModels` hides rows whose ids it does not list, and a
+name with a hidden id still selects its model (all observed with 2.1.332). So among several names
+for one model only one has the listed id; the others have the model's shorter id, which is not
+listed.
 """
 
 from __future__ import annotations
@@ -21,20 +21,19 @@ _OWN = "ANTHROPIC_CUSTOM_MODEL_OPTION"
 
 @dataclass(frozen=True, slots=True)
 class Picker:
-    """Settings that make up the picker."""
+    """Settings that define the picker."""
 
     env: Mapping[str, str]
     available: tuple[str, ...]
-    """The value of `availableModels`: with it the client takes no other model."""
+    """The value of `availableModels`: the client rejects all other models."""
 
 
 def picker(
     chosen: Mapping[str, Choice], models: Sequence[ListedModel], in_use: object = None
 ) -> Picker:
-    """The rows for what the client's names stand for, and for all other models of the gateway.
+    """The rows for the client's names and for all other models of the gateway.
 
-    `in_use` is the `model` of the user's own settings, which the client would refuse if it had no
-    row.
+    `in_use` is the `model` in the user's settings, which the client would reject without a row.
     """
     main = chosen["sonnet"]
     env: dict[str, str] = {}
@@ -55,7 +54,7 @@ def picker(
 
 
 def _is_users_own(model: str) -> bool:
-    """Neither one of the client's names nor an id of the gateway's, which may be gone."""
+    """Whether the model is neither one of the client's names nor an id of the gateway."""
     return model not in SLOTS and not model.startswith("anthropic/")
 
 

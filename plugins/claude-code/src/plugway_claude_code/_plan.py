@@ -1,4 +1,4 @@
-"""From what was found to one plan: which model first, which after it, and the configuration."""
+"""Builds a plan from what was found: the order of models, and the configuration."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DEMO = "demo"
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One model that could be the main one."""
+    """A candidate for the main model."""
 
     source: Source
     instance: str
@@ -53,7 +53,7 @@ class Candidate:
 
     @property
     def target(self) -> str:
-        """`instance/model`, as the router's `models` names it."""
+        """`instance/model`, as in the router's `models`."""
         return f"{self.instance}/{self.model.name}"
 
     @property
@@ -63,8 +63,10 @@ class Candidate:
 
 
 def candidates(found: Findings, *, allow_keys: bool) -> list[Candidate]:
-    """The models to try, the best first: what runs here, files here, keys, the demonstration. Those
-    that are known to have no tools are left out: the first test would fail."""
+    """The models to test, best first: running servers, files, keys, the demonstration model.
+
+    Models known to lack tools are omitted, because they would fail the first test.
+    """
     ranked: list[Candidate] = []
     room = found.machine.for_models
     for source in usable([*found.servers, *([found.files] if found.files else [])]):
@@ -91,7 +93,7 @@ def candidates(found: Findings, *, allow_keys: bool) -> list[Candidate]:
 
 
 def _rank(model: Model, room: int) -> tuple[bool, bool, int]:
-    """Loaded ones first, then those made for code, then the largest that fits."""
+    """Prefer loaded models, then those for code, then the largest that fits."""
     coder = any(word in model.name.lower() for word in _CODERS)
     return (model.loaded, coder, model.bytes if model.bytes < room else -model.bytes)
 
@@ -104,11 +106,11 @@ def _why(source: Source, model: Model) -> str:
 
 
 def config_text(chosen: Candidate, all_of: Sequence[Candidate]) -> str:
-    """A configuration with the chosen model first and every other backend on this machine."""
+    """A configuration with the chosen model first, and all other local backends."""
     installed = installed_plugins()
     lines = [
-        "# Written by `plugway claude` from what it found on this machine. Yours to change:",
-        "# `plugway check` finds mistakes in it, `plugway config example` explains it.",
+        "# Written by `plugway claude` from what it found on this machine. Edit it freely:",
+        "# `plugway check` finds mistakes, `plugway config example` explains the options.",
         "plugins:",
         *(f"  - use: {name}" for name in _STACK if name in installed),
         "  - use: router",
@@ -138,7 +140,7 @@ def _entry(instance: str, candidate: Candidate) -> list[str]:
 
 
 def found_table(found: Findings) -> Table:
-    """What was found, for a person."""
+    """A table of what was found."""
     table = Table("found", "where", "models", box=None, padding=(0, 2), title_justify="left")
     installed = installed_plugins()
     for source in found.servers:
@@ -158,7 +160,7 @@ def found_table(found: Findings) -> Table:
 
 
 def plan_table(found: Findings, ranked: Sequence[Candidate], path: Path) -> Table:
-    """The one plan: what answers, what is left out, and what happens to the configuration."""
+    """A table of the plan: what serves, what is omitted, and what happens to the configuration."""
     first = ranked[0]
     size = f"{first.model.bytes / GIB:.1f} GiB" if first.model.bytes else "-"
     window = f"{first.model.window:,} tokens" if first.model.window else "known after the test"

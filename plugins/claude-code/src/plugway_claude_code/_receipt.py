@@ -1,7 +1,7 @@
-"""What a set-up has changed, file by file, so that it can be taken back to the byte.
+"""Records the changes of a setup, file by file, so that they can be undone exactly.
 
-Receipts and the copies of what was there lie in the state folder, for the user alone: they hold
-the gateway's token.
+Receipts and copies of the original files are stored in the state folder, private to the user,
+because they contain the gateway's token.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ import platformdirs
 
 from plugway import PlugwayError, as_list, as_object, write_file
 from plugway_claude_code import _json_file
-from plugway_claude_code._edits import Change, Edit, apply, take_back
-from plugway_claude_code._json_file import PRIVATE, JsonFile, Unfit
+from plugway_claude_code._edits import Change, Edit, apply, undo_changes
+from plugway_claude_code._json_file import PRIVATE, JsonFile, NotEditable
 
 _LOCK_TRIES = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One file as it was, and what was done to it."""
+    """One file with its original content, and the changes made to it."""
 
     path: Path
     original: bytes | None
-    """None: there was no file."""
+    """None if the file did not exist."""
     ours: str
-    """SHA-256 of what was written."""
+    """SHA-256 of the content that was written."""
     changes: tuple[Change, ...]
     mode: int | None = None
-    """Its permissions; None where there was no file, or an older receipt does not say."""
+    """Original permissions; None if the file did not exist, or in an older receipt."""
 
     def undone(self, file: JsonFile) -> tuple[bytes | None, list[str]]:
-        """The bytes without what is ours, and the keys that others have changed since."""
+        """The file's bytes without our changes, and the keys that were changed by others since."""
         if file.raw is None:
             return None, []
         if _digest(file.raw) == self.ours:
             return self.original, []
-        document, kept = take_back(file.document, self.changes)
+        document, kept = undo_changes(file.document, self.changes)
         if self.original is None and not document:
             return None, kept
         before = _json_file.parse(self.path, self.original) if self.original else {}
@@ -57,35 +57,35 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A file with the edits that are to be made, not written yet."""
+    """A file with the edits to make; not yet written."""
 
     file: JsonFile
     base: bytes | None
-    """Its bytes without an earlier set-up of ours."""
+    """The file's bytes without an earlier setup."""
     after: bytes
     changes: tuple[Change, ...]
 
     @property
     def changed(self) -> bool:
-        """Whether anything is to be written."""
+        """Whether writing would change anything."""
         return self.file.raw != self.after
 
     @property
     def open_to_others(self) -> bool:
-        """Whether others could read a token in it, as it is."""
+        """Whether others could read a token in it with its current permissions."""
         return bool(self.file.mode & ~PRIVATE & 0o077)
 
 
 @dataclass(slots=True)
 class Receipt:
-    """All files of one set-up."""
+    """All files of one setup."""
 
     path: Path
     entries: dict[Path, Entry] = field(default_factory=dict[Path, Entry])
 
     @classmethod
     def load(cls, name: str) -> Receipt:
-        """The receipt called `name`, empty where there is none."""
+        """Load the receipt called `name`; empty if it does not exist."""
         path = folder() / f"{name}.json"
         receipt = cls(path)
         try:
@@ -93,14 +93,14 @@ class Receipt:
         except FileNotFoundError:
             return receipt
         except (OSError, ValueError) as error:
-            raise PlugwayError(f"the receipt {path} cannot be read: {error}") from None
+            raise PlugwayError(f"cannot read the receipt {path}: {error}") from None
         for item in map(as_object, items):
             entry = _entry_from(item)
             receipt.entries[entry.path] = entry
         return receipt
 
     def plan(self, path: Path, edits: Sequence[Edit]) -> Planned:
-        """The edits on top of what the file would be without us. Raises `Unfit`."""
+        """Apply the edits to the file without our earlier changes. Raises `NotEditable`."""
         file = _json_file.read(path)
         base = file.raw
         entry = self.entries.get(file.path)
@@ -109,16 +109,16 @@ class Receipt:
         document = _json_file.parse(path, base) if base else {}
         try:
             after, changes = apply(document, edits)
-        except Unfit as error:
-            raise Unfit(f"{path}: {error}") from None
+        except NotEditable as error:
+            raise NotEditable(f"{path}: {error}") from None
         look = JsonFile(file.path, base, document)
         return Planned(file, base, look.render(after), tuple(changes))
 
     def write(self, planned: Planned, *, private: bool) -> None:
-        """Make the edits, after noting what is needed to take them back.
+        """Make the edits, after recording how to undo them.
 
-        `private`: the file is the user's alone from then on, because the gateway's token is in it;
-        otherwise other users' clients read it too, and it keeps its permissions.
+        `private` restricts the file to the user, because it contains the gateway's token; otherwise
+        the file is shared with other users, and keeps its permissions.
         """
         path = planned.file.path
         if planned.file.raw is not None and path not in self.entries:
@@ -134,7 +134,7 @@ class Receipt:
                 _json_file.write(planned.file, planned.after, wanted)
 
     def undo(self, path: Path) -> list[str]:
-        """Take back what is still ours in one file; the keys that others have changed since."""
+        """Undo our changes in one file; return the keys that were changed by others since."""
         file, entry = _json_file.read(path), self.entries[path]
         raw, kept = entry.undone(file)
         mode = file.mode if entry.mode is None else entry.mode
@@ -146,7 +146,7 @@ class Receipt:
         return kept
 
     def save(self) -> None:
-        """Write the receipt, or remove it where nothing is left."""
+        """Write the receipt, or remove it if it is empty."""
         if not self.entries:
             self.path.unlink(missing_ok=True)
             return
@@ -155,7 +155,7 @@ class Receipt:
 
 
 def folder() -> Path:
-    """Where receipts and copies are kept."""
+    """The folder of receipts and copies."""
     return platformdirs.user_state_path("plugway", appauthor=False) / "setup"
 
 
@@ -201,7 +201,7 @@ def _digest(raw: bytes) -> str:
 
 @contextmanager
 def locked(path: Path) -> Generator[None]:
-    """The lock that Claude Code itself takes for its state file: a folder beside it."""
+    """The lock that Claude Code uses for its state file: a folder next to it."""
     lock = path.with_name(f"{path.name}.lock")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     for _ in range(_LOCK_TRIES):

@@ -1,4 +1,4 @@
-"""The settings that Claude Code is given: pure values, for a launch or for its settings file."""
+"""Builds the settings for Claude Code: pure values, for a launch or for its settings file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PATIENCE = {
     "API_FORCE_IDLE_TIMEOUT": "0",
     "CLAUDE_STREAM_IDLE_TIMEOUT_MS": "1800000",
 }
-"""A local model may read a long prompt for minutes."""
+"""Reading a long prompt may take a local model minutes."""
 
 
 def environment(
@@ -31,7 +31,7 @@ def environment(
     *,
     tool_search: bool,
 ) -> dict[str, str]:
-    """The `env` of the settings: where the gateway is, and which models stand behind the names."""
+    """The `env` of the settings: the gateway's URL, and the models behind the client's names."""
     env = {
         "ANTHROPIC_BASE_URL": url,
         "ANTHROPIC_AUTH_TOKEN": token,
@@ -60,11 +60,11 @@ def launch_settings(
     tool_search: bool,
     status_line: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """What `--settings` says: it wins over the user's own files, so nothing stale can interfere."""
+    """The value of `--settings`, which overrides the user's files."""
     sizes = profile(main.window, scaled=scaled)
     off = {f"CLAUDE_CODE_USE_{name}": "" for name in _OTHER_PROVIDERS}
     env = environment(url, token, main, rows, sizes, tool_search=tool_search)
-    # A model in the environment would win over `model`, wherever it was left.
+    # A model in the environment would override `model`.
     models = {"ANTHROPIC_MODEL": main.id, "ANTHROPIC_SMALL_FAST_MODEL": ""}
     settings: dict[str, Any] = {
         "env": {**off, "ANTHROPIC_API_KEY": "", **models, **env, **no_proxy(os.environ)},
@@ -80,7 +80,7 @@ def launch_settings(
 
 
 def status_line_entry(command: Sequence[str], where: Sequence[str]) -> dict[str, Any]:
-    """The status line: our own command, every ten seconds. `where` names the gateway."""
+    """The status line: our command, every ten seconds. `where` selects the gateway."""
     words = shlex.join([*command, "statusline", *where])
     return {"type": "command", "command": words, "refreshInterval": 10}
 
@@ -92,19 +92,19 @@ def session_start_entry(command: Sequence[str], where: Sequence[str]) -> dict[st
 
 
 def gateway_words(config: Path | None, port: int | None) -> tuple[str, ...]:
-    """The options that lead a later command to the same gateway, where it is not the usual one."""
+    """The options with which a later command finds the same gateway, if not the default one."""
     chosen = ("--config", str(config.expanduser().absolute())) if config else ()
     return (*chosen, "--port", str(port)) if port is not None else chosen
 
 
 def mcp_entry(url: str, token: str) -> dict[str, Any]:
-    """The gateway's own MCP server."""
+    """The entry for the gateway's MCP server."""
     headers = {"Authorization": f"Bearer {token}"}
     return {"type": "http", "url": f"{url}/mcp", "headers": headers, "timeout": 600000}
 
 
 def no_proxy(environ: Mapping[str, str]) -> dict[str, str]:
-    """Keeps what goes to this machine out of a proxy, where one is set."""
+    """Excludes this machine from a configured proxy."""
     lower = {name.lower(): value for name, value in environ.items()}
     if not any(lower.get(name) for name in _PROXIES):
         return {}

@@ -1,4 +1,4 @@
-"""Which files a set-up writes for each scope, and what goes into them."""
+"""Decides which files a setup writes in each scope, and their contents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from plugway import LocalGateway, PlugwayError, as_list, as_object
 from plugway_claude_client import claude_folder, claude_state_file, managed_folder
 from plugway_claude_code._edits import Edit
-from plugway_claude_code._json_file import Unfit
+from plugway_claude_code._json_file import NotEditable
 from plugway_claude_code._models import Choice, smallest_window
 from plugway_claude_code._picker import picker
 from plugway_claude_code._receipt import Planned, Receipt
@@ -35,20 +35,20 @@ _OTHER_WAYS = (
     "CLAUDE_CODE_USE_VERTEX",
     "CLAUDE_CODE_USE_FOUNDRY",
 )
-"""Set to nothing where they are there: they would lead around the gateway."""
+"""Cleared if present: they would bypass the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known of the gateway when a set-up is made."""
+    """The gateway's properties that a setup needs."""
 
     gateway: LocalGateway
     chosen: Mapping[str, Choice]
     models: Sequence[ListedModel]
     command: str
-    """The `plugway` that hooks call."""
+    """The `plugway` command for hooks."""
     where: Sequence[str] = ()
-    """Options that name the gateway, where it is not the usual one."""
+    """Options that select the gateway, if not the default one."""
     scaled: bool = False
     tool_search: bool = False
     mcp: bool = False
@@ -56,14 +56,14 @@ class Facts:
 
 @dataclass(slots=True)
 class SetUp:
-    """What is to be written, and what cannot be."""
+    """The files to write, and notes about those that cannot be edited."""
 
     files: list[Planned] = field(default_factory=list[Planned])
     notes: list[str] = field(default_factory=list[str])
 
 
 def receipt_name(scope: Scope) -> str:
-    """One receipt for each place that a set-up can be made in."""
+    """The name of the receipt for a scope."""
     if scope != "project":
         return f"claude-code-{scope}"
     digest = hashlib.sha256(str(Path.cwd()).encode()).hexdigest()[:12]
@@ -80,17 +80,17 @@ def settings_path(scope: Scope) -> Path:
 
 
 def plan(scope: Scope, facts: Facts, receipt: Receipt) -> SetUp:
-    """Everything that would be written. Raises `Unfit` where the settings cannot be edited; other
-    files that cannot are noted, with what to add by hand."""
+    """Plan all files. Raises `NotEditable` if the settings cannot be edited; for other files that
+    cannot, adds a note with what to add by hand."""
     made = SetUp()
     if scope == "managed":
         _check_managed()
     path = settings_path(scope)
     try:
         made.files.append(receipt.plan(path, settings_edits(facts, path)))
-    except Unfit as error:
+    except NotEditable as error:
         hint = "`plugway claude` needs no change of any file"
-        raise Unfit(f"{error}\nNothing was written; {hint}.") from None
+        raise NotEditable(f"{error}\nNothing was written; {hint}.") from None
     if scope == "managed":
         return made
     if facts.mcp:
@@ -103,7 +103,7 @@ def plan(scope: Scope, facts: Facts, receipt: Receipt) -> SetUp:
 
 
 def settings_edits(facts: Facts, path: Path) -> list[Edit]:
-    """What goes into the settings: our own values; what the user chose before is left."""
+    """The edits of the settings; existing choices of the user are kept."""
     sizes = profile(smallest_window(facts.chosen), scaled=facts.scaled)
     gateway, main, before = facts.gateway, facts.chosen["sonnet"], _peek(path)
     rows = picker(facts.chosen, facts.models, before.get("model"))
@@ -131,7 +131,7 @@ def _mcp_edits(scope: Scope, facts: Facts) -> list[Edit]:
 
 
 def _cache_edits(facts: Facts) -> list[Edit]:
-    """The client's memory of discovered models; its form was seen with 2.1.197."""
+    """Clear the client's cache of discovered models; its format was observed with 2.1.197."""
     rows = [{"id": m.id, "display_name": m.display_name or m.id} for m in facts.models]
     return [
         Edit(("baseUrl",), facts.gateway.url),
@@ -141,7 +141,7 @@ def _cache_edits(facts: Facts) -> list[Edit]:
 
 
 def _editors() -> list[Path]:
-    """User settings of the VS Codes that are installed here."""
+    """User settings of installed VS Code variants."""
     home = Path.home()
     if sys.platform == "darwin":
         root = home / "Library/Application Support"
@@ -154,7 +154,7 @@ def _editors() -> list[Path]:
 
 
 def _editor_edits(path: Path, facts: Facts) -> list[Edit]:
-    """VS Code does not pass a shell's variables on, and asks for a login that is not needed."""
+    """VS Code does not pass the shell's variables on, and asks for an unnecessary login."""
     wanted = {
         "ANTHROPIC_BASE_URL": facts.gateway.url,
         "ANTHROPIC_AUTH_TOKEN": facts.gateway.token,
@@ -171,14 +171,14 @@ def _editor_edits(path: Path, facts: Facts) -> list[Edit]:
 def _try(made: SetUp, receipt: Receipt, path: Path, edits: Sequence[Edit]) -> None:
     try:
         made.files.append(receipt.plan(path, edits))
-    except Unfit as error:
+    except NotEditable as error:
         values = {".".join(edit.path): edit.value for edit in edits}
         snippet = json.dumps(values, indent=2, ensure_ascii=False)
         made.notes.append(f"not written: {error}\nadd by hand:\n{snippet}")
 
 
 def _peek(path: Path) -> dict[str, Any]:
-    """What a file says, as far as it can be read; how it is edited is decided elsewhere."""
+    """Read a file leniently; for decisions that do not edit it."""
     try:
         return as_object(json.loads(path.read_text("utf-8-sig")))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""`plugway setup claude-code`: write the settings, show what would be written, or take it back."""
+"""`plugway setup claude-code`: writes the settings, shows the changes, or undoes them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from plugway import LocalGateway, PlugwayError
 from plugway_claude_client import plugway_command
 from plugway_claude_code import _daemon
 from plugway_claude_code._command import ConfigPath, Port, has_mcp, scales_usage
+from plugway_claude_code._first_run import first_plan
 from plugway_claude_code._models import choices, listed
-from plugway_claude_code._prove import first_plan
 from plugway_claude_code._receipt import Planned, Receipt
 from plugway_claude_code._settings import gateway_words
 from plugway_claude_code._setup import Facts, SetUp, plan, receipt_name
@@ -40,7 +40,7 @@ def setup() -> None:
 @setup_app.command(
     "claude-code",
     epilog="Examples: plugway setup claude-code --dry-run; plugway setup claude-code --undo. "
-    "Exit codes: 0 done, 1 not done, 2 usage. `plugway claude` needs no set-up.",
+    "Exit codes: 0 done, 1 not done, 2 usage. `plugway claude` needs no setup.",
 )
 def claude_code(
     scope: Annotated[
@@ -62,7 +62,7 @@ def claude_code(
 ) -> None:
     """Write Claude Code's settings: address, models, window, status line, MCP, VS Code.
 
-    The gateway is started for it where none runs; a hook starts it before each session.
+    Starts the gateway if none runs; a hook starts it before each session.
     """
     receipt = Receipt.load(receipt_name(scope))
     if undo:
@@ -99,47 +99,47 @@ def _write(made: SetUp, receipt: Receipt, token: str, *, private: bool) -> None:
     for planned in made.files:
         opened = private and planned.open_to_others
         receipt.write(planned, private=private)
-        _tell(f"{'wrote' if planned.changed else 'unchanged'} {planned.file.path}")
+        _print(f"{'wrote' if planned.changed else 'unchanged'} {planned.file.path}")
         if opened:
-            _tell(
+            _print(
                 "  others could read it; now only you can, because it contains the gateway's token"
             )
-    _tell_notes(made, token)
+    _print_notes(made, token)
 
 
-def _tell_notes(made: SetUp, token: str) -> None:
-    """What is left to a person; the token itself is not shown."""
+def _print_notes(made: SetUp, token: str) -> None:
+    """Print what must be done by hand; the token itself is hidden."""
     for note in made.notes:
-        _tell(note.replace(token, "TOKEN"))
+        _print(note.replace(token, "TOKEN"))
     if made.notes:
-        _tell("TOKEN is the gateway's token: `plugway serve` says where it is kept")
+        _print("TOKEN is the gateway's token: `plugway serve` says where it is kept")
 
 
 def _undo(receipt: Receipt, *, dry_run: bool) -> int:
     if not receipt.entries:
-        _tell("nothing to undo")
+        _print("nothing to undo")
         return 0
     failed = False
     for path in list(receipt.entries):
         if dry_run:
-            _tell(f"would undo Plugway's changes in {path}")
+            _print(f"would undo Plugway's changes in {path}")
             continue
         try:
             kept = receipt.undo(path)
         except PlugwayError as error:
             failed = True
-            _tell(f"not undone: {error}")
+            _print(f"not undone: {error}")
             continue
-        _tell(f"restored {path}")
+        _print(f"restored {path}")
         for key in kept:
-            _tell(f"  left `{key}`: it was changed since")
+            _print(f"  left `{key}`: it was changed since")
     return 1 if failed else 0
 
 
 def _print_diff(made: SetUp, token: str) -> None:
     for planned in made.files:
         print("".join(_diff(planned)).replace(token, "***"), end="")
-    _tell_notes(made, token)
+    _print_notes(made, token)
 
 
 def _diff(planned: Planned) -> list[str]:
@@ -151,18 +151,18 @@ def _diff(planned: Planned) -> list[str]:
 
 
 def _verify(gateway: LocalGateway, facts: Facts) -> None:
-    """What a session will meet: the gateway answers, lists models, and the main one speaks."""
+    """Check what a session needs: the gateway answers, lists models, and the main model replies."""
     main = facts.chosen["sonnet"]
-    _tell(f"ok    the gateway answers at {gateway.url} and lists {len(facts.models)} models")
+    _print(f"ok    the gateway answers at {gateway.url} and lists {len(facts.models)} models")
     ask = partial(probe, gateway.url, gateway.token, main.id, probes=("stream",))
     (finding,) = anyio.run(ask)
     if finding.outcome == "passed":
-        _tell(f"ok    {main.name} {finding.reason}")
-        _tell("run `claude`; `plugway setup claude-code --undo` undoes all of it")
+        _print(f"ok    {main.name} {finding.reason}")
+        _print("run `claude`; `plugway setup claude-code --undo` undoes all of it")
         return
-    _tell(f"wrong {main.name}: {finding.reason}: {finding.fix}")
+    _print(f"wrong {main.name}: {finding.reason}: {finding.fix}")
     raise typer.Exit(1)
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     print(text, file=sys.stderr)

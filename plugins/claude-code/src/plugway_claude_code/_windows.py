@@ -1,8 +1,8 @@
-"""What Claude Code must be told about a window, by its size.
+"""Settings for Claude Code by the size of the context window.
 
-The client's own reserves (20,000 tokens for an answer, 13,000 before it compacts) and the size of
-its prompt (19,000 to 22,000 tokens with all tools) leave nothing of a small window. The numbers
-were measured with Claude Code 2.1.197.
+The client's reserves (20,000 tokens for a reply, 13,000 before it compacts) and the size of its
+prompt (19,000 to 22,000 tokens with all tools) leave nothing of a small window. The numbers were
+measured with Claude Code 2.1.197.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 _SCALED_AT = 167_000
-"""Tokens at which the client shall compact where `context-guard` scales (`client_compacts_at`)."""
+"""Tokens at which the client should compact if `context-guard` scales (`client_compacts_at`)."""
 _RESERVED = 13_000
 _LONGEST_RESERVED = 20_000
-"""The client compacts when so much is left, and as much as an answer may have, this at most."""
+"""The client compacts when this much remains, plus the output limit, of which at most this much
+counts."""
 _LEAST_COMPACT = 100_000
-"""The client takes a smaller value of the variable for this one, and warns; it then compacts by the
-model's own window where that is smaller."""
+"""The client raises smaller values of the variable to this, with a warning; it then compacts by the
+model's window if that is smaller."""
 _ALL_BULKY = (
     "Workflow",
     "CronCreate",
@@ -58,20 +59,20 @@ _SLIM = {
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What goes with a window."""
+    """The settings for a window size."""
 
     name: str
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     deny: tuple[str, ...] = ()
-    """Tools that would take too much of the prompt."""
+    """Tools that would use too much of the prompt."""
 
 
 def profile(window: int, *, scaled: bool = False) -> Profile:
-    """The profile of a window of so many tokens; 0 where nobody knows it.
+    """The profile for a window in tokens; 0 if unknown.
 
-    `scaled` says that the gateway scales token counts: then the client is told the window that they
-    are made for, as it would take the real one into account a second time. By itself it takes a
-    model that it does not know for one of 1,000,000 tokens (2.1.329).
+    With `scaled`, the gateway scales token counts, and the client gets the window that the scaling
+    assumes: with the real one, it would be applied twice. Without a setting, the client assumes
+    1,000,000 tokens for an unknown model (2.1.329).
     """
     if not window:
         return Profile("unknown")
@@ -90,8 +91,8 @@ def profile(window: int, *, scaled: bool = False) -> Profile:
     return Profile(name, {**env, **_stated(made_for if scaled else window)}, deny)
 
 
-def _stated(told: int) -> dict[str, str]:
+def _stated(tokens: int) -> dict[str, str]:
     return {
-        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(max(told, _LEAST_COMPACT)),
-        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(told),
+        "CLAUDE_CODE_AUTO_COMPACT_WINDOW": str(max(tokens, _LEAST_COMPACT)),
+        "CLAUDE_CODE_MAX_CONTEXT_TOKENS": str(tokens),
     }

@@ -68,17 +68,17 @@ class CodexApi:
         return Call({**body, "store": False, "stream": True}, notes, whole.reader)
 
     def ids(self, facts: Facts) -> IdCodec | None:
-        """None: the endpoint is not known to be particular about them."""
+        """None: the endpoint has no known requirements."""
         return None
 
-    def takes_own(self, original: Original, facts: Facts) -> bool:
+    def accepts_original(self, original: Original, facts: Facts) -> bool:
         """False: every request must be adapted."""
         return False
 
     def is_end(self, data: bytes) -> bool:
-        """Whether this is the data of the last event of a stream."""
+        """Whether `data` is that of a stream's last event."""
         return self.responses.is_end(data)
 
-    def usage(self, told: Mapping[str, Any]) -> Mapping[str, int]:
+    def usage(self, data: Mapping[str, Any]) -> Mapping[str, int]:
         """The `usage` of a response or of the event that contains it, as Messages API fields."""
-        return self.responses.usage(told)
+        return self.responses.usage(data)

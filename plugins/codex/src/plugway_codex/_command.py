@@ -68,10 +68,10 @@ class CodexCommand:
         )
 
     async def ask(self, method: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The result of one request.
+        """Return the result of one request.
 
         Raises:
-            CommandFailed: there is none.
+            CommandFailed: the request failed.
         """
         found = shutil.which(self._command)
         if found is None:
@@ -129,7 +129,7 @@ async def _exchange(process: Process, method: str, params: Mapping[str, Any]) ->
 
 
 async def _ended(process: Process) -> None:
-    """End the process, gently first."""
+    """Terminate the process; kill it if necessary."""
     with contextlib.suppress(OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
         if process.stdin is not None:
             await process.stdin.aclose()

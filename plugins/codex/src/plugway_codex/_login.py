@@ -1,6 +1,6 @@
 """The login as the `codex` command stores it, and its renewal by that command.
 
-`auth.json` stands in `CODEX_HOME`, or `~/.codex` (OpenAI's page "Authentication" of Codex; its
+`auth.json` is in `CODEX_HOME`, or `~/.codex` (OpenAI's page "Authentication" of Codex; its
 shape: `AuthDotJson` in `codex-rs/login/src/auth/storage.rs` of openai/codex). OpenAI's page
 "Maintain Codex account auth in CI/CD" asks others not to call the token endpoint themselves but to
 run Codex, which renews the login and writes the file; so this module never writes.
@@ -34,7 +34,7 @@ class Login:
 
     token: str = field(repr=False)
     account: str = field(default="", repr=False)
-    """Id of the ChatGPT account; empty where the file has none."""
+    """Id of the ChatGPT account; empty if the file has none."""
     ends: float | None = None
     """Expiry of the token in seconds since 1970; None if it states none."""
 
@@ -65,7 +65,7 @@ class LoginFile:
         """The login, renewed if it is about to expire.
 
         Raises:
-            BackendRefused: there is none, or it has expired and could not be renewed.
+            BackendRefused: there is no login, or it has expired and could not be renewed.
         """
         login = await self._read()
         return await self.renewed(login) if login.ends_within(SPARE_SECONDS) else login
@@ -74,7 +74,7 @@ class LoginFile:
         """A newer login than `spent`: from the file if it was renewed already, or from the command.
 
         Raises:
-            BackendRefused: there is none.
+            BackendRefused: there is no newer login.
         """
         async with self._renewing:
             login = await self._read()

@@ -43,18 +43,18 @@ class CodexOptions(NetworkOptions):
     """Options of `codex`."""
 
     home: str = ""
-    """Folder of the command's `auth.json`; `CODEX_HOME` or `~/.codex` unless set."""
+    """Folder of the command's `auth.json`; by default `CODEX_HOME` or `~/.codex`."""
     command: str = "codex"
     """The command, which renews the login and knows the models: a name in `PATH`, or a path."""
     models: tuple[str, ...] = ()
     """Models to list; by default those that the command lists."""
     base_url: str = "https://chatgpt.com/backend-api/codex"
-    """Address of the endpoint that the login is for. It must be https, or on this machine."""
+    """URL of the login's endpoint. It must be https or on this machine."""
     media: MediaPolicy = "placeholder"
-    """How to handle images and documents that a model does not accept: a text placeholder, or a
-    400 (`reject`)."""
+    """How to treat images and documents that a model does not accept: `placeholder` replaces them
+    with text, `reject` returns a 400."""
     zone: str = "openai"
-    """In whose hands the data is."""
+    """Who receives the data."""
 
     @field_validator("base_url")
     @classmethod
@@ -65,11 +65,11 @@ class CodexOptions(NetworkOptions):
 
 
 class _LoginRefused(BackendRefused):
-    """The endpoint did not accept the login."""
+    """The endpoint rejected the login."""
 
 
 class CodexBackend(OpenAIBackend):
-    """The endpoint under the user's own login."""
+    """The endpoint, with the user's own login."""
 
     def __init__(self, name: str, options: CodexOptions) -> None:
         super().__init__(
@@ -123,11 +123,11 @@ class CodexBackend(OpenAIBackend):
         return self._listed[1]
 
     async def credentials(self, attempt: Attempt) -> Mapping[str, str]:
-        """The header lines of the login."""
+        """The login's headers."""
         return lines_of(await self.login.current())
 
     def lines(self, request: MessagesRequest) -> Headers:
-        """The header lines of a request; the endpoint streams only."""
+        """The headers of a request; the endpoint only streams."""
         kept = tuple(line for line in super().lines(request) if line[0] != "accept")
         return (*kept, ("accept", "text/event-stream"))
 
@@ -174,17 +174,17 @@ class Codex(Plugin[CodexOptions]):
 
     @hookimpl
     def register_backends(self) -> list[Backend]:
-        """The backend under the name of this instance."""
+        """Return the backend under this instance's name."""
         return [self.backend]
 
     @hookimpl
     def lifespan(self) -> AbstractAsyncContextManager[object]:
-        """Connections stay open while the gateway runs."""
+        """Keep connections open while the gateway runs."""
         return self.backend
 
 
 def lines_of(login: Login) -> dict[str, str]:
-    """The credential lines for a login."""
+    """The credential headers for a login."""
     lines = {"authorization": f"Bearer {login.token}"}
     return {**lines, "chatgpt-account-id": login.account} if login.account else lines
 

@@ -1,9 +1,8 @@
-"""Estimates tokens of a request, and gets better by what servers really counted.
+"""Estimates the tokens of a request from its `Features`, corrected by the counts of servers.
 
-The request comes as `Features`. Each target has a weight for each of them, beginning with what
-suits public vocabularies; recursive least squares correct them by the `usage` of each answer, and
-tell how far the next estimate may be off. `tests/test_meter.py` holds it to that with real
-vocabularies, `tests/test_kinds.py` for each kind of text.
+Each target has a weight per feature, which starts at the mean over public vocabularies; recursive
+least squares correct it by the `usage` of each reply, and bound the error of the next estimate.
+`tests/test_meter.py` checks that with real vocabularies, `tests/test_kinds.py` by kind of text.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ from plugway_context_guard._features import IMAGE_TOKENS, NOTHING, Features
 from plugway_context_guard._thoughts import NONE, Thoughts
 
 LEAST_BOUND: Final = 0.06
-"""No estimate is held for better than this, relative to the real count: by so much the first
-request of a conversation may differ from all that a target has counted before."""
+"""Smallest stated error, relative to the real count: the first request of a conversation may differ
+by that much from all requests that a target has counted before."""
 MOST_BOUND: Final = 0.3
 MOST_PER_BYTE: Final = 0.6
-"""Tokens for a byte of JSON that no known vocabulary takes for a whole prompt."""
+"""Tokens per byte of JSON: no known vocabulary needs more for a whole prompt."""
 _MAX_TARGETS: Final = 1000
 
 WEIGHTS: Final[Features] = (
@@ -41,13 +40,13 @@ _KNOWN_SHARE: Final = 1.5
 """A class of characters is known at a target that has counted a prompt of which it made so much
 less, at most."""
 _CLASS_SPREAD: Final = 0.25
-"""How far vocabularies differ in one class, relative to its weight."""
+"""Standard deviation of a weight between vocabularies, relative to the weight."""
 _COMMON_SPREAD: Final = 0.12
-"""How far they differ as a whole."""
+"""Standard deviation of all weights together between vocabularies."""
 _NOISE: Final = 0.025
-"""What classes of characters cannot tell of one prompt, relative to the count."""
+"""Error of a count by character classes, relative to the count."""
 _SURE: Final = 2.5
-"""Standard deviations that the stated bound has."""
+"""Standard deviations in the stated bound."""
 _FORGETTING: Final = 0.98
 _FIRST_PROMPTS: Final = 8
 
@@ -61,12 +60,12 @@ class Count:
 
     @property
     def most(self) -> int:
-        """The most that it can be."""
+        """Upper end of the estimate."""
         return int(self.tokens * (1 + self.bound)) + 1 if self.bound else self.tokens
 
     @property
     def least(self) -> int:
-        """The least that it can be."""
+        """Lower end of the estimate."""
         return int(self.tokens * (1 - self.bound))
 
     def __str__(self) -> str:
@@ -81,7 +80,7 @@ def _first_spread() -> list[list[float]]:
 
 
 class _Scale:
-    """The weights of one target, and how sure they are."""
+    """The weights of one target, and their uncertainty."""
 
     __slots__ = ("_shares", "_spread", "_weights", "learned", "per_byte", "worst")
 
@@ -93,9 +92,9 @@ class _Scale:
         self.learned = 0
         """Prompts of known features that were counted."""
         self.per_byte = 0.0
-        """Real tokens for a byte, lately."""
+        """Recent real tokens per byte."""
         self.worst = 0.0
-        """The worst relative error lately; it fades."""
+        """Worst recent relative error; it decays."""
 
     def count(self, features: Features) -> Count:
         """The estimate."""
@@ -138,7 +137,7 @@ class _Scale:
         ]
         for row, step in zip(self._spread, gain, strict=True):
             row[:] = [(c - step * part) / _FORGETTING for c, part in zip(row, along, strict=True)]
-        for index, weight in enumerate(WEIGHTS):  # forgetting must not make it wilder than at first
+        for index, weight in enumerate(WEIGHTS):  # forgetting must not exceed the initial variance
             most = (weight**2) * (_COMMON_SPREAD**2 + _CLASS_SPREAD**2)
             if self._spread[index][index] > most:
                 self._shrink(index, math.sqrt(most / self._spread[index][index]))
@@ -173,14 +172,14 @@ class Meter:
         self._unknown = _Scale()
 
     def at_most(self, target: str, raw: bytes, thoughts: Thoughts = NONE) -> int:
-        """A bound on the tokens of a request with the body `raw`: it costs little, and is loose."""
+        """An upper bound on the tokens of a request with the body `raw`: cheap, but loose."""
         scale = self._scales.get(target)
         share = MOST_PER_BYTE if scale is None else min(MOST_PER_BYTE, scale.per_byte * 1.4)
         apart = thoughts.tokens * (1 + MOST_BOUND) + raw.count(b'"base64"') * IMAGE_TOKENS
         return int((len(raw) - len(thoughts.apart)) * share + apart)
 
     def count(self, target: str, features: Features) -> Count:
-        """The estimate for a prompt of these features."""
+        """The estimate for a prompt with these features."""
         return self._scales.get(target, self._unknown).count(features)
 
     def plain(self, features: Features) -> int:
@@ -197,8 +196,8 @@ class Meter:
         return scale is None or scale.learned < _FIRST_PROMPTS
 
     def learn(self, target: str, tokens: int, size: int, features: Features | None) -> None:
-        """A prompt of that size was counted by the server."""
-        if tokens < 50 or tokens > size:  # too small to tell, or not this prompt's
+        """Learn from the server's count of a prompt of that size."""
+        if tokens < 50 or tokens > size:  # too small to be useful, or not this prompt's count
             return
         if features and not 0.25 <= tokens / _product(WEIGHTS, features) <= 4:
             return

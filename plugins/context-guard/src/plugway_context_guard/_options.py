@@ -1,4 +1,4 @@
-"""The options: what a user writes."""
+"""The options, as a user writes them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ContextGuardOptions(Options):
     """Options of `context-guard`."""
 
     windows: dict[str, Annotated[int, Field(ge=256)]] = Field(default={})
-    """Pattern for `instance/model` -> window in tokens, for servers that do not state it or state
+    """Pattern for `instance/model` -> window in tokens, for servers that do not report it or report
     it wrong; the first matching pattern counts."""
     skip_zones: tuple[str, ...] = ("anthropic",)
     """Zones to skip: their servers count, reject and edit prompts themselves."""

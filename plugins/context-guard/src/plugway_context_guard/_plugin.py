@@ -35,7 +35,7 @@ from plugway_context_guard._meter import Count, Meter
 from plugway_context_guard._options import ContextGuardOptions
 from plugway_context_guard._room import Room, limit_of, shorter_answer, with_answer
 from plugway_context_guard._thoughts import NONE, Thoughts, thoughts_in
-from plugway_context_guard._usage import Telling, ToldStream, prompt_tokens
+from plugway_context_guard._usage import ReportedStream, ReportedUsage, prompt_tokens
 from plugway_context_guard._windows import Window, Windows
 from plugway_upstream_errors import Meaning, meaning_of, overflow_sentence
 
@@ -57,7 +57,7 @@ class _Seen:
     features: Features | None = None
     room: Room | None = None
     """How the prompt fits, if that was checked."""
-    telling: Telling = field(default_factory=Telling)
+    reporting: ReportedUsage = field(default_factory=ReportedUsage)
     reported: bool = False
     """Whether the reply's numbers were changed already."""
     real: int = 0
@@ -124,7 +124,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         seen.thoughts = thoughts_in(request, attempt.backend.name)
         request, applied = self._edited(request, scale, seen, exchange)
         if scale != 1.0 or applied:
-            seen.telling = Telling(scale, applied)
+            seen.reporting = ReportedUsage(scale, applied)
         if applied:
             seen.thoughts = thoughts_in(request, attempt.backend.name)
         seen.size = len(request.raw) - len(seen.thoughts.apart)
@@ -165,24 +165,24 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             return None
         if exchange.endpoint == "count_tokens":
             return self._counted(reply, seen, exchange)
-        if reply.status != 200 or not seen.telling.changes:
+        if reply.status != 200 or not seen.reporting.changes:
             return None
         message = reply.parsed
         if not message:
             return None
         seen.real = prompt_tokens(message.get("usage"))
         seen.reported = True
-        exchange.note(self.name, seen.telling.described, stage="transform_response")
-        return reply.replace(body=orjson.dumps(seen.telling.message(message)))
+        exchange.note(self.name, seen.reporting.described, stage="transform_response")
+        return reply.replace(body=orjson.dumps(seen.reporting.message(message)))
 
     @hookimpl
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:
         """A stream layer if numbers change; None otherwise."""
         seen = exchange.state.get(_SEEN)
-        if seen is None or seen.reported or not seen.telling.changes:
+        if seen is None or seen.reported or not seen.reporting.changes:
             return None
-        exchange.note(self.name, seen.telling.described, stage="transform_stream")
-        return ToldStream(stream, seen.telling)
+        exchange.note(self.name, seen.reporting.described, stage="transform_stream")
+        return ReportedStream(stream, seen.reporting)
 
     @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
@@ -317,11 +317,11 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if seen.request is not None and any(e.stage == "count" for e in exchange.receipt):
             count = self._meter.count(seen.target, seen.measured(seen.request))
             exchange.note(self.name, f"estimated {count}", stage="transform_response")
-            return Reply.message({"input_tokens": max(1, seen.telling.tokens(count.tokens))})
-        if reply.status != 200 or seen.telling.scale == 1.0:
+            return Reply.message({"input_tokens": max(1, seen.reporting.tokens(count.tokens))})
+        if reply.status != 200 or seen.reporting.scale == 1.0:
             return None
         counted = _input_tokens(reply)
-        return Reply.message({"input_tokens": seen.telling.tokens(counted)}) if counted else None
+        return Reply.message({"input_tokens": seen.reporting.tokens(counted)}) if counted else None
 
     # ── what is learned ──────────────────────────────────────────────────────────────────────
 

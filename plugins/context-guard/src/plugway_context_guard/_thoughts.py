@@ -1,8 +1,8 @@
-"""What thinking with our own signature costs: not what its bytes look like.
+"""The tokens of thinking with our own signature, which its bytes do not show.
 
-Such a signature is base64 of JSON that holds what the maker wants back, such as encrypted
-reasoning, which is base64 itself. The maker is sent that state; anybody else neither the state nor
-the text (`plugway-signature`).
+Such a signature is base64 of JSON that contains state of the model's vendor, such as encrypted
+reasoning, which is base64 itself. Only that vendor is sent the state; others get neither the state
+nor the text (`plugway-signature`).
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from plugway import MessagesRequest, as_list, as_object
 from plugway_signature import PREFIX, is_ours, parse_signature
 
 STATE_BYTES_PER_TOKEN: Final = 5
-"""Encrypted text as base64: some 4 characters for a token, 4 letters for 3 of them."""
+"""Characters per token of encrypted text in base64: 4 characters of base64 encode 3 of it."""
 _SIGNED: Final = {"thinking": "signature", "redacted_thinking": "data"}
 
 
 @dataclass(frozen=True, slots=True)
 class Thoughts:
-    """The part of a request that is signed by us."""
+    """The part of a request with our signatures."""
 
     apart: bytes = b""
-    """What is not to be counted as text."""
+    """Bytes that do not count as text."""
     tokens: float = 0.0
-    """What the state counts that its maker is sent."""
+    """Tokens of the state, if the request goes to its vendor."""
 
 
 NONE: Final = Thoughts()
 
 
 def thoughts_in(request: MessagesRequest, backend: str) -> Thoughts:
-    """The thoughts that a request to `backend` carries. Free for one that carries none."""
+    """The thoughts in a request to `backend`. Costs nothing if there are none."""
     if PREFIX.encode() not in request.raw:
         return NONE
     apart, tokens = list[str](), 0.0

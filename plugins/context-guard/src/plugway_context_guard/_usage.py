@@ -1,4 +1,4 @@
-"""Token counts as reported to the client: scaled usage, and the applied edits.
+"""Token counts as reporting to the client: scaled usage, and the applied edits.
 
 Exchanges without either are not changed.
 """
@@ -17,8 +17,8 @@ _COUNTS: Final = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
-    """How the numbers of one exchange are changed for the client."""
+class ReportedUsage:
+    """The changes to the token counts of one exchange."""
 
     scale: float = 1.0
     applied: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -32,12 +32,12 @@ class Telling:
     def described(self) -> str:
         """The changes, for the receipt."""
         scaled = (
-            [f"usage is reported as {self.scale:.3g} times its real value"]
+            [f"usage is reporting as {self.scale:.3g} times its real value"]
             if self.scale != 1.0
             else []
         )
         return "; ".join(
-            [*scaled, *(["applied context edits are reported"] if self.applied else [])]
+            [*scaled, *(["applied context edits are reporting"] if self.applied else [])]
         )
 
     def usage(self, usage: Any) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Telling:
         return round(value * self.scale)
 
     def message(self, message: Mapping[str, Any]) -> dict[str, Any]:
-        """A whole message."""
+        """A complete message with changed counts."""
         new = dict(message)
         if self.scale != 1.0 and "usage" in message:
             new["usage"] = self.usage(message["usage"])
@@ -81,12 +81,12 @@ class Telling:
         return {"context_management": {"applied_edits": self.applied}} if self.applied else {}
 
 
-class ToldStream:
+class ReportedStream:
     """A stream whose numbers are changed; it owns no resources."""
 
-    def __init__(self, stream: EventStream, telling: Telling) -> None:
+    def __init__(self, stream: EventStream, reporting: ReportedUsage) -> None:
         self._events = aiter(stream)
-        self._telling = telling
+        self._reporting = reporting
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
         """The events, as they come."""
@@ -94,10 +94,10 @@ class ToldStream:
 
     async def __anext__(self) -> StreamEvent:
         """The next event."""
-        return self._telling.event(await anext(self._events))
+        return self._reporting.event(await anext(self._events))
 
     async def aclose(self) -> None:
-        """Nothing: the stream below is closed by the kernel."""
+        """Does nothing: the kernel closes the inner stream."""
 
 
 def prompt_tokens(usage: Any) -> int:

@@ -1,4 +1,4 @@
-"""`plugway logs` and `plugway ui`: the same exchanges in a terminal, and the way to the page."""
+"""`plugway logs` and `plugway ui`: show the exchanges in a terminal, or open the page."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def ui(
     config: ConfigPath = None,
     port: Port = None,
 ) -> None:
-    """Open the page of the running gateway, and say where the token is that it asks for."""
+    """Open the page of the running gateway and print where to find its token."""
     gateway = LocalGateway.find(config, port)
     state = gateway.state()
     if state is None:
@@ -84,14 +84,14 @@ def ui(
 def _exchanges(
     gateway: LocalGateway, last: int, failed: bool, follow: bool
 ) -> Iterator[Mapping[str, Any]]:
-    """What ended, the oldest first; for ever with `follow`."""
+    """Exchanges that have ended, the oldest first; never returns with `follow`."""
     after, found = _asked(gateway, 0)
     wanted = [item for item in found if not failed or item.get("outcome") != "completed"]
     yield from wanted[-last:]
     while follow:
         time.sleep(_EVERY_SECONDS)  # noqa: TID251 - a command without a loop
         newest, found = _asked(gateway, after)
-        if newest < after:  # another gateway has taken its place
+        if newest < after:  # the gateway was restarted, so its numbers start again
             newest, found = _asked(gateway, 0)
         after = newest
         yield from (item for item in found if not failed or item.get("outcome") != "completed")
@@ -103,10 +103,10 @@ def _asked(gateway: LocalGateway, after: int) -> tuple[int, list[Mapping[str, An
     except PlugwayError as error:
         if "not served here" in str(error):
             path = gateway.config_path
-            used = (gateway.state() or {}).get("config")  # it may run on a file of its own
+            used = (gateway.state() or {}).get("config")  # it may run with another file
             fix = f"add `- use: dashboard` to {used or path}"
             if not used and not gateway.configured:
-                fix = f"`plugway config example > {path}` writes a file to list `dashboard` in"
+                fix = f"run `plugway config example > {path}` and list `dashboard` in that file"
             raise PlugwayError(f"this gateway does not keep exchanges: {fix}") from None
         raise
     return document.get("last", 0), [as_object(item) for item in as_list(document["exchanges"])]
@@ -115,13 +115,13 @@ def _asked(gateway: LocalGateway, after: int) -> tuple[int, list[Mapping[str, An
 def _show(exchange: Mapping[str, Any], console: Console, receipts: bool) -> None:
     usage = as_object(exchange.get("usage"))
     good = exchange.get("outcome") == "completed"
-    nobody = "Plugway itself" if good else "nobody"  # answered at once, without a backend
+    fallback = "Plugway itself" if good else "no backend"  # answered without a backend
     agent = exchange.get("agent_id")
     line = Text.assemble(
         (time.strftime("%H:%M:%S", time.localtime(exchange.get("ended", 0))), "dim"),
         "  ",
         (f"{exchange.get('status')} {exchange.get('outcome')}", "green" if good else "bold red"),
-        f"  {exchange.get('model_asked')} -> {exchange.get('served_by') or nobody}",
+        f"  {exchange.get('model_asked')} -> {exchange.get('served_by') or fallback}",
         f"  {exchange.get('seconds', 0):.2f} s",
         f"  {usage.get('input', 0) + usage.get('cache_read', 0):,} in",
         f" ({usage.get('cache_read', 0):,} cached), {usage.get('output', 0):,} out",

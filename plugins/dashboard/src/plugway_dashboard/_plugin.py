@@ -1,4 +1,4 @@
-"""Remembers how exchanges ended, and shows it on a page."""
+"""Keeps the outcomes of recent exchanges and shows them on a page."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ _PAGE: Final = resources.files("plugway_dashboard").joinpath("page.html").read_t
 
 
 def _policy(page: str) -> str:
-    """What the page may do: its own style and script, and requests to the gateway it came from."""
+    """The content security policy: only the page's own style and script may run, and only
+    requests to this gateway are allowed."""
 
     def hashed(tag: str) -> str:
         text = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)[0]
@@ -46,14 +47,15 @@ _HEADERS: Final = {
 
 
 class DashboardOptions(Options):
-    """How much is remembered."""
+    """Options of `dashboard`."""
 
     remember: int = Field(default=200, ge=1, le=5000)
-    """Exchanges that are kept, in memory only; the oldest goes first. No bodies are."""
+    """Number of exchanges to keep, in memory only; the oldest are dropped first. Request and
+    reply bodies are not kept."""
 
 
 class Dashboard(Plugin[DashboardOptions]):
-    """Keeps the last exchanges and serves them, and the page that shows them."""
+    """Keeps the last exchanges, and serves them as JSON and as a page."""
 
     def __init__(self, options: DashboardOptions, name: str) -> None:
         super().__init__(options, name=name)
@@ -62,34 +64,34 @@ class Dashboard(Plugin[DashboardOptions]):
 
     @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Keep what came of it."""
+        """Keep the exchange and its outcome."""
         self._number += 1
-        self._kept.append(told(exchange, outcome) | {"number": self._number})
+        self._kept.append(exchange_data(exchange, outcome) | {"number": self._number})
 
     @hookimpl
     def register_routes(self) -> Sequence[BaseRoute]:
-        """The page at `/`, for browsers, and what it shows."""
+        """The page at `/` for browsers, and the exchanges that it shows."""
         return [
             Route("/", self._page, methods=["GET"]),
             Route(PATH, self._exchanges, methods=["GET"]),
         ]
 
     async def _page(self, request: Request) -> Response:
-        """Clients that are no browsers ask here whether the gateway is up."""
+        """The page; clients other than browsers get the health status as JSON."""
         if "text/html" not in request.headers.get("accept", ""):
             return _json({"status": "ok"})
         return HTMLResponse(_PAGE, headers=_HEADERS)
 
     async def _exchanges(self, request: Request) -> Response:
-        """Those with a number above `after`, the oldest first."""
+        """Exchanges with a number above `after`, the oldest first."""
         text = request.query_params.get("after", "0")
         after = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
         kept = [item for item in self._kept if item["number"] > after]
         return _json({"last": self._number, "exchanges": kept})
 
 
-def told(exchange: Exchange, outcome: Outcome) -> dict[str, Any]:
-    """One exchange as data: its receipt, how it ended, times in seconds; nothing of its content."""
+def exchange_data(exchange: Exchange, outcome: Outcome) -> dict[str, Any]:
+    """One exchange as JSON-ready data: receipt, outcome and times in seconds, without content."""
     usage = outcome.usage
     served = exchange.served_by
     return {

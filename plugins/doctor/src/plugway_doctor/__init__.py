@@ -1,4 +1,4 @@
-"""`plugway doctor`: finds out why it does not work, and says what mends it."""
+"""`plugway doctor`: finds configuration and runtime problems, and says how to fix them."""
 
 from plugway_doctor._checks import Check
 from plugway_doctor._command import doctor_app

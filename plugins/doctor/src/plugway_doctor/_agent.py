@@ -1,4 +1,4 @@
-"""An agent's task through the gateway: Claude Code makes a file, and the file is looked at."""
+"""Run an agent's task through the gateway: Claude Code creates a file, and the file is checked."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _NAME = "agent"
 _PLAN_SECONDS = 30.0
 _STOP_SECONDS = 5.0
 _RETRIES = "1"
-"""By itself the client asks ten times more, with longer and longer pauses; the gateway and its
-plugins have asked again already."""
+"""The client retries ten times by default, with increasing waits; the gateway and its plugins
+retry as well."""
 _MOST_WORDS = 500
 _NOISE = ("[claude-code:", "plugway uses the gateway", "plugway started the gateway")
 
@@ -38,10 +38,10 @@ def agent(
     checks: Sequence[Check],
     report: Callable[[Check], object],
 ) -> None:
-    """Claude Code creates a file in a folder of its own, unless its model fails a plain request.
+    """Claude Code creates a file in a temporary folder, unless its model fails a plain request.
 
-    `checks` are those that came before; `report` receives each new one. The task is ended after
-    `seconds`.
+    `checks` are the previous checks; `report` is called with each new one. The task is terminated
+    after `seconds`.
     """
     try:
         find_client()
@@ -70,7 +70,7 @@ def agent(
 
 
 def _model_of(words: Sequence[str]) -> str | Check:
-    """The model that `plugway claude` would start with, or why it would not start."""
+    """The model that `plugway claude` would use, or a check that says why it cannot start."""
     try:
         done = subprocess.run(
             [*words, "--dry-run"],
@@ -119,13 +119,13 @@ def _task(words: Sequence[str], seconds: float) -> Check:
 def _run(
     command: Sequence[str], folder: str, seconds: float, out: IO[bytes], err: IO[bytes]
 ) -> bool:
-    """Whether the command came to its own end; else it was ended, with all that it had started."""
+    """Whether the command exited by itself; otherwise it and its children are terminated."""
     env = {**os.environ, "CLAUDE_CODE_MAX_RETRIES": _RETRIES}
     with _group(command, folder, env, out, err) as child:
         try:
             child.wait(seconds)
         except subprocess.TimeoutExpired:
-            child.terminate()  # `plugway claude` passes it on to the client
+            child.terminate()  # `plugway claude` forwards it to the client
             with suppress(subprocess.TimeoutExpired):
                 child.wait(_STOP_SECONDS)
             return False
@@ -136,7 +136,7 @@ def _run(
 def _group(
     command: Sequence[str], folder: str, env: dict[str, str], out: IO[bytes], err: IO[bytes]
 ) -> Generator[subprocess.Popen[bytes]]:
-    """A command that leaves no process behind when the block ends."""
+    """Run a command, and terminate all its processes when the block ends."""
     child = subprocess.Popen(
         command,
         cwd=folder,
@@ -170,6 +170,6 @@ def _text(file: IO[bytes]) -> str:
 
 
 def _said(out: str, err: str) -> str:
-    """What the client answered, an API's error included; its warnings where it did not answer."""
+    """The client's answer, including API errors; its warnings if there is no answer."""
     lines = [line for line in err.splitlines() if line.strip() and not line.startswith(_NOISE)]
     return (out.strip() or "\n".join(lines))[-_MOST_WORDS:] or "nothing"

@@ -1,4 +1,4 @@
-"""What is checked without asking a model: configuration, gateway, secrets' files, Claude Code."""
+"""Checks that send no request to a model: configuration, gateway, secret files, Claude Code."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from plugway_probe import ListedModel
 Outcome = Literal["passed", "warned", "failed", "skipped"]
 
 FLOOR_TOKENS = 32_000
-"""Below this window Claude Code's own prompt leaves no room to work (about 20,000 tokens are its
-system prompt and tools, measured with 2.1.329: `docs/configuration.md`)."""
+"""With a smaller window Claude Code has no room to work: its system prompt and tools take about
+20,000 tokens (measured with 2.1.329: `docs/configuration.md`)."""
 _SECONDS = 60.0
 _LEAST_FREE = 64 * 1024
-"""Bytes that must fit into the state folder."""
+"""Minimum free bytes in the state folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,41 +40,41 @@ class Check:
     name: str
     outcome: Outcome
     reason: str
-    """What was seen."""
+    """What was found."""
     fix: str = ""
-    """What to do, where it is not in order."""
-    mend: Callable[[], None] | None = field(default=None, repr=False)
-    """Does it, where a program can (`--fix`)."""
+    """How to fix it; empty if it passed."""
+    apply_fix: Callable[[], None] | None = field(default=None, repr=False)
+    """Applies the fix (`--fix`); None if it cannot be automated."""
 
     @property
     def is_failed(self) -> bool:
-        """Whether it has to be put right."""
+        """Whether it failed."""
         return self.outcome == "failed"
 
     def as_json(self) -> Mapping[str, str | bool]:
-        """For a script."""
+        """The check as JSON-ready data."""
         return {
             "name": self.name,
             "outcome": self.outcome,
             "reason": self.reason,
             "fix": self.fix,
-            "fixable": self.mend is not None,
+            "fixable": self.apply_fix is not None,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What listens at the gateway's address."""
+    """What is listening at the gateway's address."""
 
     check: Check
     state: Mapping[str, Any] | None = None
-    """What the gateway says of itself; None where none runs."""
+    """The status that the gateway reports; None if it is not running."""
     usable: bool = True
-    """Whether models can be tried: there, or at a gateway that is started for it."""
+    """Whether models can be tried: at this gateway, or at a temporary one."""
 
 
 def configuration(config: Path | None) -> list[Check]:
-    """Whether the configuration and its plugins load, as `plugway check` says; a line for each
+    """Whether the configuration and its plugins load, as `plugway check` reports; one check per
     problem."""
     name = "configuration"
     words = [plugway_command(), "check", "--json", *(["--config", str(config)] if config else [])]
@@ -111,10 +111,10 @@ def _problem(item: Mapping[str, Any]) -> Check:
 
 
 def running(gateway: LocalGateway, place: str, *, starts: bool) -> Found:
-    """What listens at the gateway's address, and what it says of itself.
+    """What is listening at the gateway's address, and the status that it reports.
 
-    `place` names the setting that has Claude Code need it, if any; `starts` says that a hook of
-    Claude Code's starts it.
+    `place` names the setting that points Claude Code there, if any; `starts` means that a hook of
+    Claude Code starts the gateway.
     """
     name = "gateway"
     try:
@@ -143,7 +143,7 @@ def running(gateway: LocalGateway, place: str, *, starts: bool) -> Found:
 
 
 def state_folder() -> Check:
-    """Whether the gateway can keep its token and what it learns."""
+    """Whether the gateway can write its state: its token, and what it measures."""
     name = "state folder"
     path = platformdirs.user_state_path("plugway", appauthor=False)
     try:
@@ -159,7 +159,7 @@ def state_folder() -> Check:
 
 
 def token_file() -> Check:
-    """Whether the gateway's own token can be read by this user alone."""
+    """Whether only this user can read the gateway's token."""
     path = platformdirs.user_state_path("plugway", appauthor=False) / "token"
     if os.name == "nt" or not path.is_file() or not stat.S_IMODE(path.stat().st_mode) & 0o077:
         return Check("token", "passed", "only you can read the gateway's token")
@@ -170,7 +170,7 @@ def token_file() -> Check:
 
 
 def client_version() -> Check:
-    """Whether Claude Code is there, and which."""
+    """Whether Claude Code is installed, and its version."""
     try:
         client = find_client()
     except ClientUnfit as error:

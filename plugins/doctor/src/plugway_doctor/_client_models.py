@@ -1,5 +1,5 @@
-"""What is checked of the models that Claude Code's settings name: whether the gateway serves them,
-shows them, and whether the client knows their window."""
+"""Checks of the models that Claude Code's settings name: whether the gateway serves and lists
+them, and whether the client knows their windows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from plugway_probe import ListedModel, probe
 
 _SLOTS = ("OPUS", "SONNET", "HAIKU", "FABLE")
 _ALIASES = frozenset(("default", "best", "opusplan", "inherit", *map(str.lower, _SLOTS)))
-"""Names that the client itself turns into ids (code.claude.com/docs/en/model-config)."""
+"""Names that the client itself maps to ids (code.claude.com/docs/en/model-config)."""
 _NAMED = (
     "ANTHROPIC_MODEL",
     *(f"ANTHROPIC_DEFAULT_{slot}_MODEL" for slot in _SLOTS),
@@ -27,13 +27,13 @@ _NAMED = (
     "ANTHROPIC_CUSTOM_MODEL_OPTION",
 )
 _ITS_OWN = "claude-sonnet-5"
-"""A model that the client asks for by itself where nothing names one (seen with 2.1.332)."""
+"""Model that the client requests if no setting names one (seen with 2.1.332)."""
 _REAL = re.compile(r"^claude-|claude-(opus|sonnet|haiku|fable)", re.IGNORECASE)
-"""Ids of which the client has its own idea of the window, and heeds no other."""
+"""Ids whose window the client hard-codes and does not read from elsewhere."""
 _WINDOW = "CLAUDE_CODE_MAX_CONTEXT_TOKENS"
 _COMPACT = "CLAUDE_CODE_AUTO_COMPACT_WINDOW"
 _ASSUMED = 200_000
-"""The least window that the client assumes of a model that it does not know (2.1.332)."""
+"""Smallest window that the client assumes for an unknown model (2.1.332)."""
 _DISCOVERY = "CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY"
 _QUIET = "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"
 _SECONDS = 20.0
@@ -41,7 +41,7 @@ _PREFIX = "anthropic/"
 
 
 def discovery(settings: ClientSettings) -> Check:
-    """Whether `/model` asks the gateway for its models."""
+    """Whether `/model` requests the gateway's models."""
     name = "model discovery"
     switch, quiet = settings.variable(_DISCOVERY), settings.variable(_QUIET)
     if quiet is not None:
@@ -58,7 +58,7 @@ def discovery(settings: ClientSettings) -> Check:
 def all_of(
     gateway: LocalGateway, settings: ClientSettings, models: Sequence[ListedModel], seconds: float
 ) -> Iterator[Check]:
-    """What is checked against the models that the gateway lists."""
+    """Checks against the models that the gateway lists."""
     yield from named(gateway, settings, models, seconds)
     yield from available(settings, models)
     yield configured_window(gateway, settings, models)
@@ -67,8 +67,8 @@ def all_of(
 def named(
     gateway: LocalGateway, settings: ClientSettings, models: Sequence[ListedModel], seconds: float
 ) -> Iterator[Check]:
-    """Whether the gateway serves each model that the settings name, by its router and, where its
-    backend does not list it, by asking for it."""
+    """Whether the gateway serves each model that the settings name: by its router, and by a test
+    request if the backend does not list it."""
     settled = [*settings.any_of(*_NAMED), *filter(None, [settings.text("model")])]
     wanted = {_bare(item.value): item for item in reversed(settled)}
     ids = {name: item for name, item in wanted.items() if name.lower() not in _ALIASES}
@@ -94,7 +94,7 @@ def _names(setting: Setting, model: str) -> str:
 def _not_served(
     gateway: LocalGateway, model: str, models: Sequence[ListedModel], seconds: float
 ) -> str | None:
-    """Why a request for the model would fail; None where it would not."""
+    """Why a request for the model would fail; None if it would succeed."""
     if any(model in (item.id, item.id.removeprefix(_PREFIX)) for item in models):
         return None
     message = {"role": "user", "content": "Hello"}
@@ -115,7 +115,7 @@ def _not_served(
 
 
 def available(settings: ClientSettings, models: Sequence[ListedModel]) -> Iterator[Check]:
-    """Whether `availableModels` and the gateway's list are the same models."""
+    """Whether `availableModels` matches the gateway's list."""
     name = "available models"
     entries = settings.texts("availableModels")
     if not entries:
@@ -139,7 +139,7 @@ def available(settings: ClientSettings, models: Sequence[ListedModel]) -> Iterat
 def configured_window(
     gateway: LocalGateway, settings: ClientSettings, models: Sequence[ListedModel]
 ) -> Check:
-    """Whether Claude Code takes its main model for one with a larger window than it has."""
+    """Whether Claude Code assumes a larger window for its main model than it has."""
     name = "configured window"
     for variable in settings.any_of(_WINDOW, _COMPACT):
         if not variable.value.strip().isdecimal():
@@ -166,7 +166,7 @@ def configured_window(
 
 
 def _main(settings: ClientSettings) -> str | None:
-    """The main model's id as it is set; None where the client chooses it."""
+    """The id of the main model in the settings; None if the client chooses it."""
     chosen = settings.variable("ANTHROPIC_MODEL") or settings.text("model")
     name = _bare(chosen.value) if chosen else "default"
     if name.lower() not in _ALIASES:
@@ -177,7 +177,7 @@ def _main(settings: ClientSettings) -> str | None:
 
 
 def _bare(model: str) -> str:
-    """Without the mark by which the client asks for a long window."""
+    """The id without the suffix that requests a long window."""
     return model.strip().removesuffix("[1m]")
 
 

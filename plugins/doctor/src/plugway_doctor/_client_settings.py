@@ -1,5 +1,5 @@
-"""What is checked of Claude Code's settings: where it sends requests, by which way, with which
-token, and whether auto mode gets its verdicts. What they say of models is in `_client_models`."""
+"""Checks of Claude Code's settings: where it sends requests, through which proxy, with which
+token, and whether auto mode works. See `_client_models` for the models that they name."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _TOKENS = ("ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY")
 _HEADERS = "ANTHROPIC_CUSTOM_HEADERS"
 _PROVIDERS = ("BEDROCK", "VERTEX", "FOUNDRY", "MANTLE", "ANTHROPIC_AWS")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-"""Each of them, in capitals too, catches requests to this machine (seen with 2.1.332)."""
+"""Each of them, also in capitals, redirects requests to this machine (seen with 2.1.332)."""
 _FORCED = ("forceLoginMethod", "forceLoginOrgUUID")
 _SECONDS = 5.0
 _OFF = frozenset(("0", "false", "no", "off"))
 
 
 def readable(settings: ClientSettings) -> Iterator[Check]:
-    """Settings files of which nothing is in effect, and what an administrator forbids."""
+    """Settings files that Claude Code ignores, and restrictions set by an administrator."""
     for file, reason in settings.broken.items():
         fix = f"fix {file}; until then Claude Code ignores it"
         yield Check("client settings", "failed", f"{file} {reason}", fix)
@@ -41,13 +41,13 @@ def readable(settings: ClientSettings) -> Iterator[Check]:
 
 
 def points_here(gateway: LocalGateway, settings: ClientSettings) -> Setting | None:
-    """What sends Claude Code to this gateway, be it with a mistake in it."""
+    """The setting that points Claude Code to this gateway, even if it has a mistake."""
     url = settings.variable(_URL)
     return url if url and _is_host_and_port_of(_split(url.value), gateway) else None
 
 
 def base_url(gateway: LocalGateway, settings: ClientSettings) -> Check:
-    """Which file or variable decides where Claude Code sends its requests."""
+    """The file or variable that decides where Claude Code sends its requests."""
     name = "base url"
     url = settings.variable(_URL)
     if url is None:
@@ -67,7 +67,7 @@ def base_url(gateway: LocalGateway, settings: ClientSettings) -> Check:
 
 
 def _judged(parts: SplitResult | None, gateway: LocalGateway) -> tuple[Outcome, str]:
-    """The outcome for a base URL, and what is wrong with it."""
+    """The outcome for a base URL, and its problem."""
     if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         return "failed", ", which is not a valid URL"
     if not _is_host_of(parts, gateway):
@@ -88,7 +88,7 @@ def _judged(parts: SplitResult | None, gateway: LocalGateway) -> tuple[Outcome, 
 
 
 def provider(settings: ClientSettings, here: Setting | None) -> Check:
-    """Whether another provider is switched on, for which Claude Code ignores its base URL."""
+    """Whether another provider is enabled, which makes Claude Code ignore its base URL."""
     name = "provider"
     for switch in settings.any_of(*(f"CLAUDE_CODE_USE_{other}" for other in _PROVIDERS)):
         if switch.is_on and (here or switch.managed):
@@ -100,7 +100,7 @@ def provider(settings: ClientSettings, here: Setting | None) -> Check:
 
 
 def proxy(gateway: LocalGateway, settings: ClientSettings, here: Setting | None) -> Check:
-    """Whether a proxy would get what Claude Code sends to this machine."""
+    """Whether a proxy would receive Claude Code's requests to this machine."""
     name = "proxy"
     host = here and _split(here.value)
     address = (host.hostname if host else None) or "127.0.0.1"
@@ -118,7 +118,7 @@ def proxy(gateway: LocalGateway, settings: ClientSettings, here: Setting | None)
 def credential(
     gateway: LocalGateway, settings: ClientSettings, here: Setting | None, *, runs: bool
 ) -> Check:
-    """Whether the token that Claude Code would send is one that this gateway takes."""
+    """Whether this gateway accepts the token that Claude Code would send."""
     name = "credential"
     if here is None:
         return Check(name, "passed", "no setting points Claude Code here, so no token is needed")
@@ -148,7 +148,7 @@ def credential(
 
 
 def _token_header(settings: ClientSettings) -> Setting | None:
-    """The gateway's token in a header of its own, beside a key for the backend."""
+    """The gateway's token in its own header, next to a key for the backend."""
     headers = settings.variable(_HEADERS)
     line = headers and re.search(r"^\s*plugway-token\s*:\s*(\S+)", headers.value, re.M | re.I)
     if not headers or not line:
@@ -157,7 +157,7 @@ def _token_header(settings: ClientSettings) -> Setting | None:
 
 
 def auto_mode(settings: ClientSettings) -> Iterator[Check]:
-    """Where Claude Code decides by itself which tool calls may run unasked."""
+    """Whether Claude Code checks itself which tool calls may run without asking."""
     switch = settings.variable("CLAUDE_CODE_AUTO_MODE_SERVER")
     if switch is not None and switch.value.strip().lower() in _OFF:
         reason = (
@@ -178,7 +178,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def _shown(parts: SplitResult | None) -> str:
-    """An address without the user, password and query that it may have."""
+    """An address without its user, password and query."""
     if parts is None or not parts.hostname:
         return "a value without a host"
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
@@ -215,8 +215,8 @@ def _listens(parts: SplitResult) -> bool:
 
 
 def _spares(value: str, host: str, port: int) -> bool:
-    """Whether `NO_PROXY` keeps a host out of the proxy, in the forms that Claude Code 2.1.332
-    takes: `*`, a host, a host with its port, a suffix with its dot, a network."""
+    """Whether `NO_PROXY` excludes a host from the proxy, in the forms that Claude Code 2.1.332
+    accepts: `*`, a host, a host with a port, a suffix with its dot, a network."""
     for entry in re.split(r"[,\s]+", value):
         if entry in ("*", host, f"{host}:{port}") or (entry[:1] == "." and host.endswith(entry)):
             return True
@@ -227,7 +227,7 @@ def _spares(value: str, host: str, port: int) -> bool:
 
 
 def _is_taken(gateway: LocalGateway, token: str) -> bool:
-    """Whether the running gateway takes a token: limited ones are not the user's own."""
+    """Whether the running gateway accepts a token. Limited tokens do not count."""
     try:
         request = urllib.request.Request(  # the gateway's own address
             f"{gateway.url}/v1/models", headers={"authorization": f"Bearer {token}"}
@@ -240,6 +240,6 @@ def _is_taken(gateway: LocalGateway, token: str) -> bool:
 
 
 def _set_up() -> None:
-    """Has the user's settings point here, so that it can be undone."""
+    """Point the user's settings here; `plugway setup` can undo it."""
     words = [plugway_command(), "setup", "claude-code"]
     subprocess.run(words, stdin=subprocess.DEVNULL, capture_output=True, check=False)

@@ -1,4 +1,4 @@
-"""`plugway doctor`: the checks in order, as a report or as JSON."""
+"""`plugway doctor`: run the checks in order, and print a report or JSON."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def doctor(
     ] = 120.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for a script.")] = False,
 ) -> None:
-    """Find out why it does not work.
+    """Find out why something does not work.
 
-    Looks at the configuration, the gateway, secrets' files and Claude Code's settings, then asks
-    each backend four short things. Where no gateway runs, one runs for the time of the check.
+    Checks the configuration, the gateway, secret files and Claude Code's settings, then sends four
+    short requests to each backend. If no gateway runs, starts one for the duration of the check.
     """
     console = Console(highlight=False, soft_wrap=True)
 
@@ -98,8 +98,8 @@ class _Run:
         agent: bool,
         model: str | None,
     ) -> list[Check]:
-        """Every check, in the order in which one is of use after the other."""
-        if self._failed(_checks.state_folder()) or self._mended(_checks.token_file).is_failed:
+        """Run all checks; later ones build on the results of earlier ones."""
+        if self._failed(_checks.state_folder()) or self._fixed(_checks.token_file).is_failed:
             return self.checks
         if self._failed(*_checks.configuration(config)):
             return self.checks
@@ -122,7 +122,7 @@ class _Run:
         return self.checks
 
     def _client(self, gateway: LocalGateway) -> Found:
-        """What runs at the gateway's address, Claude Code, and how it would come there."""
+        """Check the gateway's address, Claude Code, and its settings for reaching the gateway."""
         settings = self._settings = ClientSettings.read(Path.cwd())
         here = self._here = _client_settings.points_here(gateway, settings)
         starts = settings.starts_gateway()
@@ -130,7 +130,7 @@ class _Run:
         self._add(found.check)
         self._add(_checks.client_version())
         self._failed(*_client_settings.readable(settings))
-        self._mended(lambda: _client_settings.base_url(gateway, ClientSettings.read(Path.cwd())))
+        self._fixed(lambda: _client_settings.base_url(gateway, ClientSettings.read(Path.cwd())))
         self._add(_client_settings.provider(settings, here))
         self._add(_client_settings.proxy(gateway, settings, here))
         runs = found.state is not None
@@ -144,7 +144,7 @@ class _Run:
         self, gateway: LocalGateway, seconds: float, *, agent: bool, model: str | None
     ) -> None:
         known = _trial.backends_of(gateway)
-        for check in _trial.ways(known):
+        for check in _trial.network_paths(known):
             self._add(check)
         models = _trial.listed(gateway)
         for check in _trial.unlisted(gateway, known, models, seconds):
@@ -162,19 +162,19 @@ class _Run:
         if agent:
             _agent.agent(gateway, model, seconds, self.checks, self._add)
 
-    def _mended(self, look: Callable[[], Check]) -> Check:
-        """A check, looked at again after it was mended."""
+    def _fixed(self, look: Callable[[], Check]) -> Check:
+        """Run a check; with `--fix`, apply its fix and run it again."""
         check = look()
-        if self._fix and check.mend is not None:
-            check.mend()
+        if self._fix and check.apply_fix is not None:
+            check.apply_fix()
             after = look()
             if after.outcome == "passed":
-                after = Check(check.name, "passed", f"mended: {check.reason}")
+                after = Check(check.name, "passed", f"fixed: {check.reason}")
             return self._add(after)
         return self._add(check)
 
     def _failed(self, *checks: Check) -> bool:
-        """Adds them; whether one of them failed."""
+        """Add checks; whether one of them failed."""
         added = [self._add(check) for check in checks]
         return any(check.is_failed for check in added)
 

@@ -1,4 +1,4 @@
-"""What Claude Code's settings say, file by file, and which of them wins; judges nothing of it."""
+"""Read Claude Code's settings files, and find which one takes precedence. Does not check them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Setting:
     name: str
     value: str = field(repr=False)
     file: Path | None
-    """The settings file; None where the shell sets it."""
+    """The settings file; None if the shell sets it."""
     managed: bool = False
-    """An administrator set it, and nothing of the user's wins over it."""
+    """Whether an administrator set it; the user's settings cannot override it."""
 
     @property
     def place(self) -> str:
-        """The setting with its place, for a person."""
+        """The setting and where it is set, for a message."""
         return f"{self.name} in {self.file}" if self.file else f"the variable {self.name}"
 
     @property
@@ -38,7 +38,7 @@ class Setting:
         return self.value.strip().lower() in _TRUE
 
     def fix(self, otherwise: str) -> str:
-        """`otherwise`, where it is the user's to change."""
+        """`otherwise` if the user can change the setting, else advice to ask an administrator."""
         if not self.managed:
             return otherwise
         return f"ask this machine's administrator; your settings cannot override {self.file}"
@@ -46,22 +46,22 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """The settings that a session started in a folder has, what wins first.
+    """The settings of a session started in a folder, highest precedence first.
 
-    Managed settings win over the command line, over `.claude/settings.local.json`, over
-    `.claude/settings.json`, over the user's settings (code.claude.com/docs/en/settings, "Settings
-    precedence"); `env` in any of them wins over the shell's variable, also where it is empty (seen
+    Managed settings override the command line, then `.claude/settings.local.json`,
+    `.claude/settings.json` and the user's settings (code.claude.com/docs/en/settings, "Settings
+    precedence"); `env` in any of them overrides the shell's variable, even if it is empty (seen
     with 2.1.332).
     """
 
     documents: Mapping[Path, dict[str, Any]] = field(repr=False)
     """The files that can be read."""
     broken: Mapping[Path, str]
-    """Those that cannot, and why. Of such a file nothing is in effect (seen with 2.1.332)."""
+    """The files that cannot be read, and why; Claude Code ignores them (seen with 2.1.332)."""
 
     @classmethod
     def read(cls, folder: Path) -> ClientSettings:
-        """As a session started in `folder` finds them."""
+        """Read the settings of a session started in `folder`."""
         managed = managed_folder()
         files = [
             *sorted((managed / "managed-settings.d").glob("*.json"), reverse=True),
@@ -84,7 +84,7 @@ class ClientSettings:
         return cls(documents, broken)
 
     def variable(self, name: str) -> Setting | None:
-        """The variable as Claude Code sees it; None where it is not set, or set to nothing."""
+        """The variable as Claude Code sees it; None if it is unset or empty."""
         for file, document in self.documents.items():
             value = as_object(document.get("env")).get(name)
             if isinstance(value, str | int):
@@ -99,14 +99,14 @@ class ClientSettings:
                 yield found
 
     def text(self, key: str) -> Setting | None:
-        """A setting that is one string."""
+        """A setting whose value is one string."""
         for file, document in self.documents.items():
             if isinstance(value := document.get(key), str):
                 return Setting(f"`{key}`", value, file, _is_managed(file)) if value else None
         return None
 
     def texts(self, key: str) -> list[Setting]:
-        """Every entry of a setting that is a list; the lists of all files are put together."""
+        """All entries of a list setting; Claude Code joins the lists of all files."""
         return [
             Setting(f"`{key}`", value, file, _is_managed(file))
             for file, document in self.documents.items()

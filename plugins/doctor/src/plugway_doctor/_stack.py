@@ -1,5 +1,5 @@
-"""What is checked of the configuration's own list: plugins that an agent needs with models that are
-not Anthropic's, and their order. Whether it loads at all is `plugway check`'s to say."""
+"""Checks of the configured plugins: those that an agent needs with models other than Anthropic's,
+and their order. `plugway check` reports whether they load."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from plugway import LocalGateway, as_list, as_object
 from plugway_doctor._checks import Check
 
 _NATIVE = "anthropic"
-"""The backend whose answers need none of these plugins."""
+"""The backend whose replies need none of these plugins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +55,24 @@ _WANTED = (
     ),
 )
 _OUTSIDE = (("resilience", "error-normalizer"),)
-"""Pairs that load in either order, and work in this one."""
+"""Pairs that load in either order but work only in this one."""
 
 
 def base_urls(gateway: LocalGateway) -> dict[str, str]:
-    """The `base_url` of each instance that the configuration gives one."""
+    """The `base_url` of each instance that has one in the configuration."""
     urls = {entry.name: entry.options.get("base_url") for entry in gateway.plugins()}
     return {name: url.rstrip("/") for name, url in urls.items() if isinstance(url, str)}
 
 
 def scales_usage(gateway: LocalGateway) -> bool:
-    """Whether clients get scaled token counts, and so another window than the real one."""
+    """Whether clients get scaled token counts, and so assume another window than the real one."""
     return any(entry.options.get("scale_usage") is True for entry in gateway.plugins())
 
 
 def stack(gateway: LocalGateway, state: Mapping[str, Any] | None) -> Iterator[Check]:
-    """Whether each wanted plugin is listed, and where to add it; their order.
+    """Whether each wanted plugin is listed, and where to add it; and their order.
 
-    `state` is what a running gateway says of itself, from which its backends are known.
+    `state` is the status of the running gateway, which lists its backends.
     """
     uses = [entry.use for entry in gateway.plugins()]
     if not gateway.configured or _is_native(gateway, state):
@@ -93,7 +93,7 @@ def stack(gateway: LocalGateway, state: Mapping[str, Any] | None) -> Iterator[Ch
 
 
 def _is_native(gateway: LocalGateway, state: Mapping[str, Any] | None) -> bool:
-    """Whether every backend that runs is Anthropic's own."""
+    """Whether every running backend is Anthropic's own."""
     backends = [str(as_object(item).get("name")) for item in as_list((state or {}).get("backends"))]
     uses = {entry.name: entry.use for entry in gateway.plugins()}
     return bool(backends) and all(uses.get(name) == _NATIVE for name in backends)

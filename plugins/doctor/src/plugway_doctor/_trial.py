@@ -1,4 +1,4 @@
-"""What is tried for real: a gateway for the time of it, and each backend."""
+"""Live tests: a temporary gateway, and requests to each backend."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from plugway_probe import Finding, ListedModel, list_models, one_per_backend, pr
 
 _START_SECONDS = 30.0
 _UNLISTED_SECONDS = 20.0
-"""Patience with a server that did not even list its models in time."""
+"""Time limit for a server that did not list its models in time."""
 
 
 @contextmanager
 def started(config: Path | None) -> Generator[LocalGateway]:
-    """A gateway on a free port for the length of the block. Raises `PlugwayError`."""
+    """A gateway on a free port, for the duration of the block. Raises `PlugwayError`."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -65,7 +65,7 @@ def listed(gateway: LocalGateway) -> list[ListedModel]:
 
 
 def backends_of(gateway: LocalGateway) -> list[Mapping[str, Any]]:
-    """What the running gateway says of its backends: name, zone and way."""
+    """The backends of the running gateway: name, zone and network path."""
     return [as_object(item) for item in as_list((gateway.state() or {}).get("backends"))]
 
 
@@ -75,7 +75,7 @@ def unlisted(
     models: Sequence[ListedModel],
     seconds: float,
 ) -> Iterator[Check]:
-    """Backends without a model in the list: each is asked for one, to learn why from its answer."""
+    """Backends that list no model: a test request to each shows why."""
     there = {model.backend for model in models}
     urls = base_urls(gateway)
     for backend in known:
@@ -94,12 +94,12 @@ def unlisted(
             yield Check(check, "failed", _placed(found.reason, urls.get(name)), found.fix)
 
 
-def ways(known: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
-    """The way to the server of each backend that is reached by a proxy, and who says so."""
+def network_paths(known: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
+    """The network path to each backend that is reached through a proxy, and the setting for it."""
     for backend in known:
         way = backend.get("way")
         if isinstance(way, str) and way != "directly":
-            yield Check(f"way to {backend.get('name')}", "passed", way)
+            yield Check(f"path to {backend.get('name')}", "passed", way)
 
 
 def backends(
@@ -108,7 +108,7 @@ def backends(
     seconds: float,
     report: Callable[[Check], None],
 ) -> list[Check]:
-    """One stream, one forced tool call, one overflow and one cancel on each backend."""
+    """Test each backend: a stream, a forced tool call, an overflow and a cancellation."""
     checks: list[Check] = []
     urls = base_urls(gateway)
 
@@ -135,5 +135,5 @@ def backends(
 
 
 def _placed(reason: str, url: str | None) -> str:
-    """A reason that names the address of the server, where that is known."""
+    """The reason with the address of the server, if it is known."""
     return reason if url is None or url in reason else f"{reason} ({url})"

@@ -1,4 +1,4 @@
-"""A backend without a model: it says what it received, or does what the prompt tells it to.
+"""A backend without a model: it repeats what it received, or follows orders in the prompt.
 
 For the first run, for examples, and for tests of other plugins.
 """

@@ -1,6 +1,6 @@
-"""The backend: reads the last user turn, and streams an answer made from it.
+"""The backend: reads the last user turn and streams a reply made from it.
 
-What the prompt can ask for is in `_script`.
+See `_script` for the orders that a prompt can contain.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class EchoOptions(Options):
     """Options of `echo`."""
 
     models: tuple[str, ...] = ("echo",)
-    """Model names that the backend lists; it answers to any."""
+    """Model names that the backend lists; it accepts any other name too."""
     context_tokens: int = Field(default=200_000, ge=1)
-    """Window that the backend states."""
+    """Context window that the backend reports, in tokens."""
     delay_seconds: float = Field(default=0.0, ge=0, le=600)
-    """Wait before each piece of the answer."""
+    """Seconds to wait before each piece of the reply."""
 
 
 class EchoBackend:
-    """Answers without a model."""
+    """Replies without a model."""
 
     zone = "local"
 
@@ -47,7 +47,8 @@ class EchoBackend:
         self._options = options
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """A stream made from the last user turn. Raises `BackendRefused` where the prompt asks."""
+        """A stream made from the last user turn. Raises `BackendRefused` if the prompt orders an
+        error."""
         script = read_script(request.body, attempt.model)
         if script.error:
             raise BackendRefused(script.error, script.error_body(), native=True)
@@ -72,7 +73,8 @@ class EchoBackend:
             yield item
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
-        """A quarter of the characters: there is no tokenizer here."""
+        """Estimated tokens of the prompt: a quarter of its characters, because there is no
+        tokenizer here."""
         return count_tokens(request.body)
 
     async def models(self) -> Sequence[ModelInfo]:

@@ -1,13 +1,13 @@
-"""What a prompt makes the echo backend do. Pure functions.
+"""Parse the orders that a prompt gives to the echo backend. Pure functions.
 
 A line of the last user turn that starts with `echo:` is an order:
 
     echo: tool Write {"file_path": "a.txt", "content": "hi"}    call a tool
     echo: error 529 overloaded                                  fail with a status
     echo: delay 0.5                                             wait before each piece
-    echo: words 100                                             say so many words
+    echo: words 100                                             reply with that many words
 
-Anything else is repeated.
+Other text is repeated in the reply.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ERROR_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What the answer is made of."""
+    """The contents of the reply."""
 
     pieces: tuple[str, ...] = ()
     tool_calls: tuple[tuple[str, str], ...] = ()
@@ -42,7 +42,7 @@ class Script:
     error_text: str = ""
 
     def error_body(self) -> bytes:
-        """The error as the Messages API words it."""
+        """The error in the format of the Messages API."""
         kind = ERROR_TYPES.get(self.error, "api_error")
         error = {"type": kind, "message": self.error_text or "as the prompt asked"}
         return orjson.dumps({"type": "error", "error": error})
@@ -79,7 +79,7 @@ def read_script(body: Mapping[str, Any], model: str) -> Script:
 
 
 def _last_turn(message: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """The text of a turn, without what a client slips in, and its tool results."""
+    """The text of a turn without the client's reminders, and its tool results."""
     content = message.get("content")
     if isinstance(content, str):
         return content, []
@@ -107,6 +107,6 @@ def _number(text: str) -> float:
 
 
 def count_tokens(body: Mapping[str, Any]) -> int:
-    """An estimate: a quarter of the characters of what a model would read."""
+    """Estimated tokens of the prompt: a quarter of the characters that a model would read."""
     read = {k: body[k] for k in ("system", "messages", "tools") if k in body}
     return max(1, len(orjson.dumps(read)) // 4)

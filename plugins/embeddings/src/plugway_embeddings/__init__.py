@@ -1,4 +1,4 @@
-"""Embeddings of texts, between front ends and backends: a library, not a plugin."""
+"""Connects clients' embeddings APIs with backends: a library, not a plugin."""
 
 from plugway_embeddings._front import Writer, answered
 from plugway_embeddings._openai import OpenAIEmbeddings

@@ -1,4 +1,4 @@
-"""From a client's wish to a backend and back: planned as any request, asked once."""
+"""Handles a client's request for embeddings: routed like any request, without retries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from plugway_embeddings._values import MOST_INPUTS, Embedded, Embeds, Wanted
 _MOST_NAME = 256
 
 Writer = Callable[[Embedded], Awaitable[bytes]]
-"""Puts the vectors into a client's API."""
+"""Encodes the vectors for a client's API."""
 
 
 async def answered(
@@ -34,10 +34,10 @@ async def answered(
     read: Callable[[bytes], tuple[Wanted, Writer]],
     refused: Callable[[RequestRejected], tuple[int, bytes]],
 ) -> Response:
-    """The answer to one request of a client's API.
+    """Answer one request of a client's API.
 
-    `read` says what a body asks for and how it is answered, or raises `RequestRejected`; `refused`
-    gives the status and the body of a failure.
+    `read` parses a body and returns the request and an encoder, or raises `RequestRejected`;
+    `refused` returns the status and body of an error.
     """
     lines = {"x-request-id": request.scope.get("plugway.request_id", "")}
     caller: Caller = request.scope["plugway.caller"]
@@ -52,18 +52,17 @@ async def answered(
 
 
 async def embedded(gateway: Gateway, wanted: Wanted, caller: Caller) -> tuple[Embedded, Attempt]:
-    """The vectors, and the attempt that made them.
+    """Return the vectors, and the attempt that produced them.
 
-    The first target is asked and no other: vectors of two models cannot be compared.
-
-    Raises `RequestRejected` with what the client is to be told.
+    Only the first target is tried, because vectors of two models cannot be compared. Raises
+    `RequestRejected` with a message for the client.
     """
     if not 0 < len(wanted.inputs) <= MOST_INPUTS or not all(wanted.inputs):
         message = f"input: expected 1 to {MOST_INPUTS} non-empty texts"
         raise InvalidRequest(message, retry=False, record=True)
     if not 0 < len(wanted.model) <= _MOST_NAME or not wanted.model.isprintable():
         raise InvalidRequest("model: a name is required", retry=False, record=True)
-    # What is planned has no text of the client's: plugins decide by the model.
+    # Planned without the client's texts: plugins decide by the model.
     turn = {"role": "user", "content": "embeddings"}
     request = MessagesRequest(orjson.dumps({"model": wanted.model, "messages": [turn]}))
     attempt = (await gateway.plan(request, caller=caller))[0]

@@ -1,4 +1,4 @@
-"""OpenAI's `POST /v1/embeddings` as servers have it.
+"""OpenAI's `POST /v1/embeddings` for backends.
 
 Shapes: `types/embedding_create_params.py` and `create_embedding_response.py` of the `openai` SDK.
 """
@@ -29,14 +29,14 @@ _ANSWER_BYTES: Final = 64 * 2**20
 
 
 class OpenAIEmbeddings:
-    """What a backend inherits whose server makes embeddings as OpenAI does."""
+    """Mixin for backends whose server has OpenAI's embeddings API."""
 
     name: str
     upstream: Upstream
     embeddings_path: str = "/v1/embeddings"
 
     async def embed(self, wanted: Wanted, attempt: Attempt) -> Embedded:
-        """The vectors, asked for in steps (`Embeds`)."""
+        """Embed in batches (`Embeds`)."""
         if wanted.task or wanted.title:
             attempt.note("drop taskType, title: only Google's models support them")
         vectors: list[Vector] = []
@@ -48,7 +48,7 @@ class OpenAIEmbeddings:
         return Embedded(tuple(vectors), tokens)
 
     def embedding_lines(self) -> Headers:
-        """Header lines that the server wants besides."""
+        """Additional headers that the server needs."""
         return ()
 
     async def _ask(self, wanted: Wanted, inputs: Sequence[Input], model: str) -> Embedded:
@@ -75,7 +75,7 @@ class OpenAIEmbeddings:
 
 
 def _answer(raw: bytes, expected: int) -> Embedded:
-    """Raises `BackendProtocolError` where it is not `expected` vectors of one length."""
+    """Parse a response. Raises `BackendProtocolError` without `expected` vectors of one length."""
     try:
         answer: Mapping[str, Any] = as_object(orjson.loads(raw))
     except orjson.JSONDecodeError:

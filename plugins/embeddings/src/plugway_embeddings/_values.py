@@ -1,4 +1,4 @@
-"""What is asked and answered, and the protocol of those that answer."""
+"""Request and reply of embeddings, and the protocol of backends that support them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 from plugway import Attempt, BackendProtocolError, InvalidRequest, as_list
 
 MOST_INPUTS: Final = 2048
-"""Inputs of one request (`embedding_create_params.py` of the `openai` SDK has this limit)."""
+"""Maximum inputs per request (`embedding_create_params.py` of the `openai` SDK has this limit)."""
 AT_ONCE: Final = 32
-"""Inputs that a server is sent in one request: an answer of 32 vectors is a few megabytes."""
+"""Inputs per request to a server: a response with 32 vectors has a few megabytes."""
 MOST_DIMENSIONS: Final = 65_536
 
 Input = str | tuple[int, ...]
@@ -23,48 +23,48 @@ if TYPE_CHECKING:
     Vector = array[float]
 else:
     Vector = array  # not subscriptable before Python 3.12
-"""Numbers of four bytes each, which is what models compute with."""
+"""Numbers of four bytes, the precision that models use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a client asks for."""
+    """A client's request for embeddings."""
 
     model: str
-    """As the client names it; a backend is asked for that of its attempt."""
+    """The client's name of the model; backends use that of the attempt."""
     inputs: tuple[Input, ...]
     dimensions: int = 0
-    """Length of the vectors; 0 for the model's own."""
+    """Length of the vectors; 0 for the model's default."""
     task: str = ""
-    """Google's `taskType`, such as `RETRIEVAL_QUERY`; other servers have none."""
+    """Google's `taskType`, e.g. `RETRIEVAL_QUERY`; other servers have none."""
     title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """The answer: a vector for each input, in order."""
+    """The reply: a vector for each input, in order."""
 
     vectors: tuple[Vector, ...]
     tokens: int = 0
-    """Of all inputs; 0 where the server does not say."""
+    """Tokens of all inputs; 0 if the server does not report them."""
 
 
 @runtime_checkable
 class Embeds(Protocol):
-    """A backend that makes embeddings."""
+    """A backend that supports embeddings."""
 
     async def embed(self, wanted: Wanted, attempt: Attempt) -> Embedded:
-        """The vectors that `attempt.model` makes.
+        """Embed the inputs with `attempt.model`.
 
         Raises:
             BackendError: the server failed.
-            RequestRejected: the caller is at fault.
+            RequestRejected: the request is invalid.
         """
         ...
 
 
 def vector_of(value: Any) -> Vector:
-    """One vector, as a server writes it. Raises `BackendProtocolError`."""
+    """Read one vector of a response. Raises `BackendProtocolError`."""
     try:
         found = array("f", as_list(value))
     except (TypeError, OverflowError):
@@ -75,7 +75,7 @@ def vector_of(value: Any) -> Vector:
 
 
 def texts_of(inputs: Sequence[Input]) -> list[str]:
-    """Inputs for a server that takes texts only. Raises `InvalidRequest`."""
+    """The inputs for a server that accepts only texts. Raises `InvalidRequest`."""
     texts = [one for one in inputs if isinstance(one, str)]
     if len(texts) < len(inputs):
         message = "input: this model accepts only texts; tokens require a server with OpenAI's API"
@@ -84,7 +84,7 @@ def texts_of(inputs: Sequence[Input]) -> list[str]:
 
 
 def encoded(vector: Vector) -> str:
-    """Base64 of the numbers, the lowest byte first (`encoding_format` of OpenAI's API)."""
+    """The numbers in base64, little-endian (`encoding_format` of OpenAI's API)."""
     if sys.byteorder == "big":
         vector = vector[:]
         vector.byteswap()

@@ -1,4 +1,4 @@
-"""Which endpoint a conversation has chosen: a small table in memory, and in a file for restarts.
+"""The endpoint that each conversation has chosen: in memory, and in a file for restarts.
 
 The only conversation state that the gateway keeps. A lookup is two dictionary reads; the
 file is written in a thread when a choice changes.
@@ -26,7 +26,7 @@ T = TypeVar("T")
 MAX_CHOICES: Final = 1000
 MAX_AGE_SECONDS: Final = 30 * 24 * 3600.0
 AGENTS: Final = "*"
-"""The agent of a choice that holds for all subagents of a session."""
+"""The agent of a choice that applies to all subagents of a session."""
 
 _TABLE: Final = """create table if not exists choices (
     session text not null, agent text not null, target text not null, model text not null,
@@ -35,26 +35,27 @@ _TABLE: Final = """create table if not exists choices (
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a conversation has chosen."""
+    """The choice of a conversation."""
 
     target: str
     """`instance/model`, or `router/alias`."""
     model: str
-    """The model id that it holds for: what the client asked for then. Empty: any."""
+    """Model id that the client requested when the choice was made; the choice applies only to
+    requests for it. Empty: any."""
     zones: tuple[str, ...]
-    """Zones that the conversation was in, or had consent for, when the choice was made."""
+    """Zones that the conversation had been in, or had consent for, when the choice was made."""
     at: float
-    """When, in seconds since 1970."""
+    """Time of the choice, in seconds since 1970."""
 
 
 class Choices:
     """Choices by session and agent: `""` is the main conversation, `*` all subagents.
 
-    Bounded: the oldest go first, and whatever is older than 30 days.
+    Bounded: the oldest are dropped first, and all that are older than 30 days.
     """
 
     def __init__(self, path: Path | None) -> None:
-        """`path`: the file; None keeps choices in memory only."""
+        """`path` is the file; None keeps choices in memory only."""
         self._path = path
         self._entries: Bounded[tuple[str, str], Choice] = Bounded(MAX_CHOICES)
         self._loaded = False
@@ -63,10 +64,10 @@ class Choices:
         return len(self._entries)
 
     def of(self, session: str | None, agent: str | None, model: str) -> Choice | None:
-        """The choice that holds for a request: its subagent's own, all subagents', the session's.
+        """The choice that applies to a request: of its subagent, of all subagents, of the session.
 
-        The session's holds only for the model id that it was made under: after `/model`, and for
-        what the client does on another model by itself, the configuration decides.
+        A session's choice applies only to the model id that it was made for: after `/model`, and
+        for the client's own requests to another model, the configuration decides.
         """
         if session is None or not self._entries:
             return None
@@ -78,7 +79,7 @@ class Choices:
         return found if found is not None and found.model in ("", model) else None
 
     async def load(self) -> None:
-        """Read the file, once. A file that cannot be read is put aside, and said so."""
+        """Read the file, once. A corrupt file is renamed, with a warning in the log."""
         if self._loaded:
             return
         self._loaded = True
@@ -86,7 +87,7 @@ class Choices:
             self._entries.setdefault((session, agent), choice)
 
     async def set(self, session: str, agent: str, choice: Choice) -> None:
-        """Remember a choice; the session's own ends those of its subagents."""
+        """Remember a choice; a choice of the session removes those of its subagents."""
         if agent == "":
             for key in [key for key in self._entries if key[0] == session]:
                 del self._entries[key]
@@ -94,7 +95,7 @@ class Choices:
         await self._in_thread(lambda: self._write(session, agent, choice))
 
     async def clear(self, session: str, agent: str | None = None) -> bool:
-        """Forget the choice of an agent, or of None for all of a session. Whether there was one."""
+        """Forget the choice of an agent, or all of a session if None; whether there was one."""
         gone = [k for k in self._entries if k[0] == session and agent in (None, k[1])]
         for key in gone:
             del self._entries[key]

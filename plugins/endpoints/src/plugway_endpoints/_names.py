@@ -1,7 +1,7 @@
-"""Endpoints by the names that people give them: an id, an instance, an alias, a few words.
+"""Find endpoints by the names that people use: an id, an instance, an alias, a few words.
 
-Pure functions over a list of models as clients see it. Which endpoint is good for a conversation is
-the job of the `recommend` plugin.
+Pure functions over a list of models as clients see it. The plugin `recommend` decides which
+endpoint suits a conversation.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final
 from plugway import ModelInfo
 
 DEFAULT_WORDS: Final = frozenset({"default", "usual", "usual one", "default one", "original"})
-"""Names of what the configuration chooses by itself."""
+"""Names of the model that the configuration chooses."""
 _LOCAL_WORDS: Final = frozenset({"local", "on-device", "on device", "offline"})
 _CLOUD_WORDS: Final = frozenset({"cloud", "remote", "online"})
 _WORD: Final = re.compile(r"\d+(?:\.\d+)*|[^\W\d_]+")
@@ -37,10 +37,10 @@ class Endpoint:
 
     @property
     def alias(self) -> bool:
-        """It stands for targets of the router."""
+        """Whether it is an alias of the router."""
         return not self.zone
 
-    def said(self) -> str:
+    def described(self) -> str:
         """Name, zone and window, for a sentence."""
         facts = [self.zone or "alias"]
         if self.info.context_tokens:
@@ -50,24 +50,24 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """What a name stands for."""
+    """The endpoints that match a name."""
 
     found: tuple[Endpoint, ...] = ()
-    """One: it is clear. Several: the name fits all of them. None: nothing is called so."""
+    """One: the name is unambiguous. Several: it matches all of them. None: it is unknown."""
     default: bool = False
-    """The name means what the configuration chooses by itself."""
+    """The name means the model that the configuration chooses."""
 
     @property
     def only(self) -> Endpoint | None:
-        """The endpoint, where the name is clear."""
+        """The endpoint, if the name is unambiguous."""
         return self.found[0] if len(self.found) == 1 else None
 
 
 def endpoints_of(models: Iterable[ModelInfo], zones: Mapping[str, str]) -> tuple[Endpoint, ...]:
-    """Endpoints from the models that clients see, and the zones of the backends by name.
+    """Endpoints of the models that clients see; `zones` are the zones of the backends by name.
 
-    Left out are ids that hold control or hidden characters: no user can type them, and no sentence
-    may quote them.
+    Ids with control or hidden characters are left out: a user cannot type them, and it is not
+    safe to quote them.
     """
     found: list[Endpoint] = []
     for info in models:
@@ -79,11 +79,11 @@ def endpoints_of(models: Iterable[ModelInfo], zones: Mapping[str, str]) -> tuple
 
 
 def match(name: str, endpoints: Sequence[Endpoint]) -> Match:
-    """The endpoints that `name` stands for.
+    """The endpoints that match `name`.
 
-    In this order, the first that fits anything: an id, a model's name or an alias; the name of an
-    instance; `local` or `cloud`; words that all occur in an endpoint's id or title. Where several
-    models of an instance fit, the one that is loaded is meant, or the one that the router names.
+    The first rule with a match wins: an id, a model's name or an alias; the name of an instance;
+    `local` or `cloud`; words that all occur in an endpoint's id or title. If several models of an
+    instance match, the loaded one is chosen, or the one that the router names.
     """
     wanted = " ".join(name.strip(" \t`'\"").casefold().split())
     if not wanted:
@@ -128,8 +128,8 @@ def _exact_names(endpoint: Endpoint) -> tuple[str, ...]:
 
 
 def _narrowed(found: Sequence[Endpoint]) -> tuple[Endpoint, ...]:
-    """Where several models of one instance fit: the one that is loaded, else the one that the
-    router names; otherwise all."""
+    """If several models of one instance match: the loaded one, else the one that the router
+    names, else all."""
     if len({e.instance for e in found}) == 1:
         loaded = [e for e in found if e.info.state == "loaded"]
         routed = [e for e in found if e.info.extra.get("routed")]

@@ -1,4 +1,4 @@
-"""What a request needs of an endpoint: room, tools, images, thinking. Estimated from its bytes."""
+"""What a request needs of an endpoint: window, tools, images, thinking. All are estimates."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from plugway import MessagesRequest, as_list, as_object
 
 _BYTES_PER_TOKEN: Final = 4
 _TOKENS_PER_IMAGE: Final = 1600
-"""About what the Messages API counts for an image of 1.15 megapixels, the largest it keeps."""
+"""Approximate count of the Messages API for an image of 1.15 megapixels, the largest it keeps."""
 _DOCUMENT_BYTES_PER_TOKEN: Final = 27
-"""Of base64: a page is about 50 KB and 2,500 tokens."""
+"""Base64 characters per token of a PDF: a page has about 50 KB and 2,500 tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What an endpoint must have to go on with a conversation."""
+    """What an endpoint must support to continue a conversation."""
 
     tokens: int
-    """Size of the prompt: counted by a server, or estimated."""
+    """Size of the prompt, counted by a server or estimated."""
     counted: bool = False
-    """The size was counted."""
+    """Whether a server counted the size."""
     tools: bool = False
     images: bool = False
     thinking: bool = False
     parts: tuple[tuple[str, int], ...] = ()
-    """(`system`, `tools`, `messages`, `tool results`) with their shares in tokens, estimated."""
+    """Estimated tokens of `system`, `tools`, `messages` and `tool results`."""
 
 
 def needs_of(request: MessagesRequest) -> Needs:
-    """The needs of a request. About 1 ms for 100 KB: not for every request."""
+    """The needs of a request. Takes about 1 ms per 100 KB, so do not call it for every request."""
     body = request.body
     media = 0
     binary = 0

@@ -1,7 +1,7 @@
 """State of conversations: their choices, what served them, and the zones they may enter.
 
-One plugin keeps it and another gives advice; other plugins find both through the gateway, by
-the protocols `KeepsConversations` and `Advises`.
+One plugin keeps it and another gives advice; other plugins find both through the gateway by the
+protocols `KeepsConversations` and `Advises`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from plugway_endpoints._needs import Needs
 
 MAX_CONVERSATIONS: Final = 256
 CHOSEN: StateKey[bool] = StateKey("endpoints.chosen")
-"""Set by `switch` in exchanges that are routed by a choice instead of the configuration."""
+"""Set by `switch` in exchanges that a choice routes instead of the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,18 @@ class Served:
 
     session: str
     agent: str
-    """Empty for the main conversation."""
+    """Agent id; empty for the main conversation."""
     model: str
-    """The id that the client asked for."""
+    """Model id that the client requested."""
     target: str
     zone: str
     usage: Usage = Usage()
     at: float = 0.0
-    """`time.monotonic()` at its end."""
+    """Value of `time.monotonic()` at its end."""
     chosen: bool = False
-    """It was routed by a choice instead of the configuration."""
+    """Whether a choice routed it instead of the configuration."""
     summary: Mapping[str, Any] = field(default_factory=dict[str, Any], repr=False)
-    """The receipt, as `Exchange.summary` gives it, with the outcome."""
+    """The receipt as `Exchange.summary` returns it, with the outcome."""
 
     @property
     def prompt_tokens(self) -> int:
@@ -52,7 +52,7 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """A recommended endpoint, and why in one sentence."""
+    """A recommended endpoint, and the reason in one sentence."""
 
     endpoint: Endpoint | None
     reason: str
@@ -78,32 +78,32 @@ class Advises(Protocol):
 
 
 class Conversations:
-    """Conversations of one gateway, bounded: those served least recently are dropped first."""
+    """Conversations of one gateway, bounded: the least recently served are dropped first."""
 
     def __init__(self, path: Path | None = None) -> None:
         """`path` is the file of the choices; None keeps them in memory only."""
         self.choices = Choices(path)
         self.models: tuple[ModelInfo, ...] = ()
-        """The models that clients were shown last."""
+        """The models that clients were last shown."""
         self.switch = ""
-        """Name of the plugin that routes by the choices; empty where none is listed."""
+        """Name of the plugin that routes by the choices; empty if none is configured."""
         self.allow_zones: frozenset[str] = frozenset()
-        """Zones that the configuration lets any conversation into; `*` for all."""
+        """Zones that every conversation may enter by configuration; `*` for all."""
         self._served: Bounded[tuple[str, str], Served] = Bounded(MAX_CONVERSATIONS)
         self._zones: Bounded[str, frozenset[str]] = Bounded(MAX_CONVERSATIONS)
 
     def endpoints(self, zones: Mapping[str, str]) -> tuple[Endpoint, ...]:
-        """The endpoints that are known without a request."""
+        """The endpoints that are known, without sending a request."""
         return endpoints_of(self.models, zones)
 
     def listed(self, models: Sequence[ModelInfo], zones: Mapping[str, str]) -> None:
-        """Remember the models that a client is shown. Aliases may be added to the list after this:
-        those that are known already stay."""
+        """Remember the models that clients are shown. Known aliases are kept, because the router
+        may add aliases to the list after this call."""
         ids = {info.id for info in models}
         gone = [info for info in self.models if info.id not in ids]
         self.models = (*models, *(e.info for e in endpoints_of(gone, zones) if e.alias))
 
-    def saw(self, served: Served) -> None:
+    def record(self, served: Served) -> None:
         """Remember the last exchange of a conversation."""
         key = (served.session, served.agent)
         before = self._served.get(key)
@@ -121,10 +121,10 @@ class Conversations:
         return [served for served in reversed(self._served.values()) if served.at >= since]
 
     def refusal(self, endpoint: Endpoint, session: str | None, *zones: str) -> str:
-        """Why a conversation may not go to an endpoint; empty where it may.
+        """Why a conversation may not go to an endpoint; empty if it may.
 
-        `zones` are such as it has been in besides those that are remembered. An alias is held to
-        its targets when it is used.
+        `zones` are zones that it has been in besides the remembered ones. For an alias, the zones
+        of its targets are checked when it is used.
         """
         allowed = {"local", *self.allow_zones, *self.zones(session), *zones}
         if endpoint.alias or "*" in allowed or endpoint.zone in allowed:
@@ -132,7 +132,7 @@ class Conversations:
         return no_consent(endpoint.id, [endpoint.zone], self.switch)
 
     def choice(self, endpoint: Endpoint, model: str, session: str | None, *zones: str) -> Choice:
-        """The choice of an endpoint for requests for `model`, with the zones as they are now."""
+        """The choice of an endpoint for requests for `model`, with the current zones."""
         known = {*self.zones(session), *zones, endpoint.zone} - {""}
         return Choice(endpoint.id, model, tuple(sorted(known)), time.time())
 
@@ -142,7 +142,7 @@ class Conversations:
 
 
 def no_consent(target: str, zones: Sequence[str], plugin: str) -> str:
-    """What to say about zones that a conversation may not enter."""
+    """The message about zones that a conversation may not enter."""
     listed = ", ".join(zones)
     return (
         f"`{target}` would send this conversation to the zone `{listed}`, new to it. "
@@ -153,15 +153,15 @@ def no_consent(target: str, zones: Sequence[str], plugin: str) -> str:
 
 @runtime_checkable
 class KeepsConversations(Protocol):
-    """The plugin that keeps conversations, and routes by their choices:
+    """The plugin that keeps conversations and routes by their choices:
     `Gateway.find(KeepsConversations)`."""
 
     @property
     def conversations(self) -> Conversations:
-        """The same ones after a reload of the configuration."""
+        """The conversations; the same object after a configuration reload."""
         ...
 
 
 def choices_path() -> Path:
-    """Where choices are kept for the next start."""
+    """Path of the file that keeps choices across restarts."""
     return platformdirs.user_state_path("plugway", appauthor=False) / "conversations.db"

@@ -1,4 +1,4 @@
-"""Any upstream's error as the status, type and sentence that the client acts on."""
+"""Turns any upstream's error into the status, type and message that the client understands."""
 
 from plugway_error_normalizer._plugin import ErrorNormalizer, ErrorNormalizerOptions
 

@@ -1,4 +1,4 @@
-"""The plugin: corrects a failure where it happens, and tells it where all targets failed."""
+"""The plugin: corrects the status of a failure, and reports it if all targets failed."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from plugway import (
     client_status,
     hookimpl,
 )
-from plugway_error_normalizer._tell import Place, headers_of, message_of
+from plugway_error_normalizer._message import Place, headers_of, message_of
 from plugway_upstream_errors import Learned, Meaning, meaning_of
 
 MODELS_SECONDS: Final = 1.0
-"""Patience with a backend that is asked for its models after it refused one."""
+"""Timeout for listing a backend's models after an unknown model."""
 BYTES_PER_TOKEN: Final = 4
 
 _TYPES: Final[Mapping[int, str]] = {
@@ -45,20 +45,20 @@ _TYPES: Final[Mapping[int, str]] = {
 }
 _SIZE: StateKey[int] = StateKey("error-normalizer.size")
 _SHOULD_STAY: Final = frozenset(("overflow", "output_limit", "unsupported", "field_too_long"))
-"""Kinds that another target is not tried for: the request itself is at fault."""
+"""Kinds for which no other target is tried, because the request is at fault."""
 
 
 class ErrorNormalizerOptions(Options):
     """Options of `error-normalizer`."""
 
     max_upstream_characters: int = Field(default=2000, ge=100, le=20_000)
-    """Most characters of an upstream's own text that are told."""
+    """Maximum characters quoted from an upstream's error."""
     list_close_models: bool = True
-    """Ask a backend for its models where it does not know one, and tell those with close names."""
+    """List a backend's models with similar names if it does not have the requested one."""
 
 
 class ErrorNormalizer(Plugin[ErrorNormalizerOptions]):
-    """Turns any upstream's error into the status, type and sentence that the client acts on."""
+    """Turns any upstream's error into the status, type and message that the client understands."""
 
     def __init__(self, options: ErrorNormalizerOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
@@ -68,10 +68,10 @@ class ErrorNormalizer(Plugin[ErrorNormalizerOptions]):
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """The attempt; a failure for good that came as a passing one is corrected.
+        """Correct a permanent failure that a server reports as a temporary one.
 
-        A server that answers 500 to a prompt that is too long must neither be asked again for it
-        nor count as ill.
+        A server that answers 500 to a prompt that is too long must not be retried, and must not
+        count as failing.
         """
         try:
             return await send(request, attempt)
@@ -85,7 +85,7 @@ class ErrorNormalizer(Plugin[ErrorNormalizerOptions]):
     async def normalize_failure(
         self, failure: BackendError, attempt: Attempt, exchange: Exchange
     ) -> Reply | None:
-        """The failure as the client must see it; an Anthropic upstream's own stays as it is."""
+        """Build the error reply; errors of an Anthropic upstream stay unchanged."""
         if _native(failure):
             return None
         meaning = meaning_of(failure)
@@ -108,8 +108,8 @@ class ErrorNormalizer(Plugin[ErrorNormalizerOptions]):
             self._windows.learn(attempt.target, meaning.limit)
         if failure.retry_after is None:
             failure.retry_after = meaning.retry_after
-        told = isinstance(failure, BackendRefused | StreamInterrupted)
-        if not told or meaning.status == failure.status or meaning.status >= 500:
+        has_status = isinstance(failure, BackendRefused | StreamInterrupted)
+        if not has_status or meaning.status == failure.status or meaning.status >= 500:
             return
         self.log.info(
             "`%s` answered %s, which means `%s`", attempt.target, failure.status, meaning.kind
@@ -136,14 +136,14 @@ def _native(failure: BackendError) -> bool:
 
 
 def _status(failure: BackendError, meaning: Meaning) -> int:
-    """An upstream that is away looks like one that is busy: the client comes again."""
+    """Report an unreachable upstream like an overloaded one, so that the client retries."""
     if isinstance(failure, BackendUnavailable) and meaning.kind == "overloaded":
         return failure.status if meaning.permanent else 529
     return client_status(meaning.status)
 
 
 async def _close_models(attempt: Attempt) -> tuple[str, ...]:
-    """Up to three models of the backend with names like the one that it does not have."""
+    """Up to three models of the backend with a name similar to the requested one."""
     try:
         with anyio.fail_after(MODELS_SECONDS):
             known = [info.id for info in await attempt.backend.models()]

@@ -1,6 +1,6 @@
-"""What happens to each field and header of a request, by the kind of server that it goes to.
+"""Adapts the fields and headers of a request to the kind of server that receives it.
 
-Sending it is the backend's business; thinking blocks in a conversation are the `thinking` plugin's.
+Backends send the request; the `thinking` plugin handles thinking blocks.
 """
 
 from plugway_field_policy._options import FieldPolicyOptions, Target

@@ -1,4 +1,4 @@
-"""The options: which preset holds for which backend, and what a user wants otherwise."""
+"""The options: the preset of each backend, and changes to it."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from plugway_field_policy._presets import PresetName, SystemTurns
 
 
 class Target(Options):
-    """What holds for one backend."""
+    """The policy of one backend."""
 
     preset: PresetName | None = None
-    """Kind of server to take it for, instead of what the backend says of itself."""
+    """Kind of server, if the backend does not report it correctly."""
     keep: tuple[str, ...] = ()
-    """Names that it takes beyond the preset: a field (`metadata`), a part of one
+    """Names to keep in addition to the preset: a field (`metadata`), a part of one
     (`output_config.effort`, `tools.strict`), or a feature (`cache_control`, `server_tools`,
     `tool_reference`, `citations`, `attribution`)."""
     drop: tuple[str, ...] = ()
-    """Names that it does not take although the preset does."""
+    """Names to drop although the preset keeps them."""
     system_turns: SystemTurns | None = None
-    """Turns of role `system` in the conversation: `keep`, a `user-reminder` in their place, or
-    `hoist` them to the end of `system`, which costs every cached prefix."""
+    """How to send `system` turns within the conversation: `keep` them, replace them by a
+    `user-reminder`, or `hoist` them to the end of `system`, which invalidates cached prefixes."""
     merge_turns: bool | None = None
-    """Whether turns of one role in a row become one turn."""
+    """Whether to merge consecutive turns of one role."""
 
 
 class FieldPolicyOptions(Options):
     """Options of `field-policy`."""
 
     unknown: PresetName = "compatible"
-    """Preset for servers of the Messages API that are not of a known kind."""
+    """Preset for servers of the Messages API of unknown kind."""
     backends: dict[str, Target] = Field(default={})
-    """Name of a backend -> what holds for it."""
+    """Policies by name of the backend."""

@@ -1,6 +1,6 @@
-"""The plugin: finds the policy of the target and writes down what was changed.
+"""The plugin: applies the target's policy and records the changes.
 
-What servers take is in `_presets`; what is done to conversation and tools, in `_rewrite`.
+`_presets` lists what servers accept; `_rewrite` changes conversation and tools.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ from plugway_translation import blocks_of
 
 BETA_HEADER: Final = "anthropic-beta"
 REFUSAL: StateKey[Reply | None] = StateKey("field-policy.refusal")
-"""What the attempt at hand is answered with, where it is not sent."""
+"""The error reply for the current attempt, if it must not be sent."""
 _BETA: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+){0,6}-20\d\d-?\d\d-?\d\d")
 
 
 class FieldPolicy(Plugin[FieldPolicyOptions]):
-    """Leaves requests to Anthropic alone, and adapts all others to what their target takes."""
+    """Leaves requests to Anthropic unchanged, and adapts all others to their target."""
 
     def __init__(self, options: FieldPolicyOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self._policies: dict[str, Policy] = {}
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """Backends that do not exist."""
+        """Report backends that do not exist."""
         known = ", ".join(f"`{name}`" for name in zones) or "none"
         return [
-            (("backends", name), f"there is no backend `{name}`; there are {known}")
+            (("backends", name), f"unknown backend `{name}`; there are {known}")
             for name in self.options.backends
             if name not in zones
         ]
@@ -56,7 +56,7 @@ class FieldPolicy(Plugin[FieldPolicyOptions]):
     def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """The request as the target takes it; None where it can go as it is."""
+        """Adapt the request to the target; None if nothing changes."""
         backend = attempt.backend
         policy = self._policies.get(backend.name)
         if policy is None:
@@ -69,15 +69,15 @@ class FieldPolicy(Plugin[FieldPolicyOptions]):
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """The reply, or a 400 for what cannot be left out without loss."""
+        """Return a 400 for fields that cannot be dropped without loss; send the rest."""
         refused = exchange.state.get(REFUSAL)
         if refused is not None:
-            exchange.note(self.name, "refused `thread`, which would be all of the conversation")
+            exchange.note(self.name, "rejected `thread`: the rest of the conversation is missing")
         return refused or await send(request, attempt)
 
 
 def adapted(request: MessagesRequest, policy: Policy) -> MessagesRequest:
-    """`request` under a policy: the same object where nothing is to be done."""
+    """Apply a policy; returns the same object if nothing changes."""
     request = _fields(request, policy)
     request = _betas(request, policy)
     if policy.everything:
@@ -95,9 +95,9 @@ def _fields(request: MessagesRequest, policy: Policy) -> MessagesRequest:
     for name in body:
         if policy.takes_field(name):
             continue
-        reason = REASONS.get(name, f"no field that `{policy.preset}` is known to take")
+        reason = REASONS.get(name, f"not a field that `{policy.preset}` is known to accept")
         if name in policy.drops:
-            reason = "the options say so"
+            reason = "dropped by the configuration"
         gone.setdefault(reason, []).append(name)
     for reason, names in gone.items():
         request = request.without(names, because=reason)
@@ -131,16 +131,16 @@ def _output_config(request: MessagesRequest, policy: Policy) -> MessagesRequest:
     kept = {key: value for key, value in config.items() if key in policy.output_keys}
     gone = ", ".join(f"`{key[:64]}`" for key in config if key not in kept)
     return request.replace(
-        because=f"`{policy.preset}` takes no {gone}", output_config=kept or REMOVE
+        because=f"`{policy.preset}` does not support {gone}", output_config=kept or REMOVE
     )
 
 
 def _thinking(request: MessagesRequest, policy: Policy) -> MessagesRequest:
-    """Some servers take the word that there shall be no thinking, and fail over any other."""
+    """Remove `thinking` unless disabled: some servers accept only `disabled` for some models."""
     kind = as_object(request.body.get("thinking")).get("type")
     if "thinking" in policy.takes or "thinking" not in request.body or kind == "disabled":
         return request
-    reason = f"`{policy.preset}` fails where a model has no thinking, and turns it on by itself"
+    reason = f"`{policy.preset}` rejects it for models without thinking; others think by default"
     return request.replace(because=reason, thinking=REMOVE)
 
 
@@ -154,7 +154,7 @@ def _contents(request: MessagesRequest, rewriter: Rewriter) -> MessagesRequest:
         request = _tool_choice(request, tools, kept)
     messages = as_list(body.get("messages"))
     turns = rewriter.messages(messages)
-    if not turns:  # nothing but system turns: moved away, nothing would be left to answer
+    if not turns:  # only system turns: moving them would leave no turn to answer
         rewriter.hoisted.clear()
     elif turns is not messages:
         request = request.replace(because=rewriter.because(), messages=turns)
@@ -163,9 +163,9 @@ def _contents(request: MessagesRequest, rewriter: Rewriter) -> MessagesRequest:
 
 
 def _tool_choice(request: MessagesRequest, before: list[Any], kept: list[Any]) -> MessagesRequest:
-    """A choice of a tool that was left out would be an error.
+    """Remove a choice of a dropped tool, which would be an error.
 
-    Raises `InvalidRequest` where the model must call it: it would call another, or none.
+    Raises `InvalidRequest` if a call is forced: the model would call another tool, or none.
     """
     choice = as_object(request.body.get("tool_choice"))
     name = choice.get("name", ...)
@@ -175,11 +175,11 @@ def _tool_choice(request: MessagesRequest, before: list[Any], kept: list[Any]) -
     if choice.get("type") in ("any", "tool") and left_out:
         which = "a call" if name is ... else f"`{name}`"
         raise InvalidRequest(
-            f"tool_choice: it forces {which}, and tools with a type of Anthropic's and no schema "
-            "are left out for this server - choose `auto`, or a tool with an `input_schema`",
+            f"tool_choice: it forces {which}, but tools that are specific to Anthropic and have no "
+            "schema are left out for this server. Use `auto`, or a tool with an `input_schema`",
             retry=False,
         )
-    because = "the tool that it names was left out"
+    because = "the named tool was left out"
     return request.replace(because=because, tool_choice=REMOVE)
 
 
@@ -187,7 +187,7 @@ def _system(request: MessagesRequest, rewriter: Rewriter) -> MessagesRequest:
     value = request.body.get("system")
     system = rewriter.system(value)
     if rewriter.hoisted:
-        rewriter.notes["system turns added at the end, as the options say"] += 1
+        rewriter.notes["system turns added at the end, as configured"] += 1
         system = [*blocks_of(system), *rewriter.hoisted]
     if system is value:
         return request

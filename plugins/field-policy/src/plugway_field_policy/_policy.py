@@ -1,4 +1,4 @@
-"""The policy of one backend: its preset with what the user wants otherwise, worked out once."""
+"""The policy of one backend: its preset with the configured changes, computed once."""
 
 from __future__ import annotations
 
@@ -19,40 +19,40 @@ from plugway_field_policy._presets import (
 )
 
 TRANSLATING: Final = "translating"
-"""The preset of backends that read a request themselves, and send no header of it."""
+"""The preset of backends that translate requests and forward no headers."""
 _KINDS: Final[dict[str, PresetName]] = {name: name for name in PRESETS}
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a backend takes, in the shape in which requests are held against it."""
+    """What a backend accepts, prepared for checking requests."""
 
     preset: PresetName
     everything: bool
     takes: frozenset[str]
     drops: frozenset[str]
     fields: frozenset[str]
-    """Top-level members of the body."""
+    """Top-level fields of the body."""
     output_keys: frozenset[str] | None
-    """Members of `output_config`; None for all."""
+    """Fields of `output_config`; None for all."""
     tool_keys: frozenset[str] | None
-    """Members of tools; None for all."""
+    """Fields of tools; None for all."""
     block_keys: dict[str, frozenset[str]]
     system_turns: SystemTurns
     merge_turns: bool
 
     @property
     def untouched(self) -> bool:
-        """Nothing is ever changed."""
+        """Whether the policy changes nothing."""
         return self.everything and not self.drops
 
     def takes_field(self, name: str) -> bool:
-        """Whether a top-level member stays."""
+        """Whether to keep a top-level field."""
         return name not in self.drops if self.everything else name in self.fields
 
     def takes_beta(self, value: str) -> bool:
-        """Whether a value of `anthropic-beta` stays: where its half in the body does."""
-        name = _half_of(value)
+        """Whether to keep a value of `anthropic-beta`: if its fields in the body are kept."""
+        name = _beta_field(value)
         if name is None or self.preset == TRANSLATING:
             return self.everything
         field, _, part = name.partition(".")
@@ -62,26 +62,26 @@ class Policy:
         return name in self.takes or (bool(part) and whole)
 
     def beta_reason(self, value: str) -> str:
-        """Why a value of `anthropic-beta` does not stay."""
-        name = _half_of(value)
+        """Why a value of `anthropic-beta` is removed."""
+        name = _beta_field(value)
         if self.preset == TRANSLATING:
-            return "only servers of the Messages API know betas"
+            return "only servers of the Messages API support betas"
         if name is None:
-            return "nobody here knows what they change in the body"
+            return "what they change in the body is unknown"
         if name == "betas":
-            return f"`{self.preset}` is not known to have them"
-        return "their half in the body does not go there either"
+            return f"`{self.preset}` is not known to support them"
+        return "their fields in the body are left out, too"
 
 
-def _half_of(value: str) -> str | None:
-    """The name of what a value of `anthropic-beta` changes in the body, where it is known."""
+def _beta_field(value: str) -> str | None:
+    """The name of what a value of `anthropic-beta` adds to the body, if known."""
     return next((name for prefix, name in BETAS if value.startswith(prefix)), None)
 
 
 def preset_of(backend: Backend, unknown: PresetName) -> PresetName:
-    """The preset for what a backend says of itself.
+    """The preset for a backend, by the kind it reports.
 
-    One that does not speak the Messages API reads the request itself.
+    A backend without the Messages API translates the request itself.
     """
     if not isinstance(backend, SpeaksMessages):
         return TRANSLATING
@@ -89,7 +89,7 @@ def preset_of(backend: Backend, unknown: PresetName) -> PresetName:
 
 
 def policy_of(backend: Backend, options: FieldPolicyOptions) -> Policy:
-    """The policy for a backend."""
+    """Compute the policy for a backend."""
     wanted = options.backends.get(backend.name, Target())
     name = wanted.preset or preset_of(backend, options.unknown)
     preset = PRESETS[name]

@@ -1,8 +1,8 @@
-"""What each kind of server takes, as data. Applying it is `_rewrite`'s business.
+"""Data: what each kind of server accepts. `_rewrite` applies it.
 
-A policy is a set of names that the target takes: fields of the body (`thinking`), parts of them
-(`output_config.effort`, `tools.strict`), and features that are spread over the request
-(`cache_control`, `server_tools`). Read in the sources of Ollama (`anthropic/anthropic.go`), vLLM
+A policy is a set of names that the target accepts: fields of the body (`thinking`), parts of them
+(`output_config.effort`, `tools.strict`), and features used throughout the request (`cache_control`,
+`server_tools`). Taken from the sources of Ollama (`anthropic/anthropic.go`), vLLM
 (`entrypoints/anthropic/protocol.py`) and llama.cpp (`server-chat.cpp`).
 """
 
@@ -31,7 +31,7 @@ CORE: Final = frozenset(
         "top_p",
     )
 )
-"""Fields of the body that every server of the Messages API takes."""
+"""Body fields that every server of the Messages API accepts."""
 
 _COMPATIBLE: Final = CORE | {
     "betas",
@@ -66,13 +66,13 @@ _ALL: Final = _COMPATIBLE | {
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What one kind of server takes."""
+    """What one kind of server accepts."""
 
     takes: frozenset[str]
     system_turns: SystemTurns = "user-reminder"
     merge_turns: bool = True
     everything: bool = False
-    """It takes whatever comes, under any name."""
+    """It accepts any field."""
 
 
 PRESETS: Final[dict[PresetName, Preset]] = {
@@ -80,8 +80,8 @@ PRESETS: Final[dict[PresetName, Preset]] = {
     "compatible": Preset(_COMPATIBLE),
     "llama-server": Preset(CORE | {"thinking"}),
     "lmstudio": Preset(CORE | {"thinking"}),
-    # Ollama answers 400 where thinking or effort is asked of a model that has none, and lets
-    # models that have it think unless told not to (`server/routes.go`, `ChatHandler`).
+    # Ollama answers 400 if thinking or effort is requested from a model without thinking, and
+    # lets other models think unless it is disabled (`server/routes.go`, `ChatHandler`).
     "ollama": Preset(CORE | {"thinking.disabled", "tools.type"}),
     "strict": Preset(CORE),
     "translating": Preset(_ALL, "keep", merge_turns=False),
@@ -127,26 +127,26 @@ BETAS: Final = (
     ("web-fetch", "server_tools"),
     ("web-search", "server_tools"),
 )
-"""What an `anthropic-beta` value begins with, and the name of the half of it that is in the body.
-`betas` are values without such a half. A value that is not listed has a half that nobody knows."""
+"""Prefix of an `anthropic-beta` value, and the name of what it adds to the body. `betas` are values
+that add nothing. What an unlisted value adds is unknown."""
 
 REASONS: Final = {
-    "cache_control": "it has no marks for caching",
-    "container": "it runs no containers",
-    "context_management": "it edits no context",
-    "inference_geo": "it is in one place only",
-    "mcp_servers": "it calls no MCP servers",
-    "metadata": "it says who the user is, and is of no use there",
-    "output_config": "it takes neither effort nor an output format",
+    "cache_control": "it has no cache markers",
+    "container": "it does not run containers",
+    "context_management": "it does not edit context",
+    "inference_geo": "it has only one location",
+    "mcp_servers": "it does not call MCP servers",
+    "metadata": "it identifies the user and has no effect there",
+    "output_config": "it supports neither effort nor an output format",
     "safeguards": "it does not check what a tool call would do",
     "service_tier": "it has no tiers",
-    "speed": "it has one speed",
-    "thinking": "it has no such switch",
+    "speed": "it has only one speed",
+    "thinking": "it does not support it",
 }
-"""Why a field of the body is taken away."""
+"""Why a body field is removed."""
 
 SERVER_BLOCKS: Final = "_tool_result"
-"""What the type of a block with the result of a server's tool ends with."""
+"""Type suffix of blocks with the result of a server-side tool."""
 
 BLOCK_KEYS: Final = {
     "document": frozenset(("type", "source", "title", "context")),
@@ -157,9 +157,9 @@ BLOCK_KEYS: Final = {
     "tool_result": frozenset(("type", "tool_use_id", "content", "is_error")),
     "tool_use": frozenset(("type", "id", "name", "input")),
 }
-"""Members of the blocks that every server takes."""
+"""Fields of the blocks that every server accepts."""
 BLOCK_EXTRAS: Final = frozenset(("cache_control", "caller", "citations"))
-"""Members of blocks that a policy may take."""
+"""Fields of blocks that depend on the policy."""
 BETA_BLOCKS: Final = frozenset(
     (
         "compaction",
@@ -171,6 +171,6 @@ BETA_BLOCKS: Final = frozenset(
         "tool_removal",
     )
 )
-"""Blocks that are told in words where a policy takes no `beta_blocks`."""
+"""Blocks that are written as text unless a policy has `beta_blocks`."""
 TOOL_KEYS: Final = frozenset(("name", "description", "input_schema"))
-"""Members of tools that every server takes."""
+"""Fields of tools that every server accepts."""

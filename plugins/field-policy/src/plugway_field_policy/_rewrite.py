@@ -1,6 +1,6 @@
-"""Holds `system`, `tools` and `messages` against a policy. Pure: same request, same result.
+"""Applies a policy to `system`, `tools` and `messages`. Pure and deterministic.
 
-What is not changed is the same object afterwards, so that its bytes can stay as they are.
+Unchanged parts keep their identity, so that their bytes can be reused.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from plugway_field_policy._policy import Policy
 from plugway_field_policy._presets import BETA_BLOCKS, SERVER_BLOCKS
 from plugway_translation import (
     PLACEHOLDER_LEFT_OUT,
-    in_words,
+    block_text,
     is_attribution,
     is_placeholder,
+    readable_text,
     reminder,
-    said_in,
     type_name,
 )
 
@@ -25,17 +25,17 @@ _TURN_KEYS: Final = frozenset(("role", "content"))
 
 
 class Rewriter:
-    """One pass over one request; `notes` counts what was done, for the receipt."""
+    """One pass over a request; `notes` counts the changes, for the receipt."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._keys = policy.block_keys
         self.notes: Counter[str] = Counter()
         self.hoisted: list[dict[str, Any]] = []
-        """Texts of system turns that belong to the end of `system`."""
+        """Texts of system turns to append to `system`."""
 
     def because(self) -> str:
-        """What was done since this was last asked, in words."""
+        """Describe the changes since the last call."""
         parts = [note if n == 1 else f"{note} ({n} times)" for note, n in self.notes.items()]
         self.notes.clear()
         return "; ".join(parts)
@@ -43,7 +43,7 @@ class Rewriter:
     # ── system ───────────────────────────────────────────────────────────────────────────────
 
     def system(self, value: Any) -> Any:
-        """`system` without the attribution entry, its blocks as the server takes them."""
+        """`system` without the attribution entry, with supported blocks."""
         if not isinstance(value, list):
             return value
         blocks: list[Any] = as_list(value)
@@ -51,14 +51,14 @@ class Rewriter:
         if "attribution" not in self._policy.takes:
             while first < len(blocks) and is_attribution(as_object(blocks[first]).get("text")):
                 first += 1
-                self.notes["the attribution entry changes and would spoil every cached prefix"] += 1
+                self.notes["the attribution entry would break every cached prefix"] += 1
         kept = blocks[first:] if first else blocks
         return self._blocks(kept)
 
     # ── tools ────────────────────────────────────────────────────────────────────────────────
 
     def tools(self, tools: list[Any]) -> list[Any]:
-        """Tools that the server can offer, with the members that it takes."""
+        """The tools that the server supports, with the fields it accepts."""
         kept: list[Any] = []
         for tool in tools:
             new = self._tool(tool)
@@ -80,7 +80,7 @@ class Rewriter:
         if typed and "server_tools" not in self._policy.takes:
             name = fields.get("name")
             self.notes[
-                f"`{name}` (`{type_name(kind)}`) is Anthropic's own and has no schema: left out"
+                f"`{name}` (`{type_name(kind)}`) is specific to Anthropic, no schema: left out"
             ] += 1
             return None
         if keys is None or typed or fields.keys() <= keys:
@@ -90,7 +90,7 @@ class Rewriter:
     # ── messages ─────────────────────────────────────────────────────────────────────────────
 
     def messages(self, messages: list[Any]) -> list[Any]:
-        """The conversation as the server takes it."""
+        """The conversation with what the server accepts."""
         turns: list[Any] = []
         changed = False
         keep_system = self._policy.system_turns == "keep"
@@ -118,16 +118,16 @@ class Rewriter:
 
     def _system_turn(self, message: dict[str, Any]) -> dict[str, Any] | None:
         content = message["content"]
-        said = [content] if isinstance(content, str) else [_told(b) for b in as_list(content)]
-        text = "\n\n".join(filter(None, said))
+        texts = [content] if isinstance(content, str) else [_text_of(b) for b in as_list(content)]
+        text = "\n\n".join(filter(None, texts))
         if not text:
             self.notes["an empty system turn left out"] += 1
             return None
         if self._policy.system_turns == "hoist":
-            self.notes["a system turn moved to `system`, as the options say"] += 1
+            self.notes["a system turn moved to `system`, as configured"] += 1
             self.hoisted.append(text_block(text))
             return None
-        self.notes["a system turn sent as a reminder in a user turn, in its place"] += 1
+        self.notes["a system turn sent as a reminder in a user turn"] += 1
         return {"role": "user", "content": [text_block(reminder(text))]}
 
     def _merged(self, turns: list[Any]) -> list[Any]:
@@ -146,16 +146,16 @@ class Rewriter:
         new: list[Any] | None = None
         keys_of = self._keys
         for index, block in enumerate(blocks):
-            told = block
-            if block.__class__ is dict:  # every block of every turn passes here: no calls
+            changed = block
+            if block.__class__ is dict:  # a hot path: avoids function calls
                 kind = block.get("type")
                 keys = keys_of.get(kind) if kind.__class__ is str else None
                 if keys is None or not block.keys() <= keys or kind == "tool_result":
-                    told = self._block(block, str(kind), keys)
-            if told is not block and new is None:
+                    changed = self._block(block, str(kind), keys)
+            if changed is not block and new is None:
                 new = blocks[:index]
             if new is not None:
-                new.append(told)
+                new.append(changed)
         return blocks if new is None else new
 
     def _block(
@@ -179,7 +179,7 @@ class Rewriter:
             known = kind not in BETA_BLOCKS or "beta_blocks" in takes
         if not known:
             self.notes[f"a `{type_name(kind)}` block written as text"] += 1
-            return text_block(in_words(block))
+            return text_block(block_text(block))
         if "cache_control" in block and "cache_control" not in takes:
             return self._without(block, {"cache_control"})
         return block
@@ -191,17 +191,21 @@ class Rewriter:
 
 
 def text_block(text: str) -> dict[str, Any]:
-    """A text block; never an empty one, which the API refuses."""
+    """A text block; never empty, because the API rejects that."""
     return {"type": "text", "text": text or "(nothing)"}
 
 
-def _told(block: Any) -> str:
+def _text_of(block: Any) -> str:
     fields = as_object(block)
-    return said_in(fields.get("text", "")) if fields.get("type") == "text" else in_words(fields)
+    return (
+        readable_text(fields.get("text", ""))
+        if fields.get("type") == "text"
+        else block_text(fields)
+    )
 
 
 def _joined(turns: list[Any]) -> Any:
-    """One turn; results of tools come first in it, as the API wants them."""
+    """Merge turns; tool results come first, as the API requires."""
     if len(turns) == 1:
         return turns[0]
     blocks: list[Any] = []

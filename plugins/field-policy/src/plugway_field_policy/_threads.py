@@ -1,9 +1,9 @@
-"""Conversations that the server keeps, of which a request has the last turn alone.
+"""Rejects requests that refer to a conversation stored on the server, and have only its last turn.
 
-They are `thread` of the Messages API (`types/beta/beta_message_thread_param.py` of the `anthropic`
-SDK, beta `message-threads-2026-08-12`). Only Anthropic has them: without its thread, the rest of a
-conversation would be lost without a word. The SDK's tool runner asks for one by itself, and sends
-all of the conversation after the codes that are sent here (`lib/threads/_thread_state.py`).
+This is `thread` of the Messages API (`types/beta/beta_message_thread_param.py` of the `anthropic`
+SDK, beta `message-threads-2026-08-12`). Only Anthropic supports it: without it, the rest of the
+conversation would be lost silently. The SDK's tool runner uses it automatically, and sends the
+whole conversation after the error codes returned here (`lib/threads/_thread_state.py`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from plugway import MessagesRequest, Reply, as_object
 
 
 def refusal(request: MessagesRequest, target: str, request_id: str) -> Reply | None:
-    """The 400 for a request that wants a thread; None for any other."""
+    """The 400 for a request with a thread; None for any other."""
     thread = as_object(request.get("thread"))
     if not thread:
         return None

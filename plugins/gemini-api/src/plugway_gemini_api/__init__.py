@@ -1,6 +1,6 @@
-"""Lets clients of Google's Gemini API use every backend: content, counts of tokens, the model list.
+"""Serves Google's Gemini API to clients, for every backend: content, token counts, the model list.
 
-Requests are put into the Messages API, answers back into the client's own words.
+Requests are translated to the Messages API and replies back to the client's API.
 """
 
 from plugway_gemini_api._plugin import GeminiApi, GeminiApiOptions

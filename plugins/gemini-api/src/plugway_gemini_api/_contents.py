@@ -1,7 +1,7 @@
-"""The conversation of a Gemini request as turns of the Messages API. Pure functions.
+"""Translates a Gemini conversation into turns of the Messages API. Pure functions.
 
-`Content` and `Part` in https://ai.google.dev/api/caching#Content. Turns of one role that follow
-each other are one turn: a client that keeps a stream as it came has a content for each piece.
+`Content` and `Part` in https://ai.google.dev/api/caching#Content. Consecutive turns of one role
+become one turn: a client that stores a stream unchanged has one content per chunk.
 """
 
 from __future__ import annotations
@@ -33,30 +33,32 @@ _HINTS: Final = frozenset(
         *("partMetadata", "speechMetadata", "spreadsheetMetadata", "videoMetadata"),
     )
 )
-"""Members of a part that say how Google shall read it."""
+"""Fields of a part that only Google's servers use."""
 _RESPONSE: Final = ("id", "name", "response", "parts", "willContinue", "scheduling")
 _GOOGLES: Final = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
-"""Parts about tools that Google has run."""
+"""Parts about tools that Google ran."""
 _RESULT: Final = ("output", "error", "result")
-"""Keys of a response that holds one value: Google's, and what its SDK writes."""
+"""Keys of a response with a single value: Google's, and the one its SDK writes."""
 
 
 class _Calls:
-    """Ids of the calls of one turn that wait for their responses."""
+    """Ids of the calls in one turn that wait for their responses."""
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[str, str], deque[str]] = {}
         self._open: set[str] = set()
 
     def add(self, id_: str, own: str, name: str) -> None:
-        """One more; `own` is the id that the client knows, empty where it has none."""
+        """Add a call; `own` is the client's id, empty if it has none."""
         self._open.add(id_)
         for key in (("id", own), ("name", name)):
             self._waiting.setdefault(key, deque()).append(id_)
 
     def answered(self, own: str, name: str) -> str:
-        """The call that a response is for: by its id, else the first open one of its name; empty
-        where there is none."""
+        """The call that a response belongs to: by id, else the first open one with that name.
+
+        Empty if there is none.
+        """
         for key in (("id", own), ("name", name)):
             waiting = self._waiting.get(key) if key[1] else None
             while waiting:
@@ -67,7 +69,7 @@ class _Calls:
 
 
 class Conversation:
-    """Puts a conversation together, content by content."""
+    """Builds a conversation, content by content."""
 
     def __init__(self, names: ToolNames, media: Attachments, notes: Notes) -> None:
         self._names = names
@@ -75,22 +77,22 @@ class Conversation:
         self._notes = notes
         self._messages: list[dict[str, Any]] = []
         self._results: list[Block] = []
-        """Results of the user's turn that is open: they stand before all else in it."""
+        """Results of the open user turn, which precede its other content."""
         self._calls = _Calls()
-        """Of the last turn of the model."""
+        """Calls of the last model turn."""
         self._ids: dict[str, int] = {}
-        """Ids of calls, and how often each was given."""
+        """Ids of calls, with the number of uses."""
         self._carried: set[str] = set()
-        """Signatures of the thinking blocks in the model's turn that is open."""
+        """Signatures of the thinking blocks in the open model turn."""
 
     def of(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """`messages`. Raises `InvalidRequest`."""
+        """Return `messages`. Raises `InvalidRequest`."""
         for index, content in enumerate(objects(body, "contents", "contents")):
             self._content(content, f"contents[{index}]")
         self._end_turn()
         found: list[dict[str, Any]] = []
         for message in self._messages:
-            if found and found[-1]["role"] == message["role"]:  # the turn between had nothing
+            if found and found[-1]["role"] == message["role"]:  # the turn in between was empty
                 found[-1]["content"] += message["content"]
             elif message["content"]:
                 found.append(message)
@@ -113,9 +115,9 @@ class Conversation:
         for at, part in enumerate(objects(content, "parts", f"{path}.parts")):
             self._hints(part)
             if role == "assistant":
-                self._said(part, blocks, f"{path}.parts[{at}]")
+                self._model_part(part, blocks, f"{path}.parts[{at}]")
             else:
-                self._told(part, blocks, f"{path}.parts[{at}]")
+                self._user_part(part, blocks, f"{path}.parts[{at}]")
 
     def _end_turn(self) -> None:
         if self._results:
@@ -129,9 +131,9 @@ class Conversation:
         for name in part.keys() & _HINTS:
             self._notes.add(f"contents.parts.{name}", "drop", "the Messages API has none")
 
-    # ── what the model said ──────────────────────────────────────────────────────────────────
+    # ── model turns ──────────────────────────────────────────────────────────────────────────
 
-    def _said(self, part: Mapping[str, Any], blocks: list[Block], path: str) -> None:
+    def _model_part(self, part: Mapping[str, Any], blocks: list[Block], path: str) -> None:
         carried = self._thinking(part)
         if "functionCall" in part:
             self._carry(carried, blocks)
@@ -150,10 +152,10 @@ class Conversation:
         elif blocks and blocks[-1]["type"] == "text":
             blocks[-1]["text"].append(found["text"])
         else:
-            blocks.append({"type": "text", "text": [found["text"]]})  # put together in `_end_turn`
+            blocks.append({"type": "text", "text": [found["text"]]})  # joined in `_end_turn`
 
     def _thinking(self, part: Mapping[str, Any]) -> list[Sealed]:
-        """The thinking blocks that a part carries, each once in a turn."""
+        """The thinking blocks that a part carries, each once per turn."""
         signature = part.get("thoughtSignature")
         if signature is None:
             return []
@@ -195,9 +197,9 @@ class Conversation:
         self._ids[found] = 1
         return found
 
-    # ── what the user and the tools said ─────────────────────────────────────────────────────
+    # ── user turns ───────────────────────────────────────────────────────────────────────────
 
-    def _told(self, part: Mapping[str, Any], blocks: list[Block], path: str) -> None:
+    def _user_part(self, part: Mapping[str, Any], blocks: list[Block], path: str) -> None:
         if "functionResponse" in part:
             response = object_at(part, "functionResponse", path)
             self._response(response, blocks, f"{path}.functionResponse")
@@ -205,12 +207,12 @@ class Conversation:
             blocks.append(found)
 
     def _words(self, part: Mapping[str, Any], path: str) -> Block | None:
-        if said := text(part, "text", path):
-            return {"type": "text", "text": said}
+        if content := text(part, "text", path):
+            return {"type": "text", "text": content}
         for name in _GOOGLES:
             if name in part:
                 self._notes.add(f"contents.parts.{name}", "translate", "written as text")
-                return {"type": "text", "text": _in_words(name, named(part[name]))}
+                return {"type": "text", "text": _tool_text(name, named(part[name]))}
         known = {"text", "thought", "thoughtSignature", *_HINTS}
         if part.keys() - known:
             self._notes.add("contents.parts", "drop", "unknown part")
@@ -240,8 +242,11 @@ class Conversation:
 
 
 def _result(value: Any) -> tuple[list[Block], bool]:
-    """The content of a result, and whether it is a failure: `output` and `error` are the keys that
-    Google names, all else is told as it is (`FunctionResponse` in the API reference)."""
+    """The content of a result, and whether the call failed.
+
+    `output` and `error` are Google's keys; anything else is returned as JSON (`FunctionResponse` in
+    the API reference).
+    """
     response = as_object(value)
     failed = bool(response.get("error")) and "output" not in response
     inner: Any = value
@@ -249,22 +254,22 @@ def _result(value: Any) -> tuple[list[Block], bool]:
         inner = next((response[key] for key in _RESULT if key in response), value)
     if inner is None or inner == {}:
         return [], failed
-    said = inner if isinstance(inner, str) else orjson.dumps(inner).decode()
-    return ([{"type": "text", "text": said}] if said else []), failed
+    content = inner if isinstance(inner, str) else orjson.dumps(inner).decode()
+    return ([{"type": "text", "text": content}] if content else []), failed
 
 
-def _in_words(name: str, part: Mapping[str, Any]) -> str:
+def _tool_text(name: str, part: Mapping[str, Any]) -> str:
     if name == "executableCode":
         return f"[code that was run]\n{part.get('code') or ''}"
     if name == "codeExecutionResult":
         return f"[what the code printed]\n{part.get('output') or ''}"
-    told = {key: value for key, value in part.items() if key != "id"}
+    fields = {key: value for key, value in part.items() if key != "id"}
     head = "[a tool was called]" if name == "toolCall" else "[tool result]"
-    return f"{head}\n{orjson.dumps(told).decode()}"
+    return f"{head}\n{orjson.dumps(fields).decode()}"
 
 
 def _is_stand_in(signature: object) -> bool:
-    """SDKs write bytes as base64, programs the plain words."""
+    """Whether it is one of the documented placeholders; SDKs encode them as base64."""
     coded = [base64.b64encode(one.encode()).decode() for one in STAND_INS]
     return signature in (*STAND_INS, *coded)
 
@@ -279,8 +284,8 @@ def system_of(body: Mapping[str, Any], notes: Notes) -> list[Block]:
     content = object_at(body, "systemInstruction", "")
     found: list[Block] = []
     for part in objects(content, "parts", "systemInstruction.parts"):
-        if said := text(part, "text", "systemInstruction.parts"):
-            found.append({"type": "text", "text": said})
+        if content := text(part, "text", "systemInstruction.parts"):
+            found.append({"type": "text", "text": content})
         elif "text" not in part:
             notes.add("systemInstruction", "drop", "only text is allowed here")
     return found

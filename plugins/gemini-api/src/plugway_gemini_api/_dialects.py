@@ -1,7 +1,7 @@
-"""The dialects: which paths they take, and who reads and writes what.
+"""The dialects: their paths, and the code that decodes and encodes them.
 
-The path names the model, which may have slashes. Clients write it behind `models/` or without, and
-some leave that out where a model has a slash of its own (`@ai-sdk/google`).
+The path contains the model, which may contain slashes. Clients put `models/` before it or not; some
+omit it if the model contains a slash (`@ai-sdk/google`).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ METHODS: Final[tuple[Method, ...]] = ("generateContent", "streamGenerateContent"
 
 
 class GeminiDialect:
-    """One method of the API. The options are those of the plugin."""
+    """One method of the API. The arguments are the plugin's options."""
 
     statuses = STATUSES
 
@@ -37,26 +37,26 @@ class GeminiDialect:
 
     @property
     def name(self) -> str:
-        """What receipts call it."""
+        """The dialect's name on receipts."""
         return f"gemini-{self._method}"
 
     @property
     def paths(self) -> Sequence[str]:
-        """Its paths, of every version of the API."""
+        """Its paths, for every version of the API."""
         return [f"/{version}/{{model}}:{self._method}" for version in VERSIONS]
 
     @property
     def counts_tokens(self) -> bool:
-        """Whether it runs no inference."""
+        """Whether it only counts tokens."""
         return self._method == "countTokens"
 
     @property
     def key_places(self) -> Sequence[tuple[str, str]]:
-        """`?key=`, which older clients send."""
+        """Also `?key=`, which older clients use."""
         return [(f"/{version}/", "key") for version in VERSIONS]
 
     def decode(self, original: Original) -> Mapping[str, Any]:
-        """The Messages request. Raises `RequestRejected`."""
+        """Return the Messages request. Raises `RequestRejected`."""
         notes = Notes()
         body = counted(original.parsed) if self.counts_tokens else original.parsed
         found = messages_request(
@@ -71,12 +71,12 @@ class GeminiDialect:
         original.notes.extend(notes.lines())
         if not self.counts_tokens and not _limit_of(body):
             original.made_up.add("max_tokens")
-            told = f"emulate maxOutputTokens: the client sent none; {found['max_tokens']} at most"
-            original.notes.append(told)
+            note = f"emulate maxOutputTokens: the client sent none; {found['max_tokens']} at most"
+            original.notes.append(note)
         return found
 
     def encoder(self, original: Original) -> ContentEncoder | CountEncoder:
-        """The encoder of one answer."""
+        """Return the encoder of one reply."""
         if self.counts_tokens:
             return CountEncoder()
         names, shows = _remembered(original)
@@ -90,7 +90,7 @@ def _limit_of(body: Mapping[str, Any]) -> Any:
 
 
 def _remembered(original: Original) -> tuple[ToolNames, bool]:
-    """What of a request matters for its answer; of one that was refused, nothing does."""
+    """What the reply needs of the request: tool names, and whether thoughts are shown."""
     try:
         body = named(original.parsed)
         return names_of(declared(body)), shows_thoughts(config_of(body))

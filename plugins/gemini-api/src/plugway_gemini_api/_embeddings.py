@@ -1,4 +1,4 @@
-"""`:embedContent` and `:batchEmbedContents`: vectors of texts from any backend that makes them.
+"""`:embedContent` and `:batchEmbedContents`: embeds texts with any capable backend.
 
 https://ai.google.dev/api/embeddings. The text of a content is that of all its parts.
 """
@@ -21,13 +21,13 @@ from plugway_gemini_api._request import model_of
 
 
 class Embeddings:
-    """Answers requests for embeddings."""
+    """Handles requests for embeddings."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     async def answer(self, request: Request) -> Response:
-        """The answer to one request; every failure is in Google's envelope."""
+        """Answer one request; every failure is returned in Google's error envelope."""
         path: str = request.scope["path"]
         return await answered(self._gateway, request, partial(_read, path), _refused)
 
@@ -54,9 +54,10 @@ def _body(raw: bytes) -> dict[str, Any]:
 
 
 def wanted_of(body: Mapping[str, Any], model: str, *, is_batch: bool) -> Wanted:
-    """What is asked for. Raises `InvalidRequest`.
+    """Read the request. Raises `InvalidRequest`.
 
-    Requests of one batch have the same settings: each is one input of the same question.
+    All requests of a batch must have the same settings, because they become one request with
+    several inputs.
     """
     requests = objects(body, "requests", "requests") if is_batch else [dict(body)]
     if not requests:
@@ -65,8 +66,8 @@ def wanted_of(body: Mapping[str, Any], model: str, *, is_batch: bool) -> Wanted:
     settings: list[tuple[str, str, int]] = []
     for index, one in enumerate(requests):
         path = f"requests[{index}]" if is_batch else "request"
-        inputs.append(_said(object_at(one, "content", path), f"{path}.content"))
-        # Newer SDKs put the settings into an object of their own.
+        inputs.append(_text_of(object_at(one, "content", path), f"{path}.content"))
+        # Newer SDKs nest the settings in an object.
         given = {**one, **object_at(one, "embedContentConfig", path)}
         task, title = text(given, "taskType", path), text(given, "title", path)
         settings.append((task, title, integer(given, "outputDimensionality", path, 1) or 0))
@@ -76,7 +77,7 @@ def wanted_of(body: Mapping[str, Any], model: str, *, is_batch: bool) -> Wanted:
     return Wanted(model, tuple(inputs), dimensions, task, title)
 
 
-def _said(content: Mapping[str, Any], path: str) -> str:
+def _text_of(content: Mapping[str, Any], path: str) -> str:
     parts = objects(content, "parts", f"{path}.parts")
     if any("text" not in part for part in parts):
         raise invalid(f"{path}.parts", "only text can be embedded")

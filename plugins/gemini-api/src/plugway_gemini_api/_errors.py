@@ -1,4 +1,4 @@
-"""Errors of the Messages API in Google's envelope. Pure functions.
+"""Translates errors of the Messages API into Google's envelope. Pure functions.
 
 Statuses: https://ai.google.dev/gemini-api/docs/troubleshooting and `google.rpc.Code`.
 """
@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 STATUSES: Final[Mapping[int, int]] = {529: 503}
-"""Statuses that Google's clients do not know, and those that say the same."""
-_WORDS: Final[Mapping[int, str]] = {
+"""Statuses unknown to Google's clients, and their replacements."""
+_NAMES: Final[Mapping[int, str]] = {
     400: "INVALID_ARGUMENT",
     401: "UNAUTHENTICATED",
     402: "FAILED_PRECONDITION",
@@ -36,17 +36,17 @@ _BY_TYPE: Final[Mapping[str, int]] = {
     "request_too_large": 413,
     "timeout_error": 504,
 }
-"""Status by the Messages API's `type`, for errors that come inside of a stream."""
+"""Status by the `type` of the Messages API, for errors within a stream."""
 _TOO_LONG: Final = re.compile(r"prompt is too long: (\d+) tokens > (\d+) maximum")
 
 
 def status_of(error: Mapping[str, Any]) -> int:
-    """The status that an error inside of a stream would have had."""
+    """The HTTP status for an error within a stream."""
     return _BY_TYPE.get(str(error.get("type")), 500)
 
 
 def envelope(status: int, error: Mapping[str, Any]) -> dict[str, Any]:
-    """Google's envelope for the inner object of the Messages API's."""
+    """Google's envelope for the inner object of a Messages API error."""
     message = str(error.get("message") or "The request failed.")
     if error.get("type") == "authentication_error":
         message = message.replace("ANTHROPIC_AUTH_TOKEN", "GEMINI_API_KEY")
@@ -56,5 +56,5 @@ def envelope(status: int, error: Mapping[str, Any]) -> dict[str, Any]:
             f"The input token count ({asked}) exceeds the maximum number of tokens allowed "
             f"({most}). ({message})"
         )
-    word = _WORDS.get(status) or ("INVALID_ARGUMENT" if status < 500 else "UNAVAILABLE")
+    word = _NAMES.get(status) or ("INVALID_ARGUMENT" if status < 500 else "UNAVAILABLE")
     return {"error": {"code": status, "message": message, "status": word}}

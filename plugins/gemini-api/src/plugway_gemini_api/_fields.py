@@ -1,7 +1,7 @@
-"""Reads members of a request and says which one is wrong, or unknown. Pure functions.
+"""Reads fields of a request and reports invalid or unknown ones. Pure functions.
 
-The API's JSON is protobuf's: `camelCase` and `snake_case` both count, a lone value stands for a
-list of one, and numbers may come as text (https://protobuf.dev/programming-guides/json).
+The API uses protobuf's JSON: `camelCase` and `snake_case` are equivalent, a single value is a list
+of one, and numbers may be strings (https://protobuf.dev/programming-guides/json).
 """
 
 from __future__ import annotations
@@ -19,23 +19,22 @@ MAX_INTEGER: Final = 2**31 - 1
 
 
 def camel(name: str) -> str:
-    """`camelCase` for `snake_case`."""
+    """Convert `snake_case` to `camelCase`."""
     return _UNDERSCORE.sub(lambda m: m[1].upper(), name) if "_" in name else name
 
 
 def named(value: Any) -> dict[str, Any]:
-    """An object with its own members in `camelCase`, but for those that are null; empty for
-    anything else."""
+    """An object with its fields in `camelCase`, without nulls; empty for any other value."""
     return {camel(k): v for k, v in as_object(value).items() if v is not None}
 
 
 def invalid(path: str, what: str) -> InvalidRequest:
-    """A 400 that asking again does not help; `what` quotes nothing of the request."""
+    """A 400 that a retry does not fix; `what` quotes nothing of the request."""
     return InvalidRequest(f"Invalid value at '{path}': {what}.", retry=False, record=True)
 
 
 def text(holder: Mapping[str, Any], key: str, path: str) -> str:
-    """A string; empty where it is missing. Raises `InvalidRequest`."""
+    """A string; empty if missing. Raises `InvalidRequest`."""
     value = holder.get(key, "")
     if not isinstance(value, str):
         raise invalid(f"{path}.{key}", "expected a string")
@@ -43,8 +42,7 @@ def text(holder: Mapping[str, Any], key: str, path: str) -> str:
 
 
 def object_at(holder: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
-    """An object with its members in `camelCase`; empty where it is missing. Raises
-    `InvalidRequest`."""
+    """An object with its fields in `camelCase`; empty if missing. Raises `InvalidRequest`."""
     value = holder.get(key, {})
     if not isinstance(value, dict):
         raise invalid(f"{path}.{key}".lstrip("."), "expected an object")
@@ -52,7 +50,7 @@ def object_at(holder: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
 
 
 def repeated(holder: Mapping[str, Any], key: str) -> list[Any]:
-    """The values of a list; one that stands alone is a list of one."""
+    """The values of a list; a single value is a list of one."""
     value = holder.get(key)
     if value is None:
         return []
@@ -60,7 +58,7 @@ def repeated(holder: Mapping[str, Any], key: str) -> list[Any]:
 
 
 def objects(holder: Mapping[str, Any], key: str, path: str) -> list[dict[str, Any]]:
-    """A list of objects with their members in `camelCase`. Raises `InvalidRequest`."""
+    """A list of objects with their fields in `camelCase`. Raises `InvalidRequest`."""
     found = repeated(holder, key)
     for index, item in enumerate(found):
         if not isinstance(item, dict):
@@ -77,7 +75,7 @@ def texts(holder: Mapping[str, Any], key: str, path: str) -> list[str]:
 
 
 def number(holder: Mapping[str, Any], key: str, path: str, low: float, high: float) -> float | None:
-    """A number in a range; None where it is missing. Raises `InvalidRequest`."""
+    """A number from `low` to `high`; None if missing. Raises `InvalidRequest`."""
     value = holder.get(key)
     if value is None:
         return None
@@ -89,7 +87,7 @@ def number(holder: Mapping[str, Any], key: str, path: str, low: float, high: flo
 
 
 def integer(holder: Mapping[str, Any], key: str, path: str, low: int = 0) -> int | None:
-    """A whole number of at least `low`; None where it is missing. Raises `InvalidRequest`."""
+    """An integer of at least `low`; None if missing. Raises `InvalidRequest`."""
     value = holder.get(key)
     if value is None:
         return None
@@ -103,13 +101,13 @@ def integer(holder: Mapping[str, Any], key: str, path: str, low: int = 0) -> int
 
 
 def unknown(holder: Mapping[str, Any], known: Collection[str], at: str, notes: Notes) -> None:
-    """Put on record the members that this translation does not know."""
+    """Note the unknown fields."""
     for name in holder.keys() - set(known):
-        notes.add(f"{at}.{name[:64]}", "drop", "this translation does not know it")
+        notes.add(f"{at}.{name[:64]}", "drop", "unknown field")
 
 
 def word(holder: Mapping[str, Any], key: str, path: str) -> str:
-    """The value of an enumeration in upper case; empty where it is missing or unspecified.
+    """An enum value in upper case; empty if missing or unspecified.
 
     Raises `InvalidRequest`.
     """

@@ -1,4 +1,4 @@
-"""How to answer: sampling, form and thinking, from `generationConfig`. Pure functions.
+"""Translates `generationConfig`: sampling, output format and thinking. Pure functions.
 
 https://ai.google.dev/api/generate-content#v1beta.GenerationConfig, for thinking
 https://ai.google.dev/gemini-api/docs/thinking.
@@ -30,7 +30,7 @@ from plugway_translation import Notes
 
 AT: Final = "generationConfig"
 JSON_ONLY: Final = "Answer with one JSON value and nothing else: no prose, no code fence."
-"""What asks for JSON without a schema, which the Messages API has no field for."""
+"""Emulates JSON without a schema, which the Messages API lacks."""
 _EFFORTS: Final[Mapping[str, str]] = {
     "MINIMAL": "low",
     "LOW": "low",
@@ -43,11 +43,11 @@ _FORMS: Final = ("", "text/plain", "application/json", "text/x.enum")
 
 
 class Form(NamedTuple):
-    """The form of an answer."""
+    """The output format."""
 
     schema: Mapping[str, Any] | None = None
     asked: str = ""
-    """What asks for it in words."""
+    """Instruction that requests the format in the prompt."""
 
 
 def config_of(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def config_of(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sampling(config: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
-    """Fields of the Messages API that stand by themselves. Raises `InvalidRequest`."""
+    """Fields of the Messages API at the top level. Raises `InvalidRequest`."""
     apply(config, GENERATION, notes, f"{AT}.")
     found: dict[str, Any] = {}
     if (temperature := number(config, "temperature", AT, 0, 2)) is not None:
@@ -75,7 +75,7 @@ def sampling(config: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
 
 
 def form_of(config: Mapping[str, Any], notes: Notes) -> Form:
-    """How the answer shall look. Raises `InvalidRequest`."""
+    """The requested output format. Raises `InvalidRequest`."""
     mime, typed, raw = _form_fields(config)
     if mime not in _FORMS:
         raise invalid(
@@ -98,14 +98,13 @@ def form_of(config: Mapping[str, Any], notes: Notes) -> Form:
 
 
 def wants_json(config: Mapping[str, Any]) -> bool:
-    """Whether any JSON value is wanted, without a schema."""
+    """Whether JSON without a schema is requested."""
     mime, typed, raw = _form_fields(config)
     return mime == "application/json" and not typed and not raw
 
 
 def _form_fields(config: Mapping[str, Any]) -> tuple[str, Any, Any]:
-    """Media type, schema in Gemini's words, and JSON Schema, as either generation of the API says
-    them."""
+    """Media type, schema in Google's format, and JSON Schema; reads old and new field names."""
     for form in objects(config, "responseFormat", f"{AT}.responseFormat"):
         inner = object_at(form, "text", f"{AT}.responseFormat")
         if inner:
@@ -119,8 +118,8 @@ def _form_fields(config: Mapping[str, Any]) -> tuple[str, Any, Any]:
 def thinking(config: Mapping[str, Any], form: Form, notes: Notes) -> dict[str, Any]:
     """`thinking` and `output_config`. Raises `InvalidRequest`.
 
-    `adaptive` and not a budget: with a budget Anthropic refuses a conversation whose last tool call
-    comes without its thinking, and many clients do not give signatures back.
+    Uses `adaptive` rather than a budget: with a budget Anthropic rejects a conversation whose last
+    tool call lacks its thinking, and many clients do not send signatures back.
     """
     at = f"{AT}.thinkingConfig"
     wanted = object_at(config, "thinkingConfig", AT)
@@ -162,7 +161,7 @@ def shows_thoughts(config: Mapping[str, Any]) -> bool:
 
 
 def settle(found: dict[str, Any], notes: Notes) -> None:
-    """Take `thinking` away where a call is forced: Anthropic refuses both together."""
+    """Remove `thinking` if a tool call is forced: Anthropic rejects the combination."""
     forced = as_object(found.get("tool_choice")).get("type") in ("any", "tool")
     if forced and as_object(found.get("thinking")).get("type") == "adaptive":
         del found["thinking"]

@@ -1,4 +1,4 @@
-"""Inline data and files of Gemini as blocks of the Messages API. Pure functions.
+"""Translates inline data and files into blocks of the Messages API. Pure functions.
 
 `Blob` and `FileData` in https://ai.google.dev/api/caching#Part.
 """
@@ -12,25 +12,32 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from plugway_gemini_api._fields import invalid, named, text, unknown
-from plugway_translation import Media, MediaPolicy, Notes, plain_base64, true_type, unseen
+from plugway_translation import (
+    Media,
+    MediaPolicy,
+    Notes,
+    media_placeholder,
+    plain_base64,
+    true_type,
+)
 
 PDF: Final = "application/pdf"
 _TEXTS: Final = ("text/", "application/json", "application/xml", "application/x-javascript")
 _GOOGLES: Final = ("generativelanguage.googleapis.com", "youtube.com", "youtu.be")
-"""Whose files nobody but Google can read, and whose videos nobody but Google fetches."""
+"""Hosts whose files only Google can read, and whose videos only Google fetches."""
 
 Block = dict[str, Any]
 
 
 class Attachments:
-    """Reads media; `policy` says what becomes of those that nothing behind the gateway takes."""
+    """Reads media; `policy` says what to do with media that no backend accepts."""
 
     def __init__(self, notes: Notes, policy: MediaPolicy) -> None:
         self._notes = notes
         self._policy: MediaPolicy = policy
 
     def block(self, part: Mapping[str, Any], path: str) -> Block | None:
-        """The block for the `inlineData` or `fileData` of a part; None where it has neither.
+        """The block for the `inlineData` or `fileData` of a part; None without either.
 
         Raises `InvalidRequest`.
         """
@@ -45,14 +52,14 @@ class Attachments:
         return None
 
     def words(self, mime: str, because: str) -> Block:
-        """What stands in the place of a medium. Raises `InvalidRequest` where the policy is so."""
+        """A placeholder for media. Raises `InvalidRequest` if the policy is to reject."""
         kind = "image" if mime.startswith("image/") else "document"
-        told = unseen(Media(kind, mime), self._policy, self._notes, because)
-        return {"type": "text", "text": told}
+        notice = media_placeholder(Media(kind, mime), self._policy, self._notes, because)
+        return {"type": "text", "text": notice}
 
     def _inline(self, blob: Mapping[str, Any], path: str) -> Block:
         mime, title = text(blob, "mimeType", path), text(blob, "displayName", path)
-        # SDKs write base64 in the alphabet for URLs, which is not the one of the Messages API.
+        # SDKs write URL-safe base64, which the Messages API does not accept.
         data = plain_base64(text(blob, "data", path))
         if not data or not mime:
             raise invalid(path, "`mimeType` and `data` (base64) are required")

@@ -1,7 +1,7 @@
-"""The model list in Google's shape, and answers for what is not served here.
+"""The model list in Google's shape, and error responses for paths that are not served.
 
-`Model` and `ListModelsResponse` in https://ai.google.dev/api/models. Of `/v1/models`, which other
-APIs have too, only Google's clients get this list: they send `x-goog-api-client`.
+`Model` and `ListModelsResponse` in https://ai.google.dev/api/models. `/v1/models` is shared with
+other APIs; only Google's clients, which send `x-goog-api-client`, get this list there.
 """
 
 from __future__ import annotations
@@ -20,53 +20,53 @@ from plugway_gemini_api._embeddings import Embeddings
 from plugway_gemini_api._errors import envelope
 
 PREFIX: Final = "anthropic/"
-"""Marks an id that names its backend; the gateway takes ids of backends that exist without it."""
+"""Marks an id that names its backend; the gateway accepts ids of existing backends without it."""
 PAGE: Final = 50
 MOST: Final = 1000
-"""Models of a page, unless the client says, and at most (`models.list` in the reference)."""
+"""Default and maximum number of models per page (`models.list` in the reference)."""
 SERVED: Final = ("generateContent", "countTokens")
 METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-class ForEverybody(Route):
-    """A route that callers with a limited token reach."""
+class CallerRoute(Route):
+    """A route for all callers, including those with a restricted token."""
 
     limited_callers = True
     """It lists what its caller may use."""
 
 
-class ForGooglesClients(ForEverybody):
-    """A route that clients of other APIs do not see."""
+class GoogleClientRoute(CallerRoute):
+    """A route that does not match requests of other APIs' clients."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Nothing for a request without `x-goog-api-client`."""
+        """Match only requests with `x-goog-api-client`."""
         if any(name == b"x-goog-api-client" for name, _ in scope.get("headers", ())):
             return super().matches(scope)
         return Match.NONE, {}
 
 
 class ModelRoutes:
-    """Lists what the gateway serves."""
+    """Lists the served models."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     def routes(self) -> list[BaseRoute]:
-        """The routes of each version of the API."""
+        """Return the routes for each version of the API."""
         found: list[BaseRoute] = []
         embeddings = Embeddings(self._gateway).answer
         for version, kind in (
-            ("v1beta", ForEverybody),
-            ("v1alpha", ForEverybody),
-            ("v1", ForGooglesClients),
+            ("v1beta", CallerRoute),
+            ("v1alpha", CallerRoute),
+            ("v1", GoogleClientRoute),
         ):
             for method in ("embedContent", "batchEmbedContents"):
                 path = f"/{version}/{{model:path}}:{method}"
-                found.append(ForEverybody(path, embeddings, methods=["POST"]))
+                found.append(CallerRoute(path, embeddings, methods=["POST"]))
             found.append(kind(f"/{version}/models", self._list, methods=["GET"]))
             found.append(kind(f"/{version}/models/{{model:path}}", self._one, methods=["GET"]))
             found.append(kind(f"/{version}/{{path:path}}", _not_served, methods=METHODS))
-        found.append(ForEverybody("/upload/{path:path}", _not_served, methods=METHODS))
+        found.append(CallerRoute("/upload/{path:path}", _not_served, methods=METHODS))
         return found
 
     async def _list(self, request: Request) -> Response:
@@ -104,7 +104,7 @@ async def _not_served(request: Request) -> Response:
 
 
 def _number(request: Request, name: str, missing: int) -> int | None:
-    """A whole number of the query; None where it is none."""
+    """An integer of the query; None if invalid."""
     text = request.query_params.get(name, "")
     if not text:
         return missing
@@ -116,7 +116,7 @@ def _caller(request: Request) -> Caller:
 
 
 def model_object(info: ModelInfo) -> dict[str, Any]:
-    """A model in Google's shape; limits in tokens where they are known."""
+    """A model in Google's shape, with its known limits in tokens."""
     item: dict[str, Any] = {
         "name": f"models/{info.id}",
         "displayName": info.display_name or info.id,

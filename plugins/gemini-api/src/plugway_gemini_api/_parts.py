@@ -1,8 +1,8 @@
-"""Blocks of the Messages API as Gemini's parts, event by event. No I/O.
+"""Translates blocks of the Messages API into Gemini's parts, event by event. No I/O.
 
-A thought comes with `thought`, where the client wants to see any; the blocks as their maker signed
-them travel in the `thoughtSignature` of the part behind them (`_seal`). A call comes whole: its
-arguments are an object in Gemini's JSON.
+A thought is sent with `thought` if the client wants to see thoughts. Signed thinking blocks are
+carried in the `thoughtSignature` of the following part (`_seal`). A call is sent only when
+complete, because Gemini's JSON has its arguments as an object.
 """
 
 from __future__ import annotations
@@ -18,38 +18,38 @@ Part = dict[str, Any]
 
 
 class Parts:
-    """Makes the parts of one answer."""
+    """Builds the parts of one reply."""
 
     def __init__(self, names: ToolNames, *, shows_thoughts: bool) -> None:
         self._names = names
         self._shows = shows_thoughts
         self._model = ""
         self._block: dict[str, Any] = {}
-        """The block that is open, as it began."""
+        """The start of the open block."""
         self._text = Gathered("a thought")
         self._loose: list[Sealed] = []
         """Thinking blocks that no part carries yet."""
         self._behind: list[Sealed] = []
-        """Those that a text carries: a call behind it carries them too."""
+        """Thinking blocks carried by a text; a following call carries them, too."""
         self._held: Part | None = None
-        """A call without arguments, which may have been cut off."""
+        """A call without arguments, which may be truncated."""
         self._cut = ""
-        """Name of the call whose arguments are not whole."""
+        """Name of a call with incomplete arguments."""
         self._said = False
 
     @property
     def broken(self) -> bool:
-        """A call was left out, because its arguments are no JSON object."""
+        """Whether a call was dropped because its arguments are not a JSON object."""
         return bool(self._cut)
 
     def start(self, model: str) -> None:
-        """The answer begins; `model` is named in signatures."""
+        """Start the reply; `model` is recorded in signatures."""
         self._model = model
 
     def event(self, event: StreamEvent) -> list[Part]:
-        """The parts that one event of a block completes.
+        """Return the parts that a block event completes.
 
-        Raises `BackendProtocolError` where a thought or a call is too long.
+        Raises `BackendProtocolError` if a thought or a call is too long.
         """
         data = event.data
         match event.type:
@@ -63,7 +63,7 @@ class Parts:
                 return []
 
     def end(self, stop_reason: str) -> list[Part]:
-        """The parts that are left at the end, one at least where nothing was said."""
+        """Return the remaining parts; at least one if the reply is empty."""
         cut = stop_reason in CUT_REASONS
         if cut and self._held is not None:
             self._cut, self._held = str(self._held["functionCall"]["name"]), None
@@ -78,7 +78,7 @@ class Parts:
         self._block = block
         match block.get("type"):
             case "text":
-                return self._delta(block)  # an upstream may put the first text into the start
+                return self._delta(block)  # some upstreams send the first text with the start
             case "thinking":
                 self._text = Gathered("a thought")
                 return self._delta(block)
@@ -132,7 +132,7 @@ class Parts:
         return self._made(part)
 
     def _released(self) -> list[Part]:
-        """The call that was held: what follows shows that it is whole."""
+        """Send the held call, now known to be complete."""
         part, self._held = self._held, None
         return self._made(part) if part is not None else []
 
@@ -141,7 +141,7 @@ class Parts:
         return [self._carrying(call)]
 
     def _carrying(self, part: Part) -> Part:
-        """The part with the thinking that stood before it."""
+        """Add the preceding thinking to a part."""
         is_call = "functionCall" in part
         blocks = [*self._behind, *self._loose] if is_call else self._loose
         self._behind += [Sealed(block, before_text=True) for block, _ in self._loose]
@@ -152,7 +152,7 @@ class Parts:
 
 
 def joined(parts: list[Part]) -> list[Part]:
-    """The parts of a whole answer: texts of one kind that follow each other are one."""
+    """Merge consecutive texts of one kind in a complete reply."""
     found: list[Part] = []
     pieces: list[str] = []
     for part in parts:

@@ -1,4 +1,4 @@
-"""The plugin: the dialects, the model list, and what depends on who answers in the end."""
+"""The plugin: dialects, model list, and what depends on the target of an attempt."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ class GeminiApiOptions(Options):
     """Options of `gemini-api`."""
 
     max_tokens: int = Field(default=32_000, ge=1)
-    """Most tokens of an answer where the client does not say; less where the model makes less."""
+    """Maximum tokens of a reply if the client sets none; lowered to the model's own limit."""
     media: MediaPolicy = "placeholder"
-    """What becomes of audio, video, and files that only Google has: words in their `placeholder`,
-    or `reject` for a 400."""
+    """How to treat audio, video, and files stored at Google: `placeholder` replaces them with text,
+    `reject` returns a 400."""
 
 
 class GeminiApi(Plugin[GeminiApiOptions]):
@@ -58,16 +58,18 @@ class GeminiApi(Plugin[GeminiApiOptions]):
 
     @hookimpl
     def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute]:
-        """`GET /v1beta/models`, and the rest of the API, which is not served."""
+        """`GET /v1beta/models`, and error responses for the rest of the API."""
         return ModelRoutes(gateway).routes()
 
     @hookimpl
     def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """JSON without a schema as one of any object or list for servers on this machine or
-        network, which hold a model to it by a grammar; beside tools it would keep some of them
-        from calls."""
+        """Send JSON without a schema as a schema for any object or list to local servers, which
+        constrain output by a grammar.
+
+        Not with tools: with a schema some servers never call them.
+        """
         if attempt.backend.zone != "local" or not self._wants_json(request):
             return None
         config = as_object(request.get("output_config"))
@@ -81,7 +83,7 @@ class GeminiApi(Plugin[GeminiApiOptions]):
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """No more tokens of output than the model makes, where the client has given no limit."""
+        """Lower `max_tokens` to the model's limit if the client set none."""
         original = request.original
         dialect = self._dialects.get(original.dialect) if original else None
         if original is None or dialect is None or not original.made_up:

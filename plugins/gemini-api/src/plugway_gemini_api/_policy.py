@@ -1,8 +1,8 @@
-"""What becomes of every field of Gemini's requests on the way to the Messages API: declared tables.
+"""Tables: how each field of Gemini's requests is treated in translation to the Messages API.
 
-`preserve` goes along as it is; `translate` is done by the translators; `drop` is left out and told
-on the receipt; `reject` is a 400, because the client would wait for something in the answer that is
-not there, or would be served less than it must have.
+`preserve` copies the field; `translate` is done by the translators; `drop` leaves it out and notes
+that on the receipt; `reject` returns a 400, because the client would wait for something that the
+reply cannot contain, or would get less than it requires.
 
 Fields: `GenerateContentRequest` and `GenerationConfig` in https://ai.google.dev/api/generate-content
 and the types of the `google-genai` SDK 3.6.
@@ -69,9 +69,9 @@ GENERATION: Final[Mapping[str, Rule]] = {
 
 
 def apply(fields: Mapping[str, Any], table: Mapping[str, Rule], notes: Notes, at: str = "") -> None:
-    """Put on record every field that is dropped, unknown ones included.
+    """Note every dropped field, including unknown ones.
 
-    Raises `InvalidRequest` for the first one that is rejected.
+    Raises `InvalidRequest` for the first rejected one.
     """
     for name, value in fields.items():
         rule = table.get(name)

@@ -1,7 +1,7 @@
-"""Answers of the Messages API as Gemini's, whole or as a stream. Pure functions.
+"""Encodes Messages API replies as Gemini's, complete or streamed. Pure functions.
 
-`GenerateContentResponse` in https://ai.google.dev/api/generate-content. A stream is one of events
-with `alt=sse`, otherwise one JSON array of answers that is written bit by bit.
+`GenerateContentResponse` in https://ai.google.dev/api/generate-content. With `alt=sse` a stream
+consists of events, otherwise of one JSON array that is written piece by piece.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ FINISH: Final[Mapping[str, str]] = {
 
 
 class ContentEncoder:
-    """Writes one answer as `generateContent` and `streamGenerateContent` do."""
+    """Encodes one reply for `generateContent` and `streamGenerateContent`."""
 
     def __init__(self, parts: Parts, *, as_array: bool = False) -> None:
-        """`as_array`: the stream is a JSON array, and not one of events."""
+        """`as_array`: stream a JSON array instead of events."""
         self._parts = parts
         self._sources = Sources()
         self.unsaid = self._sources.lines
@@ -44,10 +44,10 @@ class ContentEncoder:
         self._written = False
         self.content_type = "application/json" if as_array else ""
         self.ping = b"\n"
-        """White space between the answers of an array."""
+        """Whitespace between the elements of an array."""
 
     def message(self, message: Mapping[str, Any]) -> bytes:
-        """A whole answer."""
+        """Encode a complete reply."""
         parts: list[Part] = []
         for event in replay(message):
             if event.type != "message_stop":
@@ -56,13 +56,13 @@ class ContentEncoder:
         return orjson.dumps(self._last(joined(parts)))
 
     def error(self, status: int, error: Mapping[str, Any], *, streaming: bool) -> bytes:
-        """The envelope; in a stream the piece at which SDKs raise."""
+        """Encode an error; in a stream as a chunk at which SDKs raise."""
         if not streaming:
             return orjson.dumps(envelope(status, error))
         return self._piece(envelope(status_of(error), error), last=True)
 
     def event(self, event: StreamEvent) -> bytes:
-        """The answers for one event."""
+        """Encode the chunks for one event."""
         if event.type == "message_stop":
             return self._piece(self._last([]), last=True)
         parts = self._taken(event)
@@ -83,7 +83,7 @@ class ContentEncoder:
         return self._parts.event(event)
 
     def _last(self, parts: list[Part]) -> dict[str, Any]:
-        """The last answer of a stream, or the only one."""
+        """The last chunk of a stream, or the complete response."""
         reason = str(self._ending.get("stop_reason"))
         parts = [*parts, *self._parts.end(reason)] or [{"text": ""}]
         ended = _candidate(parts)
@@ -107,10 +107,10 @@ class ContentEncoder:
 
 
 class CountEncoder:
-    """Writes a count of tokens."""
+    """Encodes a token count."""
 
     def event(self, event: StreamEvent) -> bytes:
-        """Nothing: a count is no stream."""
+        """Nothing: a count is never streamed."""
         del event
         return b""
 
@@ -119,13 +119,13 @@ class CountEncoder:
         return orjson.dumps({"totalTokens": count(message.get("input_tokens"))})
 
     def error(self, status: int, error: Mapping[str, Any], *, streaming: bool) -> bytes:
-        """The envelope."""
+        """Encode an error."""
         del streaming
         return orjson.dumps(envelope(status, error))
 
 
 def usage_metadata(usage: Mapping[str, Any]) -> dict[str, int]:
-    """`usageMetadata`: the prompt is one sum, cached tokens included; thoughts count apart."""
+    """`usageMetadata`; the prompt includes cached tokens, thoughts are counted separately."""
     totals = totals_of(usage)
     details = as_object(usage.get("output_tokens_details"))
     thoughts = count(details.get("thinking_tokens")) or count(details.get("reasoning_tokens"))

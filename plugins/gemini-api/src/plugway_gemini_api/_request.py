@@ -1,6 +1,6 @@
-"""A Gemini request as a Messages request. Pure functions.
+"""Translates a Gemini request into a Messages request. Pure functions.
 
-What becomes of each field is in `_policy`.
+`_policy` says how each field is treated.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PATH: Final = re.compile(r"/(?:v1(?:beta|alpha)?/)*(?:models/)?(?P<model>.+):[A
 
 
 def model_of(path: str) -> str:
-    """The model that the path of a request names. Raises `InvalidRequest`."""
+    """The model in a request's path. Raises `InvalidRequest`."""
     found = _PATH.fullmatch(path)
     if found is None:
         message = "the path must be /v1beta/models/MODEL:METHOD"
@@ -45,7 +45,7 @@ def messages_request(
     max_tokens: int,
     media: MediaPolicy = "placeholder",
 ) -> dict[str, Any]:
-    """The Messages request for `model`; `max_tokens` is for one that does not say.
+    """The Messages request for `model`; `max_tokens` is the default limit.
 
     Raises `InvalidRequest`.
     """
@@ -70,7 +70,7 @@ def messages_request(
 
 
 def counted(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The request whose tokens are asked for (`CountTokensRequest`). Raises `InvalidRequest`."""
+    """The request to count tokens for (`CountTokensRequest`). Raises `InvalidRequest`."""
     body = named(given)
     inner = object_at(body, "generateContentRequest", "")
     return inner or body

@@ -1,7 +1,7 @@
-"""Gemini's schemas as JSON Schema. Pure functions.
+"""Converts Gemini's schemas to JSON Schema. Pure functions.
 
-`Schema` in https://ai.google.dev/api/caching#Schema is OpenAPI 3.0 with types in upper case, whole
-numbers as text, and `nullable`.
+`Schema` in https://ai.google.dev/api/caching#Schema is OpenAPI 3.0 with upper-case types, integers
+as strings, and `nullable`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _RENAMED: Final = {"defs": "$defs", "ref": "$ref"}
 
 
 def json_schema(schema: Any) -> dict[str, Any]:
-    """The same as JSON Schema. Members that are in neither stay as they are."""
+    """Convert a schema. Unknown fields are kept."""
     found: dict[str, Any] = {}
     given = named(schema)
     nullable = given.pop("nullable", None) is True
@@ -52,8 +52,8 @@ def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema of an answer whose objects have the properties that it names and no others, which
-    is what Gemini writes, and what servers of the Messages API want to be told."""
+    """Forbid additional properties in an output schema: Gemini writes only the listed ones, and
+    servers of the Messages API require this to be explicit."""
     found = _inside(dict(schema), closed)
     if "properties" in found:
         found.setdefault("additionalProperties", False)
@@ -72,7 +72,7 @@ def parameters(declaration: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
 
 
 def _inside(schema: dict[str, Any], change: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """The schema with `change` done to those inside of it."""
+    """Apply `change` to the direct subschemas."""
     for name in _ONE:
         if isinstance(schema.get(name), dict):
             schema[name] = change(schema[name])

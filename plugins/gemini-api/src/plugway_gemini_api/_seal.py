@@ -1,8 +1,8 @@
-"""Thinking blocks inside of `thoughtSignature`, and out again.
+"""Stores thinking blocks in `thoughtSignature`, and reads them back.
 
-Clients give the signature of a part back with that part, and most of them leave thoughts themselves
-out. So a part carries the blocks that stood before it, as their maker signed them, in our own
-envelope. On the wire it is base64 of bytes, as Google's is: clients decode it.
+Clients send the signature of a part back with that part, but most omit the thoughts. So a part
+carries the preceding blocks, with their provider's signature, in Plugway's envelope. On the wire it
+is base64 of bytes like Google's, because clients decode it.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from plugway_signature import PREFIX, parse_signature, signature
 MAKER: Final = "gemini-api"
 KINDS: Final = ("thinking", "redacted_thinking")
 STAND_INS: Final = ("skip_thought_signature_validator", "context_engineering_is_the_way_to_go")
-"""What Google documents for parts that come from elsewhere: nobody has signed these
+"""Placeholders that Google documents for parts from other sources
 (https://ai.google.dev/gemini-api/docs/thought-signatures)."""
 _MARK: Final = PREFIX.encode()
 
 
 class Sealed(NamedTuple):
-    """A thinking block, and where it stood."""
+    """A thinking block and its position."""
 
     block: dict[str, Any]
     before_text: bool = False
-    """Text stood between it and the part that carries it."""
+    """Whether text came between the block and the part that carries it."""
 
 
 def sealed(blocks: Sequence[Sealed], model: str) -> str:
-    """The envelope around whole thinking blocks."""
+    """Encode complete thinking blocks."""
     state = [[one.block, one.before_text] for one in blocks]
     coded = signature(MAKER, model, state).removeprefix(PREFIX)
     return base64.b64encode(_MARK + _decoded(coded)).decode()
 
 
 def opened(text: object) -> list[Sealed] | None:
-    """The blocks in an envelope of ours; None for anything else."""
+    """Decode the blocks in an envelope written by `sealed`; None for anything else."""
     if not isinstance(text, str):
         return None
     try:
@@ -58,7 +58,6 @@ def opened(text: object) -> list[Sealed] | None:
 
 
 def _decoded(text: str) -> bytes:
-    """Base64 of either alphabet, with padding or without: SDKs write back what they read in
-    another one."""
+    """Decode base64 of either alphabet, padded or not: SDKs may re-encode it."""
     plain = text.rstrip("=").translate({ord("-"): "+", ord("_"): "/"})
     return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)

@@ -1,7 +1,7 @@
-"""What an answer was made from, as `groundingMetadata`, and what Gemini's API has no words for.
+"""Builds `groundingMetadata` from citations, and notes what Gemini's API cannot represent.
 
-https://ai.google.dev/api/generate-content#GroundingMetadata: pages and documents are chunks, a
-support says which text rests on which of them, by the bytes of the answer's text.
+https://ai.google.dev/api/generate-content#GroundingMetadata: pages and documents are chunks; a
+support maps a range of the reply's text, in bytes, to chunks.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from plugway_translation import count, parse_arguments, type_name
 
 _PARTS: Final = ("text", "tool_use", "thinking", "redacted_thinking")
 _REASONS: Final[Mapping[str, str]] = {
-    "model_context_window_exceeded": "the window is full, which is told as `MAX_TOKENS`",
-    "pause_turn": "the model would go on if asked again, which is told as `STOP`",
+    "model_context_window_exceeded": "the window is full, reported as `MAX_TOKENS`",
+    "pause_turn": "the model paused and would continue, reported as `STOP`",
 }
 _WEB: Final = ("https://", "http://")
 _MOST: Final = 1_000
-"""Chunks of one answer."""
+"""Limit of chunks in one reply."""
 
 
 class Sources:
-    """Reads the events of one answer."""
+    """Reads the events of one reply."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        """For the receipt, each once."""
+        """Lines for the receipt, each once."""
         self._chunks: list[dict[str, Any]] = []
         self._places: dict[str, int] = {}
-        """Chunks by their address, or title and text."""
+        """Chunks by URL, or by title and text."""
         self._supports: list[dict[str, Any]] = []
         self._queries: list[str] = []
         self._block: dict[str, Any] = {}
-        """The block that is open, as it began."""
+        """The start of the open block."""
         self._arguments = Gathered("a search")
         self._size = 0
-        """Bytes of the answer's text."""
+        """Bytes of the reply's text."""
         self._begin = 0
         self._cited: list[int] = []
-        """Chunks that the open text rests on."""
+        """Chunks that the open text cites."""
 
     def event(self, event: StreamEvent) -> None:
-        """Take one event. Raises `BackendProtocolError` where a search is too long."""
+        """Process one event. Raises `BackendProtocolError` if a search is too long."""
         match event.type:
             case "content_block_start":
                 self._open(as_object(event.data.get("content_block")))
@@ -55,9 +55,9 @@ class Sources:
                 pass
 
     def end(self, reason: str, usage: Mapping[str, Any]) -> dict[str, Any]:
-        """`groundingMetadata`; empty where the answer names no sources."""
-        if told := _REASONS.get(reason):
-            self._add(f"translate stop_reason: {told}")
+        """Return `groundingMetadata`; empty if the reply cites no sources."""
+        if meaning := _REASONS.get(reason):
+            self._add(f"translate stop_reason: {meaning}")
         if count(usage.get("cache_creation_input_tokens")):
             self._add(
                 "translate usage.cache_creation_input_tokens: counted as tokens of the prompt"
@@ -78,9 +78,9 @@ class Sources:
         elif kind == "web_search_tool_result":
             for page in map(as_object, as_list(block.get("content"))):
                 if not self._web(page, page.get("url")):
-                    self._add("drop web_search_tool_result: a page without an address")
+                    self._add("drop web_search_tool_result: a page without a URL")
         elif kind not in _PARTS and not self._searches():
-            self._add(f"drop {type_name(kind)}: the client's API has no place for it")
+            self._add(f"drop {type_name(kind)}: the client's API does not support it")
 
     def _searches(self) -> bool:
         kind, name = self._block.get("type"), self._block.get("name")
@@ -117,10 +117,10 @@ class Sources:
         if context:
             self._chunk(f"{title}\n{context.get('text')}", {"retrievedContext": context})
         else:
-            self._add("drop citations: a source without title, text and address")
+            self._add("drop citations: a source without title, text and URL")
 
     def _web(self, source: Mapping[str, Any], where: object) -> bool:
-        """Take a page; False where it is none."""
+        """Add a web page; False if it is not one."""
         if not (isinstance(where, str) and where.startswith(_WEB)):
             return False
         self._chunk(where, {"web": {"uri": where, "title": source.get("title") or where}})

@@ -1,4 +1,4 @@
-"""Functions and the choice among them, as the Messages API has them. Pure functions.
+"""Translates functions and tool choices to the Messages API. Pure functions.
 
 https://ai.google.dev/gemini-api/docs/function-calling and `Tool`, `ToolConfig` in
 https://ai.google.dev/api/caching.
@@ -14,7 +14,7 @@ from plugway_gemini_api._schema import parameters
 from plugway_translation import Notes, ToolNames
 
 NAME_LIMIT: Final = 128
-"""Characters of a tool's name in the Messages API; Gemini takes `.` and `:` besides."""
+"""Maximum length of a tool name in the Messages API; Gemini also allows `.` and `:`."""
 _RUN_BY_GOOGLE: Final = (
     *("codeExecution", "enterpriseWebSearch", "exaAiSearch", "fileSearch"),
     *("googleMaps", "googleSearch", "googleSearchRetrieval", "mcpServers"),
@@ -24,7 +24,7 @@ OF_GOOGLE: Final[Mapping[str, str]] = {
     **dict.fromkeys(_RUN_BY_GOOGLE, "Google runs this tool; it cannot run here"),
     "computerUse": "only Google's models know its actions",
 }
-"""Why tools are dropped that are no functions."""
+"""Why tools that are not functions are dropped."""
 _DROPPED: Final[Mapping[str, str]] = {
     "behavior": "the Messages API has none",
     "response": "the Messages API does not describe results",
@@ -52,7 +52,7 @@ def declared(body: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def names_of(functions: Sequence[Mapping[str, Any]]) -> ToolNames:
-    """The names that the model sees, and back: the same for the same functions."""
+    """The tool names sent to the model, and back; deterministic."""
     return ToolNames((str(function["name"]) for function in functions), NAME_LIMIT)
 
 
@@ -62,9 +62,9 @@ def offered(
     names: ToolNames,
     notes: Notes,
 ) -> dict[str, Any]:
-    """`tools` and `tool_choice` of the Messages API; neither where there are no functions.
+    """`tools` and `tool_choice` of the Messages API; empty if there are no functions.
 
-    Raises `InvalidRequest` where a call is demanded and cannot be made.
+    Raises `InvalidRequest` if a required call cannot be made.
     """
     _note_others(body, notes)
     mode, allowed = _choice(body, notes)
@@ -102,7 +102,7 @@ def _tool(function: Mapping[str, Any], names: ToolNames, notes: Notes) -> dict[s
 
 
 def _choice(body: Mapping[str, Any], notes: Notes) -> tuple[str, list[str]]:
-    """The mode, and the only functions allowed; none for all."""
+    """The mode, and the allowed functions; empty for all."""
     config = object_at(body, "toolConfig", "")
     unknown(config, ("functionCallingConfig", *_CONFIG_DROPPED), "toolConfig", notes)
     for name, because in _CONFIG_DROPPED.items():

@@ -1,8 +1,7 @@
-"""Google's Gemini API as a backend: translates requests, answers and streams.
+"""Google's Gemini API as a backend: translates requests, responses and streams.
 
-Wire facts: https://ai.google.dev/api/generate-content and the pages of the guide that the modules
-name. What refusals mean is read by `plugway-upstream-errors`, what they teach by
-`plugway-capabilities`.
+Wire facts: https://ai.google.dev/api/generate-content and the guide pages named in the modules.
+`plugway-upstream-errors` interprets errors; `plugway-capabilities` learns from them.
 """
 
 from plugway_gemini._backend import GeminiBackend

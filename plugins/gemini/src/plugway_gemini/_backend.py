@@ -1,7 +1,7 @@
-"""The backend: sends a request to the Gemini API and reads what comes back.
+"""The backend: sends a request to the Gemini API and reads the response.
 
-A refusal that teaches something is answered by asking once more, adapted, before anything was sent
-to the client. All other retries are the business of `resilience`.
+A request that fails with an informative error is adapted and retried once, before anything was sent
+to the client. The plugin `resilience` handles all other retries.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ from plugway_translation import MediaPolicy, Reasoning, count
 from plugway_upstream_errors import meaning_of
 
 PROVIDER: Final = "gemini"
-"""The name in the ledger."""
+"""The provider's name in the ledger."""
 _LINES: Final[Headers] = (("content-type", "application/json"),)
 
 _log = logging.getLogger("plugway.gemini")
 
 
 class GeminiBackend:
-    """The Gemini API at one address. Enter it as a context to open its connections."""
+    """A Gemini API endpoint. Enter it as a context to open its connections."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class GeminiBackend:
         media: MediaPolicy = "placeholder",
         safety: str = "",
     ) -> None:
-        """`version` is that of the API; `safety` a threshold for all categories of harm."""
+        """`version` is the API's version; `safety` is a threshold for all harm categories."""
         self.name = name
         self.zone = zone
         self.upstream = upstream
@@ -75,11 +75,11 @@ class GeminiBackend:
 
     @property
     def way(self) -> str:
-        """How the server is reached, in words."""
+        """A description of how the server is reached."""
         return self.upstream.way
 
     async def __aenter__(self) -> GeminiBackend:
-        """Open the pool of connections."""
+        """Open the connection pool."""
         await self.upstream.__aenter__()
         return self
 
@@ -88,10 +88,10 @@ class GeminiBackend:
         await self.upstream.__aexit__()
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """The answer: a stream, or a whole message, as the client asked."""
+        """Return the reply, streaming or complete as the client requested."""
         if request.body.get("max_tokens") == 0:
             return await self._nothing(request, attempt)
-        asked = await self._asked(request, attempt)
+        asked = await self._start(request, attempt)
         reader = Reader(asked.translation, asked.target, request.model)
 
         async def again() -> UpstreamResponse:
@@ -105,13 +105,13 @@ class GeminiBackend:
         if reader.useless:
             events += await read_whole(await again(), reader)
         events += reader.end()
-        # Arguments that are no object are for the plugins that mend streams of events.
+        # Plugins that repair event streams handle arguments that are not an object.
         with suppress(BackendProtocolError):
             return Reply.message(collected(events))
         return Reply.streamed(_each(events))
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
-        """Gemini's own count."""
+        """Gemini's own token count."""
         work = partial(self._translated, request, attempt, self._target(attempt))
         whole = (await aside(request.heavy, work)).body
         asked = {"model": resource(attempt.model), **whole}
@@ -125,7 +125,7 @@ class GeminiBackend:
         return count(counted.get("totalTokens")) or None
 
     async def embed(self, wanted: Wanted, attempt: Attempt) -> Embedded:
-        """The vectors, asked for in steps (`Embeds`); Google does not say how many tokens."""
+        """Embed in batches (`Embeds`); Google does not report tokens."""
         texts, found = texts_of(wanted.inputs), list[Vector]()
         for at in range(0, len(texts), AT_ONCE):
             asked = texts[at : at + AT_ONCE]
@@ -140,7 +140,7 @@ class GeminiBackend:
         return Embedded(tuple(found))
 
     async def models(self) -> Sequence[ModelInfo]:
-        """The models that write text, with the limits that Google states."""
+        """The text models, with Google's limits."""
         path = f"/{self._version}/models?pageSize=1000"
 
         def following(page: Mapping[str, Any]) -> str:
@@ -157,13 +157,13 @@ class GeminiBackend:
         return self._translated(request, attempt, self._target(attempt)).body
 
     def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
-        """Where a request would be sent, and under which lines, for `explain`."""
+        """The URL and the headers that would be used, for `explain`."""
         return f"{self.upstream.base_url}{self._path(_method(request), attempt)}", _LINES
 
-    # ── asking ───────────────────────────────────────────────────────────────────────────────
+    # ── requests ─────────────────────────────────────────────────────────────────────────────
 
-    async def _asked(self, request: MessagesRequest, attempt: Attempt) -> _Asked:
-        """The head of an answer that is no error; a refusal that teaches is answered once."""
+    async def _start(self, request: MessagesRequest, attempt: Attempt) -> _Started:
+        """Send the request until the response head; after an informative error retry once."""
         target = self._target(attempt)
         work = partial(self._translated, request, attempt, target)
         translation = await aside(request.heavy, work)
@@ -178,14 +178,14 @@ class GeminiBackend:
             response = await self._generate(request, attempt, translation)
             if response.status >= 400:
                 raise await self._refusal(response)
-        return _Asked(target, translation, response)
+        return _Started(target, translation, response)
 
     async def _simpler(
-        self, request: MessagesRequest, attempt: Attempt, asked: _Asked, reader: Reader
+        self, request: MessagesRequest, attempt: Attempt, started: _Started, reader: Reader
     ) -> UpstreamResponse:
-        """The answer to the same request with tools in fewer words."""
-        signatures = asked.translation.signatures
-        work = partial(translate, request.body, asked.target, simple=True, signatures=signatures)
+        """Send the same request with simpler tool descriptions."""
+        signatures = started.translation.signatures
+        work = partial(translate, request.body, started.target, simple=True, signatures=signatures)
         translation = await aside(request.heavy, work)
         response = await self._generate(request, attempt, translation)
         if response.status >= 400:
@@ -200,18 +200,18 @@ class GeminiBackend:
         before: Translation,
         failure: BackendRefused,
     ) -> tuple[Target, Translation | None]:
-        """A request that the refusal does not speak of; None where there is none."""
+        """A request that avoids what the error reports; None if there is none."""
         text = failure.message.lower().replace("_", " ")
         server = self.upstream.base_url
         learnt = self._ledger.learn(PROVIDER, attempt.model, failure.status, failure.body, server)
-        attempt.note(*(f"learned from a refusal: {what}" for what in learnt))
+        attempt.note(*(f"learned from an error: {what}" for what in learnt))
         target = self._target(attempt)
         if not learnt and "thought signature" not in text:
             return target, None
         signatures = "thought signature" not in text
         if not signatures:
             attempt.note("thought signatures were rejected; retried with Google's bypass")
-        after = self._translated(request, attempt, target, signatures=signatures, told=False)
+        after = self._translated(request, attempt, target, signatures=signatures, note=False)
         return target, after if after.body != before.body else None
 
     def _target(self, attempt: Attempt) -> Target:
@@ -230,10 +230,10 @@ class GeminiBackend:
         target: Target,
         *,
         signatures: bool = True,
-        told: bool = True,
+        note: bool = True,
     ) -> Translation:
         made = translate(request.body, target, signatures=signatures)
-        if told:
+        if note:
             attempt.note(*made.notes.lines())
         return made
 
@@ -252,7 +252,7 @@ class GeminiBackend:
         return f"/{self._version}/{quote(resource(attempt.model), safe='/')}:{method}"
 
     async def _nothing(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """`max_tokens: 0` only warms caches, which Gemini does by itself."""
+        """`max_tokens: 0` only warms caches, which Gemini does automatically."""
         tokens = await self.count(request, attempt)
         attempt.note("emulate max_tokens: no output was requested; tokens were counted")
         usage = {"input_tokens": tokens if isinstance(tokens, int) else 0, "output_tokens": 0}
@@ -269,13 +269,13 @@ class GeminiBackend:
             }
         )
 
-    # ── refusals ─────────────────────────────────────────────────────────────────────────────
+    # ── errors ───────────────────────────────────────────────────────────────────────────────
 
     async def _refusal(self, response: UpstreamResponse) -> BackendRefused:
         return self.refused(response.status, await response.refusal(), response.headers)
 
     def refused(self, status: int, body: bytes, headers: Headers) -> BackendRefused:
-        """The failure that an error of Google's stands for; a refused key is a 400 there."""
+        """The error for a Google error response; Google rejects a bad key with a 400."""
         refusal = BackendRefused(status, body, headers=headers)
         meaning = meaning_of(refusal)
         if refuses_key(refusal):
@@ -290,8 +290,8 @@ class GeminiBackend:
 
 
 @dataclass(slots=True)
-class _Asked:
-    """An answer that has begun, and what it answers."""
+class _Started:
+    """A started response, and the request it belongs to."""
 
     target: Target
     translation: Translation

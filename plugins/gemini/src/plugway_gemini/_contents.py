@@ -1,8 +1,8 @@
-"""The conversation as Gemini's `contents`. Pure functions.
+"""Translates the conversation into Gemini's `contents`. Pure functions.
 
-https://ai.google.dev/gemini-api/docs/function-calling: the first turn is the user's and so is the
-last, and the results of calls stand in a turn of their own right after them: with a text beside
-them, newer models answer "Requests ending with a model turn are not supported". Thought signatures:
+https://ai.google.dev/gemini-api/docs/function-calling: the first and the last turn are the user's,
+and results have a separate turn right after their calls: with text in the same turn, newer models
+answer "Requests ending with a model turn are not supported". Thought signatures:
 https://ai.google.dev/gemini-api/docs/thought-signatures.
 """
 
@@ -19,34 +19,34 @@ from plugway_translation import (
     Notes,
     ToolNames,
     Turn,
-    in_words,
+    block_text,
     media_of,
+    media_placeholder,
     note_extras,
     reminder,
     result_media,
     result_text,
     turns_of,
     type_name,
-    unseen,
 )
 
 BYPASS: Final = "skip_thought_signature_validator"
-"""What Google documents for calls that another model made. The last resort: the model then does not
-know what it was thinking."""
+"""Documented by Google for calls that another model made. The last resort: the model then loses its
+thoughts."""
 IDS: Final = IdCodec(limit=256)
 _IMAGES: Final = frozenset(("image/png", "image/jpeg", "image/webp", "image/heic", "image/heif"))
 EXTRAS: Final = {
     "cache_control": "Gemini caches prefixes by itself",
     "citations": "Gemini has no equivalent",
 }
-"""Members of blocks that are not carried over, and why."""
+"""Fields of blocks that are dropped, and why."""
 _FILES: Final = "https://generativelanguage.googleapis.com/"
 
 Part = dict[str, Any]
 
 
 def _add(contents: list[dict[str, Any]], role: str, parts: list[Part]) -> None:
-    """Adds parts to the last turn where that is of the same role and not of results."""
+    """Append parts to the last turn if it has the same role and no results."""
     if not parts:
         return
     last: list[Part] = contents[-1]["parts"] if contents and contents[-1]["role"] == role else []
@@ -57,21 +57,21 @@ def _add(contents: list[dict[str, Any]], role: str, parts: list[Part]) -> None:
 
 
 class Contents:
-    """Makes the contents of one request."""
+    """Builds the contents of one request."""
 
     def __init__(
         self, target: Target, names: ToolNames, notes: Notes, *, signatures: bool = True
     ) -> None:
-        """Without `signatures` the bypass stands for each one: for those that were refused."""
+        """Without `signatures`, the bypass replaces all of them: for rejected ones."""
         self._target = target
         self._names = names
         self._notes = notes
         self._signatures = signatures
         self._called: dict[str, str] = {}
-        """Names of tools by the id of the call."""
+        """Tool names by call id."""
 
     def of(self, messages: Sequence[Any]) -> list[dict[str, Any]]:
-        """The contents. Raises `InvalidRequest` where nothing is left to answer."""
+        """The contents. Raises `InvalidRequest` if there is no turn to answer."""
         found: list[dict[str, Any]] = []
         for turn in turns_of(messages, self._notes):
             if turn.role == "assistant":
@@ -91,13 +91,13 @@ class Contents:
             self._notes.add(
                 "messages", "emulate", "a user turn was inserted before the first reply"
             )
-            found.insert(0, {"role": "user", "parts": [{"text": "[the conversation goes on]"}]})
+            found.insert(0, {"role": "user", "parts": [{"text": "[the conversation continues]"}]})
         for content in found:
             if content["role"] == "model":
                 self._signed(content["parts"])
         return found
 
-    # ── what the model said ──────────────────────────────────────────────────────────────────
+    # ── model turns ──────────────────────────────────────────────────────────────────────────
 
     def _model_turn(self, turn: Turn) -> list[Part]:
         note_extras(turn.blocks, "messages", EXTRAS, self._notes)
@@ -115,14 +115,14 @@ class Contents:
                     part = {"text": block.get("text")} if block.get("text") else {}
                 case kind:
                     self._notes.add(f"messages.{type_name(kind)}", "translate", "written as text")
-                    part = {"text": in_words(block)}
+                    part = {"text": block_text(block)}
             if part and following:
                 part["thoughtSignature"], following = following, ""
             parts += [part] if part else []
         return parts
 
     def _thought(self, block: dict[str, Any]) -> tuple[Part, str]:
-        """The thought part where that is signed, and the signature of the part after it."""
+        """The thought part if it is signed, and the signature for the next part."""
         opened = self._target.reasoning.open(block)
         if opened is None:
             self._notes.add("messages.thinking", "drop", "it comes from another model")
@@ -145,7 +145,7 @@ class Contents:
         return {"functionCall": call}
 
     def _signed(self, parts: list[Part]) -> None:
-        """The first call of a step must be signed; the calls beside it are not."""
+        """Ensure that the first call of a step is signed; parallel calls need no signature."""
         first = next((part for part in parts if "functionCall" in part), None)
         if first is None or "thoughtSignature" in first or not self._target.wants_signatures:
             return
@@ -154,10 +154,10 @@ class Contents:
             "messages.tool_use", "emulate", "a call without a thought signature got Google's bypass"
         )
 
-    # ── what the user and the tools said ─────────────────────────────────────────────────────
+    # ── user turns ───────────────────────────────────────────────────────────────────────────
 
     def _user_turn(self, turn: Turn) -> list[Part]:
-        """What stands beside the results, their images first."""
+        """The content beside the results, starting with the results' media."""
         parts: list[Part] = []
         for block in turn.results:
             for inner in result_media(block):
@@ -168,7 +168,7 @@ class Contents:
         for block in turn.blocks:
             if block.get("type") in ("image", "document"):
                 parts += self._media(block)
-            elif text := in_words(block):
+            elif text := block_text(block):
                 parts.append({"text": self._words(turn, block, text)})
         return parts
 
@@ -182,7 +182,7 @@ class Contents:
         return reminder(text)
 
     def _result(self, block: dict[str, Any]) -> Part:
-        """Gemini has a word for failure, so the text needs no mark."""
+        """The result part; Gemini has a field for failures, so the text is not marked."""
         id_ = str(block.get("tool_use_id"))
         failed = block.get("is_error") is True
         text = result_text({**block, "is_error": False})
@@ -197,18 +197,18 @@ class Contents:
         media = media_of(block, self._notes)
         if media is None:
             return []
-        head = [{"text": media.said}] if media.text or media.title or media.context else []
+        head = [{"text": media.as_text}] if media.text or media.title or media.context else []
         if media.text:
             return head
         if because := self._unfit(media):
-            return [{"text": unseen(media, self._target.media, self._notes, because)}]
+            return [{"text": media_placeholder(media, self._target.media, self._notes, because)}]
         if media.data:
             return [*head, {"inlineData": {"mimeType": media.mime, "data": media.data}}]
         mime = {"mimeType": media.mime} if media.mime else {}
         return [*head, {"fileData": {**mime, "fileUri": media.url}}]
 
     def _unfit(self, media: Media) -> str:
-        """Why it cannot be sent; empty where it can."""
+        """Why the media cannot be sent; empty if it can."""
         if media.kind in self._target.facts.rejected_inputs:
             return f"this model rejected a {media.kind}"
         if media.url.startswith(_FILES):

@@ -1,4 +1,4 @@
-"""Embeddings in Google's words. Pure functions.
+"""Embeddings in Google's format. Pure functions.
 
 https://ai.google.dev/api/embeddings: `batchEmbedContents`.
 """
@@ -16,7 +16,7 @@ from plugway_gemini._models import resource
 
 
 def batch_of(wanted: Wanted, texts: Sequence[str], model: str) -> dict[str, Any]:
-    """`BatchEmbedContentsRequest` for some of the texts."""
+    """Build a `BatchEmbedContentsRequest` for a batch of texts."""
     settings: dict[str, Any] = {"model": resource(model)}
     if wanted.task:
         settings["taskType"] = wanted.task
@@ -28,7 +28,7 @@ def batch_of(wanted: Wanted, texts: Sequence[str], model: str) -> dict[str, Any]
 
 
 def vectors_in(raw: bytes, expected: int) -> list[Vector]:
-    """The vectors of an answer. Raises `BackendProtocolError` where they are not `expected`."""
+    """Read the vectors of a response. Raises `BackendProtocolError` if the number differs."""
     try:
         answer = as_object(orjson.loads(raw))
     except orjson.JSONDecodeError:

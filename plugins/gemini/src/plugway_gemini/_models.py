@@ -1,4 +1,4 @@
-"""What kinds of Gemini models take, and the entries of Google's list of models. Pure functions.
+"""Features of Gemini models, and Google's model list. Pure functions.
 
 https://ai.google.dev/gemini-api/docs/thinking, https://ai.google.dev/gemini-api/docs/gemini-3 and
 https://ai.google.dev/api/models.
@@ -19,7 +19,7 @@ _VERSION: Final = re.compile(r"(gemini|gemma)-(\d{1,3})(?:\.(\d{1,3}))?")
 _NO_CHAT: Final = ("embedding", "-tts", "-image", "imagen", "veo", "aqa", "-live", "audio")
 
 _BUDGETS: Final = {"flash-lite": (512, 24576), "flash": (1, 24576), "pro": (128, 32768)}
-"""Least and most thinking tokens of Gemini 2.5, where thinking is on."""
+"""Minimum and maximum thinking tokens of Gemini 2.5 while thinking is on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,33 +28,33 @@ class Target:
 
     model: str
     reasoning: Reasoning
-    """Signs and opens thinking blocks for it."""
+    """Signs and opens thinking blocks of the model."""
     facts: Facts = field(default_factory=Facts)
     media: MediaPolicy = "placeholder"
     safety: str = ""
-    """Threshold for all categories of harm; empty for Google's own."""
+    """Threshold for all harm categories; empty for Google's default."""
 
     @property
     def version(self) -> tuple[int, int]:
-        """`(2, 5)` for `gemini-2.5-pro`; (0, 0) for an alias that does not say."""
+        """`(2, 5)` for `gemini-2.5-pro`; (0, 0) for an alias without a version."""
         match = _VERSION.search(self.model)
         return (int(match[2]), int(match[3] or 0)) if match else (0, 0)
 
     @property
     def open_weights(self) -> bool:
-        """It is a Gemma."""
+        """Whether it is a Gemma model."""
         return "gemma-" in self.model
 
     @property
     def thinks_by(self) -> Literal["level", "budget", ""]:
-        """How thinking is asked for: `thinkingLevel` since 3, `thinkingBudget` in 2.5."""
+        """How to control thinking: `thinkingLevel` since 3, `thinkingBudget` in 2.5."""
         if self.version >= ((4, 0) if self.open_weights else (3, 0)):
             return "level"
         return "budget" if self.version == (2, 5) else ""
 
     @property
     def levels(self) -> tuple[Effort, ...]:
-        """The levels that it knows."""
+        """The supported thinking levels."""
         if self.open_weights:
             return ("minimal", "high")
         if "pro" not in self.model:
@@ -63,25 +63,25 @@ class Target:
 
     @property
     def budgets(self) -> tuple[int, int]:
-        """Least and most thinking tokens."""
+        """Minimum and maximum thinking tokens."""
         return next((range_ for name, range_ in _BUDGETS.items() if name in self.model), (1, 24576))
 
     @property
     def always_thinks(self) -> bool:
-        """Thinking cannot be switched off."""
+        """Whether thinking cannot be disabled."""
         return self.thinks_by == "level" or (self.thinks_by == "budget" and "pro" in self.model)
 
     @property
     def wants_signatures(self) -> bool:
-        """Calls of earlier steps are refused without a thought signature; true where unsure."""
+        """Whether earlier calls require a thought signature; True if unknown."""
         return not self.open_weights and (self.version >= (3, 0) or self.version == (0, 0))
 
 
 def resource(model: str) -> str:
-    """The name in the API's paths: `models/gemini-2.5-pro`.
+    """The model's resource name in API paths: `models/gemini-2.5-pro`.
 
     Raises:
-        InvalidRequest: it would leave its place in the path.
+        InvalidRequest: the name would change the path.
     """
     if not {"", ".", ".."}.isdisjoint(model.split("/")):
         message = f"model: `{model}` is not a valid model name: it has an empty part, `.` or `..`"
@@ -90,12 +90,12 @@ def resource(model: str) -> str:
 
 
 def entries_of(page: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The entries of one page of the list that have a name."""
+    """The named entries of one page of the list."""
     return named_entries(page.get("models"), "name")
 
 
 def models_in(entries: Iterable[Mapping[str, Any]]) -> list[ModelInfo]:
-    """Those of the models that write text."""
+    """The text models among the entries."""
     found: list[ModelInfo] = []
     for entry in entries:
         name = entry["name"].removeprefix("models/")

@@ -19,17 +19,16 @@ class GeminiOptions(AddressOptions):
     """Options of `gemini`."""
 
     base_url: str = "https://generativelanguage.googleapis.com"
-    """Address of the API, without its version. With a key it must be https, or on this machine."""
+    """URL of the API, without its version. With a key it must be https or on this machine."""
     api_version: Literal["v1", "v1beta", "v1alpha"] = "v1beta"
-    """Version of the API, which stands in its paths."""
+    """Version of the API in its paths."""
     media: MediaPolicy = "placeholder"
-    """What becomes of images and documents that Gemini cannot take: words in their place, or a
-    400 (`reject`)."""
+    """How to treat images and documents that Gemini does not support: `placeholder` replaces them
+    with text, `reject` returns a 400."""
     safety: Literal["OFF", "BLOCK_NONE", "BLOCK_ONLY_HIGH", "BLOCK_MEDIUM_AND_ABOVE"] | None = None
-    """From which probability of harm on Google shall block, for all categories; its own setting
-    unless set."""
+    """Google's blocking threshold for all harm categories; Google's default if unset."""
     zone: Annotated[str, Field(min_length=1)] = "google"
-    """In whose hands the data is."""
+    """Who receives the data."""
 
 
 class Gemini(Plugin[GeminiOptions]):
@@ -55,7 +54,7 @@ class Gemini(Plugin[GeminiOptions]):
         )
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """Nothing is wrong; a key that is missing is odd."""
+        """Report no errors, only warn about a missing key."""
         if not self.options.api_key and not self.backend.upstream.loopback:
             self.log.warning(
                 "Google requires a key and none is set: add `api_key: {$env: GEMINI_API_KEY}`"
@@ -64,10 +63,10 @@ class Gemini(Plugin[GeminiOptions]):
 
     @hookimpl
     def register_backends(self) -> list[Backend]:
-        """The backend under the name of this instance."""
+        """Return the backend under this instance's name."""
         return [self.backend]
 
     @hookimpl
     def lifespan(self) -> AbstractAsyncContextManager[object]:
-        """Open connections are kept from start to end."""
+        """Keep connections open from start to end."""
         return self.backend

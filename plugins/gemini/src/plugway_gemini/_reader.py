@@ -1,14 +1,14 @@
-"""Gemini's answer, in pieces or whole, as events of the Messages API. No I/O.
+"""Reads a Gemini response, streamed or complete, as Messages API events. No I/O.
 
-https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse. A piece carries whole
-parts: text to be added, or a finished call.
+https://ai.google.dev/api/generate-content#v1beta.GenerateContentResponse. A chunk contains whole
+parts: additional text, or a complete call.
 
-A thought signature stands on a part: mostly on the first call of an answer, which must come back
-with it. It travels in the thinking block before that part, under our own signature, as
-`{"next": ...}`; the signature of a thought itself as `{"own": ...}`. Where there is no thinking to
-carry it, a `redacted_thinking` block does. A signature at the end of text, after the text was sent,
-is not carried: Google recommends it there and does not demand it, and a block after the last text
-would hide that from clients that look at the last block.
+A thought signature belongs to a part, usually the first call of a response, which must be sent back
+with it. The thinking block before that part carries it under Plugway's signature as
+`{"next": ...}`, and the signature of the thought itself as `{"own": ...}`; without a thinking block
+a `redacted_thinking` block does. A signature that arrives at the end of already sent text is
+dropped: Google recommends sending it back but does not require it, and a block after the final text
+would hide the text from clients that look at the last block.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ from plugway_translation import (
     Totals,
     arguments_of,
     count,
-    last_meant,
+    detailed_usage,
+    last_version,
     usage_of,
-    usage_told,
 )
 
 _REFUSALS: Final = frozenset(
     ("SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "LANGUAGE", "ESCALATION")
 )
 _PREFIXES: Final = ("default_api.", "default_api:")
-"""What Gemini sometimes puts before the name of a function."""
+"""Prefixes that Gemini sometimes adds to function names."""
 _SILENT: Final = frozenset(("thought", "thoughtSignature", "partMetadata"))
 
 
 class Reader:
-    """Reads one answer. A second upstream answer may follow where the first was of no use."""
+    """Reads one reply. After a useless response, a second one may follow."""
 
     def __init__(self, translation: Translation, target: Target, model: str) -> None:
-        """`model` is the name that the client is told."""
+        """`model` is the model name reported to the client."""
         self._translation = translation
         self._target = target
         self._emitter = Emitter(model=model)
@@ -65,43 +65,43 @@ class Reader:
         self._message = ""
         self._blocked = ""
         self._open = ""
-        """`thinking` while such a block is open."""
+        """Type of the open block."""
         self._own = ""
         self._ids = FreshIds(IDS.back, translation.used_ids)
         self._cited: set[str] = set()
-        """Sources that were told."""
-        self._said = False
-        """Text or a call went out."""
+        """Sources already cited."""
+        self._has_content = False
+        """Whether text or a call was sent."""
         self._cut = False
-        """A call was left out."""
+        """Whether a call was dropped."""
         self._held: tuple[Mapping[str, Any], str] | None = None
-        """The last call and its signature: it is told when what follows shows that it is whole."""
+        """The last call and its signature; held until later data shows that it is complete."""
         self._fresh = False
-        """The call that is held is of the piece that is read now."""
+        """Whether the held call belongs to the current chunk."""
 
     @property
     def useless(self) -> bool:
-        """The answer ended with nothing said, for a reason that another try may not have."""
-        if self._said or self._held or self._blocked or not self._reason:
+        """Whether the response ended without content, for a reason that a retry may avoid."""
+        if self._has_content or self._held or self._blocked or not self._reason:
             return False
         refused = self._reason.startswith("IMAGE_") or self._reason in _REFUSALS
         return self._reason != "MAX_TOKENS" and not refused
 
     @property
     def ended(self) -> bool:
-        """The model has said that it is done."""
+        """Whether the model reported its end."""
         return bool(self._reason or self._blocked)
 
     def again(self, translation: Translation) -> None:
-        """Another answer follows."""
+        """Start reading a second response."""
         self._translation = translation
         self._reason = self._message = ""
 
     def feed(self, answer: Mapping[str, Any]) -> list[StreamEvent]:
-        """The events of one piece.
+        """Return the events of one chunk.
 
         Raises:
-            BackendRefused: the piece is an error.
+            BackendRefused: the chunk is an error.
         """
         if error := as_object(answer.get("error")):
             status = count(error.get("code"))
@@ -126,7 +126,7 @@ class Reader:
         return events
 
     def _cite(self, metadata: Mapping[str, Any]) -> list[StreamEvent]:
-        """Sources in the web of what was recited
+        """Cite web sources of quoted text
         (https://ai.google.dev/api/generate-content#v1beta.CitationMetadata)."""
         events: list[StreamEvent] = []
         for source in map(as_object, as_list(metadata.get("citationSources"))):
@@ -144,11 +144,11 @@ class Reader:
         return events
 
     def end(self) -> list[StreamEvent]:
-        """The end of the stream.
+        """Return the last events.
 
         Raises:
-            StreamInterrupted: the model has not said that it is done.
-            BackendProtocolError: it has said nothing.
+            StreamInterrupted: the model did not report its end.
+            BackendProtocolError: the reply is empty.
         """
         if not self.ended:
             raise StreamInterrupted("the stream ended before Gemini finished the reply")
@@ -158,28 +158,28 @@ class Reader:
             raise BackendProtocolError(f"{record}: {why}", record=record)
         events = self._last_call()
         stop = self._stop()
-        if stop is None:  # a broken call after text: a client heals from a cut, not from an end
+        if stop is None:  # a malformed call after text: clients retry after an interruption
             record = "Gemini stopped in the middle of its reply"
             raise StreamInterrupted(f"{record}: {why}", record=record)
         if (
-            not self._said and not self._cut
-        ):  # a turn without a word stops agents, or makes them ask for ever
-            told = "gave no answer" if stop == "refusal" else "used all tokens for thinking"
-            events += [*self._close(), *self._emitter.text(f"[Gemini {told}: {why}]")]
-        usage = usage_told(self._totals)
+            not self._has_content and not self._cut
+        ):  # agents stop at an empty turn, or repeat the request endlessly
+            problem = "gave no answer" if stop == "refusal" else "used all tokens for thinking"
+            events += [*self._close(), *self._emitter.text(f"[Gemini {problem}: {why}]")]
+        usage = detailed_usage(self._totals)
         because = self._message if stop == "refusal" else ""
         events += self._close()
         return [*events, *self._emitter.finish(stop, usage, explanation=because)]
 
     def _last_call(self) -> list[StreamEvent]:
-        """The call that nothing follows; it is left out where the answer was cut off.
+        """Send the last call, or drop it if the reply was truncated.
 
-        Gemini gives its arguments as an object, which says nothing about whether they are whole.
+        Gemini sends arguments as an object, so it is unknown whether they are complete.
         """
         if self._held is None:
             return []
         if self._reason != "MAX_TOKENS" and not _is_refusal(self._reason):
-            return self._told()
+            return self._release()
         name = self._name(str(self._held[0].get("name")))
         self._held, self._cut = None, True
         return [*self._close(), *self._emitter.cut_call(name)]
@@ -190,7 +190,7 @@ class Reader:
         if self._repeats(as_object(part.get("functionCall"))):
             return []
         says = part.get("text") or any(v for k, v in part.items() if k not in {"text", *_SILENT})
-        return [*(self._told() if says else []), *self._new_part(part)]
+        return [*(self._release() if says else []), *self._new_part(part)]
 
     def _new_part(self, part: Mapping[str, Any]) -> list[StreamEvent]:
         mark = part.get("thoughtSignature")
@@ -203,7 +203,7 @@ class Reader:
         if isinstance(text, str):
             return self._text(text, signed)
         kind = next((k for k, v in part.items() if k not in _SILENT and v is not None), "")
-        return self._text(f"[a part that cannot be shown here: {kind}]", "") if kind else []
+        return self._text(f"[unsupported part: {kind}]", "") if kind else []
 
     def _thought(self, text: str, signed: str) -> list[StreamEvent]:
         self._own = signed or self._own
@@ -216,7 +216,7 @@ class Reader:
         if not text:
             return []
         carried = self._close(signed) if self._open != "text" else []
-        self._open, self._said = "text", True
+        self._open, self._has_content = "text", True
         return [*carried, *self._emitter.text(text)]
 
     def _call(self, call: Mapping[str, Any], signed: str) -> list[StreamEvent]:
@@ -228,27 +228,29 @@ class Reader:
         return []
 
     def _repeats(self, call: Mapping[str, Any]) -> bool:
-        """Whether it is the call that is held, once more or further grown, which takes its place;
-        in one piece nothing is said twice."""
+        """Whether `call` repeats or extends the held call, which it then replaces.
+
+        Calls in one chunk never repeat each other.
+        """
         if self._held is None or self._fresh or not call.get("id"):
             return False
         held, signed = self._held
         if call["id"] != held.get("id") or call.get("name") != held.get("name"):
             return False
         before = _arguments(held)
-        meant = last_meant([before, _arguments(call)])
+        meant = last_version([before, _arguments(call)])
         if meant is not None and meant != before:
             self._held = call, signed
         return meant is not None
 
-    def _told(self) -> list[StreamEvent]:
-        """The call that was held, now that it is known to be whole."""
+    def _release(self) -> list[StreamEvent]:
+        """Send the held call, now known to be complete."""
         if self._held is None:
             return []
         (call, signed), self._held = self._held, None
         id_ = self._ids.of(str(call.get("id") or ""))
         events = self._close(signed)
-        self._open, self._said = "tool_use", True
+        self._open, self._has_content = "tool_use", True
         events += self._emitter.tool_start(self._name(str(call.get("name"))), tool_id=id_)
         return [*events, *self._emitter.tool_arguments(_arguments(call))]
 
@@ -261,7 +263,7 @@ class Reader:
         return names.back(name)
 
     def _close(self, following: str = "") -> list[StreamEvent]:
-        """Ends the open block; `following` is the thought signature of the part that comes now."""
+        """Close the open block; `following` is the thought signature of the next part."""
         state = {"own": self._own, "next": following}
         state = {name: value for name, value in state.items() if value}
         thinking, self._open = self._open == "thinking", ""
@@ -274,12 +276,12 @@ class Reader:
         carrier = self._target.reasoning.block("", {"next": following})
         return [*self._emitter.close_block(), *self._emitter.block(carrier)]
 
-    # ── the end ──────────────────────────────────────────────────────────────────────────────
+    # ── end ──────────────────────────────────────────────────────────────────────────────────
 
     def _stop(self) -> StopReason | None:
-        """None where what was said is no whole answer."""
+        """The stop reason; None if the reply is incomplete."""
         window = self._target.facts.context_tokens
-        if self._blocked and not self._said:
+        if self._blocked and not self._has_content:
             return "refusal"
         match self._reason:
             case "STOP" | "TOO_MANY_TOOL_CALLS":
@@ -293,7 +295,7 @@ class Reader:
                 return "tool_use" if self._emitter.tool_calls else None
 
     def _count(self, usage: Mapping[str, Any]) -> None:
-        """Counts are of the whole answer so far. A prompt's count includes what was cached."""
+        """Update the totals, which cover the reply so far; the prompt includes cached tokens."""
         if not usage:
             return
         prompt = count(usage.get("promptTokenCount")) + count(usage.get("toolUsePromptTokenCount"))
@@ -307,7 +309,7 @@ class Reader:
 
 
 def _arguments(call: Mapping[str, Any]) -> str:
-    """The JSON text of a call's arguments: an object as the API has them, or the text of one."""
+    """The arguments of a call as JSON text; Gemini sends an object, some servers text."""
     text = arguments_of(call.get("args"))
     found = object_text(whole_escapes(text))
     return text if found is None else found

@@ -1,7 +1,7 @@
-"""A Messages request as one of `generateContent`. Pure functions.
+"""Translates a Messages request into a `generateContent` request. Pure functions.
 
-https://ai.google.dev/api/generate-content#request-body. The conversation is the business of
-`_contents`, schemas of `_schema`.
+https://ai.google.dev/api/generate-content#request-body. `_contents` translates the conversation,
+`_schema` the schemas.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from plugway_translation import (
 )
 
 NAME: Final = r"(?:[a-zA-Z_]|(?<!^)[0-9.:-])"
-"""Characters of a function's name, which begins with a letter or an underscore."""
+"""Characters of a function name, which starts with a letter or an underscore."""
 NAME_LIMIT: Final = 64
 STOP_LIMIT: Final = 5
 
@@ -60,7 +60,7 @@ FIELDS: Final[Mapping[str, Rule]] = {
     "metadata": Rule("drop", "Gemini does not receive user ids"),
     "context_management": Rule("drop", "the `context-guard` plugin does this first"),
 }
-"""What becomes of each field of the body; one that is not here is left out with a note."""
+"""How each field of the body is treated; unlisted ones are dropped with a note."""
 _TOOL_FIELDS: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(("name", "description", "input_schema", "type"), _SAME),
     "cache_control": _CACHE,
@@ -74,26 +74,26 @@ _HARMS: Final = ("HARASSMENT", "HATE_SPEECH", "SEXUALLY_EXPLICIT", "DANGEROUS_CO
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """A request in Gemini's words, and what is needed to understand the answer."""
+    """A translated request, and what is needed to read its reply."""
 
     body: dict[str, Any]
     names: ToolNames
     notes: Notes
     one_call: bool = False
-    """The client wants no calls in parallel, which Gemini cannot be told."""
+    """The client allows only one call, which Gemini cannot be configured for."""
     simple: bool = False
     signatures: bool = True
     used_ids: frozenset[str] = frozenset()
-    """Ids of the calls in the conversation: those of the answer get others."""
+    """Call ids in the conversation, which new calls must not reuse."""
 
 
 def translate(
     body: Mapping[str, Any], target: Target, *, simple: bool = False, signatures: bool = True
 ) -> Translation:
-    """The request for `target`. Raises `InvalidRequest`.
+    """Translate a request for `target`. Raises `InvalidRequest`.
 
-    `simple` describes tools in fewer words, for a model that made a mess of a call; without
-    `signatures` none that was carried is used.
+    `simple` shortens tool descriptions, for a model that produced a malformed call; without
+    `signatures` no carried signature is sent.
     """
     notes = Notes()
     drop_by(FIELDS, list(body), notes)
@@ -129,7 +129,7 @@ def translate(
 
 
 def _instruct(made: dict[str, Any], system: str, target: Target, notes: Notes) -> None:
-    """The system prompt in its place, or before the first turn where the model has refused it."""
+    """Set the system prompt, or put it before the first turn if the model rejects it."""
     if "systemInstruction" not in target.facts.rejected_fields:
         made["systemInstruction"] = {"parts": [{"text": system}]}
         return
@@ -143,7 +143,7 @@ def _instruct(made: dict[str, Any], system: str, target: Target, notes: Notes) -
 
 
 def _client_tools(body: Mapping[str, Any], notes: Notes) -> list[dict[str, Any]]:
-    """The tools that have a schema; those that Anthropic's own servers run have none."""
+    """The tools with a schema; tools that Anthropic's servers run have none."""
     found: list[dict[str, Any]] = []
     names: set[str] = set()
     for tool in map(as_object, as_list(body.get("tools"))):
@@ -178,7 +178,7 @@ def _declaration(
 def _tool_config(
     choice: Mapping[str, Any], names: ToolNames, notes: Notes, tools: list[dict[str, Any]]
 ) -> dict[str, Any]:
-    """`toolConfig`; nothing where the model is free to choose."""
+    """`toolConfig`; empty if the model may choose freely."""
     match choice.get("type"):
         case "any":
             config: dict[str, Any] = {"mode": "ANY"}
@@ -194,7 +194,7 @@ def _tool_config(
     return {"toolConfig": {"functionCallingConfig": config}}
 
 
-# ── how to answer ────────────────────────────────────────────────────────────────────────────
+# ── generation config ────────────────────────────────────────────────────────────────────────────
 
 
 def _generation(
@@ -245,7 +245,7 @@ _UNDERSCORE: Final = re.compile(r"_([a-z])")
 
 
 def _without(made: dict[str, Any], paths: frozenset[str], notes: Notes) -> None:
-    """Takes away what the model has refused; Gemini tells paths in snake_case."""
+    """Remove what the model has rejected; Gemini reports paths in snake_case."""
     for path in sorted(paths):
         *parents, last = _UNDERSCORE.sub(lambda match: match[1].upper(), path).split(".")
         place: dict[str, Any] = made

@@ -1,8 +1,8 @@
-"""Schemas of tools as Gemini takes them: a part of OpenAPI 3.0. Pure functions.
+"""Converts tool schemas to Gemini's subset of OpenAPI 3.0. Pure functions.
 
-https://ai.google.dev/api/caching#Schema. Beyond what stands there the API refuses `anyOf` beside
-other members, names in `required` that are no properties, arrays without `items`, and nesting that
-is too deep ("exceeds the maximum allowed nesting depth").
+https://ai.google.dev/api/caching#Schema. In addition the API rejects `anyOf` next to other fields,
+names in `required` that are not properties, arrays without `items`, and deep nesting ("exceeds the
+maximum allowed nesting depth").
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from plugway_capabilities import Facts
 from plugway_translation import Notes, SchemaRules, clean_schema
 
 MAX_DEPTH: Final = 10
-"""Objects and arrays inside of each other, where the model has not said less."""
+"""Maximum nesting of objects and arrays, unless the model reported less."""
 SIMPLE_DEPTH: Final = 3
 
 _SIMPLE: Final = frozenset(
@@ -36,7 +36,7 @@ _KEYWORDS: Final = _SIMPLE | {
     "title",
 }
 _HERE: Final = frozenset(("oneOf", "allOf", "prefixItems"))
-"""Keywords that Gemini does not know, and that are said in others here."""
+"""Keywords that Gemini lacks, and that are converted here."""
 _TYPES: Final = frozenset(("array", "boolean", "integer", "number", "object", "string"))
 _OF_NUMBERS: Final = frozenset(("double", "float", "int32", "int64"))
 _FORMATS: Final = _OF_NUMBERS | {"date-time", "enum"}
@@ -50,9 +50,10 @@ def gemini_schema(
     simple: bool = False,
     where: str = "tools.input_schema",
 ) -> dict[str, Any]:
-    """The schema; empty where it has no properties, which Gemini wants left out altogether.
+    """The converted schema; empty without properties, because Gemini requires it to be omitted.
 
-    `simple` is for a model that made a mess of a call: types, names and choices, and little depth.
+    `simple` is for a model that produced a malformed call: only types, names, choices, and limited
+    depth.
     """
     facts = facts or Facts()
     rules = SchemaRules(
@@ -63,7 +64,7 @@ def gemini_schema(
         unions="any_of",
         const_as_enum=True,
         string_enums=True,
-        tell=not simple,
+        describe_bounds=not simple,
     )
     cleaned, found = clean_schema(schema, rules, where)
     notes.extend(found)
@@ -79,7 +80,7 @@ class _Shaper:
         self._most = most
 
     def schema(self, found: dict[str, Any], depth: int) -> dict[str, Any]:
-        """One schema, `depth` objects and arrays deep."""
+        """Convert one schema at `depth` levels of objects and arrays."""
         found = self._choice(self._merged(found))
         if "anyOf" in found:
             return self._any_of(found, depth)
@@ -97,7 +98,7 @@ class _Shaper:
             found.pop(key, None)
         if found["type"] == "string" and found.get("format") in _OF_NUMBERS:
             del found["format"]
-            self._note("format", "Gemini takes it of numbers only")
+            self._note("format", "Gemini supports it only for numbers")
         if "enum" in found and found["type"] == "string":
             found.pop("format", None)
         elif "enum" in found:
@@ -107,7 +108,7 @@ class _Shaper:
 
     @staticmethod
     def _kind(found: dict[str, Any]) -> str:
-        """The type of a schema, also of one that names none, which Gemini refuses."""
+        """The type of a schema; inferred if missing, because Gemini requires it."""
         kind = found.get("type")
         if isinstance(kind, str) and kind in _TYPES:
             return kind
@@ -116,11 +117,11 @@ class _Shaper:
         return "array" if found.keys() & {"items", "prefixItems"} else "object"
 
     def _merged(self, found: dict[str, Any]) -> dict[str, Any]:
-        """`allOf` as one schema: of a keyword that several have, the last one counts."""
+        """Merge `allOf` into one schema; the last value of a keyword is used."""
         parts = [as_object(part) for part in as_list(found.get("allOf"))]
         if "allOf" not in found:
             return dict(found)
-        self._said("allOf", "its parts were merged")
+        self._translated("allOf", "its parts were merged")
         whole = {key: item for key, item in found.items() if key != "allOf"}
         for part in map(self._merged, parts):
             properties = {**as_object(whole.get("properties")), **as_object(part.get("properties"))}
@@ -133,9 +134,9 @@ class _Shaper:
         return whole
 
     def _choice(self, found: dict[str, Any]) -> dict[str, Any]:
-        """`oneOf` as `anyOf`; a choice of nothing but null and one other is that other."""
+        """`oneOf` as `anyOf`; a choice of null and one other schema becomes the other, nullable."""
         if "oneOf" in found:
-            self._said("oneOf", "as `anyOf`")
+            self._translated("oneOf", "as `anyOf`")
             found["anyOf"] = [*as_list(found.get("anyOf")), *as_list(found.pop("oneOf"))]
         if "anyOf" not in found:
             return found
@@ -148,7 +149,7 @@ class _Shaper:
         return {**found, "anyOf": solid} if solid else found
 
     def _any_of(self, found: dict[str, Any], depth: int) -> dict[str, Any]:
-        """A choice stands alone; what stood beside it goes into each of its parts."""
+        """Move keywords next to `anyOf` into each of its branches."""
         beside = {key: found[key] for key in ("description", "nullable") if key in found}
         gone = found.keys() - {"anyOf", "type", *beside}
         shared = {key: found[key] for key in ("properties", "required") if key in found}
@@ -185,7 +186,7 @@ class _Shaper:
             found.pop(key, None)
         parts = [as_object(part) for part in as_list(found.pop("prefixItems", None))]
         if parts:
-            self._said("prefixItems", "as items of any of its types, in any order")
+            self._translated("prefixItems", "as items of any of its types, in any order")
         items = as_object(found.get("items")) or ({"anyOf": parts} if parts else {"type": "string"})
         if depth > self._most:
             self._note("nesting", "deeper than Gemini supports; the inner schema is left out")
@@ -195,7 +196,7 @@ class _Shaper:
             items = self.schema(items, depth + 1)
         return {**found, "items": items}
 
-    def _said(self, what: str, how: str) -> None:
+    def _translated(self, what: str, how: str) -> None:
         self._notes.add(f"{self._where}.{what}", "translate", how)
 
     def _note(self, what: str, because: str) -> None:

@@ -1,4 +1,4 @@
-"""The data of an event stream, from bytes in pieces of any size."""
+"""Decodes the data of an event stream from chunks of any size."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from plugway import MAX_EVENT_BYTES, BackendProtocolError, as_object, check_answer
-from plugway_translation import Halves
+from plugway_translation import SurrogateJoiner
 
 
 class DataDecoder:
@@ -16,12 +16,12 @@ class DataDecoder:
 
     def __init__(self) -> None:
         self._rest = bytearray()
-        self._halves = Halves()
+        self._surrogates = SurrogateJoiner()
         self._data: list[bytes] = []
         self._size = 0
 
     def feed(self, chunk: bytes) -> Iterator[Mapping[str, Any]]:
-        """The objects that are complete now, one by one: an error comes after what was before it.
+        """Yield the completed objects one by one, so that an error is raised after earlier ones.
 
         Raises:
             BackendProtocolError: an event is not a JSON object, too large, or has too many
@@ -49,13 +49,13 @@ class DataDecoder:
                 yield from self._objects(whole)
 
     def flush(self) -> list[Mapping[str, Any]]:
-        """What waits for the second half of a character, now that nothing follows."""
-        return [_object(value) for value in self._halves.flush()]
+        """Return the objects of half surrogate pairs, at the end of the stream."""
+        return [_object(value) for value in self._surrogates.flush()]
 
     def _objects(self, raw: bytes) -> list[Mapping[str, Any]]:
         check_answer(raw)
         try:
-            return [_object(value) for value in self._halves.feed(raw)]
+            return [_object(value) for value in self._surrogates.feed(raw)]
         except orjson.JSONDecodeError as error:
             reason = f"the data of an event is not valid JSON: {error.msg}"
             raise BackendProtocolError(reason) from None

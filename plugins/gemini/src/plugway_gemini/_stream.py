@@ -1,4 +1,4 @@
-"""An upstream's stream as events, which asks once more where the first answer is of no use."""
+"""An upstream's stream as events, with one retry if the first response is useless."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from plugway_gemini._sse import DataDecoder
 from plugway_translation import read_json
 
 _LARGE: Final = 2**18
-"""Bytes of a whole answer that is read in steps, between which the loop goes on."""
+"""Bytes above which a complete response is read in steps that yield to the event loop."""
 
 Again = Callable[[], Awaitable[UpstreamResponse]]
-"""Asks once more, with simpler tools."""
+"""Sends the request again with simpler tools."""
 
 
 class GeminiStream:
-    """Owns the upstream's answer: `aclose` ends it at once."""
+    """Owns the upstream's response; `aclose` closes it at once."""
 
     def __init__(self, response: UpstreamResponse, reader: Reader, again: Again) -> None:
         self._response = response
@@ -41,14 +41,14 @@ class GeminiStream:
         self._failure: BackendError | None = None
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
-        """The events, in order."""
+        """Iterate over the events in order."""
         return self
 
     async def __anext__(self) -> StreamEvent:
         """The next event.
 
         Raises:
-            BackendError: the answer is an error, or ends before its end.
+            BackendError: the response is an error, or breaks off.
         """
         while not self._ready:
             if self._failure is not None:
@@ -59,7 +59,7 @@ class GeminiStream:
         return self._ready.pop(0)
 
     async def aclose(self) -> None:
-        """Let go of the upstream."""
+        """Close the upstream's response."""
         await self._response.aclose()
 
     async def _more(self) -> None:
@@ -68,7 +68,7 @@ class GeminiStream:
         except StreamInterrupted:
             if not self._reader.ended:
                 raise
-            chunk = b""  # all has been said; only the end of the connection was rough
+            chunk = b""  # the reply is complete; only the connection ended abnormally
         if chunk:
             self._read(chunk)
         elif self._reader.useless and self._again is not None:
@@ -83,7 +83,7 @@ class GeminiStream:
             self._over = True
 
     def _read(self, chunk: bytes) -> None:
-        """What came before a failure is still told: a finished call may be in it."""
+        """Read a chunk; events before a failure are kept, e.g. a complete call."""
         try:
             for answer in self._decoder.feed(chunk):
                 self._ready += self._reader.feed(answer)
@@ -92,7 +92,7 @@ class GeminiStream:
 
 
 async def read_whole(response: UpstreamResponse, reader: Reader) -> list[StreamEvent]:
-    """The events of an answer that comes at once, without its end."""
+    """The events of a non-streaming response, without its end."""
     try:
         raw = await response.read()
     finally:
@@ -103,9 +103,9 @@ async def read_whole(response: UpstreamResponse, reader: Reader) -> list[StreamE
     except orjson.JSONDecodeError:
         answer = {}
     if not answer:
-        told = raw[:200].decode("utf-8", "replace")
+        start = raw[:200].decode("utf-8", "replace")
         record = "it returned 200 without a JSON object"
-        raise BackendProtocolError(f"{record}: {told}", record=record)
+        raise BackendProtocolError(f"{record}: {start}", record=record)
     events = reader.feed(answer)
     await breath(len(raw) > _LARGE)
     return events

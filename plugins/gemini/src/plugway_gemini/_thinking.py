@@ -1,7 +1,7 @@
-"""How much a model shall think, in Gemini's words. Pure functions.
+"""Thinking options for Gemini. Pure functions.
 
-https://ai.google.dev/gemini-api/docs/thinking. Thoughts count against `maxOutputTokens`, which
-`max_tokens` of a request without thinking does not foresee.
+https://ai.google.dev/gemini-api/docs/thinking. Thoughts count toward `maxOutputTokens`, which the
+`max_tokens` of a request without thinking does not include.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from plugway_gemini._models import Target
 from plugway_translation import Notes, clamp_effort, count, effort_of
 
 ROOM: Final = 1024
-"""Tokens that are added for thoughts which nobody asked for and nobody can switch off."""
+"""Tokens added for thoughts that were not requested and cannot be disabled."""
 _BUDGETS: Final = {"minimal": 512, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 32768}
 
 
 def thinking_config(
     body: Mapping[str, Any], target: Target, notes: Notes
 ) -> tuple[dict[str, Any], int]:
-    """`thinkingConfig`, and tokens to add to the limit of the answer; empty and 0 for neither."""
+    """`thinkingConfig`, and tokens to add to the output limit; empty and 0 if not needed."""
     thinking = as_object(body.get("thinking"))
     effort = effort_of(body)
     if effort is None and thinking.get("type") not in ("adaptive", "enabled"):
-        effort = "none"  # without the field the Messages API does not think
+        effort = "none"  # without the field, thinking is off in the Messages API
     if not target.thinks_by:
         if effort != "none":
             notes.add("thinking", "drop", "this model is not known to support thinking settings")
@@ -46,7 +46,7 @@ def thinking_config(
 
 
 def _off(target: Target, notes: Notes) -> tuple[dict[str, Any], int]:
-    """As little thinking as there can be."""
+    """The least possible thinking."""
     if not target.always_thinks:
         return {"thinkingBudget": 0}, 0
     least = target.budgets[0] if target.thinks_by == "budget" else 0
@@ -58,7 +58,7 @@ def _off(target: Target, notes: Notes) -> tuple[dict[str, Any], int]:
 
 
 def _budget(effort: str | None, thinking: Mapping[str, Any], target: Target) -> int:
-    """Tokens; -1 leaves it to the model."""
+    """The budget in tokens; -1 lets the model decide."""
     asked = count(thinking.get("budget_tokens")) if thinking.get("type") == "enabled" else 0
     if not asked and effort is None:
         return -1

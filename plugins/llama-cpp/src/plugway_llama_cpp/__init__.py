@@ -1,6 +1,6 @@
-"""Inference that Plugway owns: GGUF models run by llama.cpp in a supervised process.
+"""Local inference: GGUF models run by llama.cpp in a supervised process.
 
-The gateway's process imports neither llama.cpp nor a model; a crash there is one failed request.
+The gateway's process imports neither llama.cpp nor a model; a crash there fails only its requests.
 """
 
 from plugway_llama_cpp._options import LlamaCppOptions

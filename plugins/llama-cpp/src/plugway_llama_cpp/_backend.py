@@ -1,12 +1,12 @@
-"""The backend: hands requests to the worker and makes its words into events.
+"""The backend: sends requests to the worker and converts its output to events.
 
-Rendering, counting and decoding happen in the worker; which worker, `_models` knows.
+The worker renders, counts and decodes; `_models` knows the worker of each model.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -18,15 +18,17 @@ from plugway import (
     MessagesRequest,
     ModelInfo,
     Reply,
-    RequestRejected,
     StreamEvent,
     StreamInterrupted,
     wrong_choice,
 )
+from plugway_embeddings import Embedded, Wanted
+from plugway_llama_cpp._embedding import vectors_of
 from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
 from plugway_llama_cpp._held import Held
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
+from plugway_llama_cpp._refusal import raise_error
 from plugway_local_engine import Call
 from plugway_signature import signature
 
@@ -47,18 +49,18 @@ class LlamaCppBackend:
         self._options = options
         self.loader = Models(name, options)
         self.hold_demo = True
-        """Hold the demonstration's calls to three shapes; tests of the engine may switch it off."""
+        """Whether to restrict the demo model's calls to three forms; tests may disable it."""
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """Run inference. The reply begins when the prompt is accepted, not when it is computed.
+        """Run inference. The reply starts when the prompt is accepted, not when it is computed.
 
         Raises:
-            InvalidRequest: `tool_choice` means nothing.
-            BackendError: the model cannot be had, or its worker failed.
+            InvalidRequest: `tool_choice` is invalid.
+            BackendError: the model is not available, or its worker failed.
         """
         if request.get("tool_choice") is not None and (wrong := wrong_choice(request.body)):
             raise InvalidRequest(wrong, retry=False, record=True)
-        loaded = await self.loader.get(attempt.model)
+        loaded = await self._speaking(attempt.model)
         exchange = attempt.exchange
         header = {
             "op": "generate",
@@ -78,27 +80,40 @@ class LlamaCppBackend:
         return Reply.streamed(stream)
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
-        """Tokens of the rendered prompt, exactly."""
-        loaded = await self.loader.get(attempt.model)
+        """Exact number of tokens of the rendered prompt."""
+        loaded = await self._speaking(attempt.model)
         header = {"op": "count", "caller": attempt.exchange.caller.share}
         call = await loaded.supervisor.call(header, request.raw)
         try:
             async for frame in call:
-                _raise_error(frame.header)
+                raise_error(frame.header)
                 return int(frame.header["count"])
         finally:
             await call.aclose()
         raise BackendUnavailable("the worker did not count", status=529)
 
+    async def embed(self, wanted: Wanted, attempt: Attempt) -> Embedded:
+        """Vectors of length 1 (`Embeds`).
+
+        Raises:
+            InvalidRequest: the model is not an embedding model, or the input does not suit it.
+            BackendError: the model cannot be loaded, or its worker failed.
+        """
+        loaded = await self.loader.get(attempt.model)
+        if not loaded.header.embeds:
+            what = f"model: `{loaded.file.name}` is not an embedding model"
+            raise InvalidRequest(what, retry=False, record=True)
+        return await vectors_of(loaded.supervisor, wanted, attempt, loaded.width)
+
     async def models(self) -> Sequence[ModelInfo]:
-        """The configured model first, then what else lies in the models folder."""
+        """The configured model first, then the others in the models folder."""
         return [self._info(file.name) for file in await self.loader.names()]
 
     async def load(self, model: str) -> None:
-        """Have a model ready; also ends a quarantine after crashes.
+        """Load a model; also enables it again after too many crashes.
 
         Raises:
-            BackendUnavailable: file missing, damaged or too large.
+            BackendUnavailable: the file is missing, damaged or too large.
             RequestRejected: no model has that name.
         """
         loaded = await self.loader.get(model)
@@ -106,14 +121,24 @@ class LlamaCppBackend:
         await loaded.supervisor.ready()
 
     async def unload(self, model: str) -> bool:
-        """Take a model out of memory; False where it is not there."""
+        """Unload a model from memory; False if it was not loaded."""
         return await self.loader.unload(model)
+
+    async def _speaking(self, model: str) -> Loaded:
+        loaded = await self.loader.get(model)
+        if loaded.header.embeds:
+            what = (
+                f"model: `{loaded.file.name}` is an embedding model; request it at /v1/embeddings"
+            )
+            raise InvalidRequest(what, retry=False, record=True)
+        return loaded
 
     def _info(self, name: str) -> ModelInfo:
         loaded = self.loader.loaded.get(name)
         if loaded is None:
             notice = DEMO_NOTICE if name == DEMO else ""
             return ModelInfo(name, display_name=name, state="unloaded", notice=notice)
+        able = {"embeddings"} if loaded.header.embeds else {"tools", "structured_output"}
         size = {"parameters": loaded.header.parameters, "bytes": loaded.header.size}
         return ModelInfo(
             name,
@@ -121,21 +146,19 @@ class LlamaCppBackend:
             context_tokens=loaded.plan.context,
             max_output_tokens=loaded.plan.context,
             state=_STATES.get(loaded.supervisor.state, "unloaded"),  # pyright: ignore[reportArgumentType]
-            capabilities=frozenset(
-                {"tools", "structured_output", *(["images"] if loaded.mmproj else [])}
-            ),
+            capabilities=frozenset({*able, *(["images"] if loaded.mmproj else [])}),
             extra={"architecture": loaded.header.architecture, **size},
             notice=DEMO_NOTICE if loaded.is_demo else "",
         )
 
 
 class Generation:
-    """The events of one reply, as the worker makes it."""
+    """The events of one reply while the worker generates it."""
 
     def __init__(
         self, call: Call, loaded: Loaded, model: str, note: Note, held: Held | None = None
     ) -> None:
-        """`held` judges the calls of the demonstration model."""
+        """`held` checks the calls of the demo model."""
         self._call = call
         self._held = held
         self._emitter = Emitter(model=model)
@@ -146,7 +169,7 @@ class Generation:
         self._done = False
 
     async def begin(self) -> None:
-        """Wait until the request has its slot.
+        """Wait until the request has a slot.
 
         Raises:
             RequestRejected: the prompt is too long, or cannot be rendered.
@@ -164,15 +187,15 @@ class Generation:
                 yield item
 
     async def aclose(self) -> None:
-        """Stop the work where it has not ended."""
+        """Cancel the work if it has not ended."""
         await self._call.aclose()
 
     async def _next(self) -> list[StreamEvent]:
         frame = await anext(self._frames, None)
         if frame is None:
-            raise StreamInterrupted("the worker ended the reply without an end")
+            raise StreamInterrupted("the worker ended the reply without an end frame")
         header = frame.header
-        _raise_error(header)
+        raise_error(header)
         events: list[StreamEvent] = []
         for op in header.get("ops", ()):
             events += self._events(op)
@@ -186,7 +209,7 @@ class Generation:
                 return self._emitter.text(self._held.text(text) if self._held else text)
             case ["thinking", str(text)]:
                 self._call.begun = True
-                # It has none; a call that is read out of thoughts later was not judged.
+                # Demo thinking is dropped: calls that a plugin finds in it would be unchecked.
                 text = "" if self._held else text
                 return self._emitter.thinking(text, signature=self._signature)
             case ["tool", str(name), str(arguments)]:
@@ -204,15 +227,15 @@ class Generation:
             case ["note", str(text)]:
                 self._say(text)
             case _:
-                _log.debug("the worker said something unknown: %r", op[:1])
+                _log.debug("unknown operation of the worker: %r", op[:1])
         return []
 
     def _tool(self, name: str, arguments: str) -> list[StreamEvent]:
-        """A complete call; of the demonstration model words instead, where it fits no shape."""
+        """A complete call; text instead if the demo model's call has no allowed form."""
         events = self._rest()
         reason = self._held.reason_against(name, arguments) if self._held else ""
         if self._held and reason:
-            self._say(f"the demonstration model's call of `{name}` was held back: {reason}")
+            self._say(f"the demo model's call of `{name}` was blocked: {reason}")
             return [*events, *self._emitter.text(self._held.refusal())]
         events += self._emitter.tool_start(name)
         events += self._emitter.tool_arguments(arguments)
@@ -224,14 +247,3 @@ class Generation:
     def _say(self, text: str) -> None:
         self._note(text)
         _log.info("%s", text)
-
-
-def _raise_error(header: Mapping[str, Any]) -> None:
-    error = header.get("error")
-    if error is None:
-        return
-    message, status = str(error["message"]), int(error.get("status", 500))
-    if status < 500:
-        record = str(error.get("record") or "")
-        raise RequestRejected(message, status=status, retry=error.get("retry"), record=record)
-    raise BackendUnavailable(message, status=status, permanent=bool(error.get("permanent")))

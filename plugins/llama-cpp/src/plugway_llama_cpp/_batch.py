@@ -1,4 +1,4 @@
-"""The tokens that are computed next: what each running request adds to the batch."""
+"""The next tokens to compute: what each running request adds to the batch."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 
 STEP_SECONDS: Final = 1.0
-"""Longest micro-batch aimed at: what a cancel may wait for where a decode cannot be aborted."""
+"""Target size of a micro-batch: a cancel may have to wait for one if decoding cannot be aborted."""
 _FIRST_CHUNK: Final = 128
 
 
 class Part(NamedTuple):
-    """A request's share of a batch."""
+    """The part of a batch that belongs to one request."""
 
     job: Job
     slot: Slot
     start: int
     size: int
     outputs: int
-    """So many of its last tokens have an output."""
+    """Number of its last tokens that have an output."""
     guesses: tuple[int, ...] = ()
-    """Its last tokens, where the reply is guessed ahead."""
+    """Its last tokens if they are guesses of the reply."""
 
 
 class Batch:
@@ -38,25 +38,25 @@ class Batch:
         self.parts: list[Part] = []
         self.count = 0
         self.seconds_per_token = 0.0
-        """What the last large batch took; 0 before there was one."""
+        """Duration of the last large batch; 0 before the first one."""
 
     @property
     def room(self) -> int:
-        """Tokens that may still be added."""
+        """Number of tokens that may still be added."""
         return self._context.batch - self.count
 
     def chunk(self) -> int:
-        """Prompt tokens to add, so that a round stays short on a slow machine."""
+        """Number of prompt tokens to add, so that a round stays short on a slow machine."""
         if not self.seconds_per_token:
             return min(self.room, _FIRST_CHUNK)
         return min(self.room, max(16, int(STEP_SECONDS / self.seconds_per_token)))
 
     def clear(self) -> None:
-        """Begin anew."""
+        """Empty the batch."""
         self.parts, self.count = [], 0
 
     def put_reply(self, job: Job, slot: Slot, guesses: Tokens) -> None:
-        """The last token of a reply and what is guessed to follow it; all have outputs."""
+        """Add the last token of a reply and the guesses after it; all have outputs."""
         at, size = self.count, 1 + len(guesses)
         context = self._context
         context.tokens[at] = job.next_token
@@ -66,7 +66,7 @@ class Batch:
         self.parts.append(Part(job, slot, at, size, size, tuple(guesses.tolist())))
 
     def put_prompt(self, job: Job, slot: Slot, room: int) -> int:
-        """The next piece of a prompt, at most `room` tokens and up to its next stop."""
+        """Add the next piece of a prompt, at most `room` tokens and up to its next stop."""
         start, at = slot.length, self.count
         end = min(len(job.prompt), start + room)
         end = min([end, *(stop for stop in job.stops_at if start < stop < end)])

@@ -1,6 +1,6 @@
-"""llama.cpp's C interface with types: the one module that touches ctypes.
+"""Typed access to llama.cpp's C interface; apart from `_mtmd`, the only module that uses ctypes.
 
-What to decode, when, and for whom is decided elsewhere. Only the worker process imports this file.
+Other modules decide what to decode. Only the worker process imports this one.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportPrivateUsage=false, reportAttributeAccessIssue=false
@@ -21,6 +21,8 @@ import llama_cpp.llama_cpp as api
 import numpy as np
 from numpy.typing import NDArray
 
+from plugway_llama_cpp import _native_log
+
 Tokens = NDArray[np.int32]
 Logits = NDArray[np.float32]
 Blob = NDArray[np.uint8]
@@ -29,34 +31,26 @@ ABORTED: Final = 2
 NO_ROOM: Final = 1
 KV_TYPES: Final = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8, "bf16": 30}
 _PARTIAL: Final = 1
-_WARNING, _ERROR = 3, 4
 _FLASH: Final = {"auto": -1, "off": 0, "on": 1}
 
 
 def _fast(name: str, arguments: list[Any], result: Any) -> Callable[..., Any]:
-    """A second handle on a function, with a result that costs nothing to convert."""
+    """A second handle on a function, with a result that needs no conversion."""
     function = api._lib[name]
     function.argtypes = arguments
     function.restype = result
     return function
 
 
-@api.llama_log_callback
-def log_callback(level: int, text: bytes, _data: object) -> None:
-    if level in (_WARNING, _ERROR):
-        sys.stderr.buffer.write(text)
-        sys.stderr.flush()
-
-
 def start() -> str:
-    """Initialise the library; returns what it can use of this machine."""
-    api.llama_log_set(log_callback, ctypes.c_void_p(0))
+    """Initialize the library; returns the features of this machine that it can use."""
+    api.llama_log_set(_native_log.log_callback, ctypes.c_void_p(0))
     api.llama_backend_init()
     return api.llama_print_system_info().decode()
 
 
 def version() -> str:
-    """The library's own version: the layout of a saved state may change with it."""
+    """Version of the library: the layout of a saved state may change with it."""
     return api.llama_version().decode()
 
 
@@ -66,7 +60,7 @@ class Model:
     def __init__(
         self, path: str, *, gpu_layers: int = -1, progress: Callable[[float], None] | None = None
     ) -> None:
-        """Raises `ValueError` where llama.cpp refuses the file."""
+        """Raises `ValueError` with llama.cpp's reason if it rejects the file."""
         parameters = api.llama_model_default_params()
         parameters.n_gpu_layers = gpu_layers
 
@@ -77,15 +71,16 @@ class Model:
             return True
 
         parameters.progress_callback = report
+        _native_log.forget()
         handle = api.llama_model_load_from_file(path.encode(), parameters)
         if not handle:
-            raise ValueError(f"llama.cpp cannot load {path}")
+            raise ValueError(_native_log.reason() or "llama.cpp gives no reason")
         self.handle: Any = handle
         self.vocab: Any = api.llama_model_get_vocab(handle)
         self.vocabulary_size: int = api.llama_vocab_n_tokens(self.vocab)
         self.trained_context: int = api.llama_model_n_ctx_train(handle)
         self.window: int = api.llama_model_n_swa(handle)
-        """Tokens that a sliding layer sees; 0 where every layer sees all."""
+        """Tokens in the window of a sliding layer; 0 if all layers see all tokens."""
         self.recurrent: bool = api.llama_model_is_recurrent(handle) or api.llama_model_is_hybrid(
             handle
         )
@@ -99,12 +94,12 @@ class Model:
 
     @property
     def slides(self) -> bool:
-        """Whether layers see a window of the last tokens; some of them, or all."""
+        """Whether some or all layers only see a window of the last tokens."""
         return self.window > 0 and not self.recurrent
 
     @cached_property
     def description(self) -> str:
-        """Such as `gemma3 1B Q4_K - Medium`."""
+        """Description such as `gemma3 1B Q4_K - Medium`."""
         buffer = ctypes.create_string_buffer(256)
         api.llama_model_desc(self.handle, buffer, 256)
         return buffer.value.decode("utf-8", "replace")
@@ -124,21 +119,21 @@ class Model:
 
     @cached_property
     def piece_lengths(self) -> NDArray[np.int64]:
-        """Bytes of each token."""
+        """Length of each token in bytes."""
         sizes = (len(self._read_piece(token)) for token in range(self.vocabulary_size))
         return np.fromiter(sizes, np.int64, self.vocabulary_size)
 
     def special(self, name: str) -> int:
-        """The id of `bos`, `eos` and so on; -1 where there is none."""
+        """The id of `bos`, `eos` and so on; -1 if there is none."""
         return int(getattr(api, f"llama_vocab_{name}")(self.vocab))
 
     @property
     def adds_bos(self) -> bool:
-        """Whether a prompt begins with the `bos` token."""
+        """Whether a prompt starts with the `bos` token."""
         return bool(api.llama_vocab_get_add_bos(self.vocab))
 
     def tokenize(self, text: str, *, special: bool = True, start: bool = False) -> Tokens:
-        """Tokens of `text`; `special` reads control tokens, `start` adds `bos` where wanted."""
+        """Tokens of `text`; `special` parses control tokens, `start` adds `bos` if needed."""
         data = text.encode("utf-8", "replace")
         room = len(data) + 8
         while True:
@@ -150,7 +145,7 @@ class Model:
             room = -count
 
     def piece(self, token: int) -> bytes:
-        """The bytes of a token, special ones included."""
+        """The bytes of a token, including special ones."""
         piece = self._pieces.get(token)
         if piece is None:
             piece = self._pieces[token] = self._read_piece(token)
@@ -165,7 +160,7 @@ class Model:
         return buffer.raw[:length]
 
     def meta(self, key: str) -> str | None:
-        """A value of the file's metadata as text."""
+        """A metadata value of the file, as text."""
         room = 1024
         buffer = ctypes.create_string_buffer(room)
         length = api.llama_model_meta_val_str(self.handle, key.encode(), buffer, room)
@@ -180,25 +175,25 @@ class ContextSettings:
     """Sizes of a context."""
 
     cells: int
-    """Tokens that all sequences hold together; shared ones count once."""
+    """Maximum tokens of all sequences together; shared ones count once."""
     batch: int
     sequences: int
     threads: int
     outputs: int
-    """Tokens of one batch whose output is wanted, at most."""
+    """Maximum tokens of one batch that have an output."""
     flash_attention: str = "auto"
     kv_type: str = "f16"
 
 
 class Context:
-    """The state of all sequences, and the one batch that is decoded next.
+    """The state of all sequences, and the batch that is decoded next.
 
     `tokens`, `positions`, `sequences` and `outputs` are views of the batch: fill the first
     `count` entries and call `decode(count)`.
     """
 
     def __init__(self, model: Model, settings: ContextSettings) -> None:
-        """Raises `MemoryError` where llama.cpp cannot get the memory."""
+        """Raises `MemoryError` with llama.cpp's reason if it cannot create the context."""
         parameters = api.llama_context_default_params()
         parameters.n_ctx = settings.cells
         parameters.n_batch = parameters.n_ubatch = settings.batch
@@ -210,9 +205,10 @@ class Context:
         parameters.kv_unified = True
         parameters.swa_full = False
         parameters.no_perf = True
+        _native_log.forget()
         handle = api.llama_init_from_model(model.handle, parameters)
         if not handle:
-            raise MemoryError("llama.cpp cannot make a context of that size")
+            raise MemoryError(_native_log.reason() or "llama.cpp gives no reason")
         self.model = model
         self.handle: Any = handle
         self.cells: int = api.llama_n_ctx(handle)
@@ -224,7 +220,7 @@ class Context:
         self._get_logits = _fast("llama_get_logits", [ctypes.c_void_p], ctypes.c_void_p)
         self._threads = settings.threads
         self.only_slides = False
-        """Whether no layer sees more than the window; known after `look_at_layers`."""
+        """Whether every layer only sees the window; known after `look_at_layers`."""
         self._logits_at = 0
         self._logits = np.empty((0, 0), np.float32)
 
@@ -247,10 +243,10 @@ class Context:
         )
 
     def _make_abort(self) -> None:
-        """Abort without the interpreter: the callback runs between any two graph nodes.
+        """Set up aborting without the interpreter: the callback runs between any two graph nodes.
 
-        `strlen` has the callback's shape, and the flag is a string that is empty or not. A Python
-        callback would take the interpreter lock some hundred times per token.
+        `strlen` has the callback's signature, and the flag is an empty or non-empty string. A
+        Python callback would take the interpreter lock hundreds of times per token.
         """
         self._flag = ctypes.create_string_buffer(b"\0\0", 2)
         library = ctypes.CDLL(None) if sys.platform != "win32" else ctypes.cdll.msvcrt
@@ -259,22 +255,23 @@ class Context:
         self._callback = callback
 
     def abort(self, wanted: bool) -> None:
-        """Make the decode that runs now return `ABORTED` soon; may be called from any thread."""
+        """Make the running decode return `ABORTED` soon; may be called from any thread."""
         self._flag[0] = b"x" if wanted else b"\0"
 
     def decode(self, count: int) -> int:
-        """Compute the first `count` tokens of the batch. 0, `NO_ROOM`, `ABORTED`, or negative."""
+        """Compute the first `count` tokens of the batch. Returns 0, `NO_ROOM`, `ABORTED`, or a
+        negative error."""
         self._batch.n_tokens = count
         return int(self._decode(self.handle, self._batch))
 
     def set_threads(self, threads: int) -> None:
-        """For the next decode. llama.cpp itself only tells one token from several."""
+        """Set the threads of the next decode. llama.cpp only distinguishes one token from more."""
         if threads != self._threads:
             self._threads = threads
             api.llama_set_n_threads(self.handle, threads, threads)
 
     def logits(self, rows: int) -> Logits:
-        """The output rows of the last decode, in batch order; writable, valid until the next."""
+        """Output rows of the last decode in batch order; writable, valid until the next decode."""
         address = self._get_logits(self.handle)
         if address != self._logits_at or len(self._logits) < rows:
             width = self.model.vocabulary_size
@@ -284,7 +281,7 @@ class Context:
         return self._logits
 
     def remove(self, sequence: int, start: int, end: int = -1) -> bool:
-        """Forget positions from `start` up to `end`; False where the model cannot do that."""
+        """Remove positions from `start` up to `end`; False if the model does not support that."""
         return bool(api.llama_memory_seq_rm(self._memory, sequence, start, end))
 
     def copy(self, source: int, target: int, end: int) -> None:
@@ -292,7 +289,7 @@ class Context:
         api.llama_memory_seq_cp(self._memory, source, target, 0, end)
 
     def first_position(self, sequence: int) -> int:
-        """The lowest position that is still there; -1 for an empty sequence."""
+        """The lowest position in the state; -1 for an empty sequence."""
         return int(api.llama_memory_seq_pos_min(self._memory, sequence))
 
     def last_position(self, sequence: int) -> int:
@@ -300,14 +297,15 @@ class Context:
         return int(api.llama_memory_seq_pos_max(self._memory, sequence))
 
     def size_of(self, sequence: int) -> int:
-        """Bytes of the whole state of a sequence."""
+        """Size in bytes of the complete state of a sequence."""
         return int(api.llama_state_seq_get_size_ext(self.handle, sequence, 0))
 
     def look_at_layers(self, sequence: int, tokens: int) -> None:
-        """Find out from a sequence of `tokens` whether every layer slides; llama.cpp does not say.
+        """Find out from a sequence of `tokens` whether every layer slides, which llama.cpp does not
+        report.
 
-        What its state holds besides the windows is then 8 bytes of bookkeeping per token and a
-        head of a few numbers, and one layer that sees all would add its keys and values.
+        If so, its state contains, besides the windows, only 8 bytes per token and a few numbers;
+        one layer that sees all tokens would add its keys and values.
         """
         partial = api.llama_state_seq_get_size_ext(self.handle, sequence, _PARTIAL)
         rest = self.size_of(sequence) - partial
@@ -323,7 +321,7 @@ class Context:
         return blob[:written]
 
     def load(self, sequence: int, blob: Blob, *, partial: bool) -> bool:
-        """Put a saved state into a sequence; False where it does not fit."""
+        """Load a saved state into a sequence; False if it does not fit."""
         flags = _PARTIAL if partial else 0
         pointer = blob.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         size = len(blob)
@@ -332,7 +330,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen."""
+    """Parameters for choosing the next token."""
 
     temperature: float = 1.0
     top_k: int = 40
@@ -342,7 +340,7 @@ class Sampling:
 
     @property
     def greedy(self) -> bool:
-        """The likeliest token, always."""
+        """Whether the likeliest token is always chosen."""
         return self.temperature <= 0
 
 

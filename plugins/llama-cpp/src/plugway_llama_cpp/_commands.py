@@ -1,4 +1,4 @@
-"""`plugway models`: fetch, list, inspect, remove model files; load and unload in the gateway."""
+"""`plugway models`: download, list, inspect and remove model files; load and unload them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,9 @@ from rich.table import Table
 
 from plugway import LocalGateway, PlugwayError
 from plugway_llama_cpp._control import ask_gateways
+from plugway_llama_cpp._files import parts_of, read_model
 from plugway_llama_cpp._folder import ModelFile, NoSuchModel, find_model, list_models, models_folder
-from plugway_llama_cpp._gguf import Header, HostileFile, read_header
+from plugway_llama_cpp._gguf import Header, HostileFile
 from plugway_llama_cpp._memory import MIB, plan
 from plugway_llama_cpp._options import LlamaCppOptions
 from plugway_llama_cpp._pull import Hub, PullFailed, pull
@@ -46,7 +47,7 @@ Name = Annotated[str, typer.Argument(help="Name as `plugway models list` shows i
 
 @models_app.command("list", epilog="Example: plugway models list --json")
 def list_command(as_json: Json = False) -> None:
-    """The models that can be loaded."""
+    """List the models that can be loaded."""
     rows = [_row(model) for model in _with_demo()]
     if as_json:
         _print_json(rows)
@@ -69,7 +70,7 @@ def pull_command(
         str, typer.Option(help="Address of the hub; default HF_ENDPOINT, or the public one.")
     ] = "",
 ) -> None:
-    """Fetch a model. Goes on where an earlier try was cut off, and checks what it got."""
+    """Download a model; resumes an interrupted download, and verifies the files."""
     hub = Hub(endpoint)
     columns = (
         TextColumn("{task.description}"),
@@ -98,7 +99,7 @@ def pull_command(
 
 @models_app.command("show", epilog="Example: plugway models show demo")
 def show_command(name: Name, as_json: Json = False) -> None:
-    """What a model file says of itself, and what it needs on this machine."""
+    """Show a model file's metadata, and the memory that it needs on this machine."""
     model, header = _open(name)
     options = LlamaCppOptions()
     chosen = plan(
@@ -128,16 +129,14 @@ def show_command(name: Name, as_json: Json = False) -> None:
 
 @models_app.command("rm", epilog="Example: plugway models rm ORG/REPO/FILE --yes")
 def rm_command(
-    name: Name, yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False
+    name: Name, yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")] = False
 ) -> None:
-    """Delete a model from the models folder, all parts of it."""
+    """Delete a model from the models folder, with all its parts."""
     model = _find(name)
     folder = models_folder()
     if not model.path.is_relative_to(folder):
         _fail(f"{model.path} is not in {folder}: delete it yourself")
-    stem = model.path.stem.split("-00001-of-")[0]
-    parts = [p for p in model.path.parent.glob("*.gguf") if p.stem.split("-0")[0] == stem]
-    files = parts if "-00001-of-" in model.path.stem else [model.path]
+    files = [part for part in parts_of(model.path) if part.is_file()]
     if not yes and not typer.confirm(f"Delete {', '.join(p.name for p in files)}?", err=True):
         raise typer.Exit(1)
     for path in files:
@@ -147,7 +146,7 @@ def rm_command(
 
 @models_app.command("ps", epilog="Example: plugway models ps --json")
 def ps_command(as_json: Json = False, config: ConfigPath = None) -> None:
-    """The models that running gateways have loaded."""
+    """List the models that running gateways have loaded."""
     answers = _answers({"do": "ps"}, config)
     rows = [{"instance": a["instance"], **m} for a in answers for m in a.get("models", ())]
     if as_json:
@@ -165,7 +164,7 @@ def ps_command(as_json: Json = False, config: ConfigPath = None) -> None:
 
 @models_app.command("load", epilog="Example: plugway models load demo")
 def load_command(name: Name, config: ConfigPath = None) -> None:
-    """Load a model into the running gateway; also ends a quarantine after crashes."""
+    """Load a model into the running gateway; also enables it again after crashes."""
     answers = _answers({"do": "load", "model": name}, config, _LOAD_SECONDS)
     for row in answers[0].get("models", ()):
         _talk.print(f"{answers[0]['instance']}: {row['model']} is {row['state']}")
@@ -173,10 +172,10 @@ def load_command(name: Name, config: ConfigPath = None) -> None:
 
 @models_app.command("unload", epilog="Example: plugway models unload demo")
 def unload_command(name: Name, config: ConfigPath = None) -> None:
-    """Take a model out of the running gateway's memory."""
+    """Unload a model from the running gateway's memory."""
     answers = _answers({"do": "unload", "model": name}, config)
     if not any(answer.get("unloaded") for answer in answers):
-        _fail(f"`{name}` is not loaded; `plugway models ps` shows what is")
+        _fail(f"`{name}` is not loaded; `plugway models ps` lists the loaded models")
     _talk.print(f"unloaded {name}")
 
 
@@ -186,21 +185,21 @@ def _answers(
     answers = ask_gateways(command, timeout, pid=_gateway_of(config) if config else None)
     good = [answer for answer in answers if "error" not in answer]
     if not answers:
-        _fail("no gateway with a `llama-cpp` plugin is running: `plugway serve`")
+        _fail("no gateway with the plugin `llama-cpp` is running: run `plugway serve`")
     if not good:
         _fail("; ".join(str(answer["error"]) for answer in answers))
     return good
 
 
 def _gateway_of(config: Path) -> int:
-    """The process of the gateway at the address of a configuration."""
+    """The process id of the gateway at the address of a configuration."""
     try:
         gateway = LocalGateway.find(config)
         state = gateway.state()
     except PlugwayError as error:
         _fail(str(error))
     if state is None:
-        _fail(f"no gateway answers at {gateway.url}: run `plugway serve --config {config}`")
+        _fail(f"no gateway responds at {gateway.url}: run `plugway serve --config {config}`")
     return int(state["pid"])
 
 
@@ -214,10 +213,11 @@ def _with_demo() -> list[ModelFile]:
 
 def _row(model: ModelFile) -> dict[str, Any]:
     row: dict[str, Any] = {"model": model.name, "path": str(model.path), "architecture": "?"}
-    row |= {"bytes": model.path.stat().st_size, "context": 0, "about": ""}
+    files = [part for part in parts_of(model.path) if part.is_file()]
+    row |= {"bytes": sum(part.stat().st_size for part in files), "context": 0, "about": ""}
     try:
-        header = read_header(model.path)
-    except (HostileFile, OSError) as error:
+        header = read_model(model.path)
+    except HostileFile as error:
         return row | {"about": f"cannot be loaded: {error}"}
     about = header.text("general.name") or header.text("general.basename")
     context = header.number("context_length")
@@ -227,8 +227,8 @@ def _row(model: ModelFile) -> dict[str, Any]:
 def _open(name: str) -> tuple[ModelFile, Header]:
     model = _find(name)
     try:
-        return model, read_header(model.path)
-    except (HostileFile, OSError) as error:
+        return model, read_model(model.path)
+    except HostileFile as error:
         _fail(str(error))
 
 

@@ -1,6 +1,6 @@
-"""A socket of the user's own through which `plugway models` reaches the running gateway.
+"""A socket that only the user can open, for `plugway models` to reach the running gateway.
 
-A Unix socket that only the user can open: no port, no token. One JSON object in, one out.
+A Unix socket: no port, no token. One JSON object in, one out.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from plugway_llama_cpp._models import Loaded, Models
 
 _LIMIT = 1 << 20
 _NO_SOCKETS = (
-    "Python on this system has no Unix sockets, which is how `plugway models` reaches a running "
+    "Python on this system has no Unix sockets, which `plugway models` needs to reach a running "
     "gateway. A model is loaded by its first request, and unloaded after `idle_unload_seconds` or "
-    "with the gateway"
+    "when the gateway stops"
 )
 
 
 def control_folder() -> Path:
-    """Where the sockets lie."""
+    """Folder of the sockets."""
     return platformdirs.user_state_path("plugway") / "llama-cpp"
 
 
 @asynccontextmanager
 async def control_socket(name: str, loader: Models) -> AsyncGenerator[None]:
-    """Listen for commands about this instance; nothing where the system has no such sockets."""
+    """Listen for commands to this instance; does nothing if the system has no Unix sockets."""
     path = control_folder() / f"{name}-{os.getpid()}.sock"
     server: asyncio.Server | None = None
     if hasattr(asyncio, "start_unix_server"):
@@ -44,7 +44,7 @@ async def control_socket(name: str, loader: Models) -> AsyncGenerator[None]:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await _serve(name, loader, reader, writer)
 
-        # Paths of sockets may be at most about 100 bytes long.
+        # Socket paths are limited to about 100 bytes.
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             server = await asyncio.start_unix_server(handle, path, limit=_LIMIT)
@@ -87,7 +87,7 @@ async def _obey(name: str, loader: Models, command: Mapping[str, Any]) -> dict[s
         case "unload":
             return {"instance": name, "unloaded": await loader.unload(model)}
         case other:
-            raise BackendError(f"there is no command {other!r}")
+            raise BackendError(f"unknown command {other!r}")
 
 
 def _row(loaded: Loaded) -> dict[str, Any]:
@@ -107,8 +107,8 @@ def _row(loaded: Loaded) -> dict[str, Any]:
 def ask_gateways(
     command: Mapping[str, Any], timeout: float = 5.0, *, pid: int | None = None
 ) -> list[dict[str, Any]]:
-    """The answers of all running instances, or of those in one process. Called by commands, outside
-    of any event loop."""
+    """The answers of all running instances, or of those in one process. For commands, outside of
+    any event loop."""
     if not hasattr(socket, "AF_UNIX"):
         return [{"error": _NO_SOCKETS}]
     answers: list[dict[str, Any]] = []

@@ -1,6 +1,6 @@
-"""What a model's words mean: parsed into text, reasoning and tool calls, and held to the grammar.
+"""Parse a model's output into text, reasoning and tool calls, and constrain it with grammars.
 
-One `Output` per request; it lives in the generation loop, so what it does per token must be little.
+One `Output` per request; it runs in the generation loop, so its work per token must be small.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 Op = list[Any]
 MAX_REWINDS: Final = 1
 _LONGEST_MARKER: Final = 40
-"""Tokens after the last character that may begin a marker: then no marker is being written."""
+"""Tokens after the last character that may start a marker, after which none can be open."""
 
 
 class Output:
-    """Reads one reply as it is generated."""
+    """Parses one reply while it is generated."""
 
     def __init__(
         self,
@@ -49,10 +49,10 @@ class Output:
         budget: int | None = None,
         tokens_of: Callable[[str], Sequence[int]] = lambda _: (),
     ) -> None:
-        """`tokenizer` is made when a grammar is needed first. `prefix` is the client's prefill.
+        """`tokenizer` is called when the first grammar is needed. `prefix` is the client's prefill.
 
-        `budget` is how many tokens of reasoning there may be; `tokens_of` tokenizes the marker that
-        ends it then.
+        `budget` is the maximum number of reasoning tokens; `tokens_of` tokenizes the marker that
+        ends the reasoning then.
         """
         self._new_parser = lambda: OutputParser(family, tools, thinking=thinking)
         self._parser = self._new_parser()
@@ -61,27 +61,27 @@ class Output:
         self._tokenizer = tokenizer
         self._mask: TokenMask | None = None
         self._masked = constraint.mode == "free"
-        """Nothing is left to begin: no constraint, or it is in force, or it could not be made."""
+        """Whether no constraint has to be started: there is none, it is active, or it failed."""
         self._banned = self._ids(constraint.banned)
         self._triggers = _first_characters(family)
         self._held = ""
         self._alert = _LONGEST_MARKER
         self._call: list[str] = []
         self._call_at: int | None = None
-        """Tokens of the reply when the call that is being written began."""
+        """Number of tokens of the reply when the current call started."""
         self._tokens = 0
         self._rewinds = 0
         self._faulty: list[Op] = []
         self.calls = 0
-        """Tool calls that are part of the reply."""
+        """Number of tool calls in the reply."""
         self.done = False
-        """The reply ends here, whatever the model would add."""
+        """Whether the reply ends here, whatever the model would add."""
         self.rewind: int | None = None
-        """Go back to that many generated tokens: the call that began there is not valid."""
+        """Number of generated tokens to go back to, because the call after them is invalid."""
         self._budget = budget
         self._tokens_of = tokens_of
         self._forced: list[int] = []
-        """Tokens that must come now, whatever the model would say."""
+        """Tokens that must come next, whatever the model would choose."""
         self._prefix = prefix
         if prefix:
             self._parser.feed(prefix)
@@ -93,7 +93,7 @@ class Output:
         return self._mask is not None or self._banned is not None or bool(self._forced)
 
     def restrict(self, logits: Logits) -> None:
-        """Take away what may not come next."""
+        """Mask the tokens that may not come next."""
         if self._forced:
             kept = logits[self._forced[0]]
             logits[:] = -np.inf
@@ -105,7 +105,7 @@ class Output:
             self._mask = None
 
     def feed(self, text: str, token: int) -> list[Op]:
-        """Take in the next token and the text that is certain with it."""
+        """Add the next token, and the text that is final with it."""
         self._tokens += 1
         if self._mask is not None and not self._mask.accept(token):
             self._mask = None
@@ -126,12 +126,12 @@ class Output:
 
     @property
     def _call_is_over(self) -> bool:
-        """The grammar of one call has come to its end, whatever may follow in the reply."""
+        """Whether the grammar of one call has ended, even if the reply may continue."""
         held = self._constraint.mode == "calls" and self._parser.mode == "call"
         return held and self._mask is not None and self._mask.stopped
 
     def _spend(self) -> None:
-        """One more token of reasoning; the last one that there may be is followed by its end."""
+        """Count a reasoning token; the last one of the budget forces the end of reasoning."""
         assert self._budget is not None
         self._budget -= 1
         if self._budget <= 0:
@@ -139,16 +139,16 @@ class Output:
             self._forced = list(self._tokens_of(self._parser.closing))
 
     def drain(self) -> list[Op]:
-        """What is certain of the text that was only gathered so far."""
+        """The operations for the text that was only collected so far."""
         if not self._held:
             return []
         held, self._held = self._held, ""
         return self._ops(self._parser.feed(held))
 
     def _calm(self, text: str) -> bool:
-        """Whether the parser may see this later, with more: no marker can begin in it.
+        """Whether the parser may get this text later, with more: no marker can start in it.
 
-        Looking for markers costs more than everything else that is done per token.
+        Searching for markers takes longer than all other work per token.
         """
         if self._parser.mode not in ("text", "thinking") or not self._masked_or_waiting:
             return False
@@ -160,12 +160,12 @@ class Output:
 
     @property
     def _masked_or_waiting(self) -> bool:
-        """A grammar for the whole reply need not be put into force first."""
+        """Whether no grammar for the whole reply has to be started first."""
         return self._masked or self._constraint.mode == "calls"
 
     def finish(self, text: str, *, cut: bool = False) -> list[Op]:
-        """The rest: nothing more will come. `cut`: the model had not ended its reply itself, so
-        that a call which is not closed is left out."""
+        """The last operations. `cut`: the model had not ended its reply itself, so an unclosed call
+        is left out."""
         self._held += text
         ops = [*self.drain(), *self._ops(self._parser.finish(cut=cut))]
         self.rewind = None
@@ -173,7 +173,7 @@ class Output:
         return [*faulty, *ops]
 
     def rewound(self, text: str, tokens: int) -> None:
-        """The reply now ends after `tokens` tokens, which said `text`."""
+        """The reply now ends after `tokens` tokens, whose text is `text`."""
         self._rewinds += 1
         self.rewind, self._faulty, self._call = None, [], []
         back, self._tokens = self._tokens - tokens, tokens
@@ -188,7 +188,7 @@ class Output:
         self._constrain()
 
     def give_up(self) -> list[Op]:
-        """It cannot be decoded again: what the model said stands."""
+        """Keep the model's output unchanged, because it cannot be decoded again."""
         self.rewind = None
         faulty, self._faulty = self._faulty, []
         return faulty
@@ -196,7 +196,7 @@ class Output:
     # Grammar
 
     def _constrain(self) -> None:
-        """Put a grammar into force where one is due."""
+        """Start a grammar if one is needed here."""
         constraint, mode = self._constraint, self._parser.mode
         if mode != "call":
             self._call_at = None
@@ -250,13 +250,13 @@ class Output:
             if not ops:
                 return []
         self.calls += 1
-        # Another call that was read together with this one cannot be decoded again alone.
+        # Another call that was parsed together with this one cannot be decoded again on its own.
         self._call_at = None
         self.done = self._constraint.single
         return [op]
 
     def _or_again(self, ops: list[Op]) -> list[Op]:
-        """`ops`, or nothing where the call is decoded again first."""
+        """`ops`, or nothing if the call is decoded again first."""
         if self._rewinds >= MAX_REWINDS or self._call_at is None or self.rewind is not None:
             return ops
         self.rewind, self._faulty = self._call_at, ops
@@ -264,7 +264,7 @@ class Output:
 
 
 def _first_characters(family: Family) -> frozenset[str]:
-    """Characters with which anything but plain text can begin; `{` and `[` begin bare calls."""
+    """Characters that can start anything but plain text; `{` and `[` start calls without marker."""
     markers = [*family.noise, *family.stops, *family.section, "{", "["]
     markers += [marker for pair in family.reasoning for marker in pair]
     markers += [spec.opening for spec in family.calls]
@@ -274,7 +274,7 @@ def _first_characters(family: Family) -> frozenset[str]:
 
 
 def schema_of(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The JSON schema that the whole reply must fit, where the client gives one."""
+    """The JSON schema for the whole reply, if the client sent one."""
     for holder in (body.get("output_config"), {"format": body.get("output_format")}):
         wanted: Any = holder.get("format") if isinstance(holder, Mapping) else None  # pyright: ignore
         if isinstance(wanted, Mapping) and wanted.get("type") == "json_schema":  # pyright: ignore

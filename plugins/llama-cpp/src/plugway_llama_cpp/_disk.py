@@ -1,7 +1,7 @@
 """Saved states in files, so that a restarted gateway does not compute old prompts again.
 
-One file per conversation, bounded in total, least recently used out first. Writing happens in a
-thread of its own; what is worth saving is decided in `_prefix`.
+One file per conversation, with a total limit; the least recently used are deleted first. A separate
+thread writes; `_prefix` decides what is worth saving.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Stored:
-    """A file that is known by its tokens; the state itself is read when it is needed."""
+    """A file, identified by its tokens; the state itself is read when needed."""
 
     path: Path
     tokens: Tokens
     caller: str
-    """Who may use it, see `Owner.caller`."""
+    """Caller that may use it, see `Owner.caller`."""
     positions: tuple[int, ...]
-    """Checkpoints in it."""
+    """Positions of its checkpoints."""
     size: int
     used: float
 
 
 class DiskCache:
-    """The files of one model; `key` says which model, template and layout they fit."""
+    """The files of one model; `key` identifies the model, template and layout that they fit."""
 
     def __init__(self, folder: Path, key: str, limit: int) -> None:
         self.folder = folder / key
@@ -63,7 +63,7 @@ class DiskCache:
             threading.Thread(target=self._write_all, name="disk cache", daemon=True).start()
 
     def save(self, state: SavedState, replaces: str = "") -> str:
-        """Write in the background; returns the file's name, empty where it is not kept."""
+        """Write in the background; returns the file's name, empty if it is not kept."""
         if self.limit <= 0 or state.size > self.limit // 2:
             return ""
         whose = hashlib.sha256(state.owner.caller.encode()).digest()
@@ -76,25 +76,25 @@ class DiskCache:
         return name
 
     def load(self, entry: Stored) -> SavedState | None:
-        """Read a state; a file that is damaged is deleted."""
+        """Read a state; a damaged file is deleted."""
         try:
             with entry.path.open("rb") as file:
                 state = _read(file)
             os.utime(entry.path)
         except (OSError, ValueError) as error:
-            _log.warning("prefix file %s is of no use: %s", entry.path.name, error)
+            _log.warning("prefix file %s is unusable: %s", entry.path.name, error)
             self._drop(entry)
             return None
         entry.used = time.time()
         return state
 
     def of_caller(self, caller: str) -> list[Stored]:
-        """The files that caller may use."""
+        """The files that the caller may use."""
         with self._lock:
             return [entry for entry in self.entries if entry.caller == caller]
 
     def flush(self, seconds: float) -> None:
-        """Wait for what is being written."""
+        """Wait for pending writes."""
         end = time.monotonic() + seconds
         while self._queue.unfinished_tasks and time.monotonic() < end:
             threading.Event().wait(0.01)

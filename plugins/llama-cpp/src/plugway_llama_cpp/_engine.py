@@ -1,7 +1,7 @@
-"""The generation loop: one batch after the other, for all requests at once.
+"""The generation loop: one batch after the other, for all requests together.
 
-Each round takes the next token of every running request and fills the rest of the batch with prompt
-tokens. Where prompts are taken up is `_prefix`'s business; requests are made by `_prepare`.
+Each round computes the next token of every running request and fills the rest of the batch with
+prompt tokens. `_prefix` decides where a prompt continues; `_prepare` creates the jobs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from plugway_llama_cpp._binding import ABORTED, NO_ROOM, Context
 from plugway_llama_cpp._guess import guess
 from plugway_llama_cpp._job import Job, checkpoints_due
 from plugway_llama_cpp._report import explain_reuse
-from plugway_llama_cpp._tell import Teller
+from plugway_llama_cpp._sender import Sender
 from plugway_local_engine import EngineFailed
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ _log = logging.getLogger(__name__)
 
 _IDLE_BEFORE_STORING: Final = 0.3
 _LONG: Final = 64
-"""Prompt tokens in a batch from which it pays to tidy up before it."""
+"""Prompt tokens in a batch above which it pays to park idle states first."""
 
 
 class Engine:
@@ -51,9 +51,9 @@ class Engine:
         images: Images | None = None,
         guesses: int = 0,
     ) -> None:
-        """`guesses`: tokens of a reply that are guessed ahead."""
+        """`guesses`: maximum tokens of a reply that are guessed ahead."""
         self._channel = channel
-        self._teller = Teller(channel)
+        self._sender = Sender(channel)
         self._context = context
         self._slots = slots
         self._prefix = prefix
@@ -88,7 +88,7 @@ class Engine:
     # The loop
 
     def run(self, other: Callable[[Frame], None]) -> None:
-        """Work until told to stop; frames that are not for the loop go to `other`."""
+        """Run until told to stop; frames that are not for the loop are passed to `other`."""
         busy = False
         while not self._stopping:
             for frame in self._channel.receive(0 if busy else self._patience()):
@@ -98,7 +98,7 @@ class Engine:
             count = self._fill()
             if count:
                 self._step(count)
-                self._teller.flush(self._running)
+                self._sender.flush(self._running)
             busy = self._look() or count > 0
             if not busy and not self._running and not self._waiting:
                 self._store_when_idle()
@@ -162,8 +162,8 @@ class Engine:
     # Beginning
 
     def _admit(self) -> None:
-        """Give slots to waiting jobs, first come first served, but never behind one that waits
-        for another one's prefix."""
+        """Assign slots to waiting jobs, first come first served. A job that waits for another one's
+        prefix does not block those behind it."""
         for job in list(self._waiting):
             found = self._prefix.find(job.prompt, job.owner)
             donor = self._prefix.worth_waiting_for(job.prompt, job.owner, found.length)
@@ -180,7 +180,7 @@ class Engine:
                 job.notes += notes
 
     def _wait_for(self, slot: Slot, length: int) -> None:
-        """The donor stops there for a checkpoint where its model needs one."""
+        """Make the donor stop there for a checkpoint, if its model needs one."""
         if slot.job is not None and not self._context.model.trimmable:
             slot.job.stops_at.add(length)
 
@@ -198,7 +198,7 @@ class Engine:
     # One round
 
     def _fill(self) -> int:
-        """Fill the batch: what speaks first, then prompts, oldest first."""
+        """Fill the batch: replies first, then prompts, the oldest first."""
         batch = self._batch
         batch.clear()
         speaking = [j for j in self._running if j.prefilled and j.number not in self._paused]
@@ -219,7 +219,7 @@ class Engine:
         return batch.count
 
     def _guess(self, job: Job, slot: Slot, most: int) -> Tokens:
-        """What is computed ahead of the model's choice, where one can go back behind it."""
+        """Guesses of the next tokens, if the state can be cut behind them."""
         if most <= 0 or not job.luck.ask() or not self._prefix.can_go_back(slot, slot.length):
             return np.empty(0, np.int32)
         slot.tokens[slot.length] = job.next_token
@@ -248,7 +248,7 @@ class Engine:
     # Images
 
     def _look(self) -> bool:
-        """Put one image that a prompt has come to into the context; False where none is ready."""
+        """Add one image that a prompt has reached to the context; False if none is ready."""
         for job in self._running:
             image = job.next_image()
             slot = job.slot
@@ -282,7 +282,7 @@ class Engine:
             raise EngineFailed(f"an image cannot be decoded: {status}")
 
     def _fail(self, job: Job, message: str) -> None:
-        self._teller.fail(job, message)
+        self._sender.fail(job, message)
         self._release(job)
 
     def _commit(self) -> int:
@@ -305,7 +305,7 @@ class Engine:
                 row += part.outputs
 
     def _say(self, part: Part, logits: Logits) -> None:
-        """The model's choice after each token, as long as what was guessed is what it chose."""
+        """Accept the model's choice after each token, as long as the guesses match it."""
         job, guesses = part.job, part.guesses
         first, right = part.start + part.size - part.outputs, 0
         if job.limit <= 0:
@@ -327,7 +327,7 @@ class Engine:
             self._finish(job)
 
     def _rewind(self, job: Job) -> None:
-        """Go back to where a faulty call began, and let the job say it anew."""
+        """Go back to the start of a faulty call, and let the job generate it again."""
         keep = job.output.rewind
         assert job.slot is not None
         assert keep is not None
@@ -337,18 +337,18 @@ class Engine:
             return
         self._prefix.go_back(job.slot, position - 1)
         job.rewind(keep, self._context.model.piece)
-        job.ops.append(["note", "a tool call did not fit its schema and was decoded again"])
+        job.ops.append(["note", "a tool call did not match its schema and was decoded again"])
 
     def _finish(self, job: Job) -> None:
         job.notes += job.luck.notes()
         job.ops.append(["end", job.finished, job.stream.stopped, job.usage()])
-        self._teller.send([job])
+        self._sender.send([job])
         self._release(job)
 
     # When a round fails
 
     def _resynchronise(self) -> None:
-        """After an abort nothing of the batch counts; what llama.cpp kept of it goes."""
+        """After an abort, nothing of the batch counts: remove what llama.cpp kept of it."""
         for job, slot, *_ in self._batch.parts:
             if self._context.last_position(slot.index) == slot.position - 1:
                 continue
@@ -382,7 +382,7 @@ class Engine:
 
     def _patience(self) -> float:
         if self._running or self._waiting:
-            # Slow readers hold everything back.
+            # Slow readers slow down all requests.
             return 0.01
         due = self._prefix.storable(self._slots.slots)
         return _IDLE_BEFORE_STORING / 2 if due is not None else 1.0

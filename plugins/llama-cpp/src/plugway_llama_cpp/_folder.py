@@ -1,6 +1,6 @@
-"""Model files: where they lie, what they are called, which file a name means.
+"""Model files: their folders, their names, and the file that a name means.
 
-What is in a file is `_gguf`'s business; fetching them `_pull`'s.
+See `_gguf` for the contents of a file, and `_pull` for downloads.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ DEMO_TITLE: Final = "Plugway demo model"
 """`general.name` in its file."""
 DEMO_NOTICE: Final = (
     "The model behind this is a tiny demonstration model: it can greet, say what Plugway is, and "
-    "create, append to or show a file. It shows that everything works, and can do nothing else."
+    "create, append to or show a file. It shows that everything works, and cannot do more."
 )
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 
 class NoSuchModel(Exception):
-    """No file is meant by the name; the message says what to do."""
+    """No file matches the name; the message has the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,22 +38,22 @@ class ModelFile:
 
 
 def models_folder() -> Path:
-    """Where `plugway models pull` puts files."""
+    """Folder of the files that `plugway models pull` downloads."""
     return platformdirs.user_data_path("plugway") / "models"
 
 
 def cache_folder() -> Path:
-    """Where computed prompts are kept."""
+    """Folder of computed prompts."""
     return platformdirs.user_cache_path("plugway") / "prefixes"
 
 
 def log_folder() -> Path:
-    """Where workers write their logs."""
+    """Folder of the workers' logs."""
     return platformdirs.user_log_path("plugway")
 
 
 def list_models(folder: Path | None = None) -> list[ModelFile]:
-    """The models in the folder, by name; of a split one the first part."""
+    """The models in the folder, by name; the first part of a split one."""
     folder = folder or models_folder()
     found: list[ModelFile] = []
     for path in sorted(folder.rglob("*.gguf")) if folder.is_dir() else ():
@@ -67,7 +67,7 @@ def find_model(name: str, folder: Path | None = None) -> ModelFile:
     """The model that `name` means: the demo, a path, or a name in the folder.
 
     Raises:
-        NoSuchModel: there is none; names the file and the command.
+        NoSuchModel: there is none; the message names the file and the command.
     """
     if name == DEMO:
         return ModelFile(DEMO, _demo_path())
@@ -78,6 +78,8 @@ def find_model(name: str, folder: Path | None = None) -> ModelFile:
     for model in known:
         if name in (model.name, model.path.name, model.path.stem):
             return model
+    if path.is_dir():
+        raise NoSuchModel(f"{path} is a folder, not a model file. {_inside(path, known)}")
     if path.suffix == ".gguf" and len(path.parts) > 1:
         raise NoSuchModel(f"the model file {path} does not exist. {_advice(name, known)}")
     raise NoSuchModel(
@@ -85,12 +87,18 @@ def find_model(name: str, folder: Path | None = None) -> ModelFile:
     )
 
 
+def _inside(folder: Path, known: Sequence[ModelFile]) -> str:
+    there = [model.path.name for model in list_models(folder)]
+    if there:
+        more = " and others" if len(there) > 3 else ""
+        return f"Name a file in it: {', '.join(f'`{name}`' for name in there[:3])}{more}"
+    return f"It contains no GGUF file. {_advice(folder.name, known)}"
+
+
 def _advice(name: str, known: Sequence[ModelFile]) -> str:
     close = difflib.get_close_matches(name, [model.name for model in known], 3, 0.4)
     hint = f"Did you mean {' or '.join(f'`{c}`' for c in close)}? " if close else ""
-    return (
-        f"{hint}`plugway models list` shows what is there, `plugway models pull ORG/REPO` gets more"
-    )
+    return f"{hint}`plugway models list` lists the models, `plugway models pull ORG/REPO` adds one"
 
 
 def _demo_path() -> Path:
@@ -103,7 +111,7 @@ def _demo_path() -> Path:
         ) from None
     path: Path = Path(package.model_path())
     if not path.is_file():
-        raise NoSuchModel(f"the embedded model lacks its file {path}: install `plugway-demo-model`")
+        raise NoSuchModel(f"the embedded model lacks {path}: install `plugway-demo-model`")
     return path
 
 

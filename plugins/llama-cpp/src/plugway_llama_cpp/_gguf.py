@@ -1,7 +1,7 @@
-"""Reads the header of a GGUF file without trusting it: before llama.cpp sees the file at all.
+"""Read the header of a GGUF file without trusting it, before llama.cpp opens the file.
 
-Every count, length and offset is checked against the file's size first. Weights are not read. The
-format: `docs/gguf.md` of the ggml project.
+Every count, length and offset is first checked against the file's size. Weights are not read.
+Format: `docs/gguf.md` of the ggml project.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _PICKLES: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\
 
 
 class HostileFile(ValueError):
-    """The file is not a GGUF model that may be loaded; the message says why."""
+    """The file is not a safe GGUF model; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a model file says of itself."""
+    """The header of a model file."""
 
     path: Path
     size: int
@@ -54,11 +54,11 @@ class Header:
     tensors: int
     parameters: int
     values: Mapping[str, Any]
-    """Metadata. Long arrays are cut after 64 items; `array:KEY` holds their real length."""
+    """Metadata. Long arrays are cut after 64 items; `array:KEY` has their real length."""
 
     @property
     def architecture(self) -> str:
-        """Such as `llama` or `gemma3`."""
+        """Name such as `llama` or `gemma3`."""
         return self.text("general.architecture")
 
     def text(self, key: str, default: str = "") -> str:
@@ -67,23 +67,44 @@ class Header:
         return value if isinstance(value, str) else default
 
     def number(self, key: str, default: int = 0) -> int:
-        """A number under the architecture's prefix; the largest where layers differ."""
+        """A number under the architecture's prefix; the largest if layers differ."""
         value = self.values.get(f"{self.architecture}.{key}", default)
         if isinstance(value, list):
             numbers = [item for item in value if isinstance(item, int)]  # pyright: ignore
             return max(numbers, default=default)
         return value if isinstance(value, int) else default
 
+    @property
+    def pooling(self) -> int:
+        """How the vectors of a text's tokens become one (`llama_pooling_type` of `llama.h`): 0 for
+        none, which most models that generate text have, 4 for a reranker."""
+        return self.number("pooling_type")
+
+    @property
+    def embeds(self) -> bool:
+        """Whether it is an embedding model: it creates vectors, and no text."""
+        encoder = self.values.get(f"{self.architecture}.attention.causal") is False
+        return self.pooling in (1, 2, 3) or (encoder and self.pooling == 0)
+
 
 def read_header(path: Path) -> Header:
-    """Read and check.
+    """Read and check a header.
 
     Raises:
-        HostileFile: it is damaged, truncated, something else, or made to do harm.
+        HostileFile: the file is damaged, truncated, of another type, or malicious.
         OSError: it cannot be read.
     """
     with path.open("rb") as file:
         return _Reader(file, path).header()
+
+
+def read_beginning(path: Path) -> dict[str, Any]:
+    """The leading `general.` entries, which quickly show the kind of the file.
+
+    Raises as `read_header` does.
+    """
+    with path.open("rb") as file:
+        return _Reader(file, path).beginning()
 
 
 class _Reader:
@@ -93,30 +114,46 @@ class _Reader:
         self._size = os.fstat(file.fileno()).st_size
 
     def header(self) -> Header:
-        version = self._start()
-        tensors, pairs = self._scalar("<Q"), self._scalar("<Q")
-        self._check(tensors <= _MAX_TENSORS, f"it announces {tensors:,} tensors")
-        self._check(pairs <= _MAX_PAIRS, f"it announces {pairs:,} metadata entries")
+        version, tensors, pairs = self._start()
         values: dict[str, Any] = {}
         for _ in range(pairs):
-            key = self._string(_MAX_KEY)
-            self._check(key not in values, f"the metadata key {key[:80]!r} stands there twice")
-            self._value(key, values)
+            self._value(self._key(values), values)
         alignment = values.get("general.alignment", 32)
         sane = isinstance(alignment, int) and 1 <= alignment <= 65_536
         self._check(sane, f"its alignment is {alignment!r}")
         parameters = self._tensors(tensors, int(alignment))
         header = Header(self._path, self._size, version, tensors, parameters, values)
-        self._check(bool(header.architecture), "it names no `general.architecture`")
+        # A later part of a split model, and a file that is not a model, need no architecture.
+        named = header.architecture or header.text("general.type") or values.get("split.no")
+        self._check(bool(named), "it has no `general.architecture`")
         return header
 
-    def _start(self) -> int:
+    def beginning(self) -> dict[str, Any]:
+        _, _, pairs = self._start()
+        values: dict[str, Any] = {}
+        for _ in range(pairs):
+            key = self._key(values)
+            if not key.startswith("general."):
+                break
+            self._value(key, values)
+        return values
+
+    def _key(self, values: Mapping[str, Any]) -> str:
+        key = self._string(_MAX_KEY)
+        self._check(key not in values, f"the metadata key {key[:80]!r} occurs twice")
+        return key
+
+    def _start(self) -> tuple[int, int, int]:
+        """Version, and the counts of tensors and of metadata entries."""
         magic = self._file.read(4)
         if magic != _MAGIC:
             self._refuse(_what_it_is(magic + self._file.read(60)))
         version = self._scalar("<I")
-        self._check(version in (2, 3), f"it has GGUF version {version}, known are 2 and 3")
-        return version
+        self._check(version in (2, 3), f"its GGUF version {version} is not supported, only 2 and 3")
+        tensors, pairs = self._scalar("<Q"), self._scalar("<Q")
+        self._check(tensors <= _MAX_TENSORS, f"it declares {tensors:,} tensors")
+        self._check(pairs <= _MAX_PAIRS, f"it declares {pairs:,} metadata entries")
+        return version, tensors, pairs
 
     def _tensors(self, count: int, alignment: int) -> int:
         names: set[str] = set()
@@ -124,7 +161,7 @@ class _Reader:
         parameters = 0
         for _ in range(count):
             name = self._string(1024)
-            self._check(name not in names, f"the tensor {name[:80]!r} stands there twice")
+            self._check(name not in names, f"the tensor {name[:80]!r} occurs twice")
             names.add(name)
             elements, size = self._tensor_size(name)
             offset = self._scalar("<Q")
@@ -172,7 +209,7 @@ class _Reader:
         values[f"array:{key}"] = count
         least = {_STRING: 8, _ARRAY: 12}.get(kind) or struct.calcsize(_SCALARS.get(kind, "<B"))
         left = self._size - self._file.tell()
-        self._check(count * least <= left, f"the array {key[:80]!r} announces {count:,} items")
+        self._check(count * least <= left, f"the array {key[:80]!r} declares {count:,} items")
         kept: list[Any] = []
         if kind in _SCALARS:
             keep = min(count, _KEPT_ITEMS)
@@ -190,7 +227,7 @@ class _Reader:
     def _string(self, limit: int) -> str:
         length = self._scalar("<Q")
         left = self._size - self._file.tell()
-        self._check(length <= min(limit, left), f"a string announces {length:,} bytes")
+        self._check(length <= min(limit, left), f"a string declares {length:,} bytes")
         return self._file.read(length).decode("utf-8", "replace")
 
     def _scalar(self, form: str) -> Any:
@@ -207,7 +244,7 @@ class _Reader:
 
 
 def _what_it_is(start: bytes) -> str:
-    """Content decides, not the suffix: a pickle may run code when it is opened."""
+    """The file's type by content, not by suffix: a pickle may run code when it is opened."""
     if start.startswith(_PICKLES):
         return "it is a pickle (PyTorch) file, which can run code when it is read; GGUF is needed"
     if start[8:9] == b"{" and start[:8].rstrip(b"\0"):
@@ -220,4 +257,4 @@ def _what_it_is(start: bytes) -> str:
         return "it is a web page or JSON text, not a model"
     if not start:
         return "it is empty"
-    return f"it does not begin with `GGUF` but with {start[:4]!r}"
+    return f"it does not start with `GGUF` but with {start[:4]!r}"

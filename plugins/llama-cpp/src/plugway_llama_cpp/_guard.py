@@ -1,8 +1,8 @@
-"""What the demonstration model may call, whatever its template and its weights say.
+"""The calls that the demo model may make, whatever its template and its weights produce.
 
-Three shapes pass: create a file with `Write`, append a line with `Bash`, show a file with `Read`;
-each inside of the working folder, and one that somebody has named. So do calls of a few tools that
-examples are made of. Everything else is refused. Nothing here looks at the disk.
+Three forms are allowed: create a file with `Write`, append a line with `Bash`, show a file with
+`Read`; each inside the working folder, and for a file that the user named. So are calls of a few
+tools that examples use. All others are refused. Nothing is looked up on a disk.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ REFUSAL: Final = (
     "append a line), show a file (show me hello.txt) and say what Plugway is (what is plugway); "
     "for anything else connect a real model, for example with `plugway models pull`."
 )
-"""What is said in the place of a call that fits no shape."""
+"""Reply instead of a call without an allowed form."""
 
 ORDERS: Final = frozenset(("Write", "Bash", "Read"))
-"""The tools of the three shapes."""
+"""The tools of the three forms."""
 _EXAMPLES: Final = frozenset(("weather", "get_weather", "get_current_weather", "note_city"))
-"""Tools that the pages of SDKs and the plugin `probe` try a model with: they only look up."""
+"""Tools in SDK documentation and in the plugin `probe`: they only look something up."""
 _ASKS: Final = frozenset(("city", "location", "place", "unit"))
 _PART: Final = r"[\w+@][\w.+@-]*(?<!\.)"
 _PLAIN: Final = re.compile(rf"{_PART}(?:/{_PART})*")
@@ -40,24 +40,24 @@ _HOME: Final = re.compile(
 _MISSING: Final = re.compile(
     r"(?:<tool_use_error>)?\s*(?:error:\s*)?(?:file does not exist\b|(?:enoent: )?no such file\b)"
 )
-"""How a result begins that says, in small letters, that there is no such file."""
+"""Start of a result, in lower case, that reports a missing file."""
 _DENIED: Final = re.compile("permi|deni|allow|refus|reject|access")
 _LONG: Final = 1000
-"""Characters from which a user's text is more than an order: a summary, a file that was pasted."""
+"""Characters above which a user's text is not an order: a summary, or a pasted file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What of a request the verdicts need."""
+    """The part of a request that the verdicts need."""
 
     tools: frozenset[str]
     """The names of all tools that the client offers."""
     folder: str
-    """The working folder; empty where it is not known, or a home."""
+    """The working folder; empty if it is unknown, or a home."""
     shown: str
-    """All that may name files which exist: results, calls, reminders."""
+    """All texts that may name existing files: results, calls, reminders."""
     asked: str
-    """All that the user said."""
+    """All text by the user."""
 
 
 def read_conversation(body: Mapping[str, Any]) -> Conversation:
@@ -78,7 +78,7 @@ def read_conversation(body: Mapping[str, Any]) -> Conversation:
 
 
 def reason_against(conversation: Conversation, name: str, arguments: str) -> str:
-    """Why a complete call may not be made; empty where it may."""
+    """Why a complete call is not allowed; empty if it is."""
     try:
         given: Any = json.loads(arguments or "{}")
     except (ValueError, RecursionError):
@@ -86,7 +86,7 @@ def reason_against(conversation: Conversation, name: str, arguments: str) -> str
     if name not in conversation.tools:
         return "the client does not offer it"
     if not isinstance(given, dict):
-        return "its arguments are no object"
+        return "its arguments are not an object"
     call = cast(dict[str, Any], given)
     if name in _EXAMPLES:
         plain = all(isinstance(value, str) for value in call.values())
@@ -99,18 +99,18 @@ def reason_against(conversation: Conversation, name: str, arguments: str) -> str
         case "Read":
             return _against_show(conversation, call)
         case _:
-            return "it is none of `Write`, `Bash` and `Read`"
+            return "it is not `Write`, `Bash` or `Read`"
 
 
 def _against_write(conversation: Conversation, call: dict[str, Any]) -> str:
     path = call.get("file_path")
     if set(call) != {"file_path", "content"} or not isinstance(call["content"], str):
-        return "it is more than a path and a text"
+        return "it has other arguments than a path and a text"
     inside = _inside(path, conversation.folder)
     if not inside:
-        return "its path is not plainly inside of the working folder"
+        return "its path is not clearly inside the working folder"
     if may_name(conversation.shown, inside, conversation.folder):
-        return "the conversation has shown that file, or what may be it, before"
+        return "the conversation has already shown that file, or one that may be it"
     return _against_a_slip(conversation, inside)
 
 
@@ -118,40 +118,40 @@ def _against_append(conversation: Conversation, call: dict[str, Any]) -> str:
     command, rest = call.get("command"), {key: call[key] for key in call if key != "command"}
     found = _APPEND.fullmatch(command) if isinstance(command, str) else None
     if found is None or not _are(rest, description=str, timeout=int):
-        return "its command is more than appending one line"
-    # The shell reads the whole of it, the folder too.
+        return "its command does more than append one line"
+    # The shell parses the whole command, including the folder.
     plain = _PLAIN.fullmatch(found[1].removeprefix("/"))
     inside = _inside(found[1], conversation.folder) if plain else ""
     if not inside:
-        return "its path is not plainly inside of the working folder"
+        return "its path is not clearly inside the working folder"
     return _against_a_slip(conversation, inside)
 
 
 def _against_show(conversation: Conversation, call: dict[str, Any]) -> str:
     rest = {key: call[key] for key in call if key != "file_path"}
     if not _are(rest, offset=int, limit=int):
-        return "it is more than showing one file"
+        return "it does more than show one file"
     inside = _inside(call.get("file_path"), conversation.folder)
     if not inside:
-        return "its path is not plainly inside of the working folder"
+        return "its path is not clearly inside the working folder"
     return _against_a_slip(conversation, inside)
 
 
 def _are(given: Mapping[str, Any], **kinds: type) -> bool:
-    """Whether there is nothing but these arguments, each of its kind."""
+    """Whether there are only these arguments, each of its type."""
     return all(type(value) is kinds.get(name) for name, value in given.items())
 
 
 def _against_a_slip(conversation: Conversation, inside: str) -> str:
-    """A small model copies names with slips: what nobody has named is not what was asked for."""
+    """A small model misspells names: a file that the user did not name was not asked for."""
     texts = (conversation.asked, conversation.shown)
     if any(names(text, inside, conversation.folder) for text in texts):
         return ""
-    return "nobody has named that file"
+    return "the user did not name that file"
 
 
 def _inside(path: Any, folder: str) -> str:
-    """The path below the folder; empty where it is not plainly there."""
+    """The path below the folder; empty if it is not clearly inside."""
     if not isinstance(path, str) or len(path) > 255:
         return ""
     if "\\" in folder:
@@ -164,7 +164,7 @@ def _inside(path: Any, folder: str) -> str:
 
 
 def _shown(messages: list[dict[str, Any]]) -> Iterator[str]:
-    """The texts that may name files which exist: all but orders and the client's description of
+    """The texts that may name existing files: all except orders and the client's description of
     the machine."""
     missing: set[Any] = set()
     blocks = [(m.get("role"), block) for m in messages for block in _blocks(m.get("content"))]
@@ -194,7 +194,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _blocks(value: Any) -> list[dict[str, Any]]:
-    """Content as blocks; a text is one."""
+    """Content as a list of blocks; a string is one block."""
     if isinstance(value, str):
         return [{"type": "text", "text": value}]
     found: list[dict[str, Any]] = []

@@ -1,8 +1,8 @@
-"""Guesses how a reply goes on from what the conversation already says.
+"""Guess the next tokens of a reply from the conversation so far.
 
-Agents repeat themselves: files that are read are written back with small changes, names and paths
-come again. What followed the last three tokens the last time is computed together with the next
-token; the model's own choice decides how much of it stands, so the reply is the same as without.
+Agents repeat themselves: files that were read are written back with small changes, and names and
+paths recur. The text that last followed the previous three tokens is computed together with the
+next token. Only guesses that equal the model's own choice are kept, so the reply does not change.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Tokens
 
 _MATCH: Final = 3
-"""Tokens that must agree before anything is guessed."""
+"""Matching tokens before anything is guessed."""
 _NOTHING: Final = np.empty(0, np.int32)
 _LONGEST_PAUSE: Final = 64
 
@@ -38,7 +38,7 @@ def guess(tokens: Tokens, most: int) -> Tokens:
 
 @dataclass(slots=True)
 class Luck:
-    """Whether guessing pays in one reply: after wrong guesses it pauses, longer each time."""
+    """Whether guessing pays in one reply: after wrong guesses it pauses, each time longer."""
 
     tried: int = 0
     right: int = 0
@@ -53,11 +53,11 @@ class Luck:
         return True
 
     def notes(self) -> list[str]:
-        """For the receipt."""
-        return [f"guessed ahead: {self.right} of {self.tried} tokens stood"] if self.tried else []
+        """Notes for the receipt."""
+        return [f"guessed ahead: {self.right} of {self.tried} tokens kept"] if self.tried else []
 
     def report(self, tried: int, right: int) -> None:
-        """How many guessed tokens there were, and how many stood."""
+        """Record how many tokens were guessed, and how many were right."""
         self.tried += tried
         self.right += right
         if 2 * right >= tried:

@@ -1,7 +1,7 @@
-"""Stands between the demonstration model and the client: each complete call is passed or replaced.
+"""Passes or replaces each complete call of the demo model.
 
-What may pass is `_guard`'s business. Text passes with its call marks broken, so that nothing behind
-this reads a call in it.
+See `_guard` for the allowed calls. Text passes with its call markers broken, so that no later
+plugin parses a call in it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _LONGEST: Final = max(map(len, _MARKS))
 
 
 class Held:
-    """One reply of the demonstration model."""
+    """One reply of the demo model."""
 
     def __init__(self, body: Mapping[str, Any]) -> None:
         """`body` is that of the Messages request."""
@@ -43,7 +43,7 @@ class Held:
         self._fresh_reply = True
 
     def text(self, text: str, *, final: bool = False) -> str:
-        """What may go out of the text so far."""
+        """The part of the text so far that may be sent."""
         if not self._conversation.tools:
             return text
         self._buffer += text
@@ -59,7 +59,7 @@ class Held:
         return _MARK.sub(lambda found: f"{found[0][0]} {found[0][1:]}", ready)
 
     def reason_against(self, name: str, arguments: str) -> str:
-        """Why the call may not be made; empty where it may."""
+        """Why the call is not allowed; empty if it is."""
         held = name in ORDERS
         reason = reason_against(self._conversation, name, arguments)
         if not reason and held and self._orders:
@@ -71,17 +71,17 @@ class Held:
         return reason
 
     def refusal(self) -> str:
-        """What is said in the place of a call; once per reply."""
+        """The text instead of a call, once per reply."""
         said, self._refused = self._refused, True
         return "" if said else REFUSAL if self._fresh_reply else f"\n\n{REFUSAL}"
 
     def stop_reason(self, reason: StopReason) -> StopReason:
-        """Why the reply ended, for the client: without a call it waits for none."""
+        """The client's stop reason: without a call it must not wait for one."""
         return "end_turn" if reason == "tool_use" and not self._calls else reason
 
 
 def _begun(text: str) -> int:
-    """How many characters at the end may be the beginning of a mark."""
+    """Number of characters at the end that may be the start of a marker."""
     for size in range(min(_LONGEST - 1, len(text)), 0, -1):
         if any(mark.startswith(text[-size:]) for mark in _MARKS):
             return size

@@ -1,8 +1,7 @@
-"""Images on their way into a prompt: read, checked, encoded in the background, kept for later.
+"""Images in prompts: decoded, checked, encoded in the background, and cached.
 
-In a prompt an image is a run of negative numbers made from its hash: whatever compares, keeps and
-shares prompts by their tokens does the same with images. Putting them into the context is
-`_engine`'s business.
+In a prompt an image is a run of negative numbers made from its hash, so that code which compares,
+keeps and shares prompts by their tokens also works for images. `_engine` adds them to the context.
 """
 
 from __future__ import annotations
@@ -29,24 +28,24 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 SHARED_POSITION: Final = -(1 << 30)
-"""Numbers below this take no position of their own (M-RoPE)."""
+"""Numbers below this have no position of their own (M-RoPE)."""
 _MOST_PIXELS: Final = 8000 * 8000
-"""The Messages API takes no larger ones; a small file can announce far more."""
+"""Maximum size of the Messages API; a small file can declare a far larger one."""
 _KEPT_BYTES: Final = 64 << 20
 _KEPT_PICTURES: Final = 4
 
 
 class UnreadableImage(ValueError):
-    """The image cannot be shown to the model; the message says why."""
+    """The image cannot be shown to the model; the message has the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image as a prompt holds it."""
+    """An image in a prompt."""
 
     tokens: Tokens
     parts: tuple[tuple[int, Media], ...]
-    """Where in `tokens` each part begins."""
+    """Index in `tokens` where each part starts."""
 
     @property
     def size(self) -> int:
@@ -58,7 +57,7 @@ class Images:
     """All images of one model."""
 
     def __init__(self, projector: Projector, batch: int, wake: Callable[[], None]) -> None:
-        """`wake` is called when embeddings are ready or failed."""
+        """`wake` is called when embeddings are ready or have failed."""
         self._projector = projector
         self._batch = batch
         self._wake = wake
@@ -67,13 +66,13 @@ class Images:
         self._wanted: set[Media] = set()
         self._queue: queue.SimpleQueue[Media] = queue.SimpleQueue()
         self.marker = f"<|image-{secrets.token_hex(8)}-{{}}|>"
-        """Stands in the rendered text for image `{}`; nobody outside can write it."""
+        """Placeholder in the rendered text for image `{}`; clients cannot guess it."""
         threading.Thread(target=self._encode_all, name="images", daemon=True).start()
 
     # Called by the thread that prepares requests
 
     def picture(self, source: Mapping[str, Any], caller: str) -> Picture:
-        """The image of a `base64` source, read and encoded once per caller (`Owner.caller`).
+        """The image of a `base64` source, decoded and encoded once per caller (`Owner.caller`).
 
         Raises `UnreadableImage`.
         """
@@ -107,14 +106,14 @@ class Images:
     def _check(self, media: Media) -> None:
         if media.both_ways and media.tokens > self._batch:
             raise UnreadableImage(
-                f"it takes {media.tokens} tokens, which must fit into one micro-batch; set `batch` "
+                f"it needs {media.tokens} tokens, which must fit into one micro-batch; set `batch` "
                 f"to at least that (it is {self._batch})"
             )
         if media.positions > media.tokens:
             raise UnreadableImage("its layout of positions is not supported")
 
     def _forget(self) -> None:
-        """Let the images go that were not seen for longest; jobs keep their own."""
+        """Drop the images that were unused for longest; jobs keep their own."""
         width = 4 * self._projector.width
         size = sum(picture.size for picture in self._pictures.values()) * width
         while size > _KEPT_BYTES and len(self._pictures) > _KEPT_PICTURES:
@@ -126,9 +125,9 @@ class Images:
     # Called by the engine's loop
 
     def embeddings(self, media: Media) -> Logits | None:
-        """Its embeddings; None while they are being computed.
+        """The embeddings; None while they are being computed.
 
-        Raises `RuntimeError` where the projector failed.
+        Raises `RuntimeError` if the projector failed.
         """
         found = self._rows.get(media)
         if found is None and media not in self._wanted:
@@ -140,7 +139,7 @@ class Images:
         return found
 
     def decode(self, context: Any, media: Media, rows: Logits, place: tuple[int, int]) -> int:
-        """Put it into the context at `place`: sequence and position."""
+        """Add it to the context at `place`: sequence and position."""
         return self._projector.decode(context, media, rows, *place)
 
     def _encode_all(self) -> None:
@@ -149,7 +148,7 @@ class Images:
             try:
                 self._rows[media] = self._projector.encode(media)
             except Exception as error:
-                # This thread serves all requests: one that breaks it must not end the others.
+                # This thread serves all requests: an error must not end the others.
                 _log.exception("an image cannot be encoded")
                 self._rows[media] = f"an image cannot be encoded ({type(error).__name__})"
             self._wanted.discard(media)
@@ -157,7 +156,7 @@ class Images:
 
 
 def stand_ins(digest: bytes, part: int, tokens: int, positions: int) -> Tokens:
-    """Negative numbers that stand for a part of an image; the last `positions` take one each."""
+    """Negative numbers for a part of an image; the last `positions` have one position each."""
     seed = hashlib.shake_256(digest + part.to_bytes(4)).digest(4 * tokens)
     numbers = -1 - (np.frombuffer(seed, "<u4") & 0x3FFF_FFFF).astype(np.int64)
     numbers[: tokens - positions] += SHARED_POSITION
@@ -172,7 +171,7 @@ def _decode(source: Mapping[str, Any]) -> bytes:
 
 
 def check_size(data: bytes) -> None:
-    """Refuse what is no known kind of image, or announces too many pixels to be unpacked.
+    """Reject unknown image types, and images with too many pixels.
 
     Raises `UnreadableImage`.
     """
@@ -181,10 +180,10 @@ def check_size(data: bytes) -> None:
     except (struct.error, IndexError):
         size = None
     if size is None:
-        raise UnreadableImage("it is no JPEG, PNG, GIF or BMP, or it is cut off")
+        raise UnreadableImage("it is not a JPEG, PNG, GIF or BMP, or it is truncated")
     width, height = size
     if not 0 < width * height <= _MOST_PIXELS:
-        raise UnreadableImage(f"{width:,} x {height:,} pixels; at most 8,000 x 8,000 are taken")
+        raise UnreadableImage(f"{width:,} x {height:,} pixels; the maximum is 8,000 x 8,000")
 
 
 def _pixels(data: bytes) -> tuple[int, int] | None:
@@ -199,7 +198,7 @@ def _pixels(data: bytes) -> tuple[int, int] | None:
 
 
 def _jpeg_pixels(data: bytes) -> tuple[int, int] | None:
-    """From the frame header (`SOF`), the first segment that names a size."""
+    """Size from the frame header (`SOF`), the first segment that contains one."""
     at = 2
     while data[at] == 0xFF:
         kind = data[at + 1]

@@ -1,6 +1,6 @@
-"""One request in the engine: its prompt, its choice of tokens, and what it has said so far.
+"""One request in the engine: its prompt, its sampling, and its output so far.
 
-When it is computed is `_engine`'s business; what its words mean, `_dialogue`'s.
+`_engine` schedules it; `_dialogue` parses its output.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from plugway_llama_cpp._slots import Slot
 
 _REWIND_TEMPERATURE: Final = 0.7
-"""The same choice again would end in the same mistake."""
+"""Another seed after a rewind, because the same choice would repeat the mistake."""
 
 Op = list[Any]
-"""One thing to tell the gateway: `["text", …]`, `["thinking", …]`, `["tool", name, json]`."""
+"""An operation for the gateway: `["text", …]`, `["thinking", …]`, `["tool", name, json]`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the client asks of the generation."""
+    """The client's parameters of the generation."""
 
     max_tokens: int
     stops: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class Wishes:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request on its way through the engine."""
+    """A request in the engine."""
 
     number: int
     owner: Owner
@@ -49,29 +49,29 @@ class Job:
     output: Output
     wishes: Wishes
     boundaries: tuple[int, ...] = ()
-    """Where messages begin in the prompt."""
+    """Positions in the prompt where messages start."""
     ends: frozenset[int] = frozenset()
     limit: int = 0
-    """Tokens that may be generated, after the window was looked at."""
+    """Maximum tokens to generate, within the window."""
     clamped: bool = False
-    """The window ends before `max_tokens` does."""
+    """Whether the window ends before `max_tokens`."""
     notes: list[str] = field(default_factory=list[str])
     media: tuple[tuple[int, Media], ...] = ()
-    """Parts of images in the prompt, with the tokens at which they begin."""
+    """Parts of images in the prompt, with the index of their first token."""
     messages: tuple[int, ...] = ()
-    """Where texts of messages end in the prompt, in order."""
+    """Positions in the prompt where texts of messages end, in order."""
     arrived: float = field(default_factory=time.monotonic)
     slot: Slot | None = None
     reused: int = 0
     stops_at: set[int] = field(default_factory=set[int])
-    """Prompt positions where a checkpoint is due."""
+    """Prompt positions that need a checkpoint."""
     generated: list[int] = field(default_factory=list[int])
     next_token: int = -1
     prefilled: bool = False
     paused: bool = False
     cancelled: bool = False
     counted: int = 0
-    """Tokens of the client's prompt, once `prompt` also holds what was generated before the job
+    """Tokens of the client's prompt, if `prompt` also contains what was generated before the job
     lost its slot."""
     rewinds: int = 0
     luck: Luck = field(default_factory=Luck)
@@ -87,16 +87,16 @@ class Job:
 
     @property
     def counted_prompt(self) -> int:
-        """Prompt tokens as the client is told them."""
+        """Number of prompt tokens to report to the client."""
         return self.counted or len(self.prompt)
 
     def next_image(self) -> tuple[int, Media] | None:
-        """The part of an image that comes next in the prompt, and where."""
+        """The index and part of the next image in the prompt."""
         done = self.slot.length if self.slot is not None else 0
         return next((part for part in self.media if part[0] >= done), None)
 
     def usage(self) -> Mapping[str, int]:
-        """Token counts for the client: what was computed and what was reused."""
+        """Token counts for the client: computed and reused."""
         return {
             "input_tokens": self.counted_prompt - self.reused,
             "cache_read_input_tokens": self.reused,
@@ -113,7 +113,7 @@ class Job:
         return self.sampler.sample(context, index)
 
     def accept(self, token: int, piece: bytes) -> None:
-        """Take the token into the reply; sets `finished` where it ends."""
+        """Add the token to the reply; sets `finished` if it ends there."""
         self.generated.append(token)
         if token in self.ends:
             self.end("end_turn")
@@ -129,12 +129,12 @@ class Job:
             self.next_token = token
 
     def end(self, reason: str) -> None:
-        """Say the rest and set `finished`."""
+        """Produce the rest of the output, and set `finished`."""
         self.ops += self.output.finish(self.stream.flush(), cut=reason != "end_turn")
         self.finished = "tool_use" if reason == "end_turn" and self.output.calls else reason
 
     def rewind(self, keep: int, piece: Callable[[int], bytes]) -> None:
-        """Forget all but the first `keep` generated tokens, and choose differently from there."""
+        """Drop all but the first `keep` generated tokens, and choose differently from there."""
         self.rewinds += 1
         del self.generated[keep:]
         self.next_token = self.generated[-1] if keep else int(self.prompt[-1])
@@ -147,7 +147,7 @@ class Job:
         self.output.rewound(text, keep)
 
     def again(self) -> None:
-        """Go back to the queue: the slot is needed elsewhere."""
+        """Return to the queue, because the slot is needed elsewhere."""
         if self.generated:
             tail = np.array(self.generated, np.int32)
             self.counted = self.counted_prompt
@@ -155,13 +155,13 @@ class Job:
         self.slot, self.prefilled = None, False
 
     def close(self) -> None:
-        """Free what is not Python's."""
+        """Free native resources."""
         if self.sampler is not None:
             self.sampler.close()
             self.sampler = None
 
 
 def checkpoints_due(boundaries: Sequence[int], length: int) -> set[int]:
-    """Positions of a prompt where a checkpoint is taken."""
+    """Positions of a prompt that need a checkpoint."""
     due = {position for position in boundaries if 0 < position < length}
     return due or ({length - 4} if length > 64 else set())

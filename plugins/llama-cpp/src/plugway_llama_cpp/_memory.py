@@ -1,7 +1,7 @@
-"""The arithmetic of memory: what a model takes, what the machine has, what context fits.
+"""Memory estimates: what a model needs, what the machine has, and the context that fits.
 
-Estimates come from the file's header, so that a model that cannot fit is refused before it is
-loaded and not by the kernel's out-of-memory killer.
+Estimates come from the file's header, so that a model that does not fit is rejected before it is
+loaded, instead of being killed by the kernel.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ DEFAULT_CONTEXT: Final = 65_536
 _LEAST_CONTEXT: Final = 2_048
 _KV_BYTES: Final = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
 _RUNTIME: Final = 96 * MIB
-"""Interpreter, libraries and buffers of a worker without a model."""
+"""Memory of a worker's interpreter, libraries and buffers without a model."""
 _RESERVE: Final = 0.05
 _MOST_CELLS: Final = 1 << 20
 _ALL_SLIDING: Final = {"gemma3": 6}
-"""Architectures whose every n-th layer sees all, the others a window. Others: all layers count."""
+"""Architectures in which only every n-th layer sees all tokens, the others a window. For other
+architectures all layers count."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Sizes that were chosen, and the sum that they come to."""
+    """The chosen sizes, and the memory that they need."""
 
     context: int
-    """Tokens that one conversation may have."""
+    """Maximum tokens of one conversation."""
     cells: int
-    """Tokens that all slots hold together."""
+    """Maximum tokens of all slots together."""
     weights: int
     cache: int
     compute: int
@@ -42,7 +43,7 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Bytes that are needed."""
+        """Needed bytes."""
         return self.weights + self.cache + self.compute + _RUNTIME
 
     @property
@@ -51,7 +52,7 @@ class Plan:
         return self.total <= self.available * (1 - _RESERVE)
 
     def arithmetic(self) -> str:
-        """The sum in words, for the error and for `plugway models show`."""
+        """The calculation as text, for the error and for `plugway models show`."""
         return (
             f"weights {_mib(self.weights)} + cache for {self.cells:,} tokens {_mib(self.cache)} + "
             f"compute {_mib(self.compute)} + runtime {_mib(_RUNTIME)} = {_mib(self.total)}; "
@@ -71,7 +72,7 @@ def plan(
 ) -> Plan:
     """Sizes for this model on this machine; `context` None: as large as fits, up to 65,536.
 
-    `beside` are the bytes of files that are loaded with the model.
+    `beside` is the size in bytes of files that are loaded with the model.
     """
     free = available_memory() if available is None else available
     weights = header.size + beside
@@ -83,14 +84,14 @@ def plan(
     wanted = context or min(trained, DEFAULT_CONTEXT)
     if context is None:
         wanted = max(min(wanted, room), min(_LEAST_CONTEXT, trained))
-    # Room for more than one long conversation, where it costs at most half of what is free.
+    # Space for more than one long conversation, if it needs at most half of the free memory.
     cells = min(max(wanted, room // 2), wanted * min(slots, 4))
     cells = -(-cells // 256) * 256
     return Plan(wanted, cells, weights, cells * per_token + fixed, compute, free)
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping, a container's limit included."""
+    """Bytes that are available without swapping, within a container's limit."""
     free = psutil.virtual_memory().available
     for limit_file, used_file in (
         ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
@@ -106,14 +107,14 @@ def available_memory() -> int:
 
 
 def default_threads() -> int:
-    """Physical cores that this process may use: hyper-threads only get in each other's way."""
+    """Physical cores that this process may use: hyper-threads slow each other down."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     physical = psutil.cpu_count(logical=False) or 1
     return max(1, min(usable or 1, physical if physical > 1 else usable or 1))
 
 
 def _cache(header: Header, slots: int, batch: int, kv_type: str) -> tuple[int, int]:
-    """Bytes per token of the shared cache, and bytes that do not grow with the context."""
+    """Bytes per token of the shared cache, and bytes that do not depend on the context size."""
     width = header.number("embedding_length")
     heads = max(1, header.number("attention.head_count", 1))
     kv_heads = header.number("attention.head_count_kv", heads)
@@ -131,7 +132,7 @@ def _cache(header: Header, slots: int, batch: int, kv_type: str) -> tuple[int, i
 
 
 def _compute(header: Header, batch: int) -> int:
-    """Activations of one micro-batch, generously, and the rows of logits."""
+    """Activations of one micro-batch, estimated generously, and the rows of logits."""
     width = header.number("embedding_length")
     inner = header.number("feed_forward_length", 4 * width)
     vocabulary = int(header.values.get("array:tokenizer.ggml.tokens", 0))

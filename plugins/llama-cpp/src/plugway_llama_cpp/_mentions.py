@@ -1,4 +1,4 @@
-"""Whether a text names a file, by its whole path, as people, terminals and JSON write it."""
+"""Whether a text names a file by its full path, in the spelling of users, terminals or JSON."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ _TERMINAL: Final = re.compile(
     r"(?:\x1b|\^\[)\][^\x07\x1b]{0,2000}(?:\x07|\x1b\\)"
     r"|(?:(?:\x1b|\^\[)\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b[ -/]+[0-~]"
 )
-"""Links, colours and movements (ECMA-48), also as `cat -v` shows them."""
+"""Links, colors and cursor movements (ECMA-48), also in the notation of `cat -v`."""
 _TWO: Final = re.compile(r"\x1b[0-~]")
-"""Escapes of two signs, of which the second may be the first letter of a name."""
+"""Escapes of two characters, of which the second may be the first letter of a name."""
 _UNSEEN: Final = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufe00-\ufe0f\ufeff]")
 _ESCAPE: Final = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _BYTES: Final = re.compile(r"(?:\\(?:[0-3][0-7]{2}|x[0-9a-fA-F]{2}))+")
 _LETTERS: Final = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "e": "\x1b", "a": "\a"}
 _NESTED: Final = 3
-"""How often JSON stands in JSON."""
+"""Maximum nesting of JSON in JSON."""
 _LONG: Final = 300
-"""Characters of a path; what stands before them is not looked at."""
+"""Maximum characters of a path; the text before them is ignored."""
 
 
 def may_name(text: str, path: str, folder: str) -> bool:
-    """Whether the text may speak of the file `path` below `folder`; with doubts, yes.
+    """Whether the text may name the file `path` below `folder`; if unclear, True.
 
-    A name alone may come from a list of any folder, and `..` lead anywhere.
+    A name without a path may come from a list of any folder, and `..` may lead anywhere.
     """
     full = _full(path, folder)
     return any(
@@ -42,7 +42,7 @@ def may_name(text: str, path: str, folder: str) -> bool:
 
 
 def names(text: str, path: str, folder: str) -> bool:
-    """Whether the text speaks of the file `path` below `folder`, with its folders."""
+    """Whether the text names the file `path` below `folder`, with its folders."""
     full, least = _full(path, folder), len(path)
     return any(
         (full.endswith(found) and len(found) >= least) or found.endswith(full)
@@ -56,16 +56,16 @@ def _full(path: str, folder: str) -> str:
 
 
 def _found(text: str, path: str) -> set[str]:
-    """Paths in the text that end with the last name of `path`."""
+    """Paths in the text that end with the last part of `path`."""
     last = _plain(path.rpartition("/")[2])[::-1]
-    # Read backwards, so that each place is looked at once however long the text is.
+    # Scan backwards, so that each place is examined once however long the text is.
     ending = re.compile(rf"(?<!\w)(?<!\w\.){re.escape(last)}(?=([\w.+@~$/-]{{0,{_LONG}}}))")
     before = {hit[1] for view in _views(text) for hit in ending.finditer(view[::-1])}
     return {reading for one in before for reading in _readings((last + one)[::-1])}
 
 
 def _readings(path: str) -> set[str]:
-    """What a path as it stands may mean: a mark or a variable before it, the `a/` of a diff."""
+    """Interpretations of a path: after a mark or variable, or the `a/` of a diff."""
     bare = re.sub(r"^\$\w+", "~", path.lstrip("@+-"))
     absolute = bare.startswith(("/", "~"))
     parts = [part for part in bare.lstrip("~").split("/") if part not in ("", ".")]
@@ -74,7 +74,7 @@ def _readings(path: str) -> set[str]:
 
 
 def _views(text: str) -> Iterator[str]:
-    """The text without colours, with and without what backslashes, percent and `&` stand for."""
+    """The text without colors, with and without decoding backslashes, percent signs and `&`."""
     for source in {text, unquote(text), unquote(unquote(text)), unescape(text)}:
         for _ in range(_NESTED):
             yield from {_plain(one).replace("\\", "/") for one in _uncolored(source)}
@@ -104,7 +104,7 @@ def _unescaped(found: re.Match[str]) -> str:
 
 
 def _plain(text: str) -> str:
-    """In one form of letters, without signs that nobody sees."""
+    """The text in one Unicode form, without invisible characters."""
     if text.isascii():
         return text.lower()
     folded = unicodedata.normalize("NFD", text).casefold()

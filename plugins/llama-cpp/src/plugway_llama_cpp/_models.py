@@ -1,6 +1,6 @@
-"""The models of one backend instance: which are loaded, what each needs, who makes room.
+"""The models of one backend instance: which are loaded, what each needs, which is unloaded first.
 
-One supervised worker per loaded model. What requests are is `_backend`'s business.
+One supervised worker per loaded model. See `_backend` for requests.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
 from plugway import BackendUnavailable, RequestRejected
+from plugway_llama_cpp._files import is_something_else, parts_of, read_model
 from plugway_llama_cpp._folder import (
     DEMO,
     DEMO_TITLE,
@@ -29,24 +30,35 @@ from plugway_llama_cpp._folder import (
 from plugway_llama_cpp._gguf import Header, HostileFile, read_header
 from plugway_llama_cpp._memory import Plan, default_threads, plan
 from plugway_llama_cpp._options import LlamaCppOptions
-from plugway_llama_cpp._settings import EngineSettings
-from plugway_local_engine import Supervisor, WorkerSpec
+from plugway_llama_cpp._settings import EmbedderSettings, EngineSettings
+from plugway_local_engine import Limits, Supervisor, WorkerSpec
 
 ENTRY = "plugway_llama_cpp._start:main"
+EMBEDDER = "plugway_llama_cpp._embedder:main"
+_LONGEST_TEXT: Final = 8_192
+"""Tokens of a text to embed, where `context` is not set: an encoder reads it in one batch."""
+_PATIENT: Final = Limits(silence=300.0, cancel=300.0)
+"""An embedding model reads a whole text at once, and cannot be interrupted within it."""
 
 
 @dataclass(slots=True)
 class Loaded:
-    """A model with its worker."""
+    """A model and its worker."""
 
     file: ModelFile
     header: Header
     plan: Plan
     supervisor: Supervisor
     mmproj: Path | None
-    """The image projector, where it is the configured model."""
+    """The image projector, if it is the configured model."""
     changed: tuple[int, int]
-    """Size and time of the file when it was read."""
+    """Sizes and modification times of its files when they were read."""
+
+    @property
+    def width(self) -> int:
+        """Length of the vectors that an embedding model creates."""
+        own = self.header.number("embedding_length")
+        return self.header.number("embedding_length_out", own)
 
     @property
     def is_demo(self) -> bool:
@@ -55,7 +67,7 @@ class Loaded:
 
 
 class Models:
-    """Loads on demand, keeps, and unloads."""
+    """Loads models on demand, keeps them, and unloads them."""
 
     def __init__(self, name: str, options: LlamaCppOptions) -> None:
         self._name = name
@@ -65,20 +77,20 @@ class Models:
 
     @property
     def loaded(self) -> Mapping[str, Loaded]:
-        """Models that have a worker, by name."""
+        """Models with a worker, by name."""
         return self._loaded
 
     async def get(self, model: str) -> Loaded:
-        """The model with a worker that is starting or running.
+        """The model, with a worker that is starting or running.
 
         Raises:
-            BackendUnavailable: file missing, damaged or too large; permanent.
+            BackendUnavailable: the file is missing, damaged or too large; permanent.
             RequestRejected: no model has that name.
         """
         async with self._lock:
             file = await self._file(model)
             known = self._loaded.get(file.name)
-            if known is not None and known.changed == _state(file.path):
+            if known is not None and known.changed == _state(*parts_of(file.path)):
                 return known
             if known is not None:
                 await known.supervisor.aclose()
@@ -87,16 +99,15 @@ class Models:
             return loaded
 
     async def names(self) -> list[ModelFile]:
-        """What can be asked for: the configured model first."""
+        """The models that can be requested, the configured one first."""
         found: list[ModelFile] = []
         with contextlib.suppress(NoSuchModel):
             found.append(await anyio.to_thread.run_sync(find_model, self._options.model))
-        others = await anyio.to_thread.run_sync(list_models)
-        models = [m for m in others if not m.path.name.lower().startswith("mmproj")]
-        return found + [m for m in models if all(m.path != f.path for f in found)]
+        others = await anyio.to_thread.run_sync(_models_in_folder)
+        return found + [m for m in others if all(m.path != f.path for f in found)]
 
     async def unload(self, name: str) -> bool:
-        """Stop a worker; False where there is none."""
+        """Stop a worker; False if there is none."""
         loaded = self._loaded.pop(name, None)
         if loaded is None:
             return False
@@ -104,7 +115,7 @@ class Models:
         return True
 
     async def unload_idle(self) -> None:
-        """Stop workers that were not used for longer than the option says."""
+        """Stop workers that were unused for longer than `idle_unload_seconds`."""
         limit = self._options.idle_unload_seconds
         for name, loaded in list(self._loaded.items()):
             supervisor = loaded.supervisor
@@ -137,8 +148,8 @@ class Models:
 
     async def _load(self, file: ModelFile) -> Loaded:
         try:
-            header = await anyio.to_thread.run_sync(read_header, file.path)
-        except (HostileFile, OSError) as error:
+            header = await anyio.to_thread.run_sync(read_model, file.path)
+        except HostileFile as error:
             raise BackendUnavailable(
                 f"the model cannot be used: {error}", status=503, permanent=True
             ) from None
@@ -149,16 +160,17 @@ class Models:
         if not chosen.fits:
             raise BackendUnavailable(
                 f"`{file.name}` does not fit into memory: {chosen.arithmetic()}. "
-                "Set `context` or `slots` lower, or take a smaller quantisation",
+                "Lower `context` or `slots`, or use a smaller quantization",
                 status=503,
                 permanent=True,
             )
-        supervisor = Supervisor(self._spec(file, chosen, projector))
+        spec = self._embedder if header.embeds else self._spec
+        supervisor = Supervisor(spec(file, header, chosen, projector))
         supervisor.start()
-        return Loaded(file, header, chosen, supervisor, projector, _state(file.path))
+        return Loaded(file, header, chosen, supervisor, projector, _state(*parts_of(file.path)))
 
     async def _projector(self, file: ModelFile) -> Path | None:
-        """The file of `mmproj`, checked, where `file` is the configured model."""
+        """The checked file of `mmproj`, if `file` is the configured model."""
         wanted = self._options.mmproj
         if wanted is None or file.name != find_model(self._options.model).name:
             return None
@@ -172,7 +184,7 @@ class Models:
         if header.architecture != "clip":
             raise BackendUnavailable(
                 f"`mmproj`: {found.path} is a {header.architecture} model, not an image projector. "
-                "Name the `mmproj-….gguf` that belongs to the model",
+                "Set it to the `mmproj-….gguf` that belongs to the model",
                 status=503,
                 permanent=True,
             )
@@ -180,6 +192,10 @@ class Models:
 
     def _plan(self, header: Header, projector: Path | None) -> Plan:
         options = self._options
+        if header.embeds:
+            trained = header.number("context_length", _LONGEST_TEXT)
+            longest = min(options.context or _LONGEST_TEXT, trained)
+            return plan(header, context=longest, batch=longest, slots=1, kv_type="f16")
         return plan(
             header,
             context=options.context,
@@ -190,13 +206,29 @@ class Models:
         )
 
     async def _make_room(self) -> bool:
-        """Unload what is idle; False where nothing was."""
+        """Unload an idle model; False if there is none."""
         idle = [n for n, loaded in self._loaded.items() if not loaded.supervisor.busy]
         for name in idle:
             await self.unload(name)
         return bool(idle)
 
-    def _spec(self, file: ModelFile, chosen: Plan, projector: Path | None) -> WorkerSpec:
+    def _embedder(
+        self, file: ModelFile, header: Header, chosen: Plan, _: Path | None
+    ) -> WorkerSpec:
+        options = self._options
+        settings = EmbedderSettings(
+            str(file.path),
+            chosen.context,
+            options.threads or default_threads(),
+            options.gpu_layers,
+            header.pooling > 0,
+        )
+        name, log = f"{self._name}/{file.name}", self._log(file)
+        return WorkerSpec(name, EMBEDDER, asdict(settings), log, _PATIENT)
+
+    def _spec(
+        self, file: ModelFile, header: Header, chosen: Plan, projector: Path | None
+    ) -> WorkerSpec:
         options = self._options
         settings = EngineSettings(
             path=str(file.path),
@@ -222,15 +254,23 @@ class Models:
             mmproj=str(projector or ""),
             guess_ahead=options.guess_ahead,
         )
-        mark = hashlib.blake2b(str(file.path).encode(), digest_size=3).hexdigest()
-        log = log_folder() / f"{self._name}-{file.path.stem}-{mark}.log"
         config: dict[str, Any] = asdict(settings)
-        return WorkerSpec(f"{self._name}/{file.name}", ENTRY, config, log)
+        return WorkerSpec(f"{self._name}/{file.name}", ENTRY, config, self._log(file))
+
+    def _log(self, file: ModelFile) -> Path:
+        mark = hashlib.blake2b(str(file.path).encode(), digest_size=3).hexdigest()
+        return log_folder() / f"{self._name}-{file.path.stem}-{mark}.log"
 
 
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError:
-        return (0, 0)
-    return (status.st_size, status.st_mtime_ns)
+def _models_in_folder() -> list[ModelFile]:
+    return [model for model in list_models() if not is_something_else(model.path)]
+
+
+def _state(*paths: Path) -> tuple[int, int]:
+    """Bytes of all files together, and the time of the newest."""
+    size = changed = 0
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            size, changed = size + status.st_size, max(changed, status.st_mtime_ns)
+    return size, changed

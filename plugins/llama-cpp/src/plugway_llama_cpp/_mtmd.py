@@ -1,8 +1,7 @@
-"""llama.cpp's multimodal library with types: the other module that touches ctypes.
+"""Typed access to llama.cpp's multimodal library; the other module that uses ctypes.
 
-What an image is worth in tokens, its embeddings, and putting them into a context. Which images
-there are and when they are computed is `_images`' and `_engine`'s business. Only the worker imports
-this file.
+It counts an image's tokens, computes its embeddings, and adds them to a context. `_images` and
+`_engine` decide which images are computed, and when. Only the worker imports this module.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportPrivateUsage=false, reportArgumentType=false
@@ -19,7 +18,7 @@ import llama_cpp.llama_cpp as api
 import llama_cpp.mtmd_cpp as mtmd
 import numpy as np
 
-from plugway_llama_cpp._binding import log_callback
+from plugway_llama_cpp import _native_log
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Context, Logits, Model, Tokens
@@ -34,17 +33,17 @@ class Media:
     def __init__(self, chunk: Any, tokens: int, positions: int, both_ways: bool) -> None:
         self.chunk = chunk
         self.tokens = tokens
-        """Embeddings it has in the context."""
+        """Number of its embeddings in the context."""
         self.positions = positions
-        """Positions it takes; with M-RoPE fewer than tokens."""
+        """Number of its positions; with M-RoPE fewer than tokens."""
         self.both_ways = both_ways
-        """Its tokens see each other, so all must lie in one micro-batch."""
+        """Whether its tokens see each other, so that all must be in one micro-batch."""
         weakref.finalize(self, mtmd.mtmd_input_chunk_free, chunk)
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Text tokens that the model wants around an image, or a part of the image."""
+    """Text tokens that the model needs around an image, or a part of the image."""
 
     tokens: Tokens
     media: Media | None = None
@@ -54,33 +53,33 @@ class Projector:
     """The part of a model that turns images into embeddings (an `mmproj` file)."""
 
     def __init__(self, path: str, model: Model, *, threads: int, batch: int) -> None:
-        """Raises `ValueError` where the library refuses the file or it is another model's."""
-        mtmd.mtmd_helper_log_set(log_callback, ctypes.c_void_p(0))
+        """Raises `ValueError` if the library rejects the file, or it is for another model."""
+        mtmd.mtmd_helper_log_set(_native_log.log_callback, ctypes.c_void_p(0))
         self._handle = _open(path, model, threads, 0)
         if mtmd.mtmd_decode_use_non_causal(self._handle, None):
-            # Images that are seen in both directions must fit into one micro-batch.
+            # Images with attention in both directions must fit into one micro-batch.
             mtmd.mtmd_free(self._handle)
             self._handle = _open(path, model, threads, batch)
         if not mtmd.mtmd_support_vision(self._handle):
-            raise ValueError(f"{path} reads no images")
+            raise ValueError("it does not support images")
         self.width: int = api.llama_model_n_embd_inp(model.handle)
 
     def split(self, data: bytes) -> list[Piece]:
         """The pieces of one image file (JPEG, PNG, GIF, BMP).
 
-        Raises `ValueError` where it cannot be read.
+        Raises `ValueError` if it cannot be decoded.
         """
         buffer = (ctypes.c_uint8 * len(data)).from_buffer_copy(data)
         bitmap = mtmd.mtmd_helper_bitmap_init_from_buf(self._handle, buffer, len(data), False)
         if not bitmap:
-            raise ValueError("it is damaged, or no JPEG, PNG, GIF or BMP")
+            raise ValueError("it is damaged, or not a JPEG, PNG, GIF or BMP")
         chunks = mtmd.mtmd_input_chunks_init()
         try:
             text = mtmd.mtmd_input_text(_MARKER, len(_MARKER), False, True)
             bitmaps = (ctypes.c_void_p * 1)(bitmap)
             status = mtmd.mtmd_tokenize(self._handle, chunks, ctypes.byref(text), bitmaps, 1)
             if status != 0:
-                raise ValueError("it cannot be brought to the size that the model takes")
+                raise ValueError("it cannot be resized for the model")
             count = mtmd.mtmd_input_chunks_size(chunks)
             return [self._piece(mtmd.mtmd_input_chunks_get(chunks, n)) for n in range(count)]
         finally:
@@ -94,7 +93,7 @@ class Projector:
             tokens: Any = mtmd.mtmd_input_chunk_get_tokens_text(chunk, ctypes.byref(size))
             return Piece(np.array(tokens[: size.value], np.int32))
         if kind != mtmd.MTMD_INPUT_CHUNK_TYPE_IMAGE:
-            raise ValueError("it is a sound, not an image")
+            raise ValueError("it is audio, not an image")
         media = Media(
             mtmd.mtmd_input_chunk_copy(chunk),
             mtmd.mtmd_input_chunk_get_n_tokens(chunk),
@@ -104,19 +103,19 @@ class Projector:
         return Piece(np.empty(0, np.int32), media)
 
     def encode(self, media: Media) -> Logits:
-        """Its embeddings, one row per token; takes long. One call at a time.
+        """The embeddings, one row per token; takes long. One call at a time.
 
-        Raises `RuntimeError` where the library fails.
+        Raises `RuntimeError` if the library fails.
         """
         if mtmd.mtmd_encode_chunk(self._handle, media.chunk) != 0:
-            raise RuntimeError("the image projector failed; the worker's log says why")
+            raise RuntimeError("the image projector failed; check the worker's log")
         pointer = mtmd.mtmd_get_output_embd(self._handle)
         return np.ctypeslib.as_array(pointer, (media.tokens, self.width)).copy()
 
     def decode(
         self, context: Context, media: Media, rows: Logits, sequence: int, position: int
     ) -> int:
-        """Put embeddings into a sequence from `position` on; what `Context.decode` returns."""
+        """Add embeddings to a sequence from `position` on; returns the same as `Context.decode`."""
         after = api.llama_pos(0)
         return int(
             mtmd.mtmd_helper_decode_image_chunk(
@@ -141,7 +140,8 @@ def _open(path: str, model: Model, threads: int, most: int) -> Any:
     parameters.warmup = False
     if most:
         parameters.image_max_tokens = most
+    _native_log.forget()
     handle = mtmd.mtmd_init_from_file(path.encode(), model.handle, parameters)
     if not handle:
-        raise ValueError(f"llama.cpp cannot use {path} as this model's image projector")
+        raise ValueError(_native_log.reason() or "llama.cpp gives no reason")
     return handle

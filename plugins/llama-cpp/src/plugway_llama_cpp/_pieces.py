@@ -1,4 +1,4 @@
-"""A rendered prompt as tokens, its images put in, and the way from characters back to tokens."""
+"""A rendered prompt as tokens, including its images, and the mapping from characters to tokens."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class _Span:
 
     text: str
     start: int
-    """Its first character in the prompt."""
+    """Index of its first character in the prompt."""
     first: int
-    """Its first token."""
+    """Index of its first token."""
     tokens: Tokens
     lengths: NDArray[np.int64]
 
@@ -39,20 +39,20 @@ class _Span:
         return np.cumsum(self.lengths[self.tokens])
 
     def position(self, offset: int) -> int:
-        """The token after the first `offset` characters of the prompt."""
+        """The index of the token after the first `offset` characters of the prompt."""
         size = len(self.text[: offset - self.start].encode("utf-8", "replace"))
         return self.first + int(np.searchsorted(self._ends, size, side="right"))
 
 
 @dataclass
 class Pieces:
-    """All of a prompt."""
+    """The complete prompt."""
 
     model: Model
     spans: list[_Span] = field(default_factory=list["_Span"])
     runs: list[Tokens] = field(default_factory=list["Tokens"])
     media: list[tuple[int, Media]] = field(default_factory=list["tuple[int, Media]"])
-    """The parts of images, with the tokens at which they begin."""
+    """Parts of images, with the index of their first token."""
     notes: list[str] = field(default_factory=list[str])
     length: int = 0
 
@@ -62,7 +62,7 @@ class Pieces:
         return self.runs[0] if len(self.runs) == 1 else np.concatenate(self.runs)
 
     def position(self, offset: int) -> int:
-        """The token after the first `offset` characters."""
+        """The index of the token after the first `offset` characters."""
         found = self.spans[0]
         for span in self.spans:
             if span.start > offset:
@@ -71,14 +71,14 @@ class Pieces:
         return found.position(offset)
 
     def add_text(self, text: str, start: int) -> None:
-        """Text that begins at character `start`."""
+        """Add text that starts at character `start`."""
         tokens = self.model.tokenize(text, start=not self.runs and self._adds_bos(text))
         lengths = self.model.piece_lengths
         self.spans.append(_Span(text, start, self.length, tokens, lengths))
         self._add(tokens)
 
     def add_picture(self, picture: Picture) -> None:
-        """An image, with the text that the model wants around it."""
+        """Add an image, with the text that the model needs around it."""
         self.media += [(self.length + at, media) for at, media in picture.parts]
         self._add(picture.tokens)
 
@@ -99,7 +99,7 @@ def to_pieces(
     sources: Sequence[Mapping[str, Any]],
     caller: str = "",
 ) -> Pieces:
-    """`text` in tokens, with the caller's images of `sources` where their markers stand."""
+    """`text` as tokens, with the images of `sources` in place of their markers."""
     pieces = Pieces(model)
     if images is None or not sources:
         pieces.add_text(text, 0)
@@ -111,7 +111,7 @@ def to_pieces(
         try:
             picture = images.picture(sources[int(match[1])], caller)
         except UnreadableImage as error:
-            pieces.notes.append(f"drop image: {error}; a placeholder stands in its place")
+            pieces.notes.append(f"drop image: {error}; replaced with a placeholder")
             held += UNREADABLE.format(error)
         else:
             pieces.add_text(held, match.start() - len(held))

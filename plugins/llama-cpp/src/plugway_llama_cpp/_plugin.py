@@ -1,4 +1,4 @@
-"""The plugin: registers the backend, owns the workers' lives."""
+"""The plugin: registers the backend, and starts and stops its workers."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import anyio
 from plugway import Backend, Plugin, PlugwayError, hookimpl
 from plugway_llama_cpp._backend import LlamaCppBackend
 from plugway_llama_cpp._control import control_socket
+from plugway_llama_cpp._files import glance
 from plugway_llama_cpp._folder import NoSuchModel, find_model
 from plugway_llama_cpp._options import LlamaCppOptions
 
 
 class LlamaCpp(Plugin[LlamaCppOptions]):
-    """Runs a GGUF model here: one supervised process per model, nothing leaves the machine."""
+    """Runs GGUF models locally, each in a supervised process; nothing leaves the machine."""
 
     def __init__(self, options: LlamaCppOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
@@ -28,13 +29,17 @@ class LlamaCpp(Plugin[LlamaCppOptions]):
         return [self.backend]
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """A model that is not there is told, and refuses nothing: it may be fetched while the
-        gateway runs."""
+        """Warn about a missing or invalid model file. It is not an error, because the file may be
+        downloaded while the gateway runs."""
         try:
-            find_model(self.options.model)
+            model = find_model(self.options.model)
         except NoSuchModel as error:
             self._missing = True
             self.log.warning("%s", error)
+        else:
+            if wrong := glance(model.path):
+                self._missing = True
+                self.log.warning("the model cannot be used: %s", wrong)
         return ()
 
     @hookimpl
@@ -45,15 +50,17 @@ class LlamaCpp(Plugin[LlamaCppOptions]):
     @asynccontextmanager
     async def _live(self) -> AsyncGenerator[None]:
         loader = self.backend.loader
-        async with anyio.create_task_group() as group:
-            group.start_soon(self._keep)
-            try:
-                async with control_socket(self.name, loader):
-                    yield
-            finally:
-                group.cancel_scope.cancel()
-                with anyio.CancelScope(shield=True):
-                    await loader.aclose()
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._keep)
+                try:
+                    async with control_socket(self.name, loader):
+                        yield
+                finally:
+                    group.cancel_scope.cancel()
+        finally:  # after the group, which may be about to start a worker
+            with anyio.CancelScope(shield=True):
+                await loader.aclose()
 
     async def _keep(self) -> None:
         loader = self.backend.loader

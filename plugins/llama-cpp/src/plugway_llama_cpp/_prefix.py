@@ -1,10 +1,10 @@
-"""Reuse of computed prompts: from live slots, from states in memory, from files.
+"""Reuse of computed prompts: from slots, from states in memory, from files.
 
-Decides where a request goes on and puts the state there. Models with sliding windows or recurrent
-layers cannot be cut at any token; they go on from checkpoints.
+Decides where a request continues, and puts the state there. The state of models with sliding
+windows or recurrent layers cannot be cut at any token; they continue from checkpoints.
 
-What a caller with a limited token has computed serves that caller alone, and nothing else serves
-it: otherwise the time and the counts of a request would tell that somebody else sent the same text.
+What a caller with a limited token has computed is reused for that caller only, who in turn reuses
+nothing else: otherwise the time and token counts of a request would reveal the texts of others.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 WORTH_WAITING: Final = 256
-"""Tokens that a request must save by waiting for another one's prefill."""
+"""Minimum tokens that a request must save by waiting for another one's prefill."""
 MAX_CHECKPOINTS: Final = 8
 _FILE_GAIN: Final = 256
 _SMALL_STATE: Final = 32 << 20
-"""Bytes that are copied to memory and back without anyone noticing."""
+"""Bytes that are copied to memory and back without a noticeable delay."""
 
 Source = Literal["slot", "copy", "memory", "disk", "none"]
 
 
 @dataclass(slots=True)
 class Found:
-    """The best way to begin a prompt."""
+    """The best start for a prompt."""
 
     length: int = 0
     source: Source = "none"
@@ -53,13 +53,13 @@ class Found:
     state: SavedState | None = None
     file: Stored | None = None
     common: int = 0
-    """Tokens that agree; more than `length` where the state cannot be cut there."""
+    """Matching tokens; more than `length` if the state cannot be cut there."""
     near: Tokens | None = field(default=None, repr=False)
-    """What the prompt was compared with, to explain a miss."""
+    """The tokens that the prompt was compared with, to explain a miss."""
 
 
 class PrefixCache:
-    """Everything that was computed and may serve again."""
+    """Everything that was computed and may be reused."""
 
     def __init__(
         self, context: Context, slots: SlotTable, memory: StateStore, disk: DiskCache
@@ -74,14 +74,14 @@ class PrefixCache:
 
     @property
     def parked(self) -> Sequence[SavedState]:
-        """Conversations in memory."""
+        """States of conversations in memory."""
         return self._memory.states
 
     # Finding
 
     def find(self, prompt: Tokens, owner: Owner) -> Found:
-        """The most that can be reused now of what the owner's caller has computed. At least one
-        token is always left to compute."""
+        """The longest reusable prefix that the owner's caller has computed. At least one token is
+        always left to compute."""
         best, caller = Found(), owner.caller
         for slot in self._slots.of_caller(caller):
             common = min(common_prefix(slot.content, prompt), len(prompt) - 1)
@@ -103,8 +103,8 @@ class PrefixCache:
         return best
 
     def worth_waiting_for(self, prompt: Tokens, owner: Owner, now: int) -> tuple[Slot, int] | None:
-        """A request of the same caller that is computing a prefix of `prompt` which is longer than
-        what there is."""
+        """A request of the same caller that is computing a longer prefix of `prompt` than is
+        available."""
         best: tuple[Slot, int] | None = None
         for slot in self._slots.of_caller(owner.caller):
             job = slot.job
@@ -134,7 +134,7 @@ class PrefixCache:
     # Placing
 
     def place(self, found: Found, owner: Owner, job: Job) -> Slot | None:
-        """Put what was found into a slot for `job`; None where no slot is free now."""
+        """Put the found state into a slot for `job`; None if no slot is free now."""
         if found.source == "slot" and found.slot is not None:
             slot = found.slot
             self._cut(slot, found.length)
@@ -144,7 +144,7 @@ class PrefixCache:
                 return None
             slot = vacancy
             if found.slot is slot:
-                # The slot that is missed least is also the source: go on in it.
+                # The best slot to evict is also the source: continue in it.
                 self._keep(slot)
                 self._cut(slot, found.length)
             else:
@@ -155,8 +155,8 @@ class PrefixCache:
         return slot
 
     def _park_idle(self) -> None:
-        """Move small states of idle slots to memory: every cell in use makes attention slower,
-        also for those who do not see it, and most where short replies lie scattered."""
+        """Move small states of idle slots to memory: every used cell slows down attention, even for
+        requests that do not see it, most of all if short replies are scattered."""
         small = min(_SMALL_STATE, self._memory.limit // 16)
         for slot in self._slots.idle():
             if not self._intact(slot) or self._context.size_of(slot.index) > small:
@@ -185,7 +185,7 @@ class PrefixCache:
                 return 0
 
     def _cut(self, slot: Slot, length: int) -> None:
-        """Go back to `length` in place."""
+        """Go back to `length` in the same slot."""
         if length == slot.length:
             return
         if not self._free and not self._in_window(slot, length):
@@ -214,8 +214,8 @@ class PrefixCache:
                 checkpoint = source.checkpoint_at(length)
                 assert checkpoint is not None
                 blob = checkpoint.blob
-            # A cell of a sliding window that two sequences share can never be used again while
-            # both live (`find_slot` in llama.cpp), so the copy gets cells of its own.
+            # A sliding-window cell that two sequences share cannot be reused while both exist
+            # (`find_slot` in llama.cpp), so the copy gets separate cells.
             if not context.load(target.index, blob, partial=True):
                 self.clear(target)
                 return 0
@@ -249,15 +249,15 @@ class PrefixCache:
         return self._free or self._in_window(slot, length)
 
     def go_back(self, slot: Slot, length: int) -> None:
-        """Forget what was said after `length`."""
+        """Drop the tokens after `length`."""
         self._context.remove(slot.index, slot.position_of(length))
         slot.cut(length)
 
     def leave_behind(self, slot: Slot) -> None:
-        """Free the cells that no later token of `slot` sees, where every layer slides.
+        """Free the cells that no later token of `slot` sees, if every layer slides.
 
-        llama.cpp itself takes them only when it comes round to them, and until then every token
-        of every sequence is compared with them.
+        llama.cpp itself frees them only when it needs them, and until then every token of every
+        sequence is compared with them.
         """
         if self._context.only_slides and slot.position > self._window:
             self._context.remove(slot.index, 0, slot.position - self._window)
@@ -265,7 +265,7 @@ class PrefixCache:
     # Keeping
 
     def clear(self, slot: Slot) -> None:
-        """Empty a slot; what it held goes to memory where it is worth it."""
+        """Empty a slot; its state is moved to memory if that is worth it."""
         self._keep(slot)
         self.drop(slot)
 
@@ -274,7 +274,7 @@ class PrefixCache:
             self.remember(slot)
 
     def drop(self, slot: Slot) -> None:
-        """Empty a slot for good."""
+        """Empty a slot and drop its state."""
         self._context.remove(slot.index, 0)
         slot.cut(0)
         slot.owner = Owner()
@@ -290,12 +290,12 @@ class PrefixCache:
         self._memory.add(self._state(slot))
 
     def store(self, slot: Slot) -> None:
-        """Begin to write a slot's state to disk."""
+        """Start writing a slot's state to disk."""
         slot.saved_as = self._disk.save(self._state(slot), slot.saved_as)
         slot.saved_length = slot.length
 
     def flush(self) -> None:
-        """Wait a little for what is being written."""
+        """Wait a short time for pending writes."""
         self._disk.flush(2.5)
 
     def storable(self, slots: Sequence[Slot]) -> Slot | None:
@@ -310,15 +310,15 @@ class PrefixCache:
         return slot.length >= SHORT and grown >= max(64, slot.length // 50)
 
     def checkpoint(self, slot: Slot) -> None:
-        """Remember the point that a slot has reached."""
+        """Record a checkpoint at a slot's current position."""
         position = slot.length
         if self._free or any(c.position == position for c in slot.checkpoints):
             return
         blob = self._context.save(slot.index, partial=True)
         slot.checkpoints.append(Checkpoint(position, blob))
         while len(slot.checkpoints) > MAX_CHECKPOINTS:
-            # The first ends the system prompt, which other conversations share; the last ones
-            # are where the next turn begins.
+            # The first one is at the end of the system prompt, which other conversations share; the
+            # last ones are where the next turn starts.
             del slot.checkpoints[1]
 
     def _intact(self, slot: Slot) -> bool:
@@ -336,10 +336,10 @@ class PrefixCache:
         )
 
     def make_room(self) -> bool:
-        """Take the cells of the idle slot that is missed least; False where there is none."""
+        """Evict the best idle slot; False if there is none."""
         victim = self._slots.evictable()
         if victim is None:
             return False
-        _log.info("slot %d (%d tokens) makes room", victim.index, victim.length)
+        _log.info("slot %d (%d tokens) was evicted", victim.index, victim.length)
         self.clear(victim)
         return True

@@ -1,6 +1,6 @@
-"""From a request's bytes to a job: rendered, tokenized, checked against the window.
+"""Convert a request's bytes to a job: rendered, tokenized, checked against the window.
 
-Runs in a thread of its own, so that a long prompt being rendered delays nobody's next token.
+Runs in a separate thread, so that rendering a long prompt does not delay other requests' tokens.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _USED: Final = frozenset(
         *("output_format", "chat_template_kwargs"),
     )
 )
-"""Fields that are read here, or say nothing that could be left out."""
+"""Fields that are used here, or have no effect that could be left out."""
 PLAIN_TEMPLATE: Final = """\
 {%- for message in messages -%}
 {{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
@@ -64,7 +64,7 @@ PLAIN_TEMPLATE: Final = """\
 
 
 class Refused(Exception):
-    """The request cannot be served as it is."""
+    """The request cannot be served."""
 
     def __init__(self, message: str, *, status: int = 400, retry: bool | None = None) -> None:
         super().__init__(message)
@@ -74,21 +74,21 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A prompt in tokens."""
+    """A prompt as tokens."""
 
     prompt: Prompt
     tokens: Tokens
     boundaries: tuple[int, ...]
     media: tuple[tuple[int, Media], ...]
-    """Parts of images, with the tokens at which they begin."""
+    """Parts of images, with the index of their first token."""
     prefill: str
     notes: tuple[str, ...]
     messages: tuple[int, ...]
-    """Tokens at which texts of messages end, in order."""
+    """Indices of tokens at which texts of messages end, in order."""
 
 
 class Preparer:
-    """Makes jobs for the engine."""
+    """Creates jobs for the engine."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Preparer:
         threading.Thread(target=self._run, name="prepare", daemon=True).start()
 
     def facts(self) -> dict[str, Any]:
-        """For the `ready` frame."""
+        """Properties for the `ready` frame."""
         return {
             "family": self._family.name,
             "tools": self._traits.tools,
@@ -125,7 +125,7 @@ class Preparer:
 
     @cached_property
     def tokenizer(self) -> GrammarTokenizer:
-        """Made when the first grammar is needed: it takes a while for a large vocabulary."""
+        """Created for the first grammar, because it takes a while for a large vocabulary."""
         return GrammarTokenizer.of_llama_cpp(self._model.vocab, eos=sorted(self._ends))
 
     def _run(self) -> None:
@@ -137,17 +137,17 @@ class Preparer:
             except Refused as error:
                 self._refuse(number, str(error), error.status, error.retry, str(error))
             except TemplateError as error:
-                # Templates may quote a message in the reason that they give.
-                record = "the chat template refuses the request"
+                # A template's error message may quote the conversation.
+                record = "the chat template rejects the request"
                 text = self._too_long(frame, error) or str(error)
                 self._refuse(number, text, 400, False, record)
             except Exception as error:
-                # This thread serves all requests: one that breaks it must not end the others.
+                # This thread serves all requests: an error must not end the others.
                 _log.exception("request %d cannot be prepared", number)
                 self._refuse(number, type(error).__name__, 500, None)
 
     def _too_long(self, frame: Frame, error: TemplateError) -> str:
-        """The overflow, where rendering reached its limits for a request beyond the window."""
+        """The overflow message, if rendering failed for a request larger than the window."""
         if "SecurityError" not in str(error):
             return ""
         text, window = frame.body.decode("utf-8", "replace"), self._settings.context
@@ -201,8 +201,8 @@ class Preparer:
         )
 
     def _boundaries(self, prompt: Prompt, pieces: Pieces, tokens: Tokens) -> tuple[int, ...]:
-        """Token positions worth a checkpoint: the end of what is the same in all conversations,
-        the client's own marks, the last messages."""
+        """Token positions for checkpoints: the end of the part that all conversations share, the
+        client's own cache marks, the last messages."""
         found: dict[str, list[int]] = {}
         for mark in prompt.marks:
             found.setdefault(mark.kind, []).append(mark.offset)
@@ -235,8 +235,8 @@ class Preparer:
         notes = [*unused(body), *rendered.notes, *constraint.notes]
         if limit < wishes.max_tokens:
             notes.append(
-                f"translate max_tokens: lowered from {wishes.max_tokens:,} to {limit:,}, what the "
-                f"window of {window:,} leaves"
+                f"translate max_tokens: lowered from {wishes.max_tokens:,} to {limit:,}, the space "
+                f"left in the window of {window:,}"
             )
         output = Output(
             self._family,
@@ -293,12 +293,12 @@ def _number(
 
 
 def unused(body: Mapping[str, Any]) -> list[str]:
-    """A note for each field that the engine does not read."""
+    """A note for each field that the engine does not use."""
     config: Any = body.get("output_config")
     names = [name for name in body if name not in _USED]
     if isinstance(config, Mapping):
         names += [f"output_config.{key}" for key in config if key != "format"]  # pyright: ignore
-    return [f"drop {name[:64]}: a model on this machine has no use for it" for name in names]
+    return [f"drop {name[:64]}: local models do not use it" for name in names]
 
 
 def _thinking_budget(body: Mapping[str, Any]) -> int | None:
@@ -328,4 +328,4 @@ def _template(model: Model, settings: EngineSettings) -> ChatTemplate:
     try:
         return ChatTemplate(source, bos=pieces.get("bos", ""), eos=pieces.get("eos", ""))
     except TemplateError as error:
-        raise LoadFailed(f"{settings.path}: its chat template is refused: {error}") from None
+        raise LoadFailed(f"{settings.path}: its chat template is invalid: {error}") from None

@@ -1,6 +1,6 @@
-"""Fetches GGUF files from a Hugging Face-style hub: resumed where cut off, checked, then renamed.
+"""Download GGUF files from a Hugging Face-style hub: resumed after interruptions, then verified.
 
-Which file a name means locally is `_folder`'s business.
+See `_folder` for the local names of files.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import httpx2
 
+from plugway_llama_cpp._files import is_something_else, read_model
 from plugway_llama_cpp._gguf import HostileFile, read_header
 
 PUBLIC_HUB: Final = "https://huggingface.co"
@@ -27,11 +28,11 @@ _SHA256: Final = re.compile(r'^(?:W/)?"?([0-9a-f]{64})"?$')
 _ATTEMPTS: Final = 5
 
 Progress = Callable[[str, int, int], None]
-"""Called with file name, bytes there, bytes in all."""
+"""Called with the file name, the downloaded bytes, and the total bytes."""
 
 
 class PullFailed(Exception):
-    """The model could not be fetched; the message says why and what to do."""
+    """The model could not be downloaded; the message has the reason and the fix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +42,20 @@ class RemoteFile:
     path: str
     size: int
     sha256: str
-    """Empty where the hub does not say."""
+    """Empty if the hub does not report it."""
 
 
 class Hub:
     """One hub."""
 
     def __init__(self, endpoint: str = "", *, token: str = "", timeout: float = 30.0) -> None:
-        """`endpoint`: default is `HF_ENDPOINT`, or the public hub; `token`: `HF_TOKEN`."""
+        """`endpoint` defaults to `HF_ENDPOINT`, or the public hub; `token` to `HF_TOKEN`."""
         self.endpoint = (endpoint or os.environ.get("HF_ENDPOINT") or PUBLIC_HUB).rstrip("/")
         token = token or os.environ.get("HF_TOKEN", "")
         headers = {"accept-encoding": "identity"}
         if token:
             headers["authorization"] = f"Bearer {token}"
-        # The client drops the token where a redirect leads to another host.
+        # The client drops the token if a redirect leads to another host.
         self._client = httpx2.Client(headers=headers, timeout=timeout, follow_redirects=True)
 
     def close(self) -> None:
@@ -78,7 +79,7 @@ class Hub:
         return found
 
     def download(self, repo: str, file: RemoteFile, target: Path, progress: Progress) -> None:
-        """Fetch into `target`; a part that is there already is continued."""
+        """Download to `target`; an existing part is continued."""
         part = target.with_name(target.name + ".part")
         part.parent.mkdir(parents=True, exist_ok=True)
         _check_space(part, file)
@@ -91,14 +92,14 @@ class Hub:
             except (httpx2.TransportError, _CutOff) as error:
                 if attempt == _ATTEMPTS - 1:
                     raise PullFailed(
-                        f"{file.path} was cut off {_ATTEMPTS} times ({error}); "
-                        "run the command again to go on where it stopped"
+                        f"{file.path} was interrupted {_ATTEMPTS} times ({error}); "
+                        "run the command again to continue the download"
                     ) from None
         _verify(part, expected, file)
         part.replace(target)
 
     def _fetch(self, url: str, part: Path, file: RemoteFile, progress: Progress) -> str:
-        """One attempt; returns the hash that the server states, if it does."""
+        """One attempt; returns the hash that the server reports, or an empty string."""
         have = part.stat().st_size if part.is_file() else 0
         if have > file.size > 0:
             part.unlink()
@@ -124,7 +125,7 @@ class Hub:
         try:
             answer = self._client.get(url, params=query)
         except httpx2.TransportError as error:
-            raise PullFailed(f"{self.endpoint} cannot be reached: {error}") from None
+            raise PullFailed(f"cannot connect to {self.endpoint}: {error}") from None
         _raise_status(answer.status_code, url, repo)
         return answer
 
@@ -134,10 +135,10 @@ class _CutOff(Exception):
 
 
 def pull(hub: Hub, name: str, folder: Path, progress: Progress) -> list[Path]:
-    """Fetch `ORG/REPO[:QUANT]` into `folder`; returns the files, the one to load first.
+    """Download `ORG/REPO[:QUANT]` to `folder`; returns the files, the one to load first.
 
     Raises:
-        PullFailed: no such repository or file, a network that fails, a hash that does not fit.
+        PullFailed: unknown repository or file, a network error, or a wrong hash.
     """
     match = _NAME.fullmatch(name)
     if match is None or ".." in name:
@@ -150,18 +151,30 @@ def pull(hub: Hub, name: str, folder: Path, progress: Progress) -> list[Path]:
         if not _complete(target, file):
             hub.download(repo, file, target, progress)
         paths.append(target)
+    _check_whole(paths[0], name)
     return paths
 
 
-def choose(files: Sequence[RemoteFile], quant: str, repo: str) -> list[RemoteFile]:
-    """The file of that quantisation, all parts of it; without one, a common small one.
+def _check_whole(first: Path, name: str) -> None:
+    """Raises `PullFailed` if the files together are not a model; other kinds of files, such as a
+    projector, pass."""
+    if is_something_else(first):
+        return
+    try:
+        read_model(first)
+    except HostileFile as error:
+        raise PullFailed(f"`{name}` was downloaded but cannot be loaded: {error}") from None
 
-    `mmproj` and what begins with it means the image projector.
+
+def choose(files: Sequence[RemoteFile], quant: str, repo: str) -> list[RemoteFile]:
+    """The file of that quantization, with all its parts; by default, a common small one.
+
+    A `quant` that starts with `mmproj` means the image projector.
     """
     projector = quant.lower().startswith("mmproj")
     models = [f for f in files if ("mmproj" in f.path.lower()) == projector]
     if not models:
-        raise PullFailed(f"`{repo}` has no GGUF file; look for a repository with GGUF in its name")
+        raise PullFailed(f"`{repo}` has no GGUF file; try a repository with GGUF in its name")
     for wanted in (quant,) if quant else _PREFERRED:
         pattern = re.compile(rf"(^|[^a-z0-9]){re.escape(wanted.lower())}([^a-z0-9_]|$)")
         found = [f for f in models if pattern.search(f.path.lower())]
@@ -169,7 +182,7 @@ def choose(files: Sequence[RemoteFile], quant: str, repo: str) -> list[RemoteFil
             return _parts(found)
     if quant:
         known = ", ".join(f"`{Path(f.path).name}`" for f in models[:20])
-        raise PullFailed(f"`{repo}` has no `{quant}`; it has {known}")
+        raise PullFailed(f"`{repo}` has no file for `{quant}`; it has {known}")
     return _parts(models)
 
 
@@ -204,18 +217,16 @@ def _verify(part: Path, expected: str, file: RemoteFile) -> None:
             found = hashlib.file_digest(data, "sha256").hexdigest()
         if found != expected:
             part.unlink()
-            raise PullFailed(
-                f"{file.path} has the SHA-256 {found}, and {expected} was announced: deleted"
-            )
+            raise PullFailed(f"{file.path} has the SHA-256 {found} instead of {expected}: deleted")
     try:
         read_header(part)
     except HostileFile as error:
         part.unlink()
-        raise PullFailed(f"{file.path} is no model that can be loaded: {error}") from None
+        raise PullFailed(f"{file.path} is not a valid model: {error}") from None
 
 
 def _stated_hash(answers: Sequence[httpx2.Response]) -> str:
-    """The hash stands in the answer that redirects to the storage, or in the storage's own."""
+    """The hash in the redirect to the storage server, or in that server's own response."""
     for answer in answers:
         for header in ("x-linked-etag", "etag"):
             match = _SHA256.match(answer.headers.get(header, ""))
@@ -231,6 +242,6 @@ def _raise_status(status: int, url: str, what: str) -> None:
         401: "needs a token: set HF_TOKEN, and accept the model's licence on its page",
         403: "is not open to this token: accept the model's licence on its page",
         404: "does not exist there",
-        416: "changed while it was fetched: delete its .part file and run the command again",
+        416: "changed during the download: delete its .part file and run the command again",
     }
     raise PullFailed(f"`{what}` {reasons.get(status, f'was refused with status {status}')} ({url})")

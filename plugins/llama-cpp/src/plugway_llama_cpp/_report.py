@@ -1,6 +1,6 @@
-"""Says why a prompt was or was not reused: at which token it changed, and how much was lost.
+"""Explain why a prompt was or was not reused: where it changed, and how much was lost.
 
-It never says what stands there: these lines are recorded.
+The notes contain none of the conversation's text, because they are recorded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _WORTH_TELLING: Final = 256
 def explain_reuse(
     slots: SlotTable, states: Sequence[SavedState], job: Job, found: Found
 ) -> list[str]:
-    """Notes for the receipt: where the beginning comes from, and a miss of this conversation."""
+    """Notes for the receipt: the source of the reused prefix, and a miss of this conversation."""
     notes: list[str] = []
     total = len(job.prompt)
     if found.length:
@@ -41,7 +41,7 @@ def explain_reuse(
     if common < len(nearest):
         note += f": it differs from token {common:,} of {len(nearest):,} on, {_place(job, common)}"
     if found.length < common:
-        note += f"; the model can only go on from token {found.length:,}"
+        note += f"; the model can only continue from token {found.length:,}"
     return [*notes, note]
 
 
@@ -55,14 +55,14 @@ _SOURCES: Final = {
 
 
 def _nearest(slots: SlotTable, states: Sequence[SavedState], job: Job) -> Tokens | None:
-    """What held this conversation: same owner, and either much in common or as long."""
+    """The tokens of this conversation: same owner, and either much in common or as long."""
     best: tuple[int, Tokens] | None = None
     known = [(s.owner, s.content) for s in slots.slots] + [(s.owner, s.tokens) for s in states]
     for owner, content in known:
         if len(content) < _WORTH_TELLING or owner != job.owner:
             continue
         common = common_prefix(content, job.prompt)
-        # A shorter request of the same session, such as one for a title, is no miss.
+        # A shorter request of the same session, such as one for a title, is not a miss.
         if 2 * common < len(content) and len(job.prompt) < 0.8 * len(content):
             continue
         if best is None or common > best[0]:
@@ -71,7 +71,7 @@ def _nearest(slots: SlotTable, states: Sequence[SavedState], job: Job) -> Tokens
 
 
 def _place(job: Job, token: int) -> str:
-    """Where in the request a token of its prompt stands; none of its words."""
+    """The place of a prompt token in the request, without its text."""
     ended = bisect.bisect_right(job.messages, token)
     if not ended:
         return "in the tools, the system prompt or the first message"

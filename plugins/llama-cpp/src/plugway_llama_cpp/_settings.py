@@ -1,4 +1,4 @@
-"""What the gateway decided about a model and tells its worker: plain values that cross the line."""
+"""The gateway's decisions about a model for its worker, as plain values that can be serialized."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """All that a worker needs to know."""
+    """The settings of a worker."""
 
     path: str
     context: int
@@ -31,3 +31,16 @@ class EngineSettings:
     template: str | None = None
     mmproj: str = ""
     guess_ahead: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedderSettings:
+    """All that the worker of an embedding model needs to know."""
+
+    path: str
+    context: int
+    """Tokens of the longest text."""
+    threads: int
+    gpu_layers: int = -1
+    pooled: bool = True
+    """Whether the file defines how token vectors become one; otherwise their mean is used."""

@@ -1,7 +1,7 @@
-"""Slots: which conversation lives in which sequence of the context, and who may take its place.
+"""Slots: which conversation is in which sequence of the context, and which may replace it.
 
-Finding is here; copying and loading states is `_prefix`'s business. A slot belongs to a session and
-an agent, so that a title request or a subagent does not push out the main conversation.
+`_prefix` copies and loads states. A slot belongs to a session and an agent, so that a title request
+or a subagent does not evict the main conversation.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ _SMALL_LOSS: Final = 256
 
 
 class Owner(NamedTuple):
-    """Whose conversation it is; session and agent are None where the client does not say."""
+    """The owner of a conversation; session and agent are None if the client does not send them."""
 
     session: str | None = None
     agent: str | None = None
     caller: str = ""
-    """A caller with a limited token, who shares nothing that was computed with anybody else; empty
-    for all others together."""
+    """A caller with a limited token, who shares nothing that was computed with others; empty for
+    all other callers together."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """What a model that cannot be cut freely needs in order to go on from `position`."""
+    """The data that a model whose state cannot be cut needs to continue from `position`."""
 
     position: int
     blob: Blob
 
 
 class Slot:
-    """One sequence of the context and the tokens in it."""
+    """One sequence of the context, and its tokens."""
 
     def __init__(self, index: int, capacity: int) -> None:
         self.index = index
@@ -54,7 +54,7 @@ class Slot:
         self.job: Job | None = None
         self.checkpoints: list[Checkpoint] = []
         self.saved_length = 0
-        """Tokens that the file on disk of this conversation covers."""
+        """Number of tokens in this conversation's file on disk."""
         self.saved_as = ""
 
     @property
@@ -64,7 +64,7 @@ class Slot:
 
     @property
     def position(self) -> int:
-        """Where the next token goes; parts of an image may share a position."""
+        """Position of the next token; parts of an image may share a position."""
         return self.length - self._shared
 
     def position_of(self, length: int) -> int:
@@ -72,7 +72,7 @@ class Slot:
         return position_of(self.tokens, length) if self._shared else length
 
     def append(self, tokens: Tokens) -> None:
-        """Tokens that were just decoded."""
+        """Add tokens that were just decoded."""
         end = self.length + len(tokens)
         self.tokens[self.length : end] = tokens
         self.length = end
@@ -80,19 +80,19 @@ class Slot:
             self._shared += _count_shared(tokens)
 
     def cut(self, length: int) -> None:
-        """Forget what lies behind `length`."""
+        """Drop the tokens after `length`."""
         self._shared = length - self.position_of(length)
         self.length = length
         self.checkpoints = [c for c in self.checkpoints if c.position <= length]
 
     def assign(self, owner: Owner, job: Job) -> None:
-        """A request begins in this slot."""
+        """Start a request in this slot."""
         if owner != self.owner:
             self.saved_as, self.saved_length = "", 0
         self.owner, self.job, self.used = owner, job, time.monotonic()
 
     def checkpoint_at(self, length: int) -> Checkpoint | None:
-        """The last checkpoint that does not lie behind `length`."""
+        """The last checkpoint at or before `length`."""
         return last_checkpoint(self.checkpoints, length)
 
 
@@ -114,7 +114,7 @@ def last_checkpoint(checkpoints: Sequence[Checkpoint], length: int) -> Checkpoin
 
 
 def common_prefix(left: Tokens, right: Tokens) -> int:
-    """Tokens that both begin with."""
+    """Length of the common prefix."""
     size = min(len(left), len(right))
     different = left[:size] != right[:size]
     at = int(different.argmax()) if size else 0
@@ -133,7 +133,7 @@ class SlotTable:
         return cls([Slot(index, capacity) for index in range(count)])
 
     def of_caller(self, caller: str) -> list[Slot]:
-        """The slots whose content that caller may use."""
+        """The slots whose content the caller may use."""
         return [slot for slot in self.slots if slot.owner.caller == caller]
 
     def idle(self) -> list[Slot]:
@@ -141,14 +141,14 @@ class SlotTable:
         return [slot for slot in self.slots if slot.job is None]
 
     def vacancy(self) -> Slot | None:
-        """The slot to use for something new: an empty one, or the one that is missed least."""
+        """The slot for a new conversation: an empty one, or the best one to evict."""
         idle = self.idle()
         if not idle:
             return None
         return min(idle, key=lambda s: (s.length > 0, self._protected(s), s.used))
 
     def evictable(self) -> Slot | None:
-        """The idle slot with content that is missed least."""
+        """The best idle slot with content to evict."""
         idle = [slot for slot in self.idle() if slot.length]
         return min(idle, key=lambda s: (self._protected(s), s.used), default=None)
 
@@ -163,11 +163,11 @@ class SlotTable:
 
 
 def may_continue(slot: Slot, owner: Owner, kept: int) -> bool:
-    """Whether a request may go on in `slot` after its first `kept` tokens, losing the rest.
+    """Whether a request may continue in `slot` after its first `kept` tokens, losing the rest.
 
-    The owner's own request may cut up to half of it (an edited turn, a compaction in place);
-    anything else of the same owner, such as a title request, goes elsewhere. A conversation of
-    nobody known is continued only where next to nothing is lost.
+    The owner's own request may drop up to half of it (an edited turn, a compaction in place);
+    another request of the same owner, such as for a title, uses another slot. A conversation
+    without a known owner is continued only if almost nothing is lost.
     """
     if slot.job is not None or slot.owner != owner:
         return False

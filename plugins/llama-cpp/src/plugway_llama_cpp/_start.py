@@ -1,4 +1,4 @@
-"""The worker's entry: load a model, make the engine, serve until told to stop."""
+"""The worker's entry point: load a model, create the engine, serve until told to stop."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from plugway_llama_cpp import _binding as binding
 from plugway_llama_cpp._binding import Context, ContextSettings, Model
 from plugway_llama_cpp._disk import DiskCache
 from plugway_llama_cpp._engine import Engine
+from plugway_llama_cpp._files import parts_of
 from plugway_llama_cpp._prefix import PrefixCache
 from plugway_llama_cpp._prepare import Preparer
 from plugway_llama_cpp._settings import EngineSettings
@@ -36,8 +37,8 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
     """Called by `plugway_local_engine._worker` in the child."""
     settings = EngineSettings(**config)
     began = time.monotonic()
-    # The loop and the threads that read and prepare share one interpreter lock: hand it over
-    # quickly, so that a long prompt being rendered does not hold up everyone's next token.
+    # The loop and the threads that read and prepare share one interpreter lock: switch often, so
+    # that rendering a long prompt does not delay all other requests' tokens.
     sys.setswitchinterval(0.0005)
     system = binding.start()
     model = _load(settings, channel)
@@ -55,7 +56,10 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
             ),
         )
     except MemoryError as error:
-        raise LoadFailed(f"{settings.path}: {error}; set `context` lower") from None
+        raise LoadFailed(
+            f"llama.cpp cannot create a context of {settings.cells:,} tokens for {settings.path}: "
+            f"{error}. Lower `context` or `slots`"
+        ) from None
     speaking = _warm_up(context, settings.threads)
     slots = SlotTable.of(settings.slots, settings.context + 8)
     disk = DiskCache(Path(settings.disk_folder), _key(settings), settings.disk_cache_mib * _MIB)
@@ -85,7 +89,7 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
 
 def _load(settings: EngineSettings, channel: Channel) -> Model:
     if not os.path.isfile(settings.path):
-        raise LoadFailed(f"{settings.path}: there is no such file")
+        raise LoadFailed(f"{settings.path} does not exist")
 
     def progress(done: float) -> None:
         channel.beat(loaded=round(done, 3))
@@ -93,7 +97,7 @@ def _load(settings: EngineSettings, channel: Channel) -> Model:
     try:
         return Model(settings.path, gpu_layers=settings.gpu_layers, progress=progress)
     except ValueError as error:
-        raise LoadFailed(f"{error}; the worker's log says why") from None
+        raise LoadFailed(f"llama.cpp cannot load {settings.path}: {error}") from None
 
 
 def _images(settings: EngineSettings, model: Model, channel: Channel) -> Images | None:
@@ -107,15 +111,17 @@ def _images(settings: EngineSettings, model: Model, channel: Channel) -> Images 
             settings.mmproj, model, threads=settings.threads, batch=settings.batch
         )
     except ValueError as error:
-        raise LoadFailed(f"`mmproj`: {error}; the worker's log says why") from None
+        raise LoadFailed(
+            f"llama.cpp cannot use {settings.mmproj} as the `mmproj` of this model: {error}"
+        ) from None
     return Images(projector, settings.batch, channel.wake)
 
 
 def _warm_up(context: Context, threads: int) -> int:
-    """The first decode sets up buffers and threads; no request should pay for it.
+    """Set up buffers and threads with a first decode, so that no request has to wait for it.
 
-    Returns the threads that decode a token fastest: for a small model, waiting for each other
-    after every operation can cost more than a second thread computes.
+    Returns the number of threads that decodes a token fastest: for a small model, waiting for each
+    other after every operation can take longer than a second thread saves.
     """
     context.tokens[:_TRIALS] = max(context.model.special("bos"), 0)
     context.positions[:_TRIALS] = np.arange(_TRIALS)
@@ -141,11 +147,12 @@ def _one(context: Context) -> float:
 
 
 def _key(settings: EngineSettings) -> str:
-    """Names what a saved state depends on: the model file, the state's layout, the library."""
+    """Identifies what a saved state depends on: the model file, the state's layout, the library."""
     digest = hashlib.blake2b(digest_size=12)
     sizes: list[int] = []
-    for path in filter(None, (settings.path, settings.mmproj)):
-        with open(path, "rb") as file:
+    projector = [Path(settings.mmproj)] if settings.mmproj else []
+    for path in (*parts_of(Path(settings.path)), *projector):
+        with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             sizes.append(size)
             for place in (0, size // 3, size // 2, max(0, size - _MIB)):

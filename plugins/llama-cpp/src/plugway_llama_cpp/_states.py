@@ -1,6 +1,6 @@
-"""Saved states of conversations in memory, within a bound, least recently used out first.
+"""Saved states of conversations in memory, with a limit; the least recently used are dropped first.
 
-Files are `_disk`'s business; what a state is good for, `_prefix`'s.
+See `_disk` for files, and `_prefix` for the use of a state.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 
 MOST_STATES: Final = 128
-"""Each request looks at all of them."""
+"""Maximum number of states, because each request examines all of them."""
 SHORT: Final = 512
-"""Tokens below which a conversation is soon computed again."""
+"""Tokens below which computing a conversation again is fast."""
 
 
 @dataclass(slots=True, eq=False)
 class SavedState:
-    """A whole conversation's state, and the points before its end where one can go on too."""
+    """The state of a complete conversation, and earlier points where it can also be continued."""
 
     tokens: Tokens
     blob: Blob
     checkpoints: tuple[Checkpoint, ...] = ()
     owner: Owner = Owner()
     saved_as: str = ""
-    """The file on disk that holds the first `saved_length` tokens of it."""
+    """The file on disk that contains its first `saved_length` tokens."""
     saved_length: int = 0
     used: float = field(default_factory=time.monotonic)
 
@@ -48,17 +48,16 @@ class StateStore:
         self.states: list[SavedState] = []
 
     def of_caller(self, caller: str) -> list[SavedState]:
-        """The states that caller may use."""
+        """The states that the caller may use."""
         return [state for state in self.states if state.owner.caller == caller]
 
     @property
     def size(self) -> int:
-        """Bytes held."""
+        """Total size in bytes."""
         return sum(state.size for state in self.states)
 
     def add(self, state: SavedState) -> bool:
-        """Keep a state; those of its caller that it makes superfluous go, and the oldest until all
-        fits."""
+        """Keep a state; drops those of its caller that it covers, and the oldest until all fit."""
         if state.size > self.limit:
             return False
         self.states = [

@@ -1,6 +1,6 @@
-"""Text out of token bytes: characters that span tokens, and stop sequences that span tokens.
+"""Convert token bytes to text: characters and stop sequences may span tokens.
 
-What the text means (speech, thinking, a tool call) is the output parser's business.
+The output parser interprets the text (reply, reasoning, a tool call).
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Sequence
 
 
 class TextStream:
-    """Bytes in, text out that can no longer change its meaning."""
+    """Converts bytes to text that later bytes cannot change."""
 
     def __init__(self, stops: Sequence[str] = ()) -> None:
         self._stops = tuple(stop for stop in stops if stop)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
         self.stopped: str | None = None
-        """The stop sequence that was found; nothing after it is given out."""
+        """The stop sequence that was found; the text after it is dropped."""
 
     def feed(self, piece: bytes) -> str:
-        """The text that is certain after `piece`."""
+        """The text that is final after `piece`."""
         text = self._decoder.decode(piece)
         return self._cut(text) if self._stops else text
 
     def flush(self) -> str:
-        """The rest, when no more bytes come; half a character becomes a replacement mark."""
+        """The rest of the text; an incomplete character becomes a replacement character."""
         if self.stopped is not None:
             return ""
         text = self._decoder.decode(b"", final=True)
@@ -48,7 +48,7 @@ class TextStream:
 
 
 def _overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop`."""
+    """Length of the longest suffix of `text` that is a prefix of `stop`."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if stop.startswith(text[-length:]):
             return length

@@ -1,7 +1,7 @@
-"""Finds out, while it works, with how many threads few tokens are decoded fastest.
+"""Measure, during operation, the number of threads that decodes few tokens fastest.
 
-For a small model, or on a machine that is busy with something else, threads that wait for each
-other after every operation cost more than they compute; and that changes from minute to minute.
+For a small model, or on a busy machine, threads that wait for each other after every operation take
+longer than they save; and that changes from minute to minute.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from statistics import median
 from typing import Final
 
 FEW: Final = 8
-"""Up to so many tokens count as few; prompts are always computed with all threads."""
+"""Maximum tokens that count as few; prompts are always computed with all threads."""
 _FIRST_TRIAL: Final = 256
 _LAST_TRIAL: Final = 8192
 _TRIAL: Final = 6
@@ -19,12 +19,12 @@ _HOPELESS: Final = 2.5
 _BETTER: Final = 0.97
 _STALL: Final = 4.0
 _MANY_STALLS: Final = 2.0
-"""Stalled steps, older ones counting less: somebody else needs the cores now."""
+"""Number of recent stalled steps, decayed, after which other programs are assumed to need cores."""
 
 
 @dataclass(slots=True)
 class _Race:
-    """One thread count in use, the other one tried now and then."""
+    """A thread count in use, and another that is tried now and then."""
 
     used: int
     other: int
@@ -48,7 +48,7 @@ class _Race:
         self.stalls *= 0.95
         if not self.typical:
             self.typical = seconds
-        else:  # follows the median: what is held up now and then moves it no more than any other
+        else:  # moves toward the median, by a fixed factor, so that outliers do not matter
             self.typical *= 1.02 if seconds > self.typical else 1 / 1.02
         self.steps += 1
         if self.steps >= self.wait:
@@ -64,8 +64,7 @@ class _Race:
     def _tried(self, seconds: float) -> None:
         self.trial -= 1
         self.tried.append(seconds)
-        # One step that was held up by something else says nothing, and the first one pays for the
-        # change of threads.
+        # A single delayed step proves nothing, and the first step includes the change of threads.
         usual = median(self.tried)
         if len(self.tried) > 1 and min(self.tried) > _HOPELESS * self.typical:
             self._lost()
@@ -81,21 +80,21 @@ class _Race:
 
 
 class Threads:
-    """Threads for the next decode. Two races: for one token, and for few."""
+    """The number of threads for the next decode, measured separately for one token and for few."""
 
     def __init__(self, threads: int, first: int) -> None:
-        """`first` is what was faster when the model was loaded."""
+        """`first` is the number that was faster when the model was loaded."""
         self.all = threads
         other = 1 if first == threads else threads
         self._races = None if threads == 1 else (_Race(first, other), _Race(first, other))
 
     def choose(self, count: int) -> int:
-        """For a batch of `count` tokens."""
+        """The number of threads for a batch of `count` tokens."""
         if self._races is None or count > FEW:
             return self.all
         return self._races[count > 1].choose()
 
     def report(self, count: int, seconds: float) -> None:
-        """What that batch took."""
+        """Record the duration of that batch."""
         if self._races is not None and count <= FEW:
             self._races[count > 1].report(seconds)

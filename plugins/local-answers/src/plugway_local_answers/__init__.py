@@ -1,6 +1,6 @@
-"""Answers requests that need no model at once: probes, titles, topics.
+"""Replies at once to requests that need no model: probes, titles, topics.
 
-Which requests those are is in `_known`, as pure functions.
+See `_known` for how they are recognized, in pure functions.
 """
 
 from plugway_local_answers._plugin import LocalAnswers, LocalAnswersOptions

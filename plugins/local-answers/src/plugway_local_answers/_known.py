@@ -1,8 +1,8 @@
-"""Which requests need no model, and what they are answered with. Pure functions.
+"""Recognize requests that need no model, and write the replies to them. Pure functions.
 
-Held against what Claude Code 2.1.329 sends: `quota` and `test` with `max_tokens: 1` at the start,
-and a title request with a JSON schema. Whatever could matter is None here: tools, images, more
-than one turn, a schema with anything else in it.
+Checked against Claude Code 2.1.329: it sends `quota` and `test` with `max_tokens: 1` at startup,
+and a title request with a JSON schema. A request with tools, images, more than one turn or other
+fields in its schema is never recognized.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from plugway import as_list, as_object
 TITLE_WORDS: Final = 6
 TITLE_CHARACTERS: Final = 50
 MAX_PROMPT_CHARACTERS: Final = 20_000
-"""Of a prompt, as much as is looked at."""
+"""Characters of a prompt that are examined."""
 
 _SESSION: Final = ("<session>", "</session>")
-"""What there is to name, in a prompt that goes on with instructions."""
+"""The text to name, in a prompt that continues with instructions."""
 _SLIPPED_IN: Final = re.compile(r"<(system-reminder|command-\w+|local-command-\w+)>")
-"""Begins what the client adds to a prompt by itself."""
+"""Start of text that the client adds to a prompt."""
 _TAG: Final = re.compile(r"</?[a-z][\w-]*>")
 _MARKUP: Final = re.compile(r"[`*_#>\[\]{}|\"“”]+")  # noqa: RUF001
 
@@ -34,27 +34,25 @@ class Known:
     """A request that needs no model."""
 
     kind: str
-    """`probe`, `title` or `topic`."""
+    """Kind of request: `probe`, `title` or `topic`."""
     text: str
-    """What to answer."""
+    """Text of the reply."""
     why: str
-    """For the receipt."""
+    """Reason for the receipt."""
 
 
 def probe(body: Mapping[str, Any], words: Collection[str]) -> Known | None:
-    """A single word with room for a single token: asks whether anybody is there."""
+    """A single probe word with `max_tokens: 1`: checks whether the server responds."""
     if body.get("max_tokens") != 1 or not _harmless(body, prefill=False):
         return None
     said = _text_of(as_list(body.get("messages"))[0])
     if said is None or said.strip().casefold() not in words:
         return None
-    return Known(
-        "probe", "ok", f"a probe, `{said.strip()}` with `max_tokens: 1`: asks for no answer"
-    )
+    return Known("probe", "ok", f"a probe: `{said.strip()}` with `max_tokens: 1` needs no model")
 
 
 def title(body: Mapping[str, Any]) -> Known | None:
-    """A request for the title of a session, by its schema: an object with the one field `title`."""
+    """A request for a session title, recognized by its schema: an object with one field `title`."""
     if _wanted(body) != ("title",) or not _harmless(body, prefill=False):
         return None
     prompt = _prompt(body)
@@ -65,9 +63,9 @@ def title(body: Mapping[str, Any]) -> Known | None:
 
 
 def topic(body: Mapping[str, Any]) -> Known | None:
-    """A request that asks whether a message begins a new topic, and for its title.
+    """A request that asks whether a message starts a new topic, and for its title.
 
-    Known by its schema, or by both names in a system prompt that asks for JSON.
+    Recognized by its schema, or by both field names in a system prompt that asks for JSON.
     """
     if not _harmless(body, prefill=True):
         return None
@@ -122,13 +120,13 @@ def _without_slipped_in(text: str) -> str:
 
 
 def estimated_tokens(body: Mapping[str, Any]) -> int:
-    """About what the request would have counted for: a token for four characters."""
+    """Estimated tokens of the request: one per four characters."""
     read = {name: body[name] for name in ("system", "messages") if name in body}
     return max(1, len(orjson.dumps(read)) // 4)
 
 
 def _harmless(body: Mapping[str, Any], *, prefill: bool) -> bool:
-    """No tools, and one turn of a user; `prefill`: the beginning of an answer may follow it."""
+    """Whether it has no tools and one user turn; `prefill` allows the start of a reply after it."""
     messages = [as_object(message) for message in as_list(body.get("messages"))]
     if prefill and len(messages) == 2 and messages[1].get("role") == "assistant":
         messages = messages[:1] if _text_of(messages[1]) == "{" else messages
@@ -137,7 +135,7 @@ def _harmless(body: Mapping[str, Any], *, prefill: bool) -> bool:
 
 
 def _wanted(body: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fields of the answer's schema, sorted; `title` and others only where they are plain."""
+    """The fields of the reply's schema, sorted; empty unless `title` is a plain string."""
     form = as_object(as_object(body.get("output_config")).get("format"))
     schema = as_object(form.get("schema"))
     if form.get("type") != "json_schema" or schema.get("type") != "object":
@@ -153,7 +151,7 @@ def _prompt(body: Mapping[str, Any]) -> str | None:
 
 
 def _text_of(message: object) -> str | None:
-    """The text of a turn; None where there is anything but text in it."""
+    """The text of a turn; None if it has other content."""
     content = as_object(message).get("content")
     if isinstance(content, str):
         return content
@@ -172,5 +170,5 @@ def _system_text(body: Mapping[str, Any]) -> str:
 
 
 def _continued(body: Mapping[str, Any], answer: str) -> str:
-    """The answer without what the client has begun it with."""
+    """The reply without the start that the client prefilled."""
     return answer[1:] if len(as_list(body.get("messages"))) == 2 else answer

@@ -1,4 +1,4 @@
-"""The plugin: asks what kind of request it is, and answers those that need no model."""
+"""The plugin: recognizes requests that need no model, and replies to them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from plugway import Exchange, MessagesRequest, Options, Plugin, Reply, hookimpl,
 from plugway_local_answers._known import Known, estimated_tokens, probe, title, topic
 
 MAX_BYTES: Final = 256 * 1024
-"""A request above this size is not looked into: what needs no model is small."""
+"""Size in bytes above which a request is not examined: those that need no model are small."""
 
 
 def _is_word(words: tuple[str, ...]) -> tuple[str, ...]:
@@ -29,21 +29,21 @@ class LocalAnswersOptions(Options):
     probe_words: Annotated[tuple[str, ...], AfterValidator(_is_word)] = Field(
         default=("quota", "test", "count", "foo")
     )
-    """What a probe says, in any case."""
+    """Words that count as a probe, in any case."""
     titles: bool = True
     """Answer title requests with the first words of the prompt."""
     topics: bool = True
-    """Answer requests that ask whether a first message begins a new topic: it does."""
+    """Answer requests that ask whether a first message starts a new topic: it always does."""
 
 
 class LocalAnswers(Plugin[LocalAnswersOptions]):
-    """Answers probes, title and topic requests at once, without a model."""
+    """Replies to probes, title and topic requests at once, without a model."""
 
     @hookimpl
     def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
-        """The answer where no model is needed, otherwise None."""
+        """The reply if no model is needed, otherwise None."""
         if request.original is not None:
-            return None  # what looks like Claude Code's title is another client's own schema
+            return None  # other clients use similar schemas for their own requests
         body = request.body
         if body.get("tools") or len(request.raw) > MAX_BYTES:
             return None

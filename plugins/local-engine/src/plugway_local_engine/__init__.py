@@ -1,7 +1,7 @@
-"""What the engines that run inside Plugway share: prompts, grammars and worker processes.
+"""Shared parts of the engines that run inside Plugway: prompts, grammars and worker processes.
 
-The language side needs no engine; see the README. Names of constrained decoding are loaded when
-first used, because the gateway's own process has no need of them.
+The language part needs no engine; see the README. Names for constrained decoding are imported on
+first use, because the gateway's own process does not need them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Content blocks of the Messages API as the text that a template can take.
+"""Content blocks of the Messages API as text for a chat template.
 
-Which message a block ends up in is `_conversation`'s business.
+See `_conversation` for the messages that contain them.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ _JOIN: Final = "\n"
 
 @dataclass
 class BlockReader:
-    """Reads blocks to text; gathers images and notes on the way."""
+    """Converts blocks to text; collects images and notes."""
 
     image_marker: str = ""
-    """Text that stands for an image the engine puts in, `{}` in it for the image's number; empty:
-    the model reads text only."""
+    """Marker text that the engine replaces with an image; `{}` in it is the image's number. Empty
+    if the model reads text only."""
     images: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     """The `source` of each marked image, in order."""
     notes: list[str] = field(default_factory=list[str])
 
     def text_of(self, content: Any) -> str:
-        """Content that is text or a list of blocks."""
+        """Text of content that is a string or a list of blocks."""
         if isinstance(content, str):
             return content
         pieces = [self.block(as_object(item)) for item in as_list(content)]
         return _JOIN.join(piece for piece in pieces if piece)
 
     def block(self, block: Mapping[str, Any]) -> str:
-        """One block; a visible placeholder where the model cannot be shown it."""
+        """Text of one block; a visible placeholder if the model cannot read it."""
         match block.get("type"):
             case "text":
                 return str(block.get("text", ""))
@@ -50,14 +50,14 @@ class BlockReader:
             case "mid_conv_system":
                 return self.text_of(block.get("content"))
             case "redacted_thinking":
-                self.notes.append("drop redacted_thinking: another model made it")
+                self.notes.append("drop redacted_thinking: it is from another model")
                 return ""
             case kind:
                 self.notes.append(f"drop {type_name(kind)}: the model cannot read it")
                 return f"[a `{kind}` block that this model cannot read]"
 
     def result(self, block: Mapping[str, Any]) -> str:
-        """The text of a `tool_result`, marked where it is an error."""
+        """The text of a `tool_result`, marked if it is an error."""
         text = self.text_of(block.get("content"))
         if block.get("is_error") is not True:
             return text
@@ -71,11 +71,9 @@ class BlockReader:
             return self.image_marker.replace("{}", str(len(self.images) - 1))
         if self.image_marker:
             kind = source.get("type")
-            self.notes.append("drop image: nothing is fetched; a placeholder stands in its place")
+            self.notes.append("drop image: not fetched; replaced with a placeholder")
             return f"[an image given by `{kind}`, which is not fetched]"
-        self.notes.append(
-            "drop image: the model reads text only; a placeholder stands in its place"
-        )
+        self.notes.append("drop image: the model reads text only; replaced with a placeholder")
         return "[an image that this model cannot see]"
 
     def _document(self, block: Mapping[str, Any]) -> str:
@@ -89,10 +87,10 @@ class BlockReader:
         else:
             what = source.get("media_type") or kind or "document"
             self.notes.append(
-                "drop document: the model cannot read it; a placeholder stands in its place"
+                "drop document: the model cannot read it; replaced with a placeholder"
             )
             return f"[the document {title!r} ({what}), which this model cannot read]"
-        self.notes.append("translate document: its text stands in the conversation")
+        self.notes.append("translate document: its text is part of the conversation")
         context = str(block.get("context") or "")
         head = f'<document title="{title}">' if title else "<document>"
         return "\n".join(part for part in (head, context, body, "</document>") if part)

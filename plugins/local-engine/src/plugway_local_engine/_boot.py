@@ -1,7 +1,7 @@
-"""What a worker's process begins with: no network, then the worker itself.
+"""Start of a worker process: disconnect the network, then run the worker.
 
-Run as a file and importing nothing else first: a process that has threads already, as numpy starts
-them, cannot change its namespaces.
+Runs as a file and imports nothing else first, because a process with threads, such as numpy's,
+cannot change its namespaces.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ _CAPABILITY_VERSION: Final = 0x2008_0522
 
 
 def cut_network() -> str:
-    """Move into a network namespace of its own, which has no way out, not even to loopback.
+    """Move into a new network namespace, which has no connections, not even loopback.
 
-    Returns why that is not possible here, else nothing.
+    Returns the reason if that is not possible here, else an empty string.
     """
     if sys.platform != "linux":
         return f"{sys.platform} has no network namespaces"
     pid = os.fork()
     if pid == 0:
-        # A trial: half of it cannot be taken back.
+        # Try it in a child process: half of it cannot be undone.
         code = 1
         try:
             code = _attempt()
@@ -38,7 +38,7 @@ def cut_network() -> str:
 
 
 def _attempt() -> int:
-    """0, or the number of the system's error."""
+    """0, or the system's error number."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_NEW_NET) == 0:
         return 0
@@ -46,7 +46,7 @@ def _attempt() -> int:
     if libc.unshare(_NEW_USER | _NEW_NET) != 0:
         return ctypes.get_errno()
     try:
-        # Without this the process would be nobody, and could not create its files.
+        # Without this the process has the user id `nobody`, and cannot create its files.
         for name, text in (
             ("uid_map", b"%d %d 1" % (user, user)),
             ("setgroups", b"deny"),
@@ -57,7 +57,7 @@ def _attempt() -> int:
             os.close(file)
     except OSError as error:
         return error.errno or 1
-    # The rights over the new namespaces are of no use here.
+    # The rights over the new namespaces are not needed.
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0)
     return 0 if libc.capset(header, (ctypes.c_uint32 * 6)()) == 0 else ctypes.get_errno()
 

@@ -1,7 +1,7 @@
-"""From the body of a Messages request to the messages and tools that a chat template takes.
+"""Convert the body of a Messages request to the messages and tools of a chat template.
 
-The same body always gives the same messages. Shaping them to what one template takes is
-`_turns`' business, blocks are `_blocks`'.
+The same body always gives the same messages. `_turns` shapes them for one template, and `_blocks`
+converts content blocks.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from plugway_local_engine._template import ChatTemplate
 from plugway_local_engine._tools import tools_of
 from plugway_local_engine._turns import Turn, shape_turns
 from plugway_signature import parse_signature
-from plugway_toolcalls import Family, Tool, write_call
+from plugway_toolcalls import FAMILIES, Family, Tool, write_call
 from plugway_translation import Notes, paired
 
 ATTRIBUTION: Final = "x-anthropic-billing-header:"
+_THINKING: Final = tuple({opening for family in FAMILIES for opening, _ in family.reasoning})
 SEPARATOR: Final = "\n\n"
-"""Between the blocks of `system`."""
+"""Text between the blocks of `system`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """A text whose end in the prompt is worth a checkpoint."""
+    """A text whose end in the prompt gets a checkpoint."""
 
     kind: str
     """`system`, `message` or `cache_control`."""
@@ -39,12 +40,12 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """What a template is given, and what was done to get there."""
+    """The input of a template, and notes on the conversion."""
 
     messages: tuple[dict[str, Any], ...]
     tools: tuple[dict[str, Any], ...] = ()
     prefill: str = ""
-    """The beginning of the reply, where the client wrote it."""
+    """Start of the reply, if the client wrote it."""
     images: tuple[Mapping[str, Any], ...] = ()
     """The `source` of each marked image, in order."""
     anchors: tuple[Anchor, ...] = ()
@@ -54,14 +55,14 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A place in the prompt that is worth a checkpoint."""
+    """A place in the prompt that gets a checkpoint."""
 
     offset: int
-    """In characters."""
+    """Offset in characters."""
     kind: str
-    """`system`, `message`, `cache_control`, or `end` (where the reply's own header begins)."""
+    """`system`, `message`, `cache_control`, or `end` (start of the reply's own header)."""
     in_message: bool = False
-    """A text of a message ends here, marked by the client or not."""
+    """Whether a text of a message ends here, marked by the client or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Prompt:
 
     text: str
     thinking: bool
-    """The prompt has opened the reasoning: the reply begins inside of it."""
+    """Whether the prompt has opened the reasoning, so that the reply starts inside it."""
     marks: tuple[Mark, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -82,10 +83,10 @@ def build_conversation(
     traits: TemplateTraits,
     image_marker: str = "",
 ) -> Conversation:
-    """The conversation of a Messages request, shaped to what the template takes.
+    """The conversation of a Messages request, shaped for the template.
 
-    `image_marker` is the text at which the engine puts an image in, `{}` in it for the image's
-    number; empty: placeholders.
+    `image_marker` is the text that the engine replaces with an image; `{}` in it is the image's
+    number. Empty: placeholders.
     """
     reader = BlockReader(image_marker)
     tools, notes = tools_of(body)
@@ -113,10 +114,10 @@ def render_prompt(
     *,
     extra: Mapping[str, Any] | None = None,
 ) -> Prompt:
-    """The prompt and the places in it worth a checkpoint.
+    """The prompt, and the places in it that get a checkpoint.
 
     Raises:
-        TemplateError: the template fails or refuses the conversation.
+        TemplateError: the template fails or rejects the conversation.
     """
     messages, tools = conversation.messages, conversation.tools
     text = template.render(messages, tools, extra=extra)
@@ -132,14 +133,14 @@ def render_prompt(
 
 def _opens_thinking(header: str) -> bool:
     end = header.rstrip()
-    return end.endswith(("<think>", "[THINK]", "◁think▷", "<|channel>thought"))
+    return end.endswith(_THINKING)
 
 
 def _marks(text: str, anchors: tuple[Anchor, ...]) -> list[Mark]:
     marks = _found(text, [anchor for anchor in anchors if anchor.in_system], 0)
     rest = [anchor for anchor in anchors if not anchor.in_system]
     after = marks[-1].offset if marks else 0
-    # Some templates write the system text into the last user turn.
+    # Some templates put the system text into the last user turn.
     start = after if rest and text.find(rest[0].text.strip(), after) >= 0 else 0
     return sorted([*marks, *_found(text, rest, start)], key=lambda mark: mark.offset)
 
@@ -184,7 +185,7 @@ class _Builder:
                 self._anchor(as_object(block), "system", text)
         if self.tools and not self.traits.tools:
             self.reader.notes.append(
-                "emulate tools: the template takes none, so they are described in text"
+                "emulate tools: the template does not support them, so they are described in text"
             )
             texts.append(_tools_as_text(self.family, self.tools))
         return SEPARATOR.join(texts)
@@ -206,7 +207,7 @@ class _Builder:
                 self._say("user", rest)
 
     def write(self, turn: Turn) -> str:
-        """The text of an assistant's turn with its calls written out."""
+        """The text of an assistant turn, with its calls written as text."""
         schemas = {tool.name: tool.schema for tool in self.tools}
         calls = [
             write_call(self.family, call.name, call.arguments, schemas.get(call.name))
@@ -246,9 +247,9 @@ class _Builder:
 
     def _thinking(self, item: dict[str, Any]) -> str:
         if parse_signature(item.get("signature")) is None:
-            self.reader.notes.append("drop thinking: another model made it")
+            self.reader.notes.append("drop thinking: it is from another model")
         elif not self.traits.reasoning:
-            self.reader.notes.append("drop thinking: the template takes none back")
+            self.reader.notes.append("drop thinking: the template does not accept it")
         else:
             return str(item.get("thinking", ""))
         return ""
@@ -273,7 +274,7 @@ class _Builder:
 
 
 def _nine(client_id: str) -> str:
-    """Nine letters and digits, as Mistral's templates insist on."""
+    """Nine letters and digits, as Mistral's templates require."""
     digits = "0123456789abcdefghijklmnopqrstuvwxyz"
     number = int.from_bytes(hashlib.sha256(client_id.encode()).digest()[:8])
     text = ""

@@ -1,9 +1,9 @@
-"""Frames between the gateway and a worker: a JSON header and an optional body of plain bytes.
+"""Frames between the gateway and a worker: a JSON header and an optional body of bytes.
 
-Who sends which frame is the business of `_supervisor` (gateway's side) and `_worker` (child's).
+See `_supervisor` (gateway's side) and `_worker` (child's side) for the frames that are sent.
 
 On the wire: length of header and body together, length of the header (both 32 bits, little
-endian), header, body. A body saves a request's own bytes from being parsed and written twice.
+endian), header, body. Because of the body, the bytes of a request are not parsed and written twice.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import orjson
 
 _HEAD: Final = struct.Struct("<II")
 MAX_FRAME: Final = 512 * 1024 * 1024
-"""A longer frame is a defect of the other side, not something to wait for."""
+"""Maximum length; a longer frame is a bug of the other side."""
 
 
 class FrameError(Exception):
-    """The bytes are not a frame: the connection cannot be used any further."""
+    """The bytes are not a frame: the connection is no longer usable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def encode(header: Mapping[str, Any], body: bytes = b"") -> bytes:
 
 
 class FrameDecoder:
-    """Frames out of bytes that arrive in any pieces."""
+    """Decodes frames from bytes that arrive in arbitrary chunks."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -48,7 +48,7 @@ class FrameDecoder:
         """The frames that `data` completes.
 
         Raises:
-            FrameError: the bytes cannot be a frame.
+            FrameError: the bytes are not a frame.
         """
         self._buffer += data
         frames: list[Frame] = []

@@ -1,6 +1,6 @@
-"""What a reply is held to: tool calls by their schemas, `tool_choice`, an output format.
+"""Constraints on a reply: schemas of tool calls, `tool_choice`, an output format.
 
-How a call is written as rules is `_lark`'s business, token masks are `_mask`'s.
+See `_lark` for how a call is written as rules, and `_mask` for token masks.
 """
 
 from __future__ import annotations
@@ -39,34 +39,35 @@ _ANY_OBJECT: Final[dict[str, Any]] = {"type": "object"}
 
 @dataclass(frozen=True, slots=True)
 class Constraint:
-    """What one reply is held to."""
+    """The constraints on one reply."""
 
     family: Family
     mode: ConstraintMode
-    """`free`: nothing. `whole`: the visible reply from its start. `calls`: each call it makes."""
+    """What is constrained. `free`: nothing. `whole`: the visible reply from its start. `calls`:
+    each call."""
     tools: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     """Names and prepared schemas of the tools that may be called."""
     format: Mapping[str, Any] | None = None
-    """The prepared schema of the reply as a whole."""
+    """The prepared schema of the complete reply."""
     single: bool = False
-    """The reply ends after its first call."""
+    """Whether the reply ends after its first call."""
     banned: tuple[str, ...] = ()
-    """Markers that begin a call, where none may be made."""
+    """Markers that start a call, if no call is allowed."""
     notes: tuple[str, ...] = ()
-    """What was simplified, or why something is not held to."""
+    """What was simplified, and why something is not enforced."""
     problems: list[str] = field(default_factory=list[str], compare=False)
-    """What could not be enforced after all, found when a mask was made."""
+    """What could not be enforced when a mask was made."""
 
     def whole(self, tokenizer: GrammarTokenizer) -> TokenMask | None:
-        """The mask for the visible reply; None where it is not constrained from its start."""
+        """The mask for the visible reply; None if it is not constrained from its start."""
         if self.mode != "whole":
             return None
         return self._mask(tokenizer, "the reply", None)
 
     def call(self, tokenizer: GrammarTokenizer, pending: PendingCall) -> TokenMask | None:
-        """The mask for a call that has begun, and has taken in what is written of it already.
+        """The mask for a call that has started, after the text that was already generated.
 
-        None where its format is never enforced, or where it went astray before the mask.
+        None if its format is never enforced, or if that text does not match the grammar.
         """
         if self.mode == "free" or not self.tools:
             return None
@@ -107,7 +108,7 @@ class Constraint:
             return f"({' | '.join(options)}) {lark.literal(header.closing)}" if options else '""'
         formats = [f for f in self.family.calls if f.opening == pending.opening and f.shape]
         if not formats:
-            raise NotWritable(f"calls that begin with {pending.opening!r} are only read")
+            raise NotWritable(f"calls that start with {pending.opening!r} are only parsed")
         options = [lark.call(f, name, schema) for f in formats for name, schema in self.tools]
         return " | ".join(options)
 
@@ -119,7 +120,7 @@ def build_constraint(
     *,
     schema: Mapping[str, Any] | None = None,
 ) -> Constraint:
-    """What a reply is held to. `schema` is that of `output_config.format`."""
+    """The constraints on a reply. `schema` is that of `output_config.format`."""
     notes: list[str] = []
     allowed = _allowed(tools, choice, notes)
     prepared = tuple((tool.name, _tool_schema(tool, notes)) for tool in allowed)
@@ -136,7 +137,7 @@ def build_constraint(
 
 
 def arguments_constraint(family: Family, tool: Tool) -> Constraint:
-    """The arguments of one tool as JSON and nothing else, for a call that is decoded again."""
+    """The arguments of one tool as JSON and nothing else, to decode a call again."""
     notes: list[str] = []
     return Constraint(family, "whole", format=_tool_schema(tool, notes), notes=tuple(notes))
 
@@ -148,7 +149,7 @@ def _allowed(tools: Sequence[Tool], choice: ToolChoice, notes: list[str]) -> Seq
         return tools
     named = [tool for tool in tools if tool.name == choice.name]
     if not named:
-        notes.append("drop tool_choice: there is no tool of that name")
+        notes.append("drop tool_choice: there is no tool with that name")
     return named or tools
 
 
@@ -170,7 +171,7 @@ def _format(schema: Mapping[str, Any], notes: list[str]) -> dict[str, Any] | Non
 
 
 _KEPT_CHARACTERS: Final = 32 * 1024
-"""A schema that is longer is prepared anew each time: a thousand of them are kept."""
+"""Maximum characters of a schema that is cached; up to a thousand are."""
 
 
 def _ready(schema: Mapping[str, Any], is_object: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -189,7 +190,7 @@ def _key(schema: Mapping[str, Any]) -> str:
 
 @lru_cache(maxsize=1024)
 def _prepared(key: str, is_object: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """A schema that is known to compile, and what was done to make it so."""
+    """A schema that is known to compile, and the changes made to it."""
     if key.startswith("!"):
         return any_object(), (f"not constrained: {key[1:]}",)
     raw: dict[str, Any] = json.loads(key)
@@ -204,8 +205,8 @@ def _prepared(key: str, is_object: bool) -> tuple[dict[str, Any], tuple[str, ...
     if is_object:
         plain["type"] = "object"
     if not _problem(plain):
-        return plain, (*prepared.notes, "no pattern is enforced: the grammar refuses them")
-    return any_object(), (*prepared.notes, "not constrained: the grammar refuses the schema")
+        return plain, (*prepared.notes, "patterns are not enforced: the grammar rejects them")
+    return any_object(), (*prepared.notes, "not constrained: the grammar rejects the schema")
 
 
 def _problem(schema: Mapping[str, Any]) -> str:

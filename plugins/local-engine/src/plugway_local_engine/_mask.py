@@ -1,6 +1,6 @@
-"""Token masks: what may come next under a grammar. The one place that touches `llguidance`.
+"""Token masks: the tokens that a grammar allows next. The only module that uses `llguidance`.
 
-What the grammar says is `_grammar`'s business.
+See `_grammar` for the contents of a grammar.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _LIMITS: Final = LLParserLimits(
 
 
 _KEPT: Final = 16
-"""Grammars that stay compiled: the tools of a conversation are the same from turn to turn."""
+"""Maximum compiled grammars that are cached: the tools of a conversation rarely change."""
 
 
 class GrammarError(ValueError):
-    """The grammar cannot be used; the message says why."""
+    """The grammar cannot be used; the message has the reason."""
 
 
 class GrammarTokenizer:
-    """A model's vocabulary as grammars need it. Costs about a second: one per model."""
+    """A model's vocabulary in the form that grammars need. Takes about a second: one per model."""
 
     def __init__(self, inner: LLTokenizer, special: Mapping[str, int]) -> None:
         """Use `of_llama_cpp` or `of_tokens`."""
         self.inner = inner
         self.special = dict(special)
-        """The tokens that stand for a marker as a whole, by their text."""
+        """Tokens that are a complete marker, by their text."""
         self.size = int(inner.vocab_size)
         ordered = sorted(self.special, key=len, reverse=True)
         self._splitter = re.compile(f"({'|'.join(map(re.escape, ordered))})")
@@ -44,9 +44,9 @@ class GrammarTokenizer:
 
     @classmethod
     def of_llama_cpp(cls, vocab: Any, *, eos: Sequence[int] | None = None) -> GrammarTokenizer:
-        """From a `llama_vocab_p`. Needs `llama_cpp`, and so belongs into the worker.
+        """Build it from a `llama_vocab_p`. Needs `llama_cpp`, so use it in the worker only.
 
-        `eos` are the tokens that end a reply, where they are more than the vocabulary's own.
+        `eos` are the tokens that end a reply, if the vocabulary's own do not suffice.
         """
         from llguidance.llamacpp import lltokenizer_from_vocab  # noqa: PLC0415 -- needs the engine
 
@@ -62,22 +62,22 @@ class GrammarTokenizer:
         special: Mapping[str, int],
         encode: Callable[[bytes], list[int]] | None = None,
     ) -> GrammarTokenizer:
-        """From the bytes of each token. `encode` tokenizes; greedily by bytes where absent."""
+        """Build it from the bytes of each token. Without `encode`, tokenizes greedily by bytes."""
         wrapper = TokenizerWrapper(_Vocabulary(tokens, eos, special.values(), encode))
         ends = [eos] if isinstance(eos, int) else list(eos)
         return cls(LLTokenizer(wrapper, n_vocab=len(tokens), eos_token=ends), special)
 
     def split(self, text: str) -> list[str]:
-        """`text` cut so that each marker that is one token stands alone."""
+        """Split `text` so that each marker that is one token is a separate piece."""
         if not self.special:
             return [text] if text else []
         return [piece for piece in self._splitter.split(text) if piece]
 
     def mask(self, grammar: str) -> TokenMask:
-        """A fresh mask for a llguidance grammar.
+        """A new mask for an llguidance grammar.
 
         Raises:
-            GrammarError: it is not valid or too complex.
+            GrammarError: the grammar is invalid or too complex.
         """
         matcher = self._compiled.get(grammar)
         if matcher is None:
@@ -96,27 +96,28 @@ def grammar_of_schema(schema: Mapping[str, Any]) -> str:
 
 
 def grammar_problem(grammar: str) -> str:
-    """What is wrong with a grammar; empty: nothing."""
+    """What is wrong with a grammar; empty if nothing is."""
     found = LLMatcher.validate_grammar(grammar, None, limits=_LIMITS)
     return "" if found.startswith("WARNING") else found.split("\n")[0][:300]
 
 
 def pattern_works(pattern: str) -> bool:
-    """Whether a grammar can hold this regular expression."""
+    """Whether a grammar supports this regular expression."""
     return not grammar_problem(LLMatcher.grammar_from_regex(pattern))
 
 
 class TokenMask:
-    """Where one reply stands in its grammar."""
+    """The state of one reply in its grammar."""
 
     def __init__(self, tokenizer: GrammarTokenizer, matcher: LLMatcher) -> None:
         self._tokenizer, self._matcher = tokenizer, matcher
         self._bits = np.zeros((tokenizer.size + 31) // 32, dtype=np.int32)
 
     def apply(self, logits: NDArray[np.float32]) -> bool:
-        """Set what may not come next to `-inf`, in place. False, and no change: nothing may.
+        """Set the logits of tokens that are not allowed to `-inf`, in place. False, without a
+        change, if no token is allowed.
 
-        That is so after a failure (`failed`); go on without the mask, or decode the call again.
+        That happens after a failure (`failed`): continue without the mask, or decode again.
         """
         self._matcher.unsafe_compute_mask_ptr(self._bits.ctypes.data, self._bits.nbytes)
         if self.failed:
@@ -129,11 +130,11 @@ class TokenMask:
         return True
 
     def accept(self, token: int) -> bool:
-        """Take in the sampled token; False where the grammar does not let it pass."""
+        """Advance by the sampled token; False if the grammar does not allow it."""
         return bool(self._matcher.consume_token(token))
 
     def advance(self, text: str) -> bool:
-        """Take in text that was generated before the mask was made; False where it does not fit."""
+        """Advance by text that was generated before the mask; False if it does not match."""
         return all(self._take(piece) for piece in self._tokenizer.split(text))
 
     def _take(self, piece: str) -> bool:
@@ -144,31 +145,31 @@ class TokenMask:
         return self._matcher.try_consume_tokens(tokens) == len(tokens)
 
     def forced(self) -> list[int]:
-        """Tokens of which it is certain that they come now. They still have to be accepted."""
+        """The only tokens that can follow now. They still have to be accepted."""
         return list(self._matcher.compute_ff_tokens())
 
     def rollback(self, count: int) -> bool:
-        """Forget the last `count` accepted tokens."""
+        """Undo the last `count` accepted tokens."""
         return bool(self._matcher.rollback(count))
 
     @property
     def accepting(self) -> bool:
-        """The reply may end here."""
+        """Whether the reply may end here."""
         return bool(self._matcher.is_accepting())
 
     @property
     def stopped(self) -> bool:
-        """Nothing but the end token may follow."""
+        """Whether only the end token may follow."""
         return bool(self._matcher.is_stopped())
 
     @property
     def failed(self) -> bool:
-        """The grammar became too complex, or was fed what it does not let pass."""
+        """Whether the grammar became too complex, or got text that it does not allow."""
         return bool(self._matcher.is_error())
 
     @property
     def failure(self) -> str:
-        """Why it failed; empty where it has not."""
+        """Why it failed; empty if it has not."""
         return str(self._matcher.get_error()).split("\n")[0][:300]
 
 

@@ -1,4 +1,4 @@
-"""Finds out by trial what a chat template takes."""
+"""Find out which features a chat template supports, by rendering test conversations."""
 
 from __future__ import annotations
 
@@ -10,38 +10,38 @@ Chat = list[dict[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class TemplateTraits:
-    """What a chat template takes. What it does not take, `build_conversation` writes as text."""
+    """Features of a chat template. `build_conversation` writes unsupported content as text."""
 
     system: bool = True
-    """A system message at the start."""
+    """Whether it accepts a system message at the start."""
     system_inside: bool = False
-    """System messages between others, kept in their place."""
+    """Whether it keeps system messages between others in their place."""
     repeated_roles: bool = False
-    """Two user messages in a row."""
+    """Whether it accepts two user messages in a row."""
     tools: bool = False
-    """A list of tools."""
+    """Whether it renders a list of tools."""
     tool_calls: bool = False
-    """`tool_calls` in assistant messages."""
+    """Whether it renders `tool_calls` in assistant messages."""
     tool_role: bool = False
-    """Messages of the role `tool`."""
+    """Whether it renders messages with the role `tool`."""
     parallel_calls: bool = False
-    """More than one call in one assistant message."""
+    """Whether it renders more than one call in an assistant message."""
     text_beside_calls: bool = False
-    """Content in an assistant message that has calls."""
+    """Whether it renders content in an assistant message with calls."""
     text_arguments: bool = False
-    """Arguments of calls must be JSON text, not objects."""
+    """Whether arguments of calls must be JSON text instead of objects."""
     list_content: bool = False
-    """Content as a list of parts."""
+    """Whether it accepts content as a list of parts."""
     reasoning: str = ""
-    """The field of assistant messages in which reasoning is handed back; empty: none."""
+    """The field of assistant messages that reasoning is sent back in; empty if there is none."""
     reasoning_beside_text: bool = True
-    """Reasoning is also taken where a message has text and calls."""
+    """Whether it also renders reasoning in a message with text and calls."""
     null_content: bool = False
-    """An assistant message that only calls tools has `None` for its content, not empty text."""
+    """Whether an assistant message that only has calls needs the content `None`, not empty text."""
 
 
 class Attempt(Protocol):
-    """Renders, or answers None where the template fails."""
+    """Renders a conversation; returns None if the template fails."""
 
     def __call__(
         self,
@@ -50,7 +50,7 @@ class Attempt(Protocol):
         *,
         add_generation_prompt: bool = True,
     ) -> str | None:
-        """The prompt or None."""
+        """The prompt, or None."""
         ...
 
 
@@ -124,13 +124,13 @@ def probe(attempt: Attempt) -> TemplateTraits:
 
 
 class _Shows:
-    """Whether a chat renders, with those words in that order."""
+    """Whether a chat renders with those words in that order."""
 
     def __init__(self, attempt: Attempt) -> None:
         self._attempt = attempt
 
     def __call__(self, words: tuple[str, ...], messages: Chat) -> bool:
-        # Roles and calls can only be judged with tools at hand, and must work without them too.
+        # Roles and calls can only be tested with tools, and must also work without them.
         text = self._attempt(messages, [_TOOL])
         if text is None:
             return False

@@ -1,6 +1,6 @@
-"""The sandbox in which chat templates of strangers run: what they may do, and how much of it.
+"""The sandbox for untrusted chat templates: which operations they may use, and their limits.
 
-Which helpers templates expect is `_template`'s business.
+See `_template` for the helpers that templates expect.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REFUSED_FILTERS: Final = (
 
 
 class Generation(Extension):
-    """`{% generation %}`, with which training templates mark replies: its body stays as it is."""
+    """`{% generation %}`, which marks replies in training templates: its body is kept unchanged."""
 
     tags = {"generation"}  # noqa: RUF012 -- the base class declares it so
 
@@ -42,9 +42,9 @@ class Generation(Extension):
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja that neither reaches into Python nor grows or runs without end.
+    """Jinja without access to Python objects, and with limits on size and time.
 
-    What cannot be counted here, such as one call into C that takes for ever, ends with the process.
+    Operations that cannot be interrupted here, such as one long call into C, end with the process.
     """
 
     intercepted_binops = frozenset({"+", "*", "%", "**"})
@@ -59,7 +59,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             finalize=weighed,
         )
         setattr(self, "concat", self._concat)  # noqa: B010 -- Jinja declares it as a constant
-        # Jinja declares neither type; helpers are added to both by `_template`.
+        # Jinja's types for both are too narrow; `_template` adds helpers to them.
         self.helpers: dict[str, Any] = getattr(self, "globals")  # noqa: B009
         self.kinds: dict[str, Callable[..., Any]] = getattr(self, "filters")  # noqa: B009
         for name in ("lipsum", "cycler", "joiner"):
@@ -75,12 +75,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         self._made = 0
 
     def start_clock(self) -> None:
-        """A render begins now."""
+        """Start the time limit of a render."""
         self._deadline = time.monotonic() + MAX_SECONDS
         self._made = 0
 
     def compile_counted(self, source: str) -> Any:
-        """Compile `source` so that every turn of a loop looks at the clock."""
+        """Compile `source` so that every iteration of a loop checks the time limit."""
         tree = self.parse(source)
         for loop in tree.find_all((nodes.For, nodes.Macro)):
             loop.body.insert(0, nodes.ExprStmt(_call(_TICK, [], loop.lineno), lineno=loop.lineno))
@@ -88,9 +88,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return self.from_string(tree)
 
     def tick(self) -> str:
-        """Fails when the time is up."""
+        """Raise if the time limit has passed."""
         if time.monotonic() > self._deadline:
-            raise SecurityError(f"it runs for longer than {MAX_SECONDS:g} s")
+            raise SecurityError(f"it runs longer than {MAX_SECONDS:g} s")
         return ""
 
     def glue(self, *items: Any) -> str:
@@ -98,15 +98,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return self._concat(str(weighed(item)) for item in items)
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """No private names, and no changes but to lists: those of the caller are copies."""
+        """No private names, and no mutation except of lists, which are copies of the caller's."""
         if isinstance(obj, list) and attr in {"append", "pop"}:
             return True
         return not attr.startswith("_") and super().is_safe_attribute(obj, attr, value)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """`+`, `*`, `%` and `**` on what cannot become too large."""
+        """`+`, `*`, `%` and `**`, if the result cannot become too large."""
         if operator == "**" or (operator == "%" and isinstance(left, str)):
-            raise SecurityError(f"`{operator}` is not for templates")
+            raise SecurityError(f"`{operator}` is not allowed in templates")
         if operator == "*":
             _check_product(left, right)
         return self._sized(super().call_binop(context, operator, left, right))
@@ -115,7 +115,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """`str.format` without field widths, which may be of any size."""
         wrapped = super().wrap_str_format(value)
         if wrapped is not None and ":" in str(value.__self__):
-            raise SecurityError("`format` with a format specification is not for templates")
+            raise SecurityError("`format` with a format specification is not allowed in templates")
         return wrapped
 
     def call(self, context: Any, obj: Any, *args: Any, **kwargs: Any) -> Any:
@@ -124,7 +124,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
         if isinstance(owner, str):
             if name in _PADDING:
-                raise SecurityError(f"`{name}` is not for templates")
+                raise SecurityError(f"`{name}` is not allowed in templates")
             if name == "replace" and len(args) >= 2:
                 return self._bounded_replace(owner, *args)
             if name == "join" and args:
@@ -141,7 +141,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if size := _length(value, otherwise=0):
             _limited(size)
             self._made += size
-            # Text made and thrown away costs time too: a thousand times the output is enough.
+            # Creating temporary text costs time too; allow a thousand times the output limit.
             if self._made > MAX_OUTPUT * 1000:
                 raise SecurityError("it builds too much text")
             self.tick()
@@ -174,7 +174,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 def bounded_range(*args: int) -> range:
-    """`range`, short enough."""
+    """`range` with a limited length."""
     numbers = range(*args)
     if len(numbers) > MAX_RANGE:
         raise SecurityError(f"a range has more than {MAX_RANGE} numbers")
@@ -182,7 +182,7 @@ def bounded_range(*args: int) -> range:
 
 
 def bounded_output(pieces: Iterator[str]) -> Iterator[str]:
-    """The output while it stays within its limit."""
+    """The output, while it stays within its limit."""
     size = 0
     for piece in pieces:
         size += len(piece)
@@ -192,11 +192,11 @@ def bounded_output(pieces: Iterator[str]) -> Iterator[str]:
 
 def _limited(size: int) -> None:
     if size > MAX_OUTPUT:
-        raise SecurityError(f"it makes more than {MAX_OUTPUT >> 20} MiB")
+        raise SecurityError(f"its output exceeds {MAX_OUTPUT >> 20} MiB")
 
 
 def weighed(value: Any) -> Any:
-    """`value` itself, where writing it out ends: a list may hold another a million times over."""
+    """`value`, if its serialized form is finite: a list may contain another one many times."""
     stack: list[Any] = [value]
     seen = 0
     while stack:

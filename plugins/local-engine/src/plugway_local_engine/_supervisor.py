@@ -1,7 +1,7 @@
-"""The gateway's side of a worker: start it, watch it, end it, and share it among requests.
+"""The gateway's side of a worker: start it, watch it, stop it, and share it between requests.
 
-What an engine is asked and answers is the business of the package that owns the engine; here a
-request is a frame out and a series of frames back. Nothing blocks the event loop.
+The package of each engine defines the contents of requests and replies; here a request is a frame
+sent and a series of frames received. Nothing blocks the event loop.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from typing import Any, Final, Literal
 
 from plugway import BackendUnavailable, StreamInterrupted
 from plugway_local_engine._frames import Frame, FrameDecoder, FrameError, encode
-from plugway_local_engine._process import end, exit_text, open_log, spawn
+from plugway_local_engine._process import end, exit_text, last_words, open_log, spawn
 
 State = Literal["stopped", "loading", "ready", "restarting", "failed", "quarantined"]
 
 _CHUNK: Final = 1 << 18
 _PAUSE_AT: Final = 256
-"""Frames that one request may have waiting before the worker is told to hold it back."""
+"""Frames of one request that may be queued before the worker is told to pause it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How patient a supervisor is. Seconds."""
+    """Time limits of a supervisor, in seconds."""
 
     load: float = 600.0
     silence: float = 15.0
-    """Without a heartbeat while there is work: the worker counts as dead."""
+    """Time without a heartbeat during work after which the worker counts as dead."""
     cancel: float = 2.0
-    """Between a cancel and the worker's word that it stopped; after it, the worker is killed."""
+    """Time between a cancel and its confirmation after which the worker is killed."""
     stop: float = 3.0
-    """What an idle worker gets to write its caches when the gateway ends."""
+    """Time for an idle worker to write its caches when the gateway stops."""
     crashes: int = 3
     crash_window: float = 300.0
     delays: tuple[float, ...] = (0.1, 1.0, 5.0)
@@ -46,7 +46,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class WorkerSpec:
-    """Which engine to run, with what."""
+    """The engine to run, and its configuration."""
 
     name: str
     entry: str
@@ -57,7 +57,7 @@ class WorkerSpec:
 
 
 class Call:
-    """One request in a worker: iterate over the frames of its answer; close it to cancel."""
+    """One request in a worker: iterate over the frames of its reply; close it to cancel."""
 
     def __init__(self, owner: Supervisor, number: int) -> None:
         self._owner = owner
@@ -67,11 +67,11 @@ class Call:
         self._failure: str | None = None
         self._paused = False
         self.begun = False
-        """The consumer has passed on something: a failure can no longer be hidden."""
+        """Whether the consumer has forwarded content: a failure can no longer be hidden."""
         self.ended = False
 
     async def __aiter__(self) -> AsyncIterator[Frame]:
-        """Frames until the one that says `end`.
+        """Frames up to the one with `end`.
 
         Raises:
             BackendUnavailable: the worker died before `begun` was set.
@@ -102,13 +102,13 @@ class Call:
             self._owner.post({"op": "pause", "id": self.number})
 
     def fail(self, reason: str) -> None:
-        """The worker is gone."""
+        """Report that the worker has died."""
         self._failure = reason
         self.ended = True
         self._arrived.set()
 
     async def aclose(self) -> None:
-        """Stop the work at once where it has not ended; safe to call twice."""
+        """Cancel the request if it has not ended; safe to call twice."""
         self._owner.release(self)
 
     def _error(self, reason: str) -> Exception:
@@ -124,11 +124,11 @@ class Supervisor:
         self.spec = spec
         self.state: State = "stopped"
         self.info: Mapping[str, Any] = {}
-        """What the worker said of itself when it was ready."""
+        """The properties that the worker reported when it was ready."""
         self.progress: Mapping[str, Any] = {}
         """The last heartbeat."""
         self.failure: tuple[str, int] | None = None
-        """Why it does not run, with a status: a load that failed, or a quarantine."""
+        """Why it does not run, and a status: the load failed, or too many crashes."""
         self.last_used = time.monotonic()
         self.crashes: deque[float] = deque()
         self._calls: dict[int, Call] = {}
@@ -143,26 +143,26 @@ class Supervisor:
 
     @property
     def busy(self) -> int:
-        """Requests in the worker now."""
+        """Number of requests in the worker."""
         return len(self._calls)
 
     @property
     def pid(self) -> int | None:
-        """The child's process id while there is one."""
+        """Process id of the child, if it is running."""
         return self._process.pid if self._process and self._process.returncode is None else None
 
     def start(self) -> None:
-        """Begin to load, unless it runs already; `ready` waits for the end of it."""
+        """Start loading, unless it is running already; `ready` waits for the end of it."""
         if self._task is None or self._task.done():
             self.failure = None
             self._set("loading")
             self._task = asyncio.create_task(self._run(), name=f"worker {self.spec.name}")
 
     async def ready(self) -> Mapping[str, Any]:
-        """Wait until the worker can take requests.
+        """Wait until the worker accepts requests.
 
         Raises:
-            BackendUnavailable: it cannot be loaded, or crashes again and again.
+            BackendUnavailable: it cannot be loaded, or crashed too often.
         """
         if self.state == "stopped" or (self.state == "failed" and not self._task_alive()):
             self.start()
@@ -177,7 +177,7 @@ class Supervisor:
         return self.info
 
     async def call(self, header: Mapping[str, Any], body: bytes = b"") -> Call:
-        """Give the worker a request. Close the returned call in every case."""
+        """Send a request to the worker. Always close the returned call."""
         await self.ready()
         self._next += 1
         call = Call(self, self._next)
@@ -188,7 +188,7 @@ class Supervisor:
         return call
 
     def release(self, call: Call) -> None:
-        """Forget a call; one that has not ended is cancelled in the worker first."""
+        """Remove a call; one that has not ended is cancelled in the worker first."""
         if self._calls.pop(call.number, None) is None:
             return
         self.last_used = time.monotonic()
@@ -197,26 +197,26 @@ class Supervisor:
             self.post({"op": "cancel", "id": call.number})
 
     def post(self, header: Mapping[str, Any], body: bytes = b"") -> None:
-        """Write a frame to the worker, if there is one; the transport keeps what does not fit."""
+        """Write a frame to the worker, if there is one; the transport buffers it."""
         process = self._process
         if process is not None and process.stdin is not None and not process.stdin.is_closing():
             process.stdin.write(encode(header, body))
 
     def kill(self) -> None:
-        """End the process now; it is started again."""
+        """Kill the process now; it is restarted."""
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
     def reset(self) -> None:
-        """Forget crashes and a quarantine."""
+        """Forget crashes, and enable the worker again."""
         self.crashes.clear()
         if self.state in ("failed", "quarantined"):
             self.failure = None
             self._set("stopped")
 
     async def aclose(self) -> None:
-        """Stop the worker; requests in it fail. An idle one may finish what it is writing."""
+        """Stop the worker; requests in it fail. An idle one may finish writing its caches."""
         task, self._task = self._task, None
         if task is not None:
             self._closing = True
@@ -237,7 +237,7 @@ class Supervisor:
         changed.set()
 
     async def _run(self) -> None:
-        """Start the process again and again, until it may not be."""
+        """Start the process, and restart it as long as that is allowed."""
         try:
             while True:
                 reason = await self._live()
@@ -249,7 +249,7 @@ class Supervisor:
                 delay = self.spec.limits.delays[
                     min(len(self.crashes), len(self.spec.limits.delays)) - 1
                 ]
-                self._log.warning("%s; starting it again in %.1f s", reason, delay)
+                self._log.warning("%s; restarting in %.1f s", reason, delay)
                 self._set("restarting")
                 await asyncio.sleep(delay)
         finally:
@@ -263,7 +263,7 @@ class Supervisor:
         if len(self.crashes) < limits.crashes:
             return True
         self.failure = (
-            f"{self.spec.name}: {reason}; it is switched off after {len(self.crashes)} crashes "
+            f"{self.spec.name}: {reason}; it is disabled after {len(self.crashes)} crashes "
             f"within {limits.crash_window / 60:.0f} minutes. Its log: {self.spec.log}",
             503,
         )
@@ -278,9 +278,10 @@ class Supervisor:
             call.fail(reason)
 
     async def _live(self) -> str | None:
-        """Run one process to its end. None: it cannot load, and says why in `failure`."""
+        """Run one process to its end. None: it cannot load; `failure` has the reason."""
         self._set("loading")
         with open_log(self.spec.log) as log:
+            start = log.seek(0, os.SEEK_END)
             process = await spawn(log)
         self._process = process
         self._heard = time.monotonic()
@@ -298,10 +299,14 @@ class Supervisor:
         if self.failure is not None:
             self._set("failed")
             return None
-        return reason or f"{self.spec.name}: the worker ended ({exit_text(process.returncode)})"
+        if reason:
+            return reason
+        said = last_words(self.spec.log, start)
+        ended = f"{self.spec.name}: the worker ended ({exit_text(process.returncode)})"
+        return f"{ended}: {said}" if said else ended
 
     async def _read(self, process: asyncio.subprocess.Process) -> str:
-        """Hand frames to their calls until the line closes; the only reader of this process."""
+        """Deliver frames to their calls until the pipe closes; the only reader of this process."""
         decoder, reason = FrameDecoder(), ""
         assert process.stdout is not None
         while data := await process.stdout.read(_CHUNK):
@@ -331,7 +336,8 @@ class Supervisor:
                 self.info = header
                 self._set("ready")
             case "fatal":
-                self.failure = (str(header["message"]), int(header["status"]))
+                message = f"{header['message']}. Its log: {self.spec.log}"
+                self.failure = (message, int(header["status"]))
             case "crash":
                 return f"{self.spec.name}: the worker failed: {header['message']}"
             case _:
@@ -339,7 +345,7 @@ class Supervisor:
         return ""
 
     async def _watch(self) -> None:
-        """Kill a worker that is silent while it has work, or does not stop when told to."""
+        """Kill a worker that is silent during work, or does not stop when asked to."""
         limits = self.spec.limits
         while True:
             await asyncio.sleep(min(0.25, limits.cancel / 4, limits.silence / 4))
@@ -347,7 +353,7 @@ class Supervisor:
             patience = limits.silence if self.state == "ready" else limits.load
             waiting = bool(self._calls) or self.state != "ready"
             if waiting and now - self._heard > patience:
-                self._log.error("no sign of life for %.0f s: killed", now - self._heard)
+                self._log.error("no heartbeat for %.0f s: killed", now - self._heard)
                 self.kill()
                 return
             if any(deadline < now for deadline in self._stopping.values()):

@@ -1,6 +1,6 @@
-"""Chat templates as Hugging Face models carry them, rendered without trusting them.
+"""Chat templates of Hugging Face models, rendered without trusting them.
 
-The sandbox is `_sandbox`'s business; what a request says `_conversation`'s.
+See `_sandbox` for the sandbox, and `_conversation` for the input.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Guard = Callable[[], AbstractContextManager[Any]]
 
 
 class TemplateError(ValueError):
-    """The template is refused, or refuses the conversation; the message says why."""
+    """The template is invalid, or fails for the conversation; the message has the reason."""
 
 
 class TemplateRefusal(TemplateError):
-    """The template called `raise_exception`: it is at odds with this conversation only."""
+    """The template called `raise_exception`: it rejects this conversation only."""
 
 
 class ChatTemplate:
@@ -42,12 +42,12 @@ class ChatTemplate:
         now: datetime | None = None,
         guard: Guard | None = None,
     ) -> None:
-        """`now` is the time that the template reads, always the same so that prompts stay equal.
+        """`now` is the time that the template sees, always the same so that prompts stay equal.
 
-        Every render runs inside of `guard()`: a limit put there also ends what never returns.
+        Every render runs inside `guard()`, which can also stop a render that never returns.
 
         Raises:
-            TemplateError: it is too long or no valid template.
+            TemplateError: it is too long, or not a valid template.
         """
         if len(source.encode("utf-8", "replace")) > MAX_SOURCE:
             raise TemplateError(f"the chat template is longer than {MAX_SOURCE >> 20} MiB")
@@ -72,11 +72,11 @@ class ChatTemplate:
         add_generation_prompt: bool = True,
         extra: Mapping[str, Any] | None = None,
     ) -> str:
-        """The prompt. `extra` holds further variables, such as `enable_thinking`.
+        """The prompt. `extra` contains more variables, such as `enable_thinking`.
 
         Raises:
-            TemplateRefusal: the template does not take this conversation.
-            TemplateError: the template fails, runs for too long or makes too much.
+            TemplateRefusal: the template rejects this conversation.
+            TemplateError: the template fails, or exceeds a limit of time or size.
         """
         variables: dict[str, Any] = {**self._tokens, **(extra or {})}
         variables["add_generation_prompt"] = add_generation_prompt
@@ -86,7 +86,7 @@ class ChatTemplate:
         try:
             return self._render({**variables, "tools": None})
         except _NoTools:
-            # Some templates loop over their tools without looking whether there are any.
+            # Some templates loop over `tools` without checking that it is not None.
             return self._render({**variables, "tools": []})
 
     def _render(self, variables: dict[str, Any]) -> str:
@@ -103,11 +103,11 @@ class ChatTemplate:
         except (ArithmeticError, LookupError, ValueError, AttributeError) as error:
             raise TemplateError(f"the chat template fails: {_said(error)}") from None
         except (RecursionError, MemoryError) as error:
-            raise TemplateError(f"the chat template goes too deep: {_said(error)}") from None
+            raise TemplateError(f"the chat template is nested too deeply: {_said(error)}") from None
 
     @cached_property
     def traits(self) -> TemplateTraits:
-        """What the template takes, found by trial."""
+        """The features of the template, found by rendering test conversations."""
         return probe(self._attempt)
 
     def _attempt(self, *args: Any, **kwargs: Any) -> str | None:
@@ -118,11 +118,11 @@ class ChatTemplate:
 
 
 class _NoTools(TemplateError):
-    """Perhaps only because `tools` is `None`."""
+    """The template fails, perhaps only because `tools` is `None`."""
 
 
 class _Refusal(Exception):
-    """Raised by `raise_exception` inside of a template."""
+    """Raised by `raise_exception` inside a template."""
 
 
 def _refuse(message: object = "") -> NoReturn:
@@ -136,9 +136,9 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """JSON as `transformers` writes it: nothing escaped for HTML, characters as they are."""
+    """JSON as `transformers` writes it: no HTML escapes, non-ASCII characters unchanged."""
     if indent is not None and not 0 <= indent <= 16:
-        raise ValueError("`indent` is too wide")
+        raise ValueError("`indent` is too large")
     return json.dumps(
         weighed(value),
         ensure_ascii=ensure_ascii,

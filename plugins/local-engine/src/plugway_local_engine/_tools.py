@@ -1,4 +1,4 @@
-"""The tools of a request, and what `tool_choice` asks for."""
+"""The tools of a request, and its `tool_choice`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ ChoiceMode = Literal["auto", "any", "tool", "none"]
 
 @dataclass(frozen=True, slots=True)
 class ToolChoice:
-    """What the client wants of tool use in this reply."""
+    """The client's constraints on tool use in this reply."""
 
     mode: ChoiceMode = "auto"
     name: str = ""
-    """The one tool, where `mode` is `tool`."""
+    """The tool to call if `mode` is `tool`."""
     parallel: bool = True
-    """Whether more than one call may be made."""
+    """Whether more than one call is allowed."""
 
 
 def tools_of(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], list[str]]:
@@ -32,7 +32,7 @@ def tools_of(body: Mapping[str, Any]) -> tuple[tuple[Tool, ...], list[str]]:
         item = as_object(entry)
         name, kind = str(item.get("name", "")), item.get("type")
         if kind not in (None, "custom"):
-            notes.append(f"drop tools: `{type_name(kind)}` is run by a vendor's servers, not here")
+            notes.append(f"drop tools: `{type_name(kind)}` runs on a vendor's servers, not here")
         elif is_placeholder(item):
             notes.append(f"drop tools: {PLACEHOLDER_LEFT_OUT}")
         elif name:
@@ -51,7 +51,7 @@ def _unused(item: Mapping[str, Any]) -> list[str]:
 
 
 def tool_choice_of(body: Mapping[str, Any]) -> ToolChoice:
-    """What `tool_choice` asks for; `auto` where it is absent or of no known type."""
+    """The parsed `tool_choice`; `auto` if it is absent or of an unknown type."""
     choice = as_object(body.get("tool_choice"))
     mode = choice.get("type")
     parallel = choice.get("disable_parallel_tool_use") is not True

@@ -1,4 +1,4 @@
-"""Shapes the turns of a conversation to what one chat template takes: roles, order, calls."""
+"""Shape the turns of a conversation for one chat template: roles, order, calls."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any, Final
 from plugway_local_engine._probe import TemplateTraits
 
 REMINDER: Final = "<system-reminder>\n{}\n</system-reminder>"
-"""A system turn where the template takes none: the user's turn, marked."""
+"""A system turn if the template does not support it: a marked user turn."""
 RESULT: Final = "<tool_response>\n{}\n</tool_response>"
-"""A tool's result where the template has no role for it."""
+"""A tool's result if the template has no role for it."""
 _JOIN: Final = "\n\n"
 
 
 @dataclass(frozen=True, slots=True)
 class TurnCall:
-    """A call the assistant made."""
+    """A call by the assistant."""
 
     call_id: str
     name: str
@@ -27,7 +27,7 @@ class TurnCall:
 
 @dataclass(slots=True)
 class Turn:
-    """One message on its way to the template."""
+    """One message for the template."""
 
     role: str
     text: str
@@ -82,7 +82,7 @@ def _without_tool_roles(
 
 
 def _one_call_each(turns: list[Turn]) -> list[Turn]:
-    """Parallel calls as one after the other, each with its result."""
+    """Parallel calls as sequential ones, each with its result."""
     result: list[Turn] = []
     at = 0
     while at < len(turns):
@@ -103,7 +103,7 @@ def _one_call_each(turns: list[Turn]) -> list[Turn]:
 
 
 def _text_before_calls(turns: list[Turn]) -> list[Turn]:
-    """What was said beside a call as a turn of its own, where it would not be shown otherwise."""
+    """Text next to a call as a separate turn, if the template would not render it."""
     result: list[Turn] = []
     for turn in turns:
         if turn.calls and turn.text:
@@ -130,7 +130,7 @@ def _with_system(
     if traits.system:
         return [Turn("system", system), *turns]
     notes.append(
-        "translate system: the template takes none, so it stands before the first user turn"
+        "translate system: the template does not support it, so it precedes the first user turn"
     )
     if turns and turns[0].role == "user":
         return [Turn("user", system + _JOIN + turns[0].text), *turns[1:]]
@@ -138,7 +138,7 @@ def _with_system(
 
 
 def _alternating(turns: list[Turn], notes: list[str]) -> list[Turn]:
-    """Neighbours of one role joined; a user's words after a tool's result join the result."""
+    """Adjacent turns of one role joined; user text after a tool result joins the result."""
     result: list[Turn] = []
     for turn in turns:
         last = result[-1] if result else None
@@ -146,7 +146,7 @@ def _alternating(turns: list[Turn], notes: list[str]) -> list[Turn]:
         same = last is not None and last.role == turn.role and turn.role in {"user", "assistant"}
         if last is not None and (after_result or (same and not last.calls)):
             notes.append(
-                "translate messages: turns of one role are joined, as the template demands"
+                "translate messages: turns of one role are joined, as the template requires"
             )
             last.text = _JOIN.join(text for text in (last.text, turn.text) if text)
             last.calls += turn.calls
@@ -164,12 +164,12 @@ def _message(turn: Turn, traits: TemplateTraits, notes: list[str]) -> dict[str, 
     if turn.calls:
         message["tool_calls"] = [_call(call, traits) for call in turn.calls]
         if turn.text and not traits.text_beside_calls:
-            notes.append("drop messages.text: the template does not show text beside a tool call")
+            notes.append("drop messages.text: the template shows no text next to a tool call")
         if not turn.text and traits.null_content:
             message["content"] = None
     crowded = bool(turn.calls and turn.text) and not traits.reasoning_beside_text
     if turn.reasoning and crowded:
-        notes.append("drop thinking: the template does not take it beside text and a tool call")
+        notes.append("drop thinking: the template does not accept it next to text and a tool call")
     elif turn.reasoning and traits.reasoning:
         message[traits.reasoning] = turn.reasoning
     return message

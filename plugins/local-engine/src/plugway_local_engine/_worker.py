@@ -1,8 +1,8 @@
-"""The worker's side: a child process that runs one engine and speaks frames with the gateway.
+"""The worker's side: a child process that runs one engine and exchanges frames with the gateway.
 
 `_boot.py PARENT_PID` calls `main`, which reads a `start` frame that names the engine
-(`module:function`) and calls it with a `Channel`. What the engine computes is its own business;
-starting, watching and ending this process is `_supervisor`'s.
+(`module:function`) and calls it with a `Channel`. The engine defines what is computed; see
+`_supervisor` for how this process is started, watched and stopped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Entry = Callable[["Channel", Mapping[str, Any]], None]
 
 
 class LoadFailed(Exception):
-    """The engine cannot start as configured; told to the caller, never counted as a crash."""
+    """The engine cannot start as configured; reported to the caller, and not counted as a crash."""
 
     def __init__(self, message: str, *, status: int = 503) -> None:
         super().__init__(message)
@@ -41,11 +41,11 @@ class LoadFailed(Exception):
 
 
 class EngineFailed(Exception):
-    """The engine cannot go on. Everybody who waits is told why, so that it quotes no prompt."""
+    """The engine cannot continue. All callers get the message, so it must not quote a prompt."""
 
 
 class Channel:
-    """The worker's end of the line. `send` may be called from any thread."""
+    """The worker's end of the pipes. `send` may be called from any thread."""
 
     def __init__(self, reader: int, writer: int) -> None:
         self._reader = reader
@@ -55,14 +55,14 @@ class Channel:
         self._inbox: deque[Frame] = deque()
         self._last_beat = 0.0
         self.on_cancel: Callable[[int], None] = lambda _: None
-        """Called by the reading thread the moment a cancel arrives, before it is in the inbox."""
+        """Called by the reading thread when a cancel arrives, before it is in the inbox."""
 
     def start(self) -> None:
-        """Read in a thread of its own: a cancel must arrive while the engine computes."""
+        """Start the reading thread: a cancel must arrive while the engine computes."""
         threading.Thread(target=self._read, name="frames", daemon=True).start()
 
     def send(self, header: Mapping[str, Any], body: bytes = b"") -> None:
-        """Send one frame. Blocks while the gateway does not read: that is the back-pressure."""
+        """Send one frame. Blocks while the gateway does not read, which is the back-pressure."""
         self._write(encode(header, body))
 
     def send_all(self, headers: Iterable[Mapping[str, Any]]) -> None:
@@ -76,7 +76,7 @@ class Channel:
                 data = data[os.write(self._writer, data) :]
 
     def beat(self, **progress: Any) -> None:
-        """Say that the engine's own loop is alive, at most once per second."""
+        """Report that the engine's loop is alive, at most once per second."""
         now = time.monotonic()
         if now - self._last_beat >= BEAT_SECONDS:
             self._last_beat = now
@@ -93,7 +93,7 @@ class Channel:
         return frames
 
     def wake(self) -> None:
-        """Let a waiting `receive` look again: another thread has work for the engine's loop."""
+        """Wake up a waiting `receive`, because another thread has work for the engine's loop."""
         self.post(Frame({"op": "wake"}))
 
     def post(self, frame: Frame) -> None:
@@ -111,15 +111,15 @@ class Channel:
                         self.on_cancel(int(frame.header["id"]))
                     self.post(frame)
         except (OSError, FrameError):
-            _log.exception("what the gateway sent cannot be read")
-        # The gateway is gone. The engine's thread may be deep in native code: nothing to wait for.
+            _log.exception("cannot parse a frame of the gateway")
+        # The gateway is gone. The engine's thread may be in native code, so do not wait for it.
         os._exit(0)
 
 
 def main(network: str) -> None:
-    """Set the process up, read the `start` frame, run the engine until the gateway goes.
+    """Set up the process, read the `start` frame, run the engine until the gateway disconnects.
 
-    `network` says why it was not possible to cut the process off from the network.
+    `network` is the reason why the process could not be disconnected from the network, or empty.
     """
     _die_with_parent(int(sys.argv[1]))
     _no_core_dumps()
@@ -146,15 +146,15 @@ def main(network: str) -> None:
             channel.send({"op": "crash", "message": _said(error)})
         code = 70
     sys.stderr.flush()
-    # Destructors of a native engine that failed half-way have nothing left to save.
+    # The destructors of a native engine that failed have nothing to save.
     os._exit(code)
 
 
 class _Formatter(logging.Formatter):
-    """Stacks without the exceptions' own texts, which may quote a prompt."""
+    """Formats stack traces without the text of exceptions, which may quote a prompt."""
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - the name that `logging` calls
-        """The stack and what it came to."""
+        """The stack trace and the type of the exception."""
         return "".join([*traceback.format_tb(ei[2]), _said(ei[1])])
 
 
@@ -170,7 +170,8 @@ def _entry(name: str) -> Entry:
 
 
 def _die_with_parent(parent: int) -> None:
-    """The pipe's end covers every system; on Linux the kernel sees even to a busy native loop."""
+    """Exit with the parent. The closed pipe works on all systems; on Linux the kernel also ends a
+    busy native loop."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
@@ -182,12 +183,12 @@ def _die_with_parent(parent: int) -> None:
 def _no_core_dumps() -> None:
     with contextlib.suppress(ImportError):  # Windows has no such limit
         resource: Any = importlib.import_module("resource")
-        # A dump would hold the conversation.
+        # A core dump would contain the conversation.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _take_standard_streams() -> tuple[int, int]:
-    """Keep the line for frames: what a native library prints goes to the log instead."""
+    """Reserve the pipes for frames: output of native libraries goes to the log."""
     reader, writer = os.dup(0), os.dup(1)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)

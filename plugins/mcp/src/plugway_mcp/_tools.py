@@ -209,7 +209,7 @@ class Tools:
         model = "" if agent else caller.model
         choice = self._state.choice(only, model, session, caller.zone)
         await choices.set(session, agent, choice)
-        return f"{who} served by {only.said()} from the next request on.{_guess(caller)}"
+        return f"{who} served by {only.described()} from the next request on.{_guess(caller)}"
 
     async def endpoint_recommend(self, _: Nothing, caller: Caller | None) -> str:
         """Advice from known facts, without a request."""
@@ -229,7 +229,7 @@ class Tools:
         here = [e for e in await self._endpoints() if e.zone == "local"]
         if not here:
             return "No backend on this machine lists any models."
-        return "\n".join(f"- {e.said()}: {e.info.state}" for e in here)
+        return "\n".join(f"- {e.described()}: {e.info.state}" for e in here)
 
     async def model_load(self, asked: ModelArguments, caller: Caller | None) -> str:
         """Load a model and wait up to `WAIT_SECONDS`."""
@@ -342,7 +342,7 @@ class Tools:
         return self._advisor.cost(target, usage) if self._advisor else None
 
     def _line(self, endpoint: Endpoint, now: str) -> str:
-        info, facts = endpoint.info, [endpoint.said()]
+        info, facts = endpoint.info, [endpoint.described()]
         if info.state != "unknown":
             facts.append(info.state)
         facts += sorted(info.capabilities)

@@ -1,7 +1,7 @@
-"""Lets clients of OpenAI's API use every backend: Chat Completions, Responses and the model list.
+"""Serves OpenAI's API to clients, for every backend: Chat Completions, Responses, the model list.
 
-Requests are put into the Messages API, answers back into the client's own words; a backend whose
-server speaks the client's API gets its bytes.
+Requests are translated to the Messages API and replies back to the client's API. A backend whose
+server supports the client's API receives the client's bytes unchanged.
 """
 
 from plugway_openai_api._plugin import OpenAIApi, OpenAIApiOptions

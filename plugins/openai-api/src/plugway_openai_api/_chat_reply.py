@@ -1,7 +1,7 @@
-"""Answers of the Messages API as Chat completions and their chunks. Pure but for the clock.
+"""Encodes Messages API replies as Chat completions and chunks. Pure except for the clock.
 
-Shapes: `types/chat/chat_completion.py` and `chat_completion_chunk.py` of the `openai` SDK;
-`reasoning_content` is what DeepSeek, vLLM and llama.cpp call the text of the thinking.
+Shapes: `types/chat/chat_completion.py` and `chat_completion_chunk.py` of the `openai` SDK.
+DeepSeek, vLLM and llama.cpp send the text of the thinking in `reasoning_content`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any, Final
 import orjson
 
 from plugway import StreamEvent, as_list, as_object
-from plugway_openai_api._carried import Carried
-from plugway_openai_api._errors import told
+from plugway_openai_api._call_signatures import CallSignatures
+from plugway_openai_api._errors import to_openai
+from plugway_openai_api._reply_notes import ReplyNotes
 from plugway_openai_api._tools import (
     Tool,
     ToolBook,
@@ -22,7 +23,6 @@ from plugway_openai_api._tools import (
     custom_input,
     custom_input_of,
 )
-from plugway_openai_api._unsaid import Unsaid
 from plugway_translation import count, decode_id, totals_of
 
 FINISH: Final[Mapping[str, str]] = {
@@ -40,40 +40,40 @@ _PREFIX: Final = "chatcmpl-"
 
 
 class ChatEncoder:
-    """Writes one answer as Chat does."""
+    """Encodes one reply as a completion or its chunks."""
 
     def __init__(
         self, tools: ToolBook, *, include_usage: bool, now: Callable[[], float] = time.time
     ) -> None:
         self._tools = tools
-        self._unsaid = Unsaid()
-        self.unsaid = self._unsaid.lines
-        """What Chat has no words for."""
+        self._notes = ReplyNotes()
+        self.unsaid = self._notes.lines
+        """Notes about content that Chat cannot represent."""
         self._include_usage = include_usage
         self._now = now
         self._head = b""
-        """Of every chunk, up to its `choices`."""
+        """Start of every chunk, up to its `choices`."""
         self._tail = b"}\n\n"
         self._usage: dict[str, Any] = {}
         self._finish = ""
         self._calls = 0
-        self._carried = Carried()
+        self._signatures = CallSignatures()
         self._block = ""
-        """Type of the block that is open."""
+        """Type of the open block."""
         self._call: Tool | None = None
         self._arguments: list[str] = []
-        """Pieces of the open call's arguments, where they are not sent on as they come."""
+        """Pieces of the open call's arguments, if they are sent only when complete."""
         self._written = False
-        """Something of the open call's arguments was sent."""
+        """Whether any arguments of the open call were sent."""
         self._length = self._began = 0
-        """Characters of the text so far, and those before the open block."""
+        """Characters of text so far, and before the open block."""
         self._sources: list[dict[str, Any]] = []
-        """Of the open block."""
+        """Sources of the open block."""
 
-    # ── whole ────────────────────────────────────────────────────────────────────────────────
+    # ── complete reply ───────────────────────────────────────────────────────────────────────
 
     def message(self, message: Mapping[str, Any]) -> bytes:
-        """A `chat.completion`."""
+        """Encode a `chat.completion`."""
         blocks = [as_object(block) for block in as_list(message.get("content"))]
         calls = self._whole_calls(blocks)
         content = _joined(blocks, "text")
@@ -81,20 +81,20 @@ class ChatEncoder:
         refusal = _refused(message) if reason == "refusal" else None
         if refusal and content.strip() == refusal.strip():
             content = ""
-        said: dict[str, Any] = {"role": "assistant", "content": content}
+        reply: dict[str, Any] = {"role": "assistant", "content": content}
         if (calls or refusal) and not content:
-            said["content"] = None
-        said["refusal"] = refusal
+            reply["content"] = None
+        reply["refusal"] = refusal
         if sources := self._all_sources(blocks):
-            said["annotations"] = sources
+            reply["annotations"] = sources
         self._note(blocks, reason)
         if thought := _joined(blocks, "thinking"):
-            said["reasoning_content"] = thought
+            reply["reasoning_content"] = thought
         if calls:
-            said["tool_calls"] = calls
+            reply["tool_calls"] = calls
         choice = {
             "index": 0,
-            "message": said,
+            "message": reply,
             "logprobs": None,
             "finish_reason": _finish(reason, len(calls)),
         }
@@ -113,52 +113,52 @@ class ChatEncoder:
         calls: list[dict[str, Any]] = []
         for block in blocks:
             if block.get("type") == "tool_use":
-                calls.append({**self._whole_call(block), **self._carried.take()})
+                calls.append({**self._whole_call(block), **self._signatures.take()})
             else:
-                self._carried.block(block)
+                self._signatures.block(block)
         return calls
 
     def _all_sources(self, blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Sources of all texts, by their place in the joined text."""
+        """Annotations of all texts, positioned in the joined text."""
         found: list[dict[str, Any]] = []
         at = 0
         for block in blocks:
             if block.get("type") == "text":
                 end = at + len(str(block.get("text") or ""))
-                told = map(self._unsaid.source, map(as_object, as_list(block.get("citations"))))
-                found += [_annotation(source, at, end) for source in told if source]
+                sources = map(self._notes.source, map(as_object, as_list(block.get("citations"))))
+                found += [_annotation(source, at, end) for source in sources if source]
                 at = end
         return found
 
     def _note(self, blocks: list[dict[str, Any]], reason: str) -> None:
-        """What of the answer Chat has no words for."""
-        self._unsaid.reason(reason)
+        """Note content that Chat cannot represent."""
+        self._notes.reason(reason)
         for block in blocks:
-            self._unsaid.block(block)
+            self._notes.block(block)
             if block.get("type") == "redacted_thinking":
-                self._unsaid.hidden()
+                self._notes.hidden()
 
     def _whole_call(self, block: Mapping[str, Any]) -> dict[str, Any]:
         tool = self._tools.get(block.get("name"))
-        told: dict[str, Any] = {"id": decode_id(str(block.get("id")))}
+        call: dict[str, Any] = {"id": decode_id(str(block.get("id")))}
         if tool.custom:
-            told |= {"type": "custom"}
-            told["custom"] = {"name": tool.name, "input": custom_input(block.get("input"))}
+            call |= {"type": "custom"}
+            call["custom"] = {"name": tool.own, "input": custom_input(block.get("input"))}
         else:
             arguments = call_arguments(block.get("input"))
-            told |= {"type": "function", "function": {"name": tool.name, "arguments": arguments}}
-        return told
+            call |= {"type": "function", "function": {"name": tool.own, "arguments": arguments}}
+        return call
 
     def error(self, status: int, error: Mapping[str, Any], *, streaming: bool) -> bytes:
-        """The envelope; in a stream the chunk at which the SDK raises."""
+        """Encode an error; in a stream as a chunk at which the SDK raises."""
         del status
-        body = orjson.dumps(told(error).body())
+        body = orjson.dumps(to_openai(error).body())
         return b"data: " + body + b"\n\n" if streaming else body
 
     # ── stream ───────────────────────────────────────────────────────────────────────────────
 
     def event(self, event: StreamEvent) -> bytes:
-        """The chunks for one event."""
+        """Encode the chunks for one event."""
         data = event.data
         match event.type:
             case "content_block_delta":
@@ -193,17 +193,17 @@ class ChatEncoder:
         self._note([dict(block)], "")
         self._began = self._length
         if self._block != "tool_use":
-            self._carried.block(block)
-            return self._delta(block)  # an upstream may put the first text into the start
+            self._signatures.block(block)
+            return self._delta(block)  # some upstreams send the first text with the start
         tool = self._tools.get(block.get("name"))
         self._call, self._arguments, self._written = tool, [], False
         call: dict[str, Any] = {"index": self._calls, "id": decode_id(str(block.get("id")))}
         self._calls += 1
         if tool.custom:
-            call |= {"type": "custom", "custom": {"name": tool.name, "input": ""}}
+            call |= {"type": "custom", "custom": {"name": tool.own, "input": ""}}
         else:
-            call |= {"type": "function", "function": {"name": tool.name, "arguments": ""}}
-        call |= self._carried.take()
+            call |= {"type": "function", "function": {"name": tool.own, "arguments": ""}}
+        call |= self._signatures.take()
         pieces = self._chunk({"tool_calls": [call]})
         if early := as_object(block.get("input")):
             pieces += self._piece(orjson.dumps(early).decode())
@@ -215,13 +215,13 @@ class ChatEncoder:
                 self._length += len(delta["text"])
                 return self._chunk({"content": delta["text"]})
             case "citations_delta":
-                if source := self._unsaid.source(as_object(delta.get("citation"))):
+                if source := self._notes.source(as_object(delta.get("citation"))):
                     self._sources.append(source)
                 return b""
             case "thinking_delta" | "thinking" if delta.get("thinking"):
                 return self._chunk({"reasoning_content": delta["thinking"]})
             case "signature_delta":
-                self._carried.block(delta)
+                self._signatures.block(delta)
                 return b""
             case "input_json_delta" if self._block == "tool_use":
                 return self._piece(str(delta.get("partial_json") or ""))
@@ -241,13 +241,13 @@ class ChatEncoder:
         call, self._call, self._block = self._call, None, ""
         sources, self._sources = self._sources, []
         if sources:
-            told = [_annotation(source, self._began, self._length) for source in sources]
-            return self._chunk({"annotations": told})
+            annotations = [_annotation(source, self._began, self._length) for source in sources]
+            return self._chunk({"annotations": annotations})
         if call is None:
             return b""
         if call.custom:
-            told = custom_input_of("".join(self._arguments))
-            return self._call_chunk({"custom": {"input": told}})
+            text = custom_input_of("".join(self._arguments))
+            return self._call_chunk({"custom": {"input": text}})
         return b"" if self._written else self._call_chunk({"function": {"arguments": "{}"}})
 
     def _end(self, delta: Mapping[str, Any], usage: Mapping[str, Any]) -> bytes:
@@ -256,7 +256,7 @@ class ChatEncoder:
         if not isinstance(reason, str) or self._finish:
             return b""
         self._finish = _finish(reason, self._calls)
-        self._unsaid.reason(reason)
+        self._notes.reason(reason)
         why = _refused(delta) if reason == "refusal" else None
         return self._chunk({"refusal": why} if why else {}, self._finish)
 
@@ -275,7 +275,7 @@ class ChatEncoder:
 
 
 def chat_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
-    """`usage` of Chat: the prompt is one sum, cached tokens included."""
+    """`usage` of Chat; the prompt tokens include cached ones."""
     totals = totals_of(usage)
     details = as_object(usage.get("output_tokens_details"))
     reasoning = count(details.get("thinking_tokens")) or count(details.get("reasoning_tokens"))
@@ -302,11 +302,11 @@ def _joined(blocks: list[dict[str, Any]], kind: str) -> str:
 
 def _annotation(source: Mapping[str, Any], start: int, end: int) -> dict[str, Any]:
     """`Annotation` of `types/chat/chat_completion_message.py`."""
-    told = {**source, "start_index": start, "end_index": end}
-    return {"type": "url_citation", "url_citation": told}
+    citation = {**source, "start_index": start, "end_index": end}
+    return {"type": "url_citation", "url_citation": citation}
 
 
 def _refused(holder: Mapping[str, Any]) -> str | None:
-    """Why the model refused, where it says so."""
+    """The model's explanation of a refusal, if any."""
     why = as_object(holder.get("stop_details")).get("explanation")
     return why if isinstance(why, str) and why else None

@@ -1,7 +1,7 @@
-"""A Chat Completions request as a Messages request. Pure functions.
+"""Translates a Chat Completions request into a Messages request. Pure functions.
 
-Fields and shapes: `types/chat/completion_create_params.py` of the `openai` SDK. What becomes of
-each field is in `_policy.CHAT`.
+Fields and shapes: `types/chat/completion_create_params.py` of the `openai` SDK.
+`_policy.CHAT` says how each field is treated.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from plugway import as_object
-from plugway_openai_api._carried import brought
+from plugway_openai_api._call_signatures import blocks_of_call
 from plugway_openai_api._content import Parts, plain_text
 from plugway_openai_api._fields import (
     boolean,
@@ -29,13 +29,13 @@ from plugway_openai_api._policy import CHAT, note_drops
 from plugway_openai_api._sampling import format_of, sampling, settle, stops, thinking, who
 from plugway_openai_api._tools import INPUT, call_input, chat_tools, choice_of, offered
 from plugway_openai_api._turns import Turns
-from plugway_translation import MediaPolicy, Notes, encode_id
+from plugway_translation import MediaPolicy, Notes, encode_id, safe_name
 
 
 def chat_request(
     body: Mapping[str, Any], notes: Notes, *, max_tokens: int, media: MediaPolicy = "placeholder"
 ) -> dict[str, Any]:
-    """The Messages request; `max_tokens` is for one that does not say. Raises `InvalidRequest`."""
+    """The Messages request; `max_tokens` is the default limit. Raises `InvalidRequest`."""
     note_drops(body, CHAT, notes)
     found: dict[str, Any] = {"model": model_of(body)}
     limit = integer(body, "max_completion_tokens") or integer(body, "max_tokens")
@@ -64,18 +64,18 @@ def chat_request(
 
 
 class Messages:
-    """Reads messages by their role."""
+    """Reads messages by role."""
 
     def __init__(self, turns: Turns, parts: Parts, notes: Notes) -> None:
         self._turns = turns
         self._parts = parts
         self._notes = notes
         self._functions: dict[str, str] = {}
-        """Ids of the last calls of `function_call`, which has none, by the function's name."""
+        """Ids given to the last `function_call`s, which carry none, by function name."""
         self._count = 0
 
     def read(self, message: Mapping[str, Any], path: str) -> None:
-        """One message. Raises `InvalidRequest`."""
+        """Read one message. Raises `InvalidRequest`."""
         role = text(message, "role", f"{path}.role")
         if message.get("name") and role != "function":
             self._notes.add("messages.name", "drop", "the Messages API has no user names")
@@ -125,7 +125,7 @@ class Messages:
             blocks.append({"type": "text", "text": refusal})
         thought = message.get("reasoning_content")
         for index, call in enumerate(calls):
-            blocks += brought(call, thought if isinstance(thought, str) else "")
+            blocks += blocks_of_call(call, thought if isinstance(thought, str) else "")
             blocks.append(self._call(call, f"{path}.tool_calls[{index}]"))
         self._turns.assistant(blocks)
 
@@ -133,11 +133,11 @@ class Messages:
         kind = optional_text(call, "type", f"{path}.type") or "function"
         if kind not in ("function", "custom"):
             raise wrong_value(f"{path}.type", kind, "'function' and 'custom'")
-        told = as_object(call.get(kind))
-        name = text(told, "name", f"{path}.{kind}.name")
+        function = as_object(call.get(kind))
+        name = text(function, "name", f"{path}.{kind}.name")
         if kind == "custom":
-            arguments = {INPUT: optional_text(told, "input", f"{path}.custom.input")}
+            arguments = {INPUT: optional_text(function, "input", f"{path}.custom.input")}
         else:
-            arguments = call_input(told, f"{path}.function.arguments", self._notes)
+            arguments = call_input(function, f"{path}.function.arguments", self._notes)
         id_ = encode_id(text(call, "id", f"{path}.id"))
-        return {"type": "tool_use", "id": id_, "name": name, "input": arguments}
+        return {"type": "tool_use", "id": id_, "name": safe_name(name), "input": arguments}

@@ -1,9 +1,9 @@
-"""Typed tools of Responses that the client runs, as functions, and their items. Pure functions.
+"""Typed Responses tools that the client runs, translated to functions and back. Pure functions.
 
 Shapes: `local_shell`, `shell`, `apply_patch` and `tool_search` in `types/responses/tool_param.py`
-and `response_input_item_param.py` of the `openai` SDK 3.52. A shell in a container and a search
-with `execution` `server` are run by OpenAI and are none of these. What OpenAI tells its models of
-them is not public; the schemas here say what the items hold. The diffs of `apply_patch` are V4A's:
+and `response_input_item_param.py` of the `openai` SDK 3.52. OpenAI runs a shell in a container and
+a search with `execution` `server` itself; those are not handled here. OpenAI's own descriptions for
+its models are not public, so the schemas here describe the items. `apply_patch` uses V4A diffs:
 https://platform.openai.com/docs/guides/tools-apply-patch
 """
 
@@ -59,7 +59,7 @@ _DOES: Final[Mapping[str, str]] = {
     "tool_search": "Searches for further tools, which can be called afterwards.",
 }
 KINDS: Final = frozenset(_SCHEMAS)
-"""Types of these tools; a function has its type for a name."""
+"""Types of these tools; also the names of the functions that represent them."""
 CALLS: Final[Mapping[str, str]] = {f"{kind}_call": kind for kind in KINDS}
 OUTPUTS: Final = frozenset(
     (
@@ -75,7 +75,7 @@ PREFIXES: Final[Mapping[str, str]] = {
     "apply_patch": "apc",
     "tool_search": "tsc",
 }
-"""How ids of items begin."""
+"""Prefixes of item ids."""
 
 
 def is_client_run(tool: Mapping[str, Any]) -> bool:
@@ -87,9 +87,9 @@ def is_client_run(tool: Mapping[str, Any]) -> bool:
 
 
 def hosted_ids(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """The `call_id` of each call that OpenAI ran: in a container, or a search of its own.
+    """Return the `call_id` of each call that OpenAI ran: a shell in a container, or a search.
 
-    A search does not always say who runs it; its pair may, and one without `call_id` is OpenAI's.
+    A search item may omit `execution`; then its pair decides. One without `call_id` is OpenAI's.
     """
     hosted = {""}
     clients: set[str] = set()
@@ -105,7 +105,7 @@ def hosted_ids(items: Iterable[Mapping[str, Any]]) -> frozenset[str]:
 
 
 def is_hosted(item: Mapping[str, Any], hosted: frozenset[str]) -> bool:
-    """Whether OpenAI ran the call that this item is of; `hosted` are such ids (`hosted_ids`)."""
+    """Whether `item` belongs to a call that OpenAI ran; `hosted` comes from `hosted_ids`."""
     kind = str(item.get("type"))
     if kind not in CALLS and kind not in OUTPUTS:
         return True
@@ -122,7 +122,7 @@ def _call_id(item: Mapping[str, Any]) -> str:
 
 
 def described(item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """Description and schema of the function for a tool."""
+    """Return the description and the schema of the function that represents a tool."""
     kind = str(item["type"])
     text, schema = item.get("description"), as_object(item.get("parameters"))
     return (
@@ -132,21 +132,23 @@ def described(item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def input_of(item: Mapping[str, Any]) -> Any:
-    """The input of the function for a call in the conversation, as it stands in its item."""
+    """Return the function's input for a call item of the conversation."""
     kind = CALLS[str(item["type"])]
     names = {"tool_search": "arguments", "apply_patch": "operation"}
-    told = item.get(names.get(kind, "action"))
-    if not isinstance(told, dict):
-        return told
-    kept = {name: value for name, value in as_object(told).items() if value is not None}
+    action = item.get(names.get(kind, "action"))
+    if not isinstance(action, dict):
+        return action
+    kept = {name: value for name, value in as_object(action).items() if value is not None}
     if kind == "local_shell":
         kept.pop("type", None)  # `exec`, always
     return kept
 
 
 def call_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What a call's item holds beside its ids, for the input that a model gave; None where the
-    input does not say what to do, which is never an empty action."""
+    """Return the fields of a call item, without its ids, for the input that a model wrote.
+
+    None if the input names no command or operation: an empty action is never sent.
+    """
     if kind == "tool_search":
         return {"execution": "client", "arguments": dict(given)}
     kept = {name: given[name] for name in _SCHEMAS[kind]["properties"] if name in given}
@@ -154,7 +156,7 @@ def call_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
         return {"operation": kept} if _is_operation(kept) else None
     field = "command" if kind == "local_shell" else "commands"
     wanted: Any = kept.get(field)
-    if isinstance(wanted, str) and wanted.strip():  # a command line where a list belongs
+    if isinstance(wanted, str) and wanted.strip():  # a command line instead of a list
         wanted = ["bash", "-lc", wanted] if kind == "local_shell" else [wanted]
     parts = [_part(part) for part in as_list(wanted)]
     if not parts or None in parts:
@@ -166,7 +168,7 @@ def call_of(kind: str, given: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _part(value: Any) -> str | None:
-    """A part of a command; a number is written as it is."""
+    """A part of a command as text; numbers are converted."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if isinstance(value, str) or number else None
 
@@ -178,8 +180,8 @@ def _is_operation(kept: Mapping[str, Any]) -> bool:
     return kept.get("type") in kinds and named and (deletes or isinstance(kept.get("diff"), str))
 
 
-def told_output(item: Mapping[str, Any]) -> str:
-    """What a model is told of the output of a call."""
+def output_text(item: Mapping[str, Any]) -> str:
+    """The output of a call as text for the model."""
     output: Any = item.get("output")
     if item.get("type") == "apply_patch_call_output":
         return f"{item.get('status')}: {output}" if output else str(item.get("status"))

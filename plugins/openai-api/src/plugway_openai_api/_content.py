@@ -1,4 +1,4 @@
-"""Parts of messages between OpenAI's shapes and blocks of the Messages API. Pure functions."""
+"""Translates parts of OpenAI messages into Messages API blocks. Pure functions."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from plugway_openai_api._fields import (
     wrong_type,
     wrong_value,
 )
-from plugway_translation import Media, MediaPolicy, Notes, unseen
+from plugway_translation import Media, MediaPolicy, Notes, media_placeholder
 
 _DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.=+-]+)*),", re.ASCII)
 _TYPES: Final = "'text', 'image_url', 'input_audio', 'file' and their names in Responses"
 
 
 class Parts:
-    """Reads parts; `media` says what becomes of those that nothing behind the gateway takes."""
+    """Reads content parts; `media` says what to do with media that no backend accepts."""
 
     def __init__(self, notes: Notes, media: MediaPolicy = "placeholder") -> None:
         self._notes = notes
         self._media: MediaPolicy = media
 
     def content(self, value: Any, path: str) -> str | list[dict[str, Any]]:
-        """The content of a message: text as it is, parts as blocks; empty texts are left out.
+        """The content of a message: a string unchanged, parts as blocks without empty texts.
 
         Raises `InvalidRequest`.
         """
@@ -55,7 +55,7 @@ class Parts:
     def block(self, part: Mapping[str, Any], path: str) -> dict[str, Any] | None:
         """One part as a block; None for an empty text. Raises `InvalidRequest`."""
         block = self._block(part, path)
-        cache_control = part.get("cache_control")  # sent by clients that know Anthropic is behind
+        cache_control = part.get("cache_control")  # some clients know that Anthropic is behind
         if block and isinstance(cache_control, dict):
             block["cache_control"] = cache_control
         return block
@@ -67,8 +67,8 @@ class Parts:
             case "refusal":
                 return _text(optional_text(part, "refusal", f"{path}.refusal"))
             case "image_url":
-                told = part.get("image_url")
-                inner = as_object(told) if isinstance(told, dict) else {"url": told}
+                image = part.get("image_url")
+                inner = as_object(image) if isinstance(image, dict) else {"url": image}
                 self._detail(inner)
                 return self._image(inner, "url", f"{path}.image_url.url")
             case "input_image":
@@ -78,7 +78,7 @@ class Parts:
                 return self._file(optional_object(part, "file", f"{path}.file"), f"{path}.file")
             case "input_file":
                 return self._file(part, path)
-            case "thinking" | "redacted_thinking":  # Mistral's, and of servers in front of Claude
+            case "thinking" | "redacted_thinking":  # from Mistral, and from proxies for Claude
                 self._notes.add("messages.thinking", "drop", "Chat carries no signature")
                 return None
             case "input_audio":
@@ -116,10 +116,10 @@ class Parts:
 
     def _left_out(self, what: str, because: str) -> dict[str, Any]:
         shape = "image" if what == "image" else "document"
-        told = unseen(
+        notice = media_placeholder(
             Media(shape, "" if what == shape else what), self._media, self._notes, because
         )
-        return {"type": "text", "text": told}
+        return {"type": "text", "text": notice}
 
 
 def _text(value: str) -> dict[str, Any] | None:
@@ -127,8 +127,10 @@ def _text(value: str) -> dict[str, Any] | None:
 
 
 def _data(url: str, path: str) -> tuple[str, str]:
-    """Media type and base64 of a `data:` URL, also where that has it percent-encoded (RFC 2397).
-    Raises `InvalidRequest`."""
+    """Media type and base64 data of a `data:` URL, also if it is percent-encoded (RFC 2397).
+
+    Raises `InvalidRequest`.
+    """
     head = _DATA_URL.match(url)
     if head is not None and ";base64" not in head[2]:
         raw = base64.b64encode(unquote_to_bytes(url[head.end() :])).decode()
@@ -147,18 +149,18 @@ def _file_source(data: str, title: str, path: str) -> dict[str, Any]:
     if not mime.startswith("text/"):
         return {"type": "base64", "media_type": mime, "data": raw}
     try:
-        told = base64.b64decode(raw, validate=True).decode()
+        content = base64.b64decode(raw, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         raise invalid(f"Invalid value for '{path}': expected base64 of UTF-8 text.") from None
-    return {"type": "text", "media_type": "text/plain", "data": told}
+    return {"type": "text", "media_type": "text/plain", "data": content}
 
 
 def plain_text(value: str | list[dict[str, Any]], path: str) -> list[dict[str, Any]]:
-    """Content as text blocks, where nothing else may stand. Raises `InvalidRequest`."""
+    """Content that must consist of texts, as text blocks. Raises `InvalidRequest`."""
     if isinstance(value, str):
         return [{"type": "text", "text": value}] if value else []
     for block in value:
         if block.get("type") != "text":
-            told = block.get("type")
-            raise invalid(f"Invalid value for '{path}': expected text, got {told}.")
+            kind = block.get("type")
+            raise invalid(f"Invalid value for '{path}': expected text, got {kind}.")
     return value

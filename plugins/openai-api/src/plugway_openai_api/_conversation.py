@@ -1,4 +1,4 @@
-"""Which conversation a request of a client of OpenAI's APIs belongs to, as the client says it."""
+"""Finds the id of the conversation that an OpenAI client's request belongs to."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ HEADERS: Final = (
     "x-openwebui-chat-id",
     "x-conversation-id",
 )
-"""Older versions of Codex name their conversation in the first two; opencode its session in the
-next ones, Kilo Code in `x-kilo-session` and `x-kilocode-taskid` where it takes Plugway for its own
-gateway (`packages/opencode/src/session/llm/request.ts` of anomalyco/opencode and
-Kilo-Org/kilocode); Cline its task; Open WebUI its chat. Lines that end with `session-id` are known
-to the kernel."""
+"""Codex's older versions send the conversation in the first two headers. opencode sends its session
+in the next ones; Kilo Code in `x-kilo-session` and `x-kilocode-taskid`, if it takes Plugway for its
+own gateway (`packages/opencode/src/session/llm/request.ts` of anomalyco/opencode and
+Kilo-Org/kilocode). Cline sends its task, Open WebUI its chat. The kernel itself reads headers whose
+names end with `session-id`."""
 THREAD: Final = "thread-id"
-"""Codex names the session in `session-id` and the thread beside it: of a subagent that is another
-one (`codex-rs/codex-api/src/requests/headers.rs` of openai/codex)."""
+"""Codex sends the session in `session-id` and the thread in this header; a subagent has its own
+thread (`codex-rs/codex-api/src/requests/headers.rs` of openai/codex)."""
 PARENT: Final = "x-codex-parent-thread-id"
 FIELDS: Final = ("prompt_cache_key", "session_id")
-"""What requests with a common beginning have in common (OpenAI's API reference, "Create a model
-response"): Codex, opencode and others put the id of the conversation there. The other one is
+"""`prompt_cache_key` identifies requests with a common prefix (OpenAI's API reference, "Create a
+model response"); Codex, opencode and others set it to the conversation's id. `session_id` is
 OpenRouter's."""
 MAX_ID: Final = 200
 
 
 def conversation_of(request: MessagesRequest) -> Identity | None:
-    """The conversation that a client names, by a header line before a field of the body."""
+    """The conversation named by the client; a header takes precedence over a body field."""
     found: object = next((request.named[n] for n in HEADERS if n in request.named), None)
     if found is None and request.original is not None and request.original.body:
         get = request.original.get
@@ -45,7 +45,7 @@ def conversation_of(request: MessagesRequest) -> Identity | None:
 
 
 def thread_of(request: MessagesRequest) -> Identity | None:
-    """The thread of a subagent of Codex within its session; None where it is no subagent's."""
+    """The thread of a Codex subagent within its session; None for other requests."""
     session, thread = request.header("session-id"), request.header(THREAD)
     if not session or not thread or thread == session:
         return None

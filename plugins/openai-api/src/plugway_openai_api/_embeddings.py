@@ -1,4 +1,4 @@
-"""`POST /v1/embeddings`: vectors of texts from any backend that makes them.
+"""`POST /v1/embeddings`: embeds texts with any backend that supports embeddings.
 
 Shapes: `types/embedding_create_params.py` and `create_embedding_response.py` of the `openai` SDK.
 """
@@ -24,21 +24,21 @@ from plugway_embeddings import (
     answered,
     encoded,
 )
-from plugway_openai_api._errors import STATUSES, told
+from plugway_openai_api._errors import STATUSES, to_openai
 from plugway_openai_api._fields import integer, invalid, missing, model_of, wrong_type, wrong_value
 
 MOST_TOKENS: Final = 100_000
-"""Numbers of one input that is given as tokens."""
+"""Limit of tokens in one input."""
 
 
 class Embeddings:
-    """Answers requests for embeddings."""
+    """Handles requests for embeddings."""
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
 
     async def answer(self, request: Request) -> Response:
-        """The answer to one request; every failure is in OpenAI's envelope."""
+        """Answer one request; every failure is returned in OpenAI's error envelope."""
         return await answered(self._gateway, request, _read, _refused)
 
 
@@ -48,7 +48,7 @@ def _read(raw: bytes) -> tuple[Wanted, Writer]:
 
 
 def _refused(error: RequestRejected) -> tuple[int, bytes]:
-    failure = told({"type": error.type, "message": error.message})
+    failure = to_openai({"type": error.type, "message": error.message})
     return STATUSES.get(error.status, error.status), orjson.dumps(failure.body())
 
 
@@ -63,7 +63,7 @@ def _body(raw: bytes) -> dict[str, Any]:
 
 
 def _wanted(body: Mapping[str, Any]) -> tuple[Wanted, bool]:
-    """What is asked for, and whether in base64. Raises `InvalidRequest`."""
+    """Return the request, and whether vectors are sent as base64. Raises `InvalidRequest`."""
     model = model_of(body)
     if body.get("input") is None:
         raise missing("input")
@@ -75,7 +75,7 @@ def _wanted(body: Mapping[str, Any]) -> tuple[Wanted, bool]:
 
 
 def _inputs(value: Any) -> tuple[Input, ...]:
-    """A text, texts, the tokens of a text, or of texts. Raises `InvalidRequest`."""
+    """Inputs: a text, a list of texts, or tokens of one or several. Raises `InvalidRequest`."""
     if isinstance(value, str):
         return (value,)
     items = as_list(value)
@@ -96,7 +96,7 @@ def _tokens(value: Any) -> tuple[int, ...] | None:
 
 
 async def _written(found: Embedded, model: str, as_base64: bool) -> bytes:
-    """The answer, vector by vector: all of them at once would hold up everybody else."""
+    """Encode the reply vector by vector, so that a large one does not block the event loop."""
     data: list[bytes] = []
     for at, vector in enumerate(found.vectors):
         await breath(at % AT_ONCE == 0)

@@ -1,7 +1,7 @@
-"""Thinking blocks inside of the `encrypted_content` of reasoning items, and out again.
+"""Stores thinking blocks in `encrypted_content` of reasoning items, and reads them back.
 
-A client of Responses that keeps no state on the server replays reasoning items as it got them. What
-it gets holds the block as its maker signed it, in our own envelope.
+A Responses client that keeps no state on the server replays reasoning items unchanged. The item
+holds the block with its provider's signature, in Plugway's envelope.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ KINDS: Final = ("thinking", "redacted_thinking")
 
 
 def sealed(block: Mapping[str, Any], model: str) -> str:
-    """The envelope around a whole thinking block."""
+    """Encode a complete thinking block."""
     return signature(MAKER, model, dict(block))
 
 
 def opened(text: object) -> dict[str, Any] | None:
-    """The block in an envelope of ours; None for anything else."""
+    """Decode the block in an envelope written by `sealed`; None for anything else."""
     found = parse_signature(text)
     if found is None or found.provider != MAKER:
         return None

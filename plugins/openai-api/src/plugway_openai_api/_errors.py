@@ -1,8 +1,8 @@
-"""Errors of the Messages API in OpenAI's envelope. Pure functions.
+"""Translates errors of the Messages API into OpenAI's envelope. Pure functions.
 
-Types and codes: OpenAI's guide "Error codes" and what its servers answer. The wordings that name a
-parameter are found again here, whether they were written in `_fields`, by the kernel
-(`max_tokens: Field required`) or by an upstream of OpenAI's kind.
+Types and codes: OpenAI's guide "Error codes" and responses of its servers. `param` is recognized
+by the wording of the message: of `_fields`, of the kernel (`max_tokens: Field required`), or of an
+upstream that speaks OpenAI's API.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import orjson
 from plugway import as_object
 
 STATUSES: Final[Mapping[int, int]] = {529: 503}
-"""Statuses that OpenAI's clients do not know, and those that say the same."""
+"""Statuses unknown to OpenAI's clients, and their replacements."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """An error as OpenAI tells it."""
+class OpenAIError:
+    """An error in OpenAI's shape."""
 
     message: str
     type: str
@@ -30,7 +30,7 @@ class Told:
     code: str | None = None
 
     def body(self) -> dict[str, Any]:
-        """The envelope."""
+        """The error envelope."""
         error = {"message": self.message, "type": self.type, "param": self.param, "code": self.code}
         return {"error": error}
 
@@ -46,7 +46,7 @@ _BY_TYPE: Final[Mapping[str, tuple[str, str | None]]] = {
     "timeout_error": ("server_error", "timeout"),
     "api_error": ("server_error", None),
 }
-"""`type` and `code` of OpenAI by the Messages API's `type`."""
+"""OpenAI's `type` and `code` by the `type` of the Messages API."""
 
 _TOO_LONG: Final = re.compile(r"prompt is too long: (\d+) tokens > (\d+) maximum")
 _WITH_OUTPUT: Final = re.compile(
@@ -68,8 +68,8 @@ _NO_MODEL: Final = re.compile(r"model: |\bmodel\b.*\b(?:not found|does not exist
 _LOST: Final = re.compile(r"Previous response with id '")
 
 
-def own_words(body: bytes) -> bool:
-    """Whether an upstream's answer is OpenAI's envelope."""
+def is_openai_error(body: bytes) -> bool:
+    """Whether an upstream's body is OpenAI's error envelope."""
     try:
         return _is_openai(as_object(as_object(orjson.loads(body)).get("error")))
     except orjson.JSONDecodeError:
@@ -80,50 +80,49 @@ def _is_openai(error: Mapping[str, Any]) -> bool:
     return isinstance(error.get("message"), str) and ("code" in error or "param" in error)
 
 
-def told(error: Mapping[str, Any]) -> Told:
-    """What OpenAI would say for the inner object of the Messages API's envelope; one that an
-    upstream of OpenAI's kind wrote stays as it is."""
+def to_openai(error: Mapping[str, Any]) -> OpenAIError:
+    """Translate the inner object of a Messages API error; an OpenAI error is kept unchanged."""
     if _is_openai(error):
         param, code = error.get("param"), error.get("code")
-        return Told(str(error["message"]), str(error.get("type")), param, code)
+        return OpenAIError(str(error["message"]), str(error.get("type")), param, code)
     kind = str(error.get("type", "api_error"))
     message = str(error.get("message") or "The request failed.")
     if kind == "invalid_request_error":
         return _invalid(message)
     if kind == "not_found_error" and _NO_MODEL.search(message):
-        return Told(message, "invalid_request_error", "model", "model_not_found")
+        return OpenAIError(message, "invalid_request_error", "model", "model_not_found")
     if kind == "authentication_error":
         message = message.replace("ANTHROPIC_AUTH_TOKEN", "OPENAI_API_KEY")
     type_, code = _BY_TYPE.get(kind, ("server_error", None))
-    return Told(message, type_, None, code)
+    return OpenAIError(message, type_, None, code)
 
 
-def _invalid(message: str) -> Told:
+def _invalid(message: str) -> OpenAIError:
     if _OVERFLOW.search(message):
         text = _overflow(message)
-        return Told(text, "invalid_request_error", "messages", "context_length_exceeded")
+        return OpenAIError(text, "invalid_request_error", "messages", "context_length_exceeded")
     if _LOST.match(message):
         code = "previous_response_not_found"
-        return Told(message, "invalid_request_error", "previous_response_id", code)
+        return OpenAIError(message, "invalid_request_error", "previous_response_id", code)
     for pattern, code in _NAMED:
         if found := pattern.match(message):
-            return Told(message, "invalid_request_error", found[1], code)
-    return Told(message, "invalid_request_error")
+            return OpenAIError(message, "invalid_request_error", found[1], code)
+    return OpenAIError(message, "invalid_request_error")
 
 
 def _overflow(message: str) -> str:
-    """An overflow in the words that OpenAI's clients look for, then those that were said."""
+    """Report an overflow in the wording that OpenAI's clients match, then the original message."""
     if "maximum context length" in message:
         return message
     if found := _TOO_LONG.search(message):
         asked, most = found[1], found[2]
-        told = f"However, your messages resulted in {asked} tokens."
+        usage = f"However, your messages resulted in {asked} tokens."
     elif found := _WITH_OUTPUT.search(message):
         most, total = found[3], int(found[1]) + int(found[2])
-        told = (
+        usage = (
             f"However, you requested {total} tokens ({found[1]} in the messages, {found[2]} in the "
             "completion)."
         )
     else:
         return f"This model's maximum context length is exceeded: {message}"
-    return f"This model's maximum context length is {most} tokens. {told} ({message})"
+    return f"This model's maximum context length is {most} tokens. {usage} ({message})"

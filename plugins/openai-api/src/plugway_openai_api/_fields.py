@@ -1,6 +1,6 @@
-"""Reads members of a request and says in OpenAI's own words which one is wrong. Pure functions.
+"""Reads fields of a request and reports invalid ones in OpenAI's wording. Pure functions.
 
-The wordings are those of OpenAI's servers; `_errors` finds `code` and `param` by them.
+The wordings are those of OpenAI's servers; `_errors` derives `code` and `param` from them.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ MAX_INTEGER = 2**31 - 1
 
 
 def invalid(message: str, *, record: bool = False) -> InvalidRequest:
-    """A 400 that asking again does not help; `record`: it quotes nothing of the request."""
+    """A 400 that a retry does not fix; `record`: the message quotes nothing of the request."""
     return InvalidRequest(message, retry=False, record=record)
 
 
 def missing(path: str) -> InvalidRequest:
-    """A field that must be there is not."""
+    """The error for a missing required field."""
     return invalid(f"Missing required parameter: '{path}'.", record=True)
 
 
 def wrong_type(path: str, expected: str, value: Any) -> InvalidRequest:
-    """A field has another type: `expected` is `a string`, `an array of objects`."""
+    """The error for a field of the wrong type; `expected` is e.g. `a string`."""
     message = f"Invalid type for '{path}': expected {expected}, but got {kind(value)} instead."
     return invalid(message, record=True)
 
 
 def wrong_value(path: str, value: Any, supported: str) -> InvalidRequest:
-    """A field has a value that is none of those in `supported`."""
+    """The error for a value that is not among those in `supported`."""
     shown = str(value)[:80]
     return invalid(f"Invalid value for '{path}': '{shown}'. Supported values are: {supported}.")
 
 
 def unsupported(path: str, because: str) -> InvalidRequest:
-    """A field that cannot be served."""
+    """The error for an unsupported field."""
     return invalid(f"Unsupported parameter: '{path}' is not supported with this model: {because}.")
 
 
@@ -60,7 +60,7 @@ def kind(value: Any) -> str:
 
 
 def text(holder: Mapping[str, Any], key: str, path: str) -> str:
-    """A string that must be there."""
+    """A required string."""
     value = holder.get(key)
     if value is None:
         raise missing(path)
@@ -70,7 +70,7 @@ def text(holder: Mapping[str, Any], key: str, path: str) -> str:
 
 
 def model_of(body: Mapping[str, Any]) -> str:
-    """The model that is asked for; an empty name is none."""
+    """The requested model; an empty name counts as missing."""
     found = text(body, "model", "model")
     if not found.strip():
         raise missing("model")
@@ -78,12 +78,12 @@ def model_of(body: Mapping[str, Any]) -> str:
 
 
 def optional_text(holder: Mapping[str, Any], key: str, path: str) -> str:
-    """A string; empty where it is missing or null."""
+    """A string; empty if missing or null."""
     return "" if holder.get(key) is None else text(holder, key, path)
 
 
 def optional_object(holder: Mapping[str, Any], key: str, path: str) -> dict[str, Any]:
-    """An object; empty where it is missing or null."""
+    """An object; empty if missing or null."""
     value = holder.get(key)
     if value is not None and not isinstance(value, dict):
         raise wrong_type(path, "an object", value)
@@ -91,7 +91,7 @@ def optional_object(holder: Mapping[str, Any], key: str, path: str) -> dict[str,
 
 
 def objects(holder: Mapping[str, Any], key: str, path: str) -> list[dict[str, Any]]:
-    """An array of objects; empty where it is missing or null."""
+    """An array of objects; empty if missing or null."""
     value = holder.get(key)
     if value is None:
         return []
@@ -105,7 +105,7 @@ def objects(holder: Mapping[str, Any], key: str, path: str) -> list[dict[str, An
 
 
 def number(holder: Mapping[str, Any], key: str, low: float, high: float) -> float | None:
-    """A number in a range; None where it is missing or null."""
+    """A number from `low` to `high`; None if missing or null."""
     value = holder.get(key)
     if value is None:
         return None
@@ -117,7 +117,7 @@ def number(holder: Mapping[str, Any], key: str, low: float, high: float) -> floa
 
 
 def integer(holder: Mapping[str, Any], key: str, low: int = 1) -> int | None:
-    """A whole number of at least `low`; None where it is missing or null."""
+    """An integer of at least `low`; None if missing or null."""
     value = holder.get(key)
     if value is None:
         return None
@@ -131,7 +131,7 @@ def integer(holder: Mapping[str, Any], key: str, low: int = 1) -> int | None:
 
 
 def check_stream_options(body: Mapping[str, Any]) -> None:
-    """Raises `InvalidRequest` for `stream_options` without a stream (`ChatCompletionStreamOptions`
+    """Raise `InvalidRequest` for `stream_options` without a stream (`ChatCompletionStreamOptions`
     in the API reference: "Only set this when you set `stream: true`")."""
     if body.get("stream_options") is not None and body.get("stream") is not True:
         raise invalid(
@@ -140,7 +140,7 @@ def check_stream_options(body: Mapping[str, Any]) -> None:
 
 
 def boolean(holder: Mapping[str, Any], key: str) -> bool | None:
-    """True or false; None where it is missing or null."""
+    """A boolean; None if missing or null."""
     value = holder.get(key)
     if value is not None and not isinstance(value, bool):
         raise wrong_type(key, "a boolean", value)

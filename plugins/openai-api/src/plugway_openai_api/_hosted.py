@@ -1,7 +1,7 @@
-"""Items of what OpenAI ran itself, told in words: nobody else has those tools. Pure functions.
+"""Describes items of OpenAI's hosted tools as text, for other models. Pure functions.
 
-Shapes: `types/responses/response_input_item_param.py` of the `openai` SDK 3.52 and what it imports.
-They are no calls of the Messages API, which are of tools that a request offers.
+Shapes: `types/responses/response_input_item_param.py` of the `openai` SDK 3.52 and its imports.
+They cannot become calls of the Messages API, which refer to tools that the request offers.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
-from plugway_openai_api._client_tools import OUTPUTS, told_output
+from plugway_openai_api._client_tools import OUTPUTS, output_text
 
-_NO_WORDS: Final = frozenset(
+_IGNORED: Final = frozenset(
     (
         "acknowledged_safety_checks",
         "call_id",
@@ -32,7 +32,7 @@ _NO_WORDS: Final = frozenset(
         "type",
     )
 )
-"""Members that say nothing to a model."""
+"""Fields that mean nothing to a model."""
 _RESULTS: Final = ("output", "outputs", "result", "results", "error")
 _UNREADABLE: Final = frozenset(
     (
@@ -43,44 +43,44 @@ _UNREADABLE: Final = frozenset(
         "mcp_list_tools",
     )
 )
-"""Items that only OpenAI's servers can make use of."""
+"""Items that only OpenAI's servers can read."""
 _BY_USER: Final = frozenset(("computer_call_output", "mcp_approval_response"))
-"""Items that a client adds: they are the user's."""
+"""Items that the client adds; they belong to the user's turn."""
 _IMAGES: Final = ("png", "webp", "jpeg", "gif")
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What a model is told of one item."""
+class HostedText:
+    """One hosted item as text for a model."""
 
     text: str
     images: tuple[Mapping[str, Any], ...] = ()
-    """Parts of the type `input_image`."""
+    """Content parts of type `input_image`."""
     by_user: bool = False
 
 
-def told_hosted(item: Mapping[str, Any]) -> Told | None:
-    """The item in words; None for one that has nothing that another model could read."""
+def describe_hosted(item: Mapping[str, Any]) -> HostedText | None:
+    """Describe the item; None if it holds nothing that another model can read."""
     kind = str(item.get("type"))
     if kind in _UNREADABLE:
         return None
     if kind in OUTPUTS and kind != "tool_search_output":
-        return Told(f"[{kind}]\n{told_output(item)}")
-    given = {n: v for n, v in item.items() if n not in _NO_WORDS and v not in (None, "", [], {})}
+        return HostedText(f"[{kind}]\n{output_text(item)}")
+    given = {n: v for n, v in item.items() if n not in _IGNORED and v not in (None, "", [], {})}
     images = _images(kind, given)
     results = {name: given.pop(name) for name in _RESULTS if name in given}
-    said = "\n".join(map(_written, results.values()))
-    if not (given or said or images):
+    output = "\n".join(map(_written, results.values()))
+    if not (given or output or images):
         return None
     if kind.endswith("_call"):
         head = f"[The tool `{kind.removesuffix('_call')}` was called with {_written(given)}]"
     else:
         head = f"[{kind}]" + (f"\n{_written(given)}" if given else "")
-    return Told("\n".join(filter(None, (head, said))), images, kind in _BY_USER)
+    return HostedText("\n".join(filter(None, (head, output))), images, kind in _BY_USER)
 
 
 def _images(kind: str, given: dict[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    """The images among results, which are taken out of `given`."""
+    """Remove the images from `given` and return them as parts."""
     found: list[Any] = []
     if kind == "image_generation_call":
         form = given.pop("output_format", "png")

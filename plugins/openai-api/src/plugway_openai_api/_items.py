@@ -1,6 +1,6 @@
 """Output items of Responses, and the events that build them. Pure.
 
-Each item says its events without `sequence_number` and `output_index`, which are the stream's.
+An item's events lack `sequence_number` and `output_index`, which the stream adds.
 """
 
 from __future__ import annotations
@@ -22,52 +22,52 @@ Status = Literal["in_progress", "completed", "incomplete"]
 
 
 class Item(ABC):
-    """One output item while it is made."""
+    """One output item under construction."""
 
     def __init__(self, id_: str) -> None:
         self.id = id_
         self.begun = False
-        """The client knows of it."""
+        """Whether `output_item.added` was sent."""
         self.whole: dict[str, Any] = {}
         """The finished item."""
 
     @abstractmethod
     def delta(self, delta: Mapping[str, Any]) -> Events:
-        """More of it: a delta of the Messages API, or the block that it began with."""
+        """Events for a delta of the Messages API, or for the block that started the item."""
 
     @abstractmethod
     def end(self, status: Status) -> Events:
-        """Its end; `whole` is set from here on."""
+        """Events that end the item; sets `whole`."""
 
     def begin(self) -> Events:
-        """The client is told of it."""
+        """Events that announce the item."""
         self.begun = True
         return [{"type": "response.output_item.added", "item": self.shape("in_progress")}]
 
     @abstractmethod
     def shape(self, status: Status) -> dict[str, Any]:
-        """The item as it stands."""
+        """The item in its current state."""
 
     def done(self, status: Status) -> dict[str, Any]:
-        """The last event of it."""
+        """The item's last event."""
         self.whole = self.shape(status)
         return {"type": "response.output_item.done", "item": self.whole}
 
     def of(self, kind: str, **fields: Any) -> dict[str, Any]:
-        """An event about this item."""
+        """Build an event about this item."""
         return {"type": f"response.{kind}", "item_id": self.id, **fields}
 
 
-class Said(Item):
-    """A message: texts, each a part of it, and the reason of a refusal."""
+class MessageItem(Item):
+    """A message with one part per text, and an optional refusal."""
 
     def __init__(self, id_: str) -> None:
         super().__init__(id_)
         self._parts: list[dict[str, Any]] = []
         self._texts: list[str] | None = None
-        """Pieces of the part that is open."""
+        """Pieces of the open part."""
         self._sources: list[Mapping[str, Any]] = []
-        """Of the part that is open."""
+        """Sources of the open part."""
 
     def shape(self, status: Status) -> dict[str, Any]:
         """A `message`."""
@@ -75,7 +75,7 @@ class Said(Item):
         return {**fields, "role": "assistant", "content": list(self._parts)}
 
     def delta(self, delta: Mapping[str, Any]) -> Events:
-        """More text."""
+        """Add text."""
         text = delta.get("text")
         if not isinstance(text, str) or not text:
             return []
@@ -88,11 +88,11 @@ class Said(Item):
         return [*events, self._at("output_text.delta", delta=text, logprobs=[])]
 
     def cite(self, source: Mapping[str, Any]) -> None:
-        """A source in the web of the part that is open: `url` and `title`."""
+        """Add a web source (`url`, `title`) to the open part."""
         self._sources.append(source)
 
     def part_end(self) -> Events:
-        """The text block ends."""
+        """Close the part of a finished text block."""
         if self._texts is None:
             return []
         text, self._texts = "".join(self._texts), None
@@ -108,7 +108,7 @@ class Said(Item):
         return [*cited, done, part]
 
     def refuse(self, why: str) -> Events:
-        """A refusal with its reason."""
+        """Add a refusal with its reason."""
         events = [*self.part_end(), *([] if self.begun else self.begin())]
         part = {"type": "refusal", "refusal": why}
         events += [
@@ -121,7 +121,7 @@ class Said(Item):
         return events
 
     def end(self, status: Status) -> Events:
-        """The message is complete."""
+        """Complete the message."""
         return [*self.part_end(), self.done(status)]
 
     def _at(self, kind: str, **fields: Any) -> dict[str, Any]:
@@ -129,7 +129,7 @@ class Said(Item):
 
 
 class Reasoning(Item):
-    """Thinking: its text as a summary, and the block itself in `encrypted_content`."""
+    """Thinking: the text as a summary, the signed block in `encrypted_content`."""
 
     def __init__(self, id_: str, block: Mapping[str, Any], model: str) -> None:
         super().__init__(id_)
@@ -146,7 +146,7 @@ class Reasoning(Item):
         return {**shape, "encrypted_content": self._sealed, "status": status}
 
     def delta(self, delta: Mapping[str, Any]) -> Events:
-        """More thinking, or the signature."""
+        """Add thinking, or its signature."""
         if mark := delta.get("signature"):
             self._block["signature"] = mark
         text = delta.get("thinking")
@@ -159,7 +159,7 @@ class Reasoning(Item):
         return [*events, self._at("reasoning_summary_text.delta", delta=text)]
 
     def end(self, status: Status) -> Events:
-        """The thinking is complete, and sealed."""
+        """Complete the item and seal the block."""
         events: Events = []
         if self._texts:
             text = "".join(self._texts)
@@ -187,7 +187,7 @@ class Call(Item):
         custom, tool = self._tool.custom, self._tool
         shape: dict[str, Any] = {"id": self.id, "status": status, "call_id": self._call_id}
         shape["type"] = "custom_tool_call" if custom else "function_call"
-        shape["name"] = tool.own or tool.name
+        shape["name"] = tool.own
         if tool.namespace:
             shape["namespace"] = tool.namespace
         written = "".join(self._pieces)
@@ -198,8 +198,8 @@ class Call(Item):
         return shape
 
     def delta(self, delta: Mapping[str, Any]) -> Events:
-        """More of the arguments."""
-        if early := as_object(delta.get("input")):  # an upstream may put them into the start
+        """Add arguments."""
+        if early := as_object(delta.get("input")):  # some upstreams send it with the start
             text: Any = orjson.dumps(early).decode()
         else:
             text = delta.get("partial_json")
@@ -211,7 +211,7 @@ class Call(Item):
         return [self.of("function_call_arguments.delta", delta=text)]
 
     def end(self, status: Status) -> Events:
-        """The call is complete; no arguments at all are an empty object."""
+        """Complete the call; missing arguments become an empty object."""
         if self._tool.custom:
             text = custom_input_of("".join(self._pieces))
             events = [self.of("custom_tool_call_input.delta", delta=text)]
@@ -219,13 +219,13 @@ class Call(Item):
         else:
             text = "".join(self._pieces) or "{}"
             self._pieces = [text]
-            done = {"arguments": text, "name": self._tool.own or self._tool.name}
+            done = {"arguments": text, "name": self._tool.own}
             events = [self.of("function_call_arguments.done", **done)]
         return [*events, self.done(status)]
 
 
 class TypedCall(Item):
-    """A call of a tool that has an item of its own, such as `shell_call`; it comes whole."""
+    """A call with its own item type, such as `shell_call`; sent only when complete."""
 
     def __init__(self, id_: str, block: Mapping[str, Any], kind: str) -> None:
         super().__init__(id_)
@@ -240,11 +240,11 @@ class TypedCall(Item):
         return {**shape, "call_id": self._call_id, **(self._call or {})}
 
     def begin(self) -> Events:
-        """The client is told of it at its end, when it is known what it does."""
+        """Nothing yet: the item is announced by `end`, once its input is known."""
         return []
 
     def delta(self, delta: Mapping[str, Any]) -> Events:
-        """More of the arguments."""
+        """Add arguments."""
         early = as_object(delta.get("input"))
         text = orjson.dumps(early).decode() if early else delta.get("partial_json")
         if isinstance(text, str):
@@ -252,7 +252,7 @@ class TypedCall(Item):
         return []
 
     def end(self, status: Status) -> Events:
-        """The call is complete; nothing, and it stays unbegun, where its input cannot be read."""
+        """Complete the call. If the input is unreadable, return no events; `begun` stays False."""
         given = parse_arguments("".join(self._pieces))
         self._call = None if given is None else call_of(self.kind, given)
         return [] if self._call is None else [*super().begin(), self.done(status)]

@@ -1,4 +1,4 @@
-"""The plugin: the dialects, the model list, and what depends on who answers in the end."""
+"""The plugin: dialects, model list, and what depends on the target of an attempt."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from plugway import (
     client_status,
     hookimpl,
 )
+from plugway_openai_api._call_pairs import calls_are_paired
 from plugway_openai_api._conversation import conversation_of, thread_of
 from plugway_openai_api._dialects import ChatDialect, ResponsesDialect
-from plugway_openai_api._errors import own_words
+from plugway_openai_api._errors import is_openai_error
+from plugway_openai_api._item_store import ItemStores
 from plugway_openai_api._models import ModelRoutes
 from plugway_openai_api._sampling import wants_json
-from plugway_openai_api._shelves import Shelves
-from plugway_openai_api._tidy import is_tidy
 from plugway_translation import MediaPolicy, OutputLimits, paired_request
 
 RELAYED: StateKey[str] = StateKey("openai-api.relayed")
-"""The target that was sent the client's own bytes last."""
+"""The last target that received the client's bytes unchanged."""
 KEPT: Final = frozenset(("retry-after", "retry-after-ms", "x-should-retry"))
 
 
@@ -49,16 +49,16 @@ class OpenAIApiOptions(Options):
     """Options of `openai-api`."""
 
     max_tokens: int = Field(default=32_000, ge=1)
-    """Most tokens of an answer where the client does not say; less where the model makes less."""
+    """Maximum tokens of a reply if the client sets none; lowered to the model's own limit."""
     media: MediaPolicy = "placeholder"
-    """What becomes of audio, and of files that only OpenAI has: words in their `placeholder`, or
-    `reject` for a 400."""
+    """How to treat audio, and files stored at OpenAI: `placeholder` replaces them with text,
+    `reject` returns a 400."""
 
 
 class OpenAIApi(Plugin[OpenAIApiOptions]):
     """Serves Chat Completions, Responses and OpenAI's model list."""
 
-    outside: ClassVar[tuple[str, ...]] = ("error-normalizer",)  # which would retell an error
+    outside: ClassVar[tuple[str, ...]] = ("error-normalizer",)  # which would reword an error
 
     def __init__(self, options: OpenAIApiOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
@@ -66,22 +66,22 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         both = (ChatDialect, ResponsesDialect)
         made = [dialect(options.max_tokens, options.media) for dialect in both]
         self._dialects = {dialect.name: dialect for dialect in made}
-        self.shelves = Shelves()
+        self.stores = ItemStores()
         for dialect in made:
-            dialect.shelves = self.shelves
+            dialect.stores = self.stores
 
     @hookimpl
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
-        """What clients refer to outlives a change of the configuration."""
+        """Keep stored items across reloads of the configuration."""
         before = gateway.predecessor
         for _, one in before.find(OpenAIApi) if before else ():
-            self.shelves.take_over(one.shelves)
+            self.stores.take_over(one.stores)
         return nullcontext()
 
     @hookimpl
     def identify(self, request: MessagesRequest, exchange: Exchange) -> Identity | None:
-        """The conversation as Codex, opencode and other clients name it, where no header line of
-        the usual kind does; and which of its threads it is."""
+        """The conversation and the thread as named by Codex, opencode and other clients, if no
+        common header names them."""
         return thread_of(request) if exchange.session_id else conversation_of(request)
 
     @hookimpl
@@ -98,27 +98,31 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
     async def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """A conversation that servers of the client's own API refuse, because its calls and results
-        are not in pairs, is not relayed but put into pairs, where it can be translated."""
+        """Translate instead of relaying if calls and results do not pair up.
+
+        Servers of the client's API reject such a conversation; translation repairs the pairs.
+        """
         original = request.original
         if original is None or original.dialect not in self._dialects or not original.body:
             return None
         if not _relays(request, attempt):
             return self._as_json(request, original, attempt)
         dialect = self._dialects[original.dialect]
-        if is_tidy(original, dialect.said):
+        if calls_are_paired(original, dialect.conversation_field):
             return None
-        if not dialect.is_said(original):
+        if not dialect.is_translatable(original):
             return None
-        # Responses knows a call by its id alone (NousResearch/hermes-agent#102629).
+        # Responses identifies a call by its id alone (NousResearch/hermes-agent#102629).
         reuse = original.dialect == ChatDialect.name
         return await aside(request.heavy, partial(paired_request, request, reuse=reuse))
 
     def _as_json(
         self, request: MessagesRequest, original: Original, attempt: Attempt
     ) -> MessagesRequest | None:
-        """`json_object` as a schema for servers on this machine or network, which hold a model to
-        it by a grammar; beside tools a schema would keep some of them from calls."""
+        """Send `json_object` as a schema to local servers, which constrain output by a grammar.
+
+        Not with tools: with a schema some servers never call them.
+        """
         if not wants_json(original) or attempt.backend.zone != "local":
             return None
         config = as_object(request.get("output_config"))
@@ -132,16 +136,18 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """What the Messages API cannot say is refused here and not earlier: only now it is known
-        whether a server answers that is sent the client's own bytes."""
+        """Reject here what the Messages API cannot express.
+
+        Only now is it known whether the target receives the client's bytes unchanged.
+        """
         original = request.original
         dialect = self._dialects.get(original.dialect) if original else None
         if original is None or dialect is None:
             return await send(request, attempt)
         if _relays(request, attempt):
             exchange.state[RELAYED] = attempt.target
-            told = f"`{attempt.target}` receives the prompt as the client wrote it"
-            exchange.note(self.name, told, stage="route")
+            note = f"`{attempt.target}` receives the prompt as the client wrote it"
+            exchange.note(self.name, note, stage="route")
             return await send(request, attempt)
         dialect.check(original)
         if original.made_up:
@@ -152,11 +158,10 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
     def normalize_failure(
         self, failure: BackendError, attempt: Attempt, exchange: Exchange
     ) -> Reply | None:
-        """An upstream's own words to a client of its own API; not where its key was refused, which
-        is no business of the client."""
+        """Return an OpenAI upstream's error unchanged, unless it rejected the gateway's API key."""
         if exchange.state.get(RELAYED) != attempt.target or failure.status in (401, 403):
             return None
-        if not isinstance(failure, BackendRefused) or not own_words(failure.body):
+        if not isinstance(failure, BackendRefused) or not is_openai_error(failure.body):
             return None
         kept = tuple(line for line in failure.headers if line[0] in KEPT)
         headers = (*kept, ("content-type", "application/json"))
@@ -165,5 +170,5 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
 
 
 def _relays(request: MessagesRequest, attempt: Attempt) -> bool:
-    """Whether the backend sends the client's own bytes on."""
+    """Whether the backend relays the client's bytes unchanged."""
     return isinstance(attempt.backend, Relays) and attempt.backend.relays(request, attempt)

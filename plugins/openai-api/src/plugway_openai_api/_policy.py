@@ -1,9 +1,9 @@
-"""What becomes of every field of OpenAI's requests on the way to the Messages API: declared tables.
+"""Tables: how each field of OpenAI's requests is treated in translation to the Messages API.
 
-`preserve` goes along as it is; `translate` and `emulate` are done by the translators; `drop` is
-left out and told on the receipt; `reject` is a 400, because the client would wait for something
-in the answer that is not there, or would be served less than it must have. Where an upstream speaks
-the client's own API and gets its bytes, all of this is void.
+`preserve` copies the field; `translate` and `emulate` are done by the translators; `drop` leaves it
+out and notes that on the receipt; `reject` returns a 400, because the client would wait for
+something that the reply cannot contain, or would get less than it requires. The tables do not apply
+if the upstream supports the client's API and receives its bytes.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ RESPONSES: Final[Mapping[str, Rule]] = {
 
 
 def note_drops(body: Mapping[str, Any], table: Mapping[str, Rule], notes: Notes) -> None:
-    """Put on record every field of `body` that is dropped, unknown ones included."""
+    """Note every dropped field of `body`, including unknown ones."""
     for name, value in body.items():
         rule = table.get(name)
         if rule is None:
@@ -105,7 +105,7 @@ def note_drops(body: Mapping[str, Any], table: Mapping[str, Rule], notes: Notes)
 
 
 def refusal(body: Mapping[str, Any], table: Mapping[str, Rule]) -> RequestRejected | None:
-    """The 400 for the first field of `body` that is rejected; None where there is none."""
+    """The 400 for the first rejected field of `body`, if any."""
     for name, value in body.items():
         rule = table.get(name)
         if rule is not None and rule.action == "reject" and _asks(value, rule):

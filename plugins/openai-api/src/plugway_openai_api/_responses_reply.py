@@ -1,7 +1,7 @@
-"""Answers of the Messages API as Responses and their events. Pure but for the clock.
+"""Encodes Messages API replies as Responses and their events. Pure except for the clock.
 
-Shapes: `types/responses/response.py` and `response_*_event.py` of the `openai` SDK. A whole answer
-is what its own stream would have ended with.
+Shapes: `types/responses/response.py` and `response_*_event.py` of the `openai` SDK. A complete
+response is built by replaying the stream's events.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import orjson
 from plugway import StreamEvent, as_object, new_id, replay
 from plugway_openai_api._chat_reply import chat_usage
 from plugway_openai_api._client_tools import PREFIXES
-from plugway_openai_api._errors import told
-from plugway_openai_api._items import Call, Item, Reasoning, Said, TypedCall
-from plugway_openai_api._shelves import Shelf
+from plugway_openai_api._errors import to_openai
+from plugway_openai_api._item_store import ItemStore
+from plugway_openai_api._items import Call, Item, MessageItem, Reasoning, TypedCall
+from plugway_openai_api._reply_notes import ReplyNotes
 from plugway_openai_api._tools import ToolBook
-from plugway_openai_api._unsaid import Unsaid
 
 _INCOMPLETE: Final[Mapping[str, str]] = {
     "max_tokens": "max_output_tokens",
@@ -42,7 +42,7 @@ _ECHOED: Final[Mapping[str, Any]] = {
     "truncation": "disabled",
     "user": None,
 }
-"""Fields of the request that the answer repeats, and what stands for those that are missing."""
+"""Request fields that the response repeats, with defaults for missing ones."""
 _FIXED: Final[Mapping[str, Any]] = {
     "background": False,
     "previous_response_id": None,
@@ -52,33 +52,32 @@ _FIXED: Final[Mapping[str, Any]] = {
 
 
 class ResponsesEncoder:
-    """Writes one answer as Responses does."""
+    """Encodes one reply as a response or its events."""
 
     def __init__(
         self,
         request: Mapping[str, Any],
         tools: ToolBook,
-        shelf: Shelf | None = None,
+        store: ItemStore | None = None,
         *,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """Finished items go onto `shelf`, where the client wants them kept."""
+        """Finished items are stored in `store`, if the client wants them kept."""
         self._tools = tools
-        self._unsaid = Unsaid()
-        self.unsaid = self._unsaid.lines
-        """What Responses has no words for."""
-        self._shelf = shelf
+        self._notes = ReplyNotes()
+        self.unsaid = self._notes.lines
+        """Notes about content that Responses cannot represent."""
+        self._store = store
         self._now = now
         echoed = {
             name: default if request.get(name) is None else request[name]
             for name, default in _ECHOED.items()
         }
-        # Written once: what a coding agent sends is long, and stands in three events.
+        # Serialized once: a coding agent's request is long and repeated in three events.
         self._echo = orjson.dumps({**echoed, **_FIXED})[1:]
         self._head: dict[str, Any] = {}
         self._tail = new_id("msg").removeprefix("msg_")
-        """What is particular to this answer in all its ids: servers give many the same one, at the
-        same time too."""
+        """Unique part of all ids in this response; servers may reuse ids, even concurrently."""
         self._number = 0
         self._item: Item | None = None
         self._items = 0
@@ -86,10 +85,10 @@ class ResponsesEncoder:
         self._usage: dict[str, Any] = {}
         self._stop_reason = ""
         self._unread = ""
-        """The tool of a call whose input does not say what to do."""
+        """Tool of the first call whose input cannot be read."""
 
     def message(self, message: Mapping[str, Any]) -> bytes:
-        """A whole `response`."""
+        """Encode a complete `response`."""
         for event in replay(message):
             if event.type == "message_stop":
                 break
@@ -99,9 +98,9 @@ class ResponsesEncoder:
         return self._ending()[1]
 
     def error(self, status: int, error: Mapping[str, Any], *, streaming: bool) -> bytes:
-        """The envelope; in a stream `response.failed`, after which nothing comes."""
+        """Encode an error; in a stream as `response.failed`, the last event."""
         del status
-        failure = told(error)
+        failure = to_openai(error)
         if not streaming:
             return orjson.dumps(failure.body())
         pieces = b"" if self._head else self._start({})
@@ -109,7 +108,7 @@ class ResponsesEncoder:
         return pieces + self._whole_event("response.failed", self._response("failed", error=why))
 
     def event(self, event: StreamEvent) -> bytes:
-        """The events for one event."""
+        """Encode one event."""
         data = event.data
         match event.type:
             case "content_block_delta":
@@ -146,11 +145,11 @@ class ResponsesEncoder:
         reason = delta.get("stop_reason")
         if isinstance(reason, str):
             self._stop_reason = reason
-            self._unsaid.reason(reason)
+            self._notes.reason(reason)
         why = as_object(delta.get("stop_details")).get("explanation")
         if reason == "refusal" and isinstance(why, str) and why:
-            pieces = self._said()
-            assert isinstance(self._item, Said)
+            pieces = self._open_message()
+            assert isinstance(self._item, MessageItem)
             return pieces + self._sent(self._item.refuse(why))
         return b""
 
@@ -160,13 +159,15 @@ class ResponsesEncoder:
         return pieces + self._whole_event(f"response.{status}", response)
 
     def _ending(self) -> tuple[str, bytes]:
-        """The status, and the finished response."""
+        """Return the final status and the final response."""
         if reason := _INCOMPLETE.get(self._stop_reason, ""):
             return "incomplete", self._response("incomplete", reason)
         if not self._unread:
             return "completed", self._response("completed")
-        told = f"The model called `{self._unread}` with unreadable arguments. Retry the request."
-        return "failed", self._response("failed", error={"code": "server_error", "message": told})
+        message = f"The model called `{self._unread}` with unreadable arguments. Retry the request."
+        return "failed", self._response(
+            "failed", error={"code": "server_error", "message": message}
+        )
 
     def _response(
         self, status: str, reason: str = "", *, error: Mapping[str, Any] | None = None
@@ -189,9 +190,9 @@ class ResponsesEncoder:
 
     def _open(self, block: Mapping[str, Any]) -> bytes:
         kind = block.get("type")
-        self._unsaid.block(block)
+        self._notes.block(block)
         if kind == "text":
-            return self._said() + self._sent(self._delta(block))
+            return self._open_message() + self._sent(self._delta(block))
         pieces = self._close()
         if kind in ("thinking", "redacted_thinking"):
             self._item = Reasoning(self._id("rs"), block, str(self._head.get("model")))
@@ -208,26 +209,26 @@ class ResponsesEncoder:
     def _delta(self, delta: Mapping[str, Any]) -> list[dict[str, Any]]:
         if delta.get("type") != "citations_delta":
             return self._item.delta(delta) if self._item is not None else []
-        source = self._unsaid.source(as_object(delta.get("citation")))
-        if source and isinstance(self._item, Said):
+        source = self._notes.source(as_object(delta.get("citation")))
+        if source and isinstance(self._item, MessageItem):
             self._item.cite(source)
         return []
 
     def _block_end(self) -> bytes:
-        if isinstance(self._item, Said):  # more text may follow in the same message
+        if isinstance(self._item, MessageItem):  # more text may follow in the same message
             return self._sent(self._item.part_end())
         return self._close()
 
-    def _said(self) -> bytes:
-        """Have a message open: what is said goes on in the one before, if nothing came between."""
-        if isinstance(self._item, Said):
+    def _open_message(self) -> bytes:
+        """Open a message item unless one is open: consecutive texts share a message."""
+        if isinstance(self._item, MessageItem):
             return b""
         pieces = self._close()
-        self._item = Said(self._id("msg"))
+        self._item = MessageItem(self._id("msg"))
         return pieces
 
     def _close(self, *, last: bool = False) -> bytes:
-        """End the open item; the last one of an answer that was cut short is incomplete."""
+        """End the open item; it is incomplete if it is the last one of a truncated reply."""
         item, self._item = self._item, None
         if item is None or not (item.begun or isinstance(item, TypedCall)):
             return b""
@@ -237,8 +238,8 @@ class ResponsesEncoder:
             self._unread = self._unread or item.kind
             return b""
         self._output.append(item.whole)
-        if self._shelf is not None:
-            self._shelf.keep(item.whole)
+        if self._store is not None:
+            self._store.keep(item.whole)
         return pieces
 
     def _id(self, prefix: str) -> str:
@@ -268,7 +269,7 @@ class ResponsesEncoder:
 
 
 def responses_usage(usage: Mapping[str, Any]) -> dict[str, Any]:
-    """`usage` of Responses: the prompt is one sum, cached tokens included."""
+    """`usage` of Responses; the prompt tokens include cached ones."""
     sums = chat_usage(usage)
     return {
         "input_tokens": sums["prompt_tokens"],

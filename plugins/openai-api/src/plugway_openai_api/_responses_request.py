@@ -1,7 +1,7 @@
-"""A Responses request as a Messages request. Pure functions.
+"""Translates a Responses request into a Messages request. Pure functions.
 
 Fields and shapes: `types/responses/response_create_params.py` and `response_input_item_param.py` of
-the `openai` SDK. What becomes of each field is in `_policy.RESPONSES`.
+the `openai` SDK. `_policy.RESPONSES` says how each field is treated.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from plugway_openai_api._client_tools import (
     hosted_ids,
     input_of,
     is_hosted,
-    told_output,
+    output_text,
 )
 from plugway_openai_api._content import Parts, plain_text
 from plugway_openai_api._envelope import opened
@@ -36,13 +36,13 @@ from plugway_openai_api._fields import (
     wrong_type,
     wrong_value,
 )
-from plugway_openai_api._hosted import told_hosted
+from plugway_openai_api._hosted import describe_hosted
+from plugway_openai_api._item_store import is_reference
 from plugway_openai_api._policy import RESPONSES, note_drops
 from plugway_openai_api._sampling import format_of, sampling, settle, thinking, who
-from plugway_openai_api._shelves import is_reference
 from plugway_openai_api._tools import INPUT, call_input, choice_of, offered, response_tools
 from plugway_openai_api._turns import Turns
-from plugway_translation import MediaPolicy, Notes, encode_id, type_name
+from plugway_translation import MediaPolicy, Notes, encode_id, safe_name, type_name
 
 _REASONING: Final = "reasoning.encrypted_content"
 
@@ -50,17 +50,17 @@ _REASONING: Final = "reasoning.encrypted_content"
 def responses_request(
     body: Mapping[str, Any], notes: Notes, *, max_tokens: int, media: MediaPolicy = "placeholder"
 ) -> dict[str, Any]:
-    """The Messages request; `max_tokens` is for one that does not say. Raises `InvalidRequest`."""
+    """The Messages request; `max_tokens` is the default limit. Raises `InvalidRequest`."""
     note_drops(body, RESPONSES, notes)
     found: dict[str, Any] = {"model": model_of(body)}
     found["max_tokens"] = integer(body, "max_output_tokens") or max_tokens
     turns = Turns(notes)
     turns.instruct(optional_text(body, "instructions", "instructions"))
     _conversation(body, turns, Parts(notes, media), notes)
-    told = optional_object(body, "text", "text")
-    if told.get("verbosity") not in (None, "medium"):
+    text_options = optional_object(body, "text", "text")
+    if text_options.get("verbosity") not in (None, "medium"):
         notes.add("text.verbosity", "drop", "the Messages API has none")
-    form = optional_object(told, "format", "text.format")
+    form = optional_object(text_options, "format", "text.format")
     config, as_json = format_of(form, "text.format")
     found |= turns.fields(as_json=as_json)
     parallel = boolean(body, "parallel_tool_calls")
@@ -111,16 +111,16 @@ def _not_kept(item: Mapping[str, Any], path: str) -> InvalidRequest:
 
 
 def _found(item: Mapping[str, Any]) -> str:
-    """The names of the tools that a search has found, which are offered from then on."""
+    """Names of the tools that a search found; they are offered from then on."""
     names = [tool.name for tool in response_tools({"input": [item]}, Notes())]
     return f"Found: {', '.join(names)}" if names else "Found nothing."
 
 
 class Items:
-    """Reads input items by their type. What the model said between two user turns is one turn."""
+    """Reads input items by type. Output between two user turns becomes one assistant turn."""
 
     def __init__(self, turns: Turns, parts: Parts, notes: Notes, hosted: frozenset[str]) -> None:
-        """`hosted` are the ids of calls that OpenAI ran (`hosted_ids`)."""
+        """`hosted` are ids of calls that OpenAI ran (`hosted_ids`)."""
         self._turns = turns
         self._parts = parts
         self._notes = notes
@@ -132,15 +132,15 @@ class Items:
             "function_call_output": self._output,
             "custom_tool_call_output": self._output,
             "reasoning": self._reasoning,
-            "additional_tools": self._brought,
+            "additional_tools": self._offered,
             **dict.fromkeys(CALLS, self._typed_call),
             **dict.fromkeys(OUTPUTS, self._typed_output),
         }
         self._call_ids: dict[str, str] = {}
-        """Of calls of `local_shell` by the ids of their items, which an output may name."""
+        """`call_id` of `local_shell` calls by item id, to which an output may refer."""
 
     def read(self, item: Mapping[str, Any], path: str) -> None:
-        """One item. Raises `InvalidRequest`."""
+        """Read one item. Raises `InvalidRequest`."""
         kind = optional_text(item, "type", f"{path}.type")
         if not kind and "role" in item:
             kind = "message"
@@ -151,7 +151,7 @@ class Items:
         reader = self._readers.get(kind)
         typed = kind in CALLS or kind in OUTPUTS
         if reader is None or (typed and is_hosted(item, self._hosted)):
-            reader = self._told
+            reader = self._hosted_item
         reader(item, path)
 
     def _message(self, item: Mapping[str, Any], path: str) -> None:
@@ -179,7 +179,7 @@ class Items:
         else:
             arguments = call_input(item, f"{path}.arguments", self._notes)
         id_ = encode_id(text(item, "call_id", f"{path}.call_id"))
-        block = {"type": "tool_use", "id": id_, "name": name, "input": arguments}
+        block = {"type": "tool_use", "id": id_, "name": safe_name(name), "input": arguments}
         self._turns.assistant([block], join=True)
 
     def _output(self, item: Mapping[str, Any], path: str) -> None:
@@ -199,32 +199,32 @@ class Items:
     def _typed_output(self, item: Mapping[str, Any], path: str) -> None:
         named = "call_id" if item.get("call_id") is not None else "id"
         id_ = text(item, named, f"{path}.call_id")
-        told = _found(item) if item["type"] == "tool_search_output" else told_output(item)
-        self._turns.result(encode_id(self._call_ids.get(id_, id_)), told)
+        output = _found(item) if item["type"] == "tool_search_output" else output_text(item)
+        self._turns.result(encode_id(self._call_ids.get(id_, id_)), output)
 
-    def _told(self, item: Mapping[str, Any], path: str) -> None:
-        """An item of what OpenAI ran itself, in words."""
+    def _hosted_item(self, item: Mapping[str, Any], path: str) -> None:
+        """Add an item of OpenAI's hosted tools as text."""
         kind = type_name(item["type"])
-        told = told_hosted(item)
-        if told is None:
+        described = describe_hosted(item)
+        if described is None:
             self._notes.add(f"input.{kind}", "drop", "only OpenAI can read it")
             return
         self._notes.add(f"input.{kind}", "translate", "written as text: OpenAI ran it")
-        text = told.text
+        text = described.text
         if item["type"] == "tool_search_output":
             text = f"[tool_search_output]\n{_found(item)}"
         blocks: list[dict[str, Any]] = [{"type": "text", "text": text}]
-        shown = [self._parts.block(image, path) for image in told.images]
+        shown = [self._parts.block(image, path) for image in described.images]
         images = [block for block in shown if block is not None]
-        if told.by_user:
+        if described.by_user:
             self._turns.user([*blocks, *images])
             return
         self._turns.assistant(blocks, join=True)
-        if images:  # a turn of the assistant has none in most APIs
+        if images:  # most APIs allow no images in an assistant turn
             self._turns.user([{"type": "text", "text": f"[made by that {kind}]"}, *images])
 
-    def _brought(self, item: Mapping[str, Any], path: str) -> None:
-        """Tools that are offered from here on; they stand with the others."""
+    def _offered(self, item: Mapping[str, Any], path: str) -> None:
+        """Skip an item that adds tools: `response_tools` has read them."""
 
     def _reasoning(self, item: Mapping[str, Any], path: str) -> None:
         del path

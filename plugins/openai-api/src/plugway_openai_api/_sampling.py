@@ -1,4 +1,4 @@
-"""Fields beside the conversation that both of OpenAI's APIs have. Pure functions."""
+"""Request fields that Chat and Responses share, other than the conversation. Pure functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from plugway_openai_api._fields import (
 from plugway_translation import Notes, hashed
 
 MOST_USER: Final = 256
-"""Characters of `metadata.user_id`."""
+"""Maximum characters of `metadata.user_id`."""
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
@@ -47,9 +47,12 @@ def stops(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
 
 
 def who(body: Mapping[str, Any]) -> dict[str, Any]:
-    """`metadata.user_id`, from `safety_identifier` or `user`, as a hash where it is longer than
-    the 256 characters that Anthropic takes (`types/metadata_param.py` of the `anthropic` SDK has
-    the field), or an address, which it refuses. Raises `InvalidRequest`."""
+    """`metadata.user_id`, from `safety_identifier` or `user`. Raises `InvalidRequest`.
+
+    The value is hashed if it is longer than Anthropic's limit of 256 characters
+    (`types/metadata_param.py` of the `anthropic` SDK has the field), or is an e-mail address, which
+    Anthropic rejects.
+    """
     found = optional_text(body, "safety_identifier", "safety_identifier")
     found = found or optional_text(body, "user", "user")
     if found and (len(found) > MOST_USER or "@" in found):
@@ -58,15 +61,16 @@ def who(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def wants_json(body: Mapping[str, Any] | Original) -> bool:
-    """Whether a request of either API wants any JSON object (`json_object`)."""
+    """Whether a request of either API asks for any JSON object (`json_object`)."""
     form = body.get("response_format") or as_object(body.get("text")).get("format")
     return as_object(form).get("type") == "json_object"
 
 
 def format_of(form: Mapping[str, Any], path: str, nested: str = "") -> tuple[dict[str, Any], bool]:
-    """`output_config` for a response format, and whether any JSON object is wanted.
+    """Return `output_config` for a response format, and whether any JSON object is requested.
 
-    Chat has the schema under `nested`, Responses beside the type. Raises `InvalidRequest`.
+    Chat nests the schema under `nested`; Responses puts it beside the type. Raises
+    `InvalidRequest`.
     """
     match form.get("type"):
         case None | "text":
@@ -87,10 +91,10 @@ def format_of(form: Mapping[str, Any], path: str, nested: str = "") -> tuple[dic
 def thinking(
     effort: str, path: str, config: Mapping[str, Any], notes: Notes, *, shown: bool = False
 ) -> dict[str, Any]:
-    """`thinking` and `output_config`; `shown` asks to see the thinking. Raises `InvalidRequest`.
+    """`thinking` and `output_config`; `shown` requests visible thinking. Raises `InvalidRequest`.
 
-    `adaptive` and not a budget: with a budget Anthropic refuses a conversation whose last tool call
-    comes without its thinking, and Chat has no place to bring that back.
+    Uses `adaptive` rather than a budget: with a budget Anthropic rejects a conversation whose last
+    tool call lacks its thinking, which Chat cannot send back.
     """
     if effort and effort not in EFFORTS:
         raise wrong_value(path, effort, ", ".join(f"'{known}'" for known in EFFORTS))
@@ -111,7 +115,7 @@ def thinking(
 
 
 def settle(found: dict[str, Any], path: str, notes: Notes) -> None:
-    """Take `thinking` away where a call is forced: Anthropic refuses both together."""
+    """Remove `thinking` if a tool call is forced: Anthropic rejects the combination."""
     forced = as_object(found.get("tool_choice")).get("type") in ("any", "tool")
     if forced and as_object(found.get("thinking")).get("type") == "adaptive":
         del found["thinking"]

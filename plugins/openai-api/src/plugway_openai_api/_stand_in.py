@@ -1,8 +1,8 @@
-"""What stands for a conversation that only a server of the client's own API understands.
+"""Builds a stand-in request for a conversation that only a server of the client's API understands.
 
-Servers add to OpenAI's APIs, so that a turn or a tool may be one that nobody here knows. Such a
-request is sent on as it came or not at all; whatever looks at it on the way (a command in the last
-turn, a rule for the kind of request) sees its turns and tools, as far as they can be read.
+Servers extend OpenAI's APIs, so a turn or a tool may be unknown here. Such a request is relayed
+unchanged or not at all. Plugins that inspect it (for a command in the last turn, or a rule for the
+kind of request) see the turns and tools that can be read.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ ToolReader = Callable[[Mapping[str, Any], Notes], list[Tool]]
 _THINKING: Final = ("thinking", "redacted_thinking")
 
 
-def turns_of(said: Any, turns: Turns, read: Callable[[dict[str, Any], str], None]) -> list[Block]:
-    """The messages for `said`, a text or an array of messages or items; never empty.
+def turns_of(value: Any, turns: Turns, read: Callable[[dict[str, Any], str], None]) -> list[Block]:
+    """Return the messages for `value`, a text or an array of messages or items; never empty.
 
-    `read` adds one of them to `turns`, or raises `InvalidRequest`: then its texts and calls are
-    taken, and a word for each part that is neither. Thinking is left out.
+    `read` adds one of them to `turns`. If it raises `InvalidRequest`, texts and calls are kept and
+    other parts become placeholders. Thinking is omitted.
     """
     rough = _Rough(turns)
-    if isinstance(said, str):
-        turns.user(said)
-    for item in map(as_object, as_list(said)):
+    if isinstance(value, str):
+        turns.user(value)
+    for item in map(as_object, as_list(value)):
         try:
             read(item, "")
         except InvalidRequest:
@@ -41,14 +41,14 @@ def turns_of(said: Any, turns: Turns, read: Callable[[dict[str, Any], str], None
         blocks = [b for b in as_list(message["content"]) if b.get("type") not in _THINKING]
         if isinstance(message["content"], str) or blocks:
             messages.append({**message, "content": blocks or message["content"]})
-    return messages or [{"role": "user", "content": _told("unknown")}]
+    return messages or [{"role": "user", "content": _placeholder("unknown")}]
 
 
-def tools_of(body: Mapping[str, Any], said: str, read: ToolReader) -> list[Block]:
-    """The tools that a request offers, by name; one that cannot be read has no more than that."""
+def tools_of(body: Mapping[str, Any], field: str, read: ToolReader) -> list[Block]:
+    """Return the offered tools, one per name; an unreadable tool has only its name."""
     alone = [{"tools": [tool]} for tool in as_list(body.get("tools"))]
     found: dict[str, Block] = {}
-    for one in (*alone, *({said: [item]} for item in as_list(body.get(said)))):
+    for one in (*alone, *({field: [item]} for item in as_list(body.get(field)))):
         try:
             blocks = [tool.block() for tool in read(one, Notes())]
         except InvalidRequest:
@@ -61,7 +61,7 @@ def tools_of(body: Mapping[str, Any], said: str, read: ToolReader) -> list[Block
 
 
 def _named(tool: Mapping[str, Any]) -> Block:
-    """A tool with a name of its own is one that the client runs, and so has a schema."""
+    """A tool with its own name is run by the client, and so has a schema."""
     inner = as_object(tool.get("function")) or as_object(tool.get("custom")) or tool
     name = inner.get("name")
     if isinstance(name, str) and name:
@@ -71,14 +71,14 @@ def _named(tool: Mapping[str, Any]) -> Block:
 
 
 class _Rough:
-    """Reads what a strict reader refuses."""
+    """Reads messages and items that the strict reader rejects."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
         self._parts = Parts(Notes())
 
     def read(self, item: Mapping[str, Any]) -> None:
-        """A message of Chat Completions, or an item of Responses, of any shape."""
+        """Read a Chat message or a Responses item of any shape."""
         role, kind = item.get("role"), str(item.get("type"))
         if role in ("tool", "function") or kind.endswith("_output"):
             content = item.get("output") if role is None else item.get("content")
@@ -104,13 +104,13 @@ class _Rough:
             try:
                 block = self._parts.block(part, "")
             except InvalidRequest:
-                block = {"type": "text", "text": _told(part.get("type"))}
+                block = {"type": "text", "text": _placeholder(part.get("type"))}
             if block:
                 yield block
 
 
-def _told(kind: object) -> str:
-    """The word for a part that cannot be read. As a reminder it is nothing that a user typed."""
+def _placeholder(kind: object) -> str:
+    """Text for an unreadable part, as a reminder, so that it does not count as user input."""
     return reminder(f"[{type_name(kind)}: only the server can read it]")
 
 

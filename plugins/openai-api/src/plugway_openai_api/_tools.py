@@ -1,7 +1,7 @@
-"""Tools and the choice among them, between OpenAI's shapes and the Messages API. Pure functions.
+"""Translates tools, tool choices and calls between OpenAI's APIs and the Messages API.
 
-Chat nests a tool under its type (`{"type": "function", "function": {...}}`), Responses does not;
-both readers give the same `Tool`.
+Chat nests a tool under its type (`{"type": "function", "function": {...}}`); Responses does not.
+Both are read into the same `Tool`. Pure functions.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from plugway_openai_api._fields import (
     wrong_type,
     wrong_value,
 )
-from plugway_translation import Notes, parse_arguments, type_name
+from plugway_translation import Notes, parse_arguments, safe_name, type_name
 
 INPUT: Final = "input"
-"""The one argument of the function that stands for a `custom` tool, whose input is plain text."""
+"""Name of the only argument of the function that emulates a `custom` tool with its plain text."""
 UNPARSED: Final = "unparsed_arguments"
-"""The argument that holds what a model once wrote and is no JSON object."""
+"""Name of the argument for call arguments that are not a JSON object."""
 _HINTS: Final = ("defer_loading", "allowed_callers", "async", "output_schema")
-"""Members of a tool that speak of OpenAI's own way of calling it."""
+"""Fields of a tool that only OpenAI's servers use."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One tool that a client offers."""
+    """A tool offered by the client."""
 
     name: str
-    """As the model sees it; a tool in a namespace carries its name in front."""
+    """The name sent to the model; a tool in a namespace is prefixed with the namespace."""
     description: str = ""
     schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
     strict: bool = False
     custom: bool = False
-    """Its input is plain text."""
+    """The input is plain text."""
     typed: str = ""
-    """Its type, where the client knows it by one of its own: `shell` and its like."""
+    """The type of a typed tool that the client runs, such as `shell`; empty for others."""
     namespace: str = ""
     own: str = ""
-    """The name inside of the namespace."""
+    """The client's name, within the namespace if there is one."""
     cache_control: Any = None
 
     def block(self) -> dict[str, Any]:
-        """The tool as the Messages API has it."""
+        """The tool in the shape of the Messages API."""
         block: dict[str, Any] = {"name": self.name}
         if self.description:
             block["description"] = self.description
@@ -75,22 +75,22 @@ _CUSTOM_SCHEMA: Final[Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class ToolBook:
-    """The tools of one request, for naming calls as the client knows them."""
+    """The tools of one request, to map calls back to what the client offered."""
 
     tools: Mapping[str, Tool]
 
     @classmethod
     def of(cls, tools: Iterable[Tool]) -> ToolBook:
-        """By the name that the model sees."""
+        """Index the tools by the name sent to the model."""
         return cls({tool.name: tool for tool in tools})
 
     def get(self, name: object) -> Tool:
-        """The tool of that name; a plain function where the client offered none such."""
+        """The tool of that name; an unknown name yields a plain function."""
         found = self.tools.get(str(name))
         return found or Tool(str(name), own=str(name))
 
 
-# ── reading ──────────────────────────────────────────────────────────────────────────────────────
+# ── tools ────────────────────────────────────────────────────────────────────────────────────────
 
 
 def chat_tools(body: Mapping[str, Any], notes: Notes) -> list[Tool]:
@@ -102,16 +102,15 @@ def chat_tools(body: Mapping[str, Any], notes: Notes) -> list[Tool]:
         if kind not in ("function", "custom"):
             raise wrong_value(f"{path}.type", kind, "'function' and 'custom'")
         path += f".{kind}"
-        told = optional_object(item, kind, path)
-        found.append(_tool(told, kind, path, notes, item.get("cache_control")))
+        definition = optional_object(item, kind, path)
+        found.append(_tool(definition, kind, path, notes, item.get("cache_control")))
     return found
 
 
 def response_tools(body: Mapping[str, Any], notes: Notes) -> list[Tool]:
-    """The tools of a Responses request, those that a search brought too; what OpenAI itself runs
-    is left out.
+    """The tools of a Responses request, including those found by a search.
 
-    Raises `InvalidRequest`.
+    Tools that OpenAI runs are dropped with a note. Raises `InvalidRequest`.
     """
     found = _response_tools(objects(body, "tools", "tools"), "tools", notes)
     for index, item in enumerate(map(as_object, as_list(body.get("input")))):
@@ -155,7 +154,7 @@ def _response_tools(items: Sequence[dict[str, Any]], at: str, notes: Notes) -> l
 def _inside(namespace: str, tool: Tool) -> Tool:
     joined = namespace if namespace.endswith("__") else f"{namespace}__"
     return Tool(
-        joined + tool.name,
+        safe_name(joined + (tool.name if tool.namespace else tool.own)),
         tool.description,
         tool.schema,
         tool.strict,
@@ -166,54 +165,59 @@ def _inside(namespace: str, tool: Tool) -> Tool:
 
 
 def _tool(
-    told: Mapping[str, Any], kind: str, path: str, notes: Notes, cache_control: Any = None
+    item: Mapping[str, Any], kind: str, path: str, notes: Notes, cache_control: Any = None
 ) -> Tool:
-    name = text(told, "name", f"{path}.name")
-    description = optional_text(told, "description", f"{path}.description")
+    own = text(item, "name", f"{path}.name")
+    if not own:
+        raise invalid(f"Invalid '{path}.name': empty string.")
+    name = safe_name(own)
+    if name != own:
+        notes.add("tools.name", "translate", "other characters and a hash; restored in the reply")
+    description = optional_text(item, "description", f"{path}.description")
     for hint in _HINTS:
-        if told.get(hint):
+        if item.get(hint):
             notes.add(f"tools.{hint}", "drop", "it works only inside OpenAI's servers")
     if kind == "custom":
         notes.add("tools.custom", "emulate", f"a function with one text, `{INPUT}`")
-        description = _with_grammar(description, as_object(told.get("format")))
-        return Tool(name, description, custom=True, own=name)
-    schema = optional_object(told, "parameters", f"{path}.parameters")
+        description = _with_grammar(description, as_object(item.get("format")))
+        return Tool(name, description, custom=True, own=own)
+    schema = optional_object(item, "parameters", f"{path}.parameters")
     if schema.get("type") != "object":
         if schema:
             notes.add("tools.parameters", "translate", "the root of a schema must be an object")
         schema = {**schema, "type": "object"}
         schema.setdefault("properties", {})
-    strict = told.get("strict") is True
-    return Tool(name, description, schema, strict, own=name, cache_control=cache_control)
+    strict = item.get("strict") is True
+    return Tool(name, description, schema, strict, own=own, cache_control=cache_control)
 
 
 def _with_grammar(description: str, form: dict[str, Any]) -> str:
-    """The grammar of a `custom` tool's input, told in words: nothing enforces it here."""
+    """Append the grammar of a `custom` tool's input to its description; it is not enforced."""
     grammar = as_object(form.get("grammar")) or form
     definition = grammar.get("definition")
     if not isinstance(definition, str):
         return description
-    told = f"`{INPUT}` must match this {grammar.get('syntax')} grammar:\n{definition}"
-    return f"{description}\n\n{told}" if description else told
+    rule = f"`{INPUT}` must match this {grammar.get('syntax')} grammar:\n{definition}"
+    return f"{description}\n\n{rule}" if description else rule
 
 
-# ── the choice ───────────────────────────────────────────────────────────────────────────────────
+# ── tool choice ──────────────────────────────────────────────────────────────────────────────────
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the client wants called."""
+    """Which tools the model may or must call."""
 
     mode: Literal["auto", "any", "none", "tool"]
     names: tuple[str, ...] | None = None
-    """The only tools allowed; of mode `tool` the one; None for all."""
+    """The allowed tools (exactly one in mode `tool`); None allows all."""
 
 
 _MODES: Final = {"auto": Choice("auto"), "required": Choice("any"), "none": Choice("none")}
 
 
 def choice_of(body: Mapping[str, Any]) -> Choice | None:
-    """`tool_choice` of either API; None where the client does not say. Raises `InvalidRequest`."""
+    """`tool_choice` of either API; None if not set. Raises `InvalidRequest`."""
     value = body.get("tool_choice")
     if value is None:
         return None
@@ -223,15 +227,15 @@ def choice_of(body: Mapping[str, Any]) -> Choice | None:
         return _MODES[value]
     if not isinstance(value, dict):
         raise wrong_type("tool_choice", "a string or an object", value)
-    told = as_object(value)
-    match told.get("type"):
+    choice = as_object(value)
+    match choice.get("type"):
         case "function" | "custom":
-            return Choice("tool", (_chosen(told, "tool_choice"),))
+            return Choice("tool", (_chosen(choice, "tool_choice"),))
         case "allowed_tools":
-            told = as_object(told.get("allowed_tools")) or told
-            tools = objects(told, "tools", "tool_choice.tools")
+            choice = as_object(choice.get("allowed_tools")) or choice
+            tools = objects(choice, "tools", "tool_choice.tools")
             names = [_chosen(t, "tool_choice.tools") for t in tools if _callable(t)]
-            mode = "any" if told.get("mode") == "required" else "auto"
+            mode = "any" if choice.get("mode") == "required" else "auto"
             return Choice(mode, tuple(names))
         case kind if str(kind) in KINDS:
             return Choice("tool", (str(kind),))
@@ -245,21 +249,23 @@ def _callable(tool: Mapping[str, Any]) -> bool:
     return tool.get("type") in ("function", "custom", *KINDS)
 
 
-def _chosen(told: Mapping[str, Any], path: str) -> str:
-    if str(told.get("type")) in KINDS:
-        return str(told["type"])
-    inner = as_object(told.get("function")) or as_object(told.get("custom")) or told
+def _chosen(choice: Mapping[str, Any], path: str) -> str:
+    if str(choice.get("type")) in KINDS:
+        return str(choice["type"])
+    inner = as_object(choice.get("function")) or as_object(choice.get("custom")) or choice
     name = text(inner, "name", f"{path}.name")
-    namespace = told.get("namespace")
-    return _inside(namespace, Tool(name)).name if isinstance(namespace, str) else name
+    namespace = choice.get("namespace")
+    if isinstance(namespace, str):
+        return _inside(namespace, Tool(name, own=name)).name
+    return safe_name(name)
 
 
 def offered(
     tools: Sequence[Tool], choice: Choice | None, *, parallel: bool | None, notes: Notes
 ) -> dict[str, Any]:
-    """`tools` and `tool_choice` of the Messages API; neither where there are no tools.
+    """Return `tools` and `tool_choice` of the Messages API; empty if there are no tools.
 
-    Raises `InvalidRequest` where a call is demanded and cannot be made.
+    Raises `InvalidRequest` if the required tool is not among `tools`.
     """
     allowed = choice.names if choice else None
     if choice and choice.mode != "tool" and allowed is not None:
@@ -276,12 +282,12 @@ def offered(
     found: dict[str, Any] = {"tools": [tool.block() for tool in tools]}
     once = parallel is False and not (choice and choice.mode == "none")
     if choice or once:
-        told: dict[str, Any] = {"type": choice.mode if choice else "auto"}
+        tool_choice: dict[str, Any] = {"type": choice.mode if choice else "auto"}
         if choice and choice.mode == "tool" and allowed:
-            told["name"] = allowed[0]
+            tool_choice["name"] = allowed[0]
         if once:
-            told["disable_parallel_tool_use"] = True
-        found["tool_choice"] = told
+            tool_choice["disable_parallel_tool_use"] = True
+        found["tool_choice"] = tool_choice
     return found
 
 
@@ -289,8 +295,10 @@ def offered(
 
 
 def call_input(call: Mapping[str, Any], path: str, notes: Notes) -> dict[str, Any]:
-    """The input of a call in the conversation, from the JSON text of its `arguments`, which stand
-    at `path`; several clients and servers write the object itself. Raises `InvalidRequest`."""
+    """Parse the `arguments` of a call in the conversation; `path` is their place in the request.
+
+    Some clients and servers send an object instead of JSON text. Raises `InvalidRequest`.
+    """
     if isinstance(given := call.get("arguments"), dict):
         return as_object(given)
     arguments = optional_text(call, "arguments", path)
@@ -302,7 +310,7 @@ def call_input(call: Mapping[str, Any], path: str, notes: Notes) -> dict[str, An
 
 
 def call_arguments(value: Any) -> str:
-    """The JSON text of a call's input."""
+    """A call's input as JSON text."""
     found = as_object(value)
     if list(found) == [UNPARSED] and isinstance(found[UNPARSED], str):
         return found[UNPARSED]
@@ -310,20 +318,22 @@ def call_arguments(value: Any) -> str:
 
 
 def custom_input(value: Any) -> str:
-    """The plain text that a call of a `custom` tool was given."""
+    """The plain text in the input of a `custom` tool call."""
     found = as_object(value)
     inner = found.get(INPUT)
     return inner if isinstance(inner, str) else orjson.dumps(found).decode()
 
 
 def custom_input_of(arguments: str) -> str:
-    """The same from the JSON text of the arguments, as a stream has it; what is no object is the
-    input itself."""
+    """The plain text of a `custom` tool call, from streamed argument JSON.
+
+    Text that is not a JSON object is returned unchanged.
+    """
     found = parse_arguments(arguments)
     return arguments if found is None else custom_input(found)
 
 
 def texts(parts: Any) -> str:
-    """All texts of a list of parts."""
+    """Concatenate the texts of a list of parts."""
     found = [as_object(part).get("text") for part in as_list(parts)]
     return "".join(part for part in found if isinstance(part, str))

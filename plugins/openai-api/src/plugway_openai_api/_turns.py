@@ -1,6 +1,6 @@
-"""Puts a conversation together, turn by turn, as the Messages API wants it.
+"""Assembles a conversation turn by turn, in the order that the Messages API requires.
 
-Results of tools come first in the turn after the calls; instructions before the first turn are
+Tool results come first in the turn after their calls. Instructions before the first turn become
 `system`, later ones turns of role `system`.
 """
 
@@ -14,7 +14,7 @@ Block = dict[str, Any]
 Content = str | list[Block]
 
 JSON_ONLY: Final = "Answer with one JSON object and nothing else: no prose, no code fence."
-"""What asks for `json_object`, which the Messages API has no field for."""
+"""Emulates `json_object`, which the Messages API lacks."""
 
 
 class Turns:
@@ -25,12 +25,12 @@ class Turns:
         self.messages: list[dict[str, Any]] = []
         self._notes = notes
         self._plain = True
-        """What there is of `system` came as one plain text."""
+        """Whether `system` consists of one plain text so far."""
         self._results: list[Block] | None = None
-        """The content of the last turn, where it has nothing but results."""
+        """Content of the last turn, if it holds only results."""
 
     def instruct(self, content: Content) -> None:
-        """A message of role `system` or `developer`."""
+        """Add a message of role `system` or `developer`."""
         blocks = _blocks(content)
         if not blocks:
             return
@@ -41,7 +41,7 @@ class Turns:
             self.system += blocks
 
     def user(self, content: Content) -> None:
-        """A user turn; one right after results is part of their turn."""
+        """Add a user turn; directly after results it joins their turn."""
         blocks = _blocks(content)
         if not blocks:
             self._notes.add("messages", "drop", "a user message without content")
@@ -52,7 +52,7 @@ class Turns:
             self._add("user", content)
 
     def result(self, tool_use_id: str, content: Content) -> None:
-        """The result of one call."""
+        """Add the result of one call."""
         block: Block = {"type": "tool_result", "tool_use_id": tool_use_id}
         if content:
             block["content"] = content
@@ -63,7 +63,7 @@ class Turns:
             self._results.append(block)
 
     def assistant(self, content: Content, *, join: bool = False) -> None:
-        """An assistant turn; with `join` it goes on where the last turn is one."""
+        """Add an assistant turn; `join` appends to the last turn if it is one."""
         blocks = _blocks(content)
         if not blocks:
             self._notes.add("messages", "drop", "an assistant message without content")
@@ -73,7 +73,7 @@ class Turns:
             self._add("assistant", blocks if join else content)
 
     def fields(self, *, as_json: bool = False) -> dict[str, Any]:
-        """`system` and `messages`. `as_json` asks for an answer that is a JSON object."""
+        """Return `system` and `messages`; `as_json` asks the model for a JSON object."""
         if not self.messages and self.system:
             self._notes.add(
                 "messages", "emulate", "instructions without a conversation are sent as a user turn"
@@ -87,7 +87,7 @@ class Turns:
         return {**self.head(), "messages": self.messages}
 
     def head(self) -> dict[str, Any]:
-        """`system`, where there is any."""
+        """Return `system`, if there is any."""
         if not self.system:
             return {}
         return {"system": self.system[0]["text"] if self._plain else self.system}

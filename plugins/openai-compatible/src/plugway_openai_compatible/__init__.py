@@ -1,4 +1,4 @@
-"""Any server of OpenAI's Chat Completions or Responses as a backend."""
+"""Any server with OpenAI's Chat Completions or Responses API as a backend."""
 
 from plugway_openai_compatible._plugin import OpenAICompatible, OpenAICompatibleOptions
 from plugway_openai_compatible._presets import Preset, presets

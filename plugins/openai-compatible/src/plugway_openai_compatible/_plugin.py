@@ -1,4 +1,4 @@
-"""The plugin: one server of OpenAI's APIs behind one address, by preset and options."""
+"""The plugin: one server of OpenAI's APIs, configured by preset and options."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FORBIDDEN: Final = frozenset(("model", "messages", "input", "stream", "tools"))
 
 def _extra_fits(extra: dict[str, Any]) -> dict[str, Any]:
     if wrong := sorted(_FORBIDDEN & extra.keys()):
-        raise ValueError(f"may not set what the client asks for: {', '.join(wrong)}")
+        raise ValueError(f"must not set fields of the client's request: {', '.join(wrong)}")
     return extra
 
 
@@ -42,52 +42,52 @@ class OpenAICompatibleOptions(NetworkOptions):
     """Options of `openai-compatible`."""
 
     preset: PresetName | None = None
-    """A known server: sets its address and what is particular to it."""
+    """A known server: sets its URL and its features."""
     base_url: str = ""
-    """Address as for OpenAI's own clients, mostly ending in `/v1`; the preset's unless set. With a
-    key it must be https, or on this machine."""
+    """URL as for OpenAI's own clients, usually ending in `/v1`; by default the preset's. With a key
+    it must be https or on this machine."""
     api_key: Secret | None = None
     """Key of the server: `{$keyring: NAME}`, `{$env: NAME}` or `{$file: PATH}`."""
     key_header: KeyHeader | None = None
-    """Header that carries the key; `authorization`, which carries it as `Bearer`, or the
-    preset's."""
+    """Header for the key; by default the preset's, or `authorization`, which sends it as
+    `Bearer`."""
     api: Literal["chat", "responses"] = "chat"
-    """The API that is spoken: Chat Completions, or Responses."""
+    """The API to use: Chat Completions, or Responses."""
     zone: str | None = None
-    """In whose hands the data is: `local` on this machine, elsewhere the host, unless set."""
+    """Who receives the data; by default `local` on this machine, else the host name."""
     images: bool | None = None
-    """Models see images; the preset's word, or yes, unless set."""
+    """Whether models accept images; by default as in the preset, or yes."""
     media: MediaPolicy = "placeholder"
-    """What becomes of images and documents that a model cannot take: words in their place
-    (`placeholder`), or an error (`reject`)."""
+    """How to treat images and documents that a model does not accept: `placeholder` replaces them
+    with text, `reject` returns a 400."""
     output_limit_field: Literal["max_tokens", "max_completion_tokens"] | None = None
-    """The field that limits the length of an answer, where a server wants the other one."""
+    """The field that limits the length of a reply, if the server requires the other one."""
     learn: bool = True
-    """Remember, in a file, which fields a server refused, and leave them out from then on."""
+    """Remember in a file which fields a server rejected, and omit them from then on."""
     extra_body: Annotated[dict[str, Any], AfterValidator(_extra_fits)] = Field(
         default_factory=dict[str, Any]
     )
-    """Fields for every request, over everything else: `{provider: {sort: price}}` at OpenRouter,
-    `{chat_template_kwargs: {enable_thinking: false}}` at vLLM."""
+    """Fields added to every request; they override other fields: `{provider: {sort: price}}` at
+    OpenRouter, `{chat_template_kwargs: {enable_thinking: false}}` at vLLM."""
 
     @model_validator(mode="after")
     def _address_is_safe(self) -> OpenAICompatibleOptions:
         url = self.address
         if not url:
-            missing = "Azure has none of its own" if self.preset else "or a `preset` that has one"
-            raise ValueError(f"`base_url` is needed: {missing}")
+            missing = ": Azure has no default" if self.preset else ", or a `preset` with one"
+            raise ValueError(f"`base_url` is required{missing}")
         if problem := url_problem(url, with_key=self.api_key is not None):
             raise ValueError(f"`base_url`: {problem}")
         return self
 
     @property
     def address(self) -> str:
-        """The address that is used."""
+        """The URL to use."""
         return (self.base_url or self.known.base_url).rstrip("/")
 
     @property
     def known(self) -> Preset:
-        """The preset, or what any server takes."""
+        """The preset, or defaults for any server."""
         return presets()[self.preset] if self.preset else _PLAIN
 
 
@@ -99,36 +99,36 @@ class OpenAICompatible(Plugin[OpenAICompatibleOptions]):
         self.backend = make_backend(name, options)
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """Nothing is wrong; a key that is missing where the preset's server wants one is odd."""
+        """Report no errors, only warn about a missing key if the preset's server requires one."""
         preset = self.options.preset
         if preset and not self.options.api_key and not self.backend.upstream.loopback:
-            told = "`%s` wants a key and none is set: `api_key: {$env: %s_API_KEY}`, for example"
-            self.log.warning(told, preset, preset.upper())
+            text = "`%s` requires a key and none is set: add e.g. `api_key: {$env: %s_API_KEY}`"
+            self.log.warning(text, preset, preset.upper())
         return ()
 
     @hookimpl
     def register_backends(self) -> list[Backend]:
-        """The backend under the name of this instance."""
+        """Return the backend under this instance's name."""
         return [self.backend]
 
     @hookimpl
     def lifespan(self) -> AbstractAsyncContextManager[object]:
-        """Open connections are kept from start to end."""
+        """Keep connections open from start to end."""
         return self.backend
 
 
 class CompatibleBackend(OpenAIEmbeddings, OpenAIBackend):
-    """A server of OpenAI's APIs, which may make embeddings, too."""
+    """A server of OpenAI's APIs, which may support embeddings."""
 
     embeddings_path = "/embeddings"
 
     def embedding_lines(self) -> Headers:
-        """Those of every request."""
+        """The headers of every request."""
         return tuple(self.endpoint.headers.items())
 
 
 def make_backend(name: str, options: OpenAICompatibleOptions) -> OpenAIBackend:
-    """The backend that `options` describe."""
+    """Create the backend for `options`."""
     preset = options.known
     key = options.api_key.get_secret_value() if options.api_key else None
     header = options.key_header or preset.key_header

@@ -1,4 +1,4 @@
-"""The table of known servers, read once and checked when it is read."""
+"""The table of known servers; read once and validated."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Preset:
 
 @cache
 def presets() -> Mapping[str, Preset]:
-    """All of them by name."""
+    """All presets by name."""
     text = files("plugway_openai_compatible").joinpath("presets.toml").read_text("utf-8")
     return {name: _preset(as_object(row)) for name, row in tomllib.loads(text).items()}
 

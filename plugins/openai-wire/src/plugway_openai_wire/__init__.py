@@ -1,12 +1,12 @@
-"""OpenAI's APIs from and to the Messages API: a library, not a plugin.
+"""Translates the Messages API to OpenAI's APIs and back: a library, not a plugin.
 
-`chat` and `responses` translate; `OpenAIBackend` sends what they make and reads the answer through
-them. What is particular to one provider belongs in its own plugin.
+`chat` and `responses` translate; `OpenAIBackend` sends the requests and reads the responses.
+Anything specific to one provider belongs in that provider's plugin.
 """
 
 from plugway_openai_wire._api import Api, Call, Reader
 from plugway_openai_wire._backend import Endpoint, OpenAIBackend
-from plugway_openai_wire._events import MadeEvents, TranslatedEvents
+from plugway_openai_wire._events import EventList, TranslatedEvents
 from plugway_openai_wire._models import models_of
 from plugway_openai_wire._sse import Payloads
 
@@ -14,7 +14,7 @@ __all__ = [
     "Api",
     "Call",
     "Endpoint",
-    "MadeEvents",
+    "EventList",
     "OpenAIBackend",
     "Payloads",
     "Reader",

@@ -1,5 +1,5 @@
-"""What an API of OpenAI's is to the backend: it makes a request of a Messages request, and reads
-the answer as events of the Messages API. `chat` and `responses` implement it."""
+"""The interface between the backend and an API: translates requests, and reads responses as
+Messages API events. Implemented by `chat` and `responses`."""
 
 from __future__ import annotations
 
@@ -13,77 +13,79 @@ from plugway_translation import IdCodec, Notes
 
 
 class Reader(Protocol):
-    """Reads one answer. It is never asked for more after it has `ended`."""
+    """Reads one response. Not called again once it has `ended`."""
 
     @property
     def ended(self) -> bool:
-        """`message_stop` has been returned."""
+        """Whether `message_stop` was returned."""
         ...
 
     def feed(self, data: Mapping[str, Any]) -> list[StreamEvent]:
-        """The events for one event of the server's stream.
+        """Return the events for one event of the server's stream.
 
         Raises:
-            StreamInterrupted: the server says that it failed.
-            BackendProtocolError: the event breaks the server's protocol.
+            StreamInterrupted: the server reports a failure.
+            BackendProtocolError: the event violates the server's protocol.
         """
         ...
 
     def end(self) -> list[StreamEvent]:
-        """The last events: the stream has come to its end, or just stopped.
+        """Return the last events, after the stream ended or broke off.
 
         Raises:
-            StreamInterrupted: it stopped before the server said that it was done.
+            StreamInterrupted: the stream broke off before the server reported its end.
         """
         ...
 
     def whole(self, answer: Mapping[str, Any]) -> list[StreamEvent]:
-        """All events of an answer that came in one piece. Raises as `feed` and `end` do."""
+        """Return all events of a non-streaming response. Raises like `feed` and `end`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One Messages request in the API's language."""
+    """One Messages request, translated for the API."""
 
     body: Mapping[str, Any]
-    """What is sent."""
+    """The body to send."""
     notes: Notes
-    """What could not be carried over."""
+    """What could not be translated."""
     reader: Callable[[], Reader]
-    """A reader for the answer; a new one for each answer."""
+    """Creates a reader for one response."""
 
 
 class Api(Protocol):
-    """One of the APIs."""
+    """One of the two APIs."""
 
     @property
     def dialect(self) -> str:
-        """The dialect of clients that speak it: `openai-chat` or `openai-responses`."""
+        """The dialect of clients that use this API: `openai-chat` or `openai-responses`."""
         ...
 
     @property
     def path(self) -> str:
-        """Where requests go, after the base URL: `/chat/completions`."""
+        """The path of requests below the base URL, e.g. `/chat/completions`."""
         ...
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
-        """The request for this attempt. Raises `RequestRejected` where there is none."""
+        """Translate the request for this attempt. Raises `RequestRejected` if it cannot be sent."""
         ...
 
     def ids(self, facts: Facts) -> IdCodec | None:
-        """The codec for ids of calls, by what is known of the server; None where nothing is."""
+        """The codec for call ids that the server requires; None if it has no known requirement."""
         ...
 
-    def takes_own(self, original: Original, facts: Facts) -> bool:
-        """Whether a client's own conversation has nothing that the server is known to refuse, but
-        for ids: seen without decoding it."""
+    def accepts_original(self, original: Original, facts: Facts) -> bool:
+        """Whether the server is not known to reject the client's own conversation.
+
+        Ids are not checked. The conversation is not decoded.
+        """
         ...
 
     def is_end(self, data: bytes) -> bool:
-        """Whether the data of an event is the end mark of the API's stream."""
+        """Whether an event's data is the end marker of the stream."""
         ...
 
-    def usage(self, told: Mapping[str, Any]) -> Mapping[str, int]:
-        """The Messages API's `usage` for that of a whole answer or of an event; 0 where none."""
+    def usage(self, data: Mapping[str, Any]) -> Mapping[str, int]:
+        """The Messages API's `usage` for a response or an event; zeros if it has none."""
         ...

@@ -1,4 +1,4 @@
-"""The arguments of one call as they come: in pieces, or more than once. No I/O."""
+"""Assembles the arguments of a tool call, which arrive in pieces or repeatedly. No I/O."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 import orjson
 
 from plugway import Gathered, object_text, whole_escapes
-from plugway_openai_wire._whole import is_json
+from plugway_openai_wire._json import is_json
 from plugway_translation import (
     end_of_escapes,
-    joined_versions,
-    last_meant,
-    one_of_many,
+    last_of_joined,
+    last_version,
     parse_arguments,
+    split_versions,
 )
 
 _PIECES: Final = 1000
@@ -22,11 +22,11 @@ _MARKS: Final = re.compile(r'\\.|["{}\[\]]', re.DOTALL)
 
 
 class Arguments:
-    """Gathers pieces. `fresh` is what can be sent now, and `rest` what is left at the end: together
-    they are one JSON text, the object that the last whole version is.
+    """Collects pieces. `fresh` returns what can be sent now, `rest` what remains at the end.
 
-    Arguments whose first piece is a whole object may be one state of many, so nothing of them is
-    sent before the end; nor of those that do not begin as an object does.
+    Together they form the JSON text of the last complete version. If the first piece is a complete
+    object, later ones may replace it, so nothing is sent before the end; likewise if the text does
+    not start like an object.
     """
 
     __slots__ = (
@@ -47,29 +47,29 @@ class Arguments:
 
     def __init__(self) -> None:
         self.now = Gathered("the arguments of a tool call")
-        """The version that is coming; mostly there is no other."""
+        """The current version; usually the only one."""
         self.begins = ""
-        """The first character that is no white space."""
+        """The first character that is not whitespace."""
         self._versions: list[str] = []
-        """Those before it."""
+        """Earlier versions."""
         self._unsent: list[str] = []
         self._sent = 0
         self._depth = 0
         self._quoted = False
         self._escaped = ""
         self._states = False
-        """What came is or may be more than one version."""
+        """Whether there may be more than one version."""
         self._final = False
-        """The version that came last was said to be all of it."""
+        """Whether the server marked the last version as complete."""
         self._over = False
         self._checked = 0
         self._complete = False
 
     def add(self, piece: str) -> int:
-        """Take a piece; returns how many characters are kept more than before.
+        """Add a piece; return by how many characters the stored text grew.
 
         Raises:
-            BackendProtocolError: they are too long.
+            BackendProtocolError: the arguments are too long.
         """
         size = 0
         first = not self.begins
@@ -88,7 +88,7 @@ class Arguments:
         return size + len(piece)
 
     def add_whole(self, text: str) -> None:
-        """Take what is said to be all of it; nothing where it is not what has come so far."""
+        """Take the server's complete arguments; ignored if they equal what has arrived."""
         before = self.now.text()
         if text.startswith(before):
             rest = text[len(before) :]
@@ -102,29 +102,29 @@ class Arguments:
             self._final = True
 
     def is_state(self, piece: str) -> bool:
-        """Whether a piece that comes after whole arguments may be those again, or a later state of
-        them, and not the arguments of another call."""
+        """Whether a piece after complete arguments may repeat or update them, rather than start
+        another call."""
         text = piece.strip()
         if not text or self.now.text().strip().startswith(text):
             return True
-        return is_json(text) and last_meant([self.text(), text]) is not None
+        return is_json(text) and last_version([self.text(), text]) is not None
 
     def _again(self, piece: str) -> int:
-        """Begins another version where `piece` is one; returns what is kept no longer."""
+        """Start another version if `piece` is one; return how many characters were discarded."""
         whole = not self._depth and not self._quoted
         if not whole and len(piece) < self.now.size:
             return 0
         before = self.now.text()
         if not whole and (not before.strip() or not piece.startswith(before)):
             return 0
-        # `{"a":` and then `{"a":1}` may be one value in the other: both are kept.
+        # `{"a":` followed by `{"a":1}` may be a nested value: keep both.
         sure = not whole and (self._quoted or before.rstrip()[-1] not in ":,[")
         kept = not sure or not self._versions
         self._next_version(before if kept else "")
         return 0 if kept else len(before)
 
     def _next_version(self, before: str) -> None:
-        """What comes now is another version; `before` is kept, if it is not empty."""
+        """Start another version; store `before` unless it is empty."""
         self.now = Gathered("the arguments of a tool call")
         self._depth, self._quoted, self._escaped, self._checked = 0, False, "", 0
         self._versions += [before] if before else []
@@ -147,12 +147,12 @@ class Arguments:
 
     @property
     def whole(self) -> bool:
-        """The version that came last is JSON as it stands."""
+        """Whether the last version is complete JSON."""
         return not self._depth and not self._quoted and is_json(self.now.text())
 
     @property
     def complete(self) -> bool:
-        """They are a JSON object that has members."""
+        """Whether it is a JSON object with members."""
         if self._depth or self._quoted or self._checked == self.now.size:
             return self._complete and not self._depth
         self._checked = self.now.size
@@ -163,11 +163,11 @@ class Arguments:
 
     @property
     def settled(self) -> bool:
-        """They are complete, and have grown piece by piece: nothing else can follow."""
+        """Whether it is complete and grew piece by piece, so that nothing can follow."""
         return not self._states and not self._versions and self.complete
 
     def text(self) -> str:
-        """All of it, as it is meant: the text of an object, or what came where that is none."""
+        """The final text: a JSON object, or else the text as received."""
         if self._final:
             return object_text(whole_escapes(self.now.text())) or self.now.text()
         whole = whole_escapes("".join((*self._versions, self.now.text())))
@@ -177,15 +177,15 @@ class Arguments:
             return whole
         found = object_text(whole) if whole.strip() else whole
         if found is None and self._versions:
-            found = last_meant(
+            found = last_version(
                 [*map(whole_escapes, self._versions), whole_escapes(self.now.text())]
             )
         elif found is None:
-            found = one_of_many(whole.strip())
+            found = last_of_joined(whole.strip())
         return whole if found is None else found
 
     def fresh(self) -> str:
-        """What can be sent of a call that goes on; its last brace waits, for more may come."""
+        """What can be sent now; the final brace is held back, because more may follow."""
         if self._versions or self._states or not self.begins:
             return ""
         text = "".join(self._unsent)
@@ -196,7 +196,7 @@ class Arguments:
         return whole_escapes(text[:end])
 
     def rest(self) -> str:
-        """What is still to be sent when the call ends; nothing the second time."""
+        """What remains to be sent at the end of the call; empty when called again."""
         if self._over:
             return ""
         self._over = True
@@ -206,9 +206,11 @@ class Arguments:
         return text[self._sent :] if text.startswith(first[: self._sent]) else self._added(first)
 
     def _added(self, first: str) -> str:
-        """The rest of the version that was sent in part, and what a later one has beside it: of a
-        member that stands twice readers take the last value."""
-        if versions := joined_versions(first):
+        """The rest of the version sent so far, followed by members that a later version changes.
+
+        For a duplicate member, JSON parsers use the last value.
+        """
+        if versions := split_versions(first):
             first = first[: first.index(versions[0]) + len(versions[0])]
         rest = first[self._sent :].rstrip()
         closers = _closers(first)
@@ -223,7 +225,7 @@ class Arguments:
 
 
 def _closers(text: str) -> str:
-    """What closes the text and the containers that are open at the end of a JSON text."""
+    """The characters that close the open string and containers of a JSON text."""
     quoted, found = False, ""
     for mark in _MARKS.finditer(text):
         sign = mark[0]

@@ -1,7 +1,6 @@
-"""The backend for servers of OpenAI's APIs: translates, sends, reads, and closes on every path.
+"""The backend for servers of OpenAI's APIs: translates, sends and reads; closes on every path.
 
-What the words mean is the business of `chat` and `responses`; what a failure means to the client,
-of the plugins that normalise errors.
+`chat` and `responses` translate; the error-normalizing plugins turn failures into client errors.
 """
 
 from __future__ import annotations
@@ -37,9 +36,8 @@ from plugway import (
 from plugway_anthropic_wire import key_refusal, named_tools, refuses_key, retry_after
 from plugway_capabilities import Facts, Ledger, known_facts, lessons
 from plugway_openai_wire._api import Api, Call
-from plugway_openai_wire._demand import Demand
 from plugway_openai_wire._events import (
-    MadeEvents,
+    EventList,
     RawChunks,
     TranslatedEvents,
     cuts_a_call,
@@ -47,36 +45,37 @@ from plugway_openai_wire._events import (
     usage_in,
 )
 from plugway_openai_wire._models import models_of
-from plugway_openai_wire._relay import can_be_told, own_request, refuses
+from plugway_openai_wire._relay import client_request, is_translatable, refuses
+from plugway_openai_wire._required_call import RequiredCall
 from plugway_signature import PREFIX
 
 PASSING: Final = ("openai-", "x-codex-")
-"""Prefixes of header lines that OpenAI's clients read (`openai-processing-ms`, usage of a plan)."""
+"""Prefixes of headers that OpenAI's clients read (`openai-processing-ms`, plan usage)."""
 _LARGE: Final = 2**18
-"""Bytes of a whole answer that is read in steps, between which the loop goes on."""
+"""Bytes above which a complete response is read in steps that yield to the event loop."""
 _TEACHING: Final = frozenset((400, 404, 422, 500))
-"""Statuses of refusals that may speak of a field."""
+"""Statuses of errors that may name an unsupported field."""
 
 _IDS: Final = re.compile(rb'call_id"\s*:\s*"((?:[^"\\]|\\.)*)"')
-"""`call_id` or `tool_call_id` as it stands in a body; escapes make one longer, never shorter."""
+"""`call_id` or `tool_call_id` in a body; JSON escapes make an id longer, never shorter."""
 _MARK: Final = PREFIX.encode()
 _MARKS: Final = re.compile(rb'(?:encrypted_content|thought_signature)"\s*:\s*"' + re.escape(_MARK))
-"""What a gateway has signed of another server's thinking, where clients give it back."""
+"""Plugway's signatures of another server's thinking, sent back by clients."""
 _ERRORS: Final = frozenset(("error", "errors", "detail", "message", "msg", "code", "base_resp"))
-"""Members by which servers say in an answer that it is none; the last is MiniMax's."""
+"""Fields that report an error in a response with status 200; `base_resp` is MiniMax's."""
 _RELAYED_BYTES: Final = 16 * 2**20
-"""Largest whole answer that is handed on as it came: it may hold several images."""
+"""Size limit of a relayed complete response, which may contain several images."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a server is spoken to."""
+    """Where and how to reach a server."""
 
     models_path: str = "/models"
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Added to every request."""
+    """Sent with every request."""
     answer_seconds: float | None = None
-    """Limit on the wait for the head of an answer, where it should be shorter than the server's."""
+    """Timeout for the response headers, if shorter than the server's."""
 
 
 class OpenAIBackend:
@@ -93,8 +92,7 @@ class OpenAIBackend:
         ledger: Ledger | None = None,
         endpoint: Endpoint | None = None,
     ) -> None:
-        """`provider` is the name under which the table of `ledger` knows the server; the backend's
-        otherwise."""
+        """`provider` is the server's name in the `ledger`; defaults to `name`."""
         self.name = name
         self.zone = zone
         self.upstream = upstream
@@ -104,15 +102,15 @@ class OpenAIBackend:
         self.ledger = ledger
         self.endpoint = endpoint or Endpoint()
         self._taught: set[str] = set()
-        """Models that refused a request in the client's own bytes, and taught by it."""
+        """Models that rejected a relayed request, with an error that the ledger learned from."""
 
     @property
     def way(self) -> str:
-        """How the server is reached, in words."""
+        """A description of how the server is reached."""
         return self.upstream.way
 
     async def __aenter__(self) -> OpenAIBackend:
-        """Open the pool of connections."""
+        """Open the connection pool."""
         await self.upstream.__aenter__()
         return self
 
@@ -121,14 +119,14 @@ class OpenAIBackend:
         await self.upstream.__aexit__()
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """The server's answer as events, or as it is where the client speaks the same API."""
+        """Return the reply as events, or as the server's bytes if the client uses the same API."""
         if (original := self._original(request, attempt)) is not None:
             return await self._relayed(original, request, attempt)
-        call, raw = await self._written(request, attempt)
+        call, raw = await self._translated(request, attempt)
         try:
             response = await self._post(raw, request, attempt)
         except BackendRefused as refusal:
-            call, raw = await self._learnt(refusal, raw, request, attempt)
+            call, raw = await self._adapted(refusal, raw, request, attempt)
             try:
                 response = await self._post(raw, request, attempt)
             except BackendRefused as again:
@@ -137,45 +135,45 @@ class OpenAIBackend:
         return await self._read(response, call, stream=request.stream)
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
-        """None: these APIs do not count."""
+        """None: these APIs cannot count tokens."""
         return None
 
     async def models(self) -> Sequence[ModelInfo]:
-        """What the server lists, with what is known of each model where it does not say."""
+        """List the server's models, completed with known facts."""
         lines = tuple(self.endpoint.headers.items())
         listed = await self.upstream.fetch_json(self.endpoint.models_path, headers=lines)
         return models_of(listed, self.facts)
 
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
-        """The body as it would be sent, for `explain`."""
+        """The body that would be sent, for `explain`."""
         if (original := self._original(request, attempt)) is not None:
-            return own_request(original, request, attempt).body
+            return client_request(original, request, attempt).body
         call = self.api.call(request, attempt, self.facts(attempt.model))
         attempt.note(*call.notes.lines())
         return call.body
 
     def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
-        """Where a request would be sent, and under which lines, for `explain`."""
+        """The URL and the headers that would be used, for `explain`."""
         return f"{self.upstream.base_url}{self.api.path}", self.lines(request)
 
     def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
-        """Whether the client's own bytes would be sent (`plugway.Relays`)."""
+        """Whether the client's bytes would be relayed (`plugway.Relays`)."""
         return self._original(request, attempt) is not None
 
     def facts(self, model: str) -> Facts:
-        """What is known of a model."""
+        """Known facts about a model."""
         if self.ledger is None:
             return known_facts(self.provider, model)
         return self.ledger.about(self.provider, model, self.upstream.base_url)
 
-    # ── what a server's own backend may refine ───────────────────────────────────────────────
+    # ── hooks for subclasses ─────────────────────────────────────────────────────────────────
 
     async def credentials(self, attempt: Attempt) -> Mapping[str, str] | None:
-        """Credential lines for this attempt; None for those of the upstream."""
+        """Credential headers for this attempt; None for the upstream's own."""
         return None
 
     def lines(self, request: MessagesRequest) -> Headers:
-        """The header lines of a request, without credentials."""
+        """The headers of a request, without credentials."""
         accept = "text/event-stream" if request.stream else "application/json"
         return (
             ("content-type", "application/json"),
@@ -185,7 +183,7 @@ class OpenAIBackend:
         )
 
     def refused(self, refusal: BackendRefused) -> BackendError:
-        """The failure that an error status stands for. A refused key is told by its place."""
+        """The error for an error status; for a rejected key it says where that is configured."""
         return key_refusal(self.name, refusal) if refuses_key(refusal) else refusal
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────
@@ -203,13 +201,13 @@ class OpenAIBackend:
         )
         if response.status < 400:
             return response
-        told = await response.refusal()
+        body = await response.refusal()
         wait = retry_after(response.headers)
         lines = response.headers
-        raise self.refused(BackendRefused(response.status, told, headers=lines, retry_after=wait))
+        raise self.refused(BackendRefused(response.status, body, headers=lines, retry_after=wait))
 
-    async def _written(self, request: MessagesRequest, attempt: Attempt) -> tuple[Call, bytes]:
-        """The request as the server has it, and its bytes."""
+    async def _translated(self, request: MessagesRequest, attempt: Attempt) -> tuple[Call, bytes]:
+        """Return the translated request and its bytes."""
         facts = self.facts(attempt.model)
 
         def write() -> tuple[Call, bytes]:
@@ -218,24 +216,24 @@ class OpenAIBackend:
 
         return await aside(request.heavy, write)
 
-    async def _learnt(
+    async def _adapted(
         self, refusal: BackendRefused, sent: bytes, request: MessagesRequest, attempt: Attempt
     ) -> tuple[Call, bytes]:
-        """The request once more, adapted to what the refusal taught; the refusal where nothing."""
+        """Translate again with what the error taught; raise the error if nothing changed."""
         if not (taught := self._learn(refusal, attempt)):
             raise named_tools(refusal, request)
-        call, raw = await self._written(request, attempt)
+        call, raw = await self._translated(request, attempt)
         if raw == sent:
             raise named_tools(refusal, request)
         attempt.note(f"retried after a refusal: {'; '.join(taught)}")
         return call, raw
 
     def _learn(self, refusal: BackendRefused, attempt: Attempt) -> tuple[str, ...]:
-        """What a refusal taught, in words."""
+        """Learn from an error; return descriptions of what was learned."""
         if self.ledger is None or refusal.status not in _TEACHING:
             return ()
-        told = (refusal.status, refusal.body, self.upstream.base_url)
-        return self.ledger.learn(self.provider, attempt.model, *told)
+        error = (refusal.status, refusal.body, self.upstream.base_url)
+        return self.ledger.learn(self.provider, attempt.model, *error)
 
     async def _read(self, response: UpstreamResponse, call: Call, *, stream: bool) -> Reply:
         try:
@@ -252,18 +250,21 @@ class OpenAIBackend:
         events = call.reader().whole(_answer(response, body))
         await breath(large)
         if not stream and not cuts_a_call(events):
-            # Arguments that are no JSON are for the plugins that mend streams of events.
+            # Plugins that repair event streams handle arguments that are not JSON.
             with suppress(BackendProtocolError):
                 message = collected(events)
                 return Reply.message(message, headers=_kept(response))
-        return Reply.streamed(MadeEvents(events), headers=_kept(response))
+        return Reply.streamed(EventList(events), headers=_kept(response))
 
-    # ── a client that speaks the server's own API ────────────────────────────────────────────
+    # ── relaying for clients of the same API ─────────────────────────────────────────────────
 
     def _original(self, request: MessagesRequest, attempt: Attempt) -> Original | None:
-        """The client's own bytes, where the server understands them and nobody changed a thing that
-        the client wrote, but for the model's name and the limit of the answer. What only a
-        gateway understands is translated, as is what the server is known to refuse."""
+        """Return the client's bytes if they can be relayed, else None.
+
+        They can if the client uses the server's API and no plugin changed more than the model's
+        name and the output limit. Content that only a gateway understands, or that the server is
+        known to reject, is translated instead.
+        """
         original = request.original
         if original is None or original.dialect != self.api.dialect:
             return None
@@ -271,42 +272,42 @@ class OpenAIBackend:
         if changed and not changed <= original.made_up:
             return None
         if attempt.target not in original.verdicts:
-            original.verdicts[attempt.target] = self._takes(original, attempt.model)
+            original.verdicts[attempt.target] = self._accepts(original, attempt.model)
         return original if original.verdicts[attempt.target] else None
 
-    def _takes(self, original: Original, model: str) -> bool:
+    def _accepts(self, original: Original, model: str) -> bool:
         if _MARK in original.body and _MARKS.search(original.body):
             return False
-        facts = self.facts(model)  # found once: that costs more than all the rest
+        facts = self.facts(model)  # looked up once: the costliest step
         if model in self._taught and refuses(facts, original):
             return False
-        return self.api.takes_own(original, facts) and self._takes_ids(original, facts)
+        return self.api.accepts_original(original, facts) and self._accepts_ids(original, facts)
 
-    def _takes_ids(self, original: Original, facts: Facts) -> bool:
-        """Whether it takes the ids that results name, seen without decoding the request."""
+    def _accepts_ids(self, original: Original, facts: Facts) -> bool:
+        """Whether the server accepts the call ids, checked without decoding the request."""
         ids = self.api.ids(facts)
         named = set(_IDS.findall(original.body)) if ids else set[bytes]()
-        told = (name.decode("utf-8", "replace") for name in named)
-        return ids is None or all(ids.out(id_) == id_ for id_ in told)
+        decoded = (name.decode("utf-8", "replace") for name in named)
+        return ids is None or all(ids.out(id_) == id_ for id_ in decoded)
 
     async def _relayed(
         self, original: Original, request: MessagesRequest, attempt: Attempt
     ) -> Reply:
-        """The answer to the client's own bytes, as it is where it is what the client asked for."""
-        sent = own_request(original, request, attempt)
-        demand = Demand.of(original)
+        """Relay the client's bytes; translate the response if its form is not the requested one."""
+        sent = client_request(original, request, attempt)
+        required = RequiredCall.of(original)
         try:
             response = await self._post(sent.raw, request, attempt)
         except BackendRefused as refusal:
-            return await self._retold(refusal, original, request, attempt)
-        missing = demand.missing if demand else None
+            return await self._send_translated(refusal, original, request, attempt)
+        missing = required.missing if required else None
         streamed = response.content_type == "text/event-stream"
         if streamed is not request.stream:
-            call, _ = await self._written(request, attempt)
+            call, _ = await self._translated(request, attempt)
             return await self._read(response, call, stream=request.stream)
         try:
             if streamed:
-                chunks = RawChunks(response.chunks(), self.api, demand)
+                chunks = RawChunks(response.chunks(), self.api, required)
                 reply = Reply.relay(chunks, headers=response.headers, close=response.aclose)
                 return reply.replace(dialect=original.dialect, usage=chunks.usage, missing=missing)
             body = await response.read(_RELAYED_BYTES)
@@ -316,32 +317,34 @@ class OpenAIBackend:
         await response.aclose()
         _ = _answer(response, body)
         reply = Reply.whole(200, body, headers=response.headers)
-        if demand is not None:
-            demand.feed(body)
-        told = partial(usage_in, body, self.api)
-        return reply.replace(dialect=original.dialect, usage=told, missing=missing)
+        if required is not None:
+            required.feed(body)
+        usage = partial(usage_in, body, self.api)
+        return reply.replace(dialect=original.dialect, usage=usage, missing=missing)
 
-    async def _retold(
+    async def _send_translated(
         self,
         refusal: BackendRefused,
         original: Original,
         request: MessagesRequest,
         attempt: Attempt,
     ) -> Reply:
-        """The answer to the same request, translated: what the refusal of the client's own bytes
-        teaches is heeded there. The refusal, where it teaches nothing or more would be lost."""
+        """Send the request translated, after the server rejected the client's bytes.
+
+        Raises `refusal` if nothing can be learned from it, or if translation would lose more.
+        """
         model = attempt.model
         if self.ledger is None or not lessons(refusal.status, refusal.body):
             raise refusal
         taught = self._learn(refusal, attempt)
-        if not can_be_told(original, self.facts(model)):
+        if not is_translatable(original, self.facts(model)):
             raise refusal
         self._taught.add(model)
         if "max_tokens" in original.made_up:
             request = request.replace(max_tokens=REMOVE, because="the client gave none")
-        call, raw = await self._written(request, attempt)
+        call, raw = await self._translated(request, attempt)
         lesson = f": {'; '.join(taught)}" if taught else ""
-        attempt.note(f"asked again, translated, after a refusal that taught{lesson}")
+        attempt.note(f"translated and retried after a refusal{lesson}")
         attempt.note(*original.notes)
         response = await self._post(raw, request, attempt)
         attempt.note(*call.notes.lines())
@@ -349,39 +352,39 @@ class OpenAIBackend:
 
 
 def _answer(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
-    """The answer in a body; some servers put an error there, with a status of success.
+    """Parse a response body; some servers report an error with status 200.
 
     Raises:
-        BackendRefused: it is an error.
-        BackendProtocolError: it is no JSON object, or says nothing.
+        BackendRefused: the body is an error.
+        BackendProtocolError: the body is not a JSON object, or contains no message.
     """
     try:
         answer = parsed(body)
     except BackendProtocolError:
         kind = response.content_type or "no content type"
-        told = BackendRefused(response.status, body).message[:300]
+        text = BackendRefused(response.status, body).message[:300]
         record = f"it answered {response.status} with {kind}"
-        raise BackendProtocolError(f"{record}: {told}", record=record) from None
-    if not _answers(answer):
+        raise BackendProtocolError(f"{record}: {text}", record=record) from None
+    if not _has_message(answer):
         if not answer.keys() & _ERRORS:
-            raise BackendProtocolError("it answered without a message")
-        told = as_object(answer.get("error")) or answer
-        code = told.get("code")
+            raise BackendProtocolError("its response has no message")
+        error = as_object(answer.get("error")) or answer
+        code = error.get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
         raise BackendRefused(status, body, headers=response.headers)
     return answer
 
 
-def _answers(answer: Mapping[str, Any]) -> bool:
-    """Whether a model speaks: some servers put an error beside an empty choice, or in a form of
-    their own, such as MiniMax's `base_resp`."""
+def _has_message(answer: Mapping[str, Any]) -> bool:
+    """Whether the response has content: some servers put an error beside an empty choice, or in a
+    proprietary field such as MiniMax's `base_resp`."""
     choices = [as_object(choice) for choice in as_list(answer.get("choices"))]
     if not answer.get("error"):
         return bool(choices) or "output" in answer
-    said = [as_object(choice.get("message")) for choice in choices]
-    return "output" in answer or any(m.get("content") or m.get("tool_calls") for m in said)
+    messages = [as_object(choice.get("message")) for choice in choices]
+    return "output" in answer or any(m.get("content") or m.get("tool_calls") for m in messages)
 
 
 def _kept(response: UpstreamResponse) -> Headers:
-    """Header lines that say something to a client of the Messages API."""
+    """Headers that are meaningful to a client of the Messages API."""
     return tuple(line for line in response.headers if line[0].startswith("x-ratelimit-"))

@@ -1,4 +1,4 @@
-"""An upstream's stream read as events of the Messages API."""
+"""Reads an upstream's stream as events of the Messages API."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import orjson
 
 from plugway import BackendError, BackendProtocolError, StreamEvent, StreamInterrupted, as_object
 from plugway_openai_wire._api import Api, Reader
-from plugway_openai_wire._demand import Demand
+from plugway_openai_wire._required_call import RequiredCall
 from plugway_openai_wire._sse import DONE, Payloads
-from plugway_translation import Halves, read_json
+from plugway_translation import SurrogateJoiner, read_json
 
 _DRAIN_SECONDS: Final = 0.25
-"""How long the end of a body is waited for after its end mark: a connection whose answer was read
-to the end can be used again."""
+"""How long to wait for the end of a body after its end marker: a connection can be reused only
+when its response was read completely."""
 
 
 class TranslatedEvents:
-    """The events, one by one. The reply that owns the chunks is closed by the kernel."""
+    """Yields the events. The kernel closes the reply that owns the chunks."""
 
     def __init__(self, chunks: AsyncIterator[bytes], reader: Reader) -> None:
         self._chunks = chunks
         self._reader = reader
         self._payloads = Payloads()
-        self._halves = Halves()
+        self._surrogates = SurrogateJoiner()
         self._waiting: deque[bytes] = deque()
         self._ready: deque[StreamEvent] = deque()
         self._over = False
@@ -35,20 +35,20 @@ class TranslatedEvents:
 
     @property
     def pending(self) -> bool:
-        """The next event is here: the kernel sends what is here in one piece."""
+        """Whether the next event is available without waiting: the kernel batches such events."""
         try:
             while self._waiting and not self._ready and not self._over:
                 self._take()
-        except BackendError as error:  # told when it is its turn
+        except BackendError as error:  # raised after the events before it
             self._failure = error
         return bool(self._ready)
 
     def __aiter__(self) -> TranslatedEvents:
-        """The events, in order."""
+        """Iterate over the events in order."""
         return self
 
     async def __anext__(self) -> StreamEvent:
-        """The next event. Raises `StreamInterrupted` where the answer stops before its end."""
+        """The next event. Raises `StreamInterrupted` if the response breaks off."""
         while not self._ready:
             if self._failure is not None:
                 raise self._failure
@@ -72,7 +72,7 @@ class TranslatedEvents:
             self._waiting += self._payloads.feed(chunk)
             return
         for payload in self._payloads.flush():
-            if is_whole(payload):
+            if is_complete(payload):
                 self._read(payload)
         if not self._reader.ended:
             self._over = True
@@ -82,11 +82,15 @@ class TranslatedEvents:
         if payload == DONE:
             self._end()
         elif payload.strip():
-            for value in _values(self._halves, payload):
-                self._ready += self._reader.feed(value)
+            try:
+                values = self._surrogates.feed(payload)
+            except orjson.JSONDecodeError as error:
+                raise _no_json(payload, error) from None
+            for value in values:
+                self._ready += self._reader.feed(_object(value))
 
     def _end(self) -> None:
-        for value in self._halves.flush():
+        for value in self._surrogates.flush():
             self._ready += self._reader.feed(as_object(value))
         self._ready += self._reader.end()
 
@@ -96,20 +100,20 @@ class TranslatedEvents:
                 while await anext(self._chunks, None) is not None:
                     pass
         except (TimeoutError, StreamInterrupted):
-            pass  # the answer is whole; only the connection is not kept
+            pass  # the response is complete; only the connection is not reused
 
     async def aclose(self) -> None:
-        """Nothing: the kernel closes the reply that owns the chunks."""
+        """Do nothing: the kernel closes the reply that owns the chunks."""
 
 
-class MadeEvents:
-    """The events of an answer that came in one piece."""
+class EventList:
+    """Yields the events of a non-streaming response."""
 
     def __init__(self, events: list[StreamEvent]) -> None:
         self._events = deque(events)
 
-    def __aiter__(self) -> MadeEvents:
-        """The events, in order."""
+    def __aiter__(self) -> EventList:
+        """Iterate over the events in order."""
         return self
 
     async def __anext__(self) -> StreamEvent:
@@ -119,32 +123,32 @@ class MadeEvents:
         return self._events.popleft()
 
     async def aclose(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
 
 class RawChunks:
-    """A stream's bytes as they are, for a client that speaks the same API.
+    """Relays a stream's bytes to a client of the same API.
 
-    Raises `StreamInterrupted` where they stop before the API's end mark.
+    Raises `StreamInterrupted` if they end before the API's end marker.
     """
 
     def __init__(
-        self, chunks: AsyncIterator[bytes], api: Api, demand: Demand | None = None
+        self, chunks: AsyncIterator[bytes], api: Api, required: RequiredCall | None = None
     ) -> None:
-        """`demand` is shown what passes."""
+        """`required`, if given, receives every event."""
         self._chunks = chunks
         self._api = api
-        self._demand = demand
+        self._demand = required
         self._payloads = Payloads()
         self._ended = False
         self._telling = b""
 
     def __aiter__(self) -> RawChunks:
-        """The pieces, in order."""
+        """Iterate over the chunks in order."""
         return self
 
     async def __anext__(self) -> bytes:
-        """The next piece."""
+        """The next chunk."""
         chunk = await anext(self._chunks, None)
         if chunk is None:
             self._note(self._payloads.flush())
@@ -155,7 +159,7 @@ class RawChunks:
         return chunk
 
     def usage(self) -> Mapping[str, int]:
-        """What the last event said that speaks of usage; only that one is parsed."""
+        """The usage in the last event that has one; only that event is parsed."""
         return usage_in(self._telling, self._api)
 
     def _note(self, payloads: list[bytes]) -> None:
@@ -168,20 +172,20 @@ class RawChunks:
 
 
 def cuts_a_call(events: Sequence[StreamEvent]) -> bool:
-    """Whether a call was left out of an answer because it was cut off (`Emitter.cut_call`)."""
+    """Whether an incomplete call was left out of the reply (`Emitter.cut_call`)."""
     return any(item.type == "ping" and "cut_call" in item.data for item in events)
 
 
-def usage_in(told: bytes, api: Api) -> Mapping[str, int]:
-    """The Messages API's `usage` for an answer or an event of `api`; empty where it is no JSON."""
+def usage_in(data: bytes, api: Api) -> Mapping[str, int]:
+    """The Messages API's `usage` of a response or event; empty if `data` is not JSON."""
     try:
-        return api.usage(as_object(orjson.loads(told)))
+        return api.usage(as_object(orjson.loads(data)))
     except orjson.JSONDecodeError:
         return {}
 
 
-def is_whole(payload: bytes) -> bool:
-    """Whether a last payload, which nothing follows, is more than the half of one."""
+def is_complete(payload: bytes) -> bool:
+    """Whether a stream's last payload is complete rather than truncated."""
     if payload == DONE:
         return True
     try:
@@ -190,16 +194,8 @@ def is_whole(payload: bytes) -> bool:
         return False
 
 
-def _values(halves: Halves, payload: bytes) -> list[dict[str, Any]]:
-    """The objects that are ready with an event. Raises as `parsed`."""
-    try:
-        return [_object(value) for value in halves.feed(payload)]
-    except orjson.JSONDecodeError as error:
-        raise _no_json(payload, error) from None
-
-
 def parsed(payload: bytes) -> dict[str, Any]:
-    """The object in an event or a body. Raises `BackendProtocolError` where there is none."""
+    """Parse the object in an event or a body. Raises `BackendProtocolError` if it is none."""
     try:
         return _object(read_json(payload))
     except orjson.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""Lists of models in the shapes that servers of OpenAI's APIs give them. Pure functions."""
+"""Reads the model lists of servers of OpenAI's APIs. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from plugway_capabilities import Facts
 
 
 def models_of(listed: Any, facts: Callable[[str], Facts]) -> list[ModelInfo]:
-    """The models of a list, which is an array or in `data`; without those that cannot chat."""
+    """The chat models of a list; the list is an array or an object with `data`."""
     entries = as_list(listed) or as_list(as_object(listed).get("data"))
     return [_info(e, facts(e["id"])) for e in named_entries(entries) if _chats(e)]
 
 
 def _chats(entry: Mapping[str, Any]) -> bool:
-    """By `type` (Together, LM Studio) or `capabilities` (Mistral), where the list says."""
+    """Whether the entry is a chat model, by `type` (Together, LM Studio) or `capabilities`
+    (Mistral); True if the list does not say."""
     able = as_object(entry.get("capabilities"))
     if able.get("completion_chat") is False:
         return False

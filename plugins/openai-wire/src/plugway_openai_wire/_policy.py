@@ -1,4 +1,4 @@
-"""What becomes of members of a Messages request on the way to either of OpenAI's APIs, declared."""
+"""How both OpenAI APIs treat the parts of a Messages request."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from plugway_translation import (
     MediaPolicy,
     Notes,
     Rule,
-    fewer_images,
     hashed,
+    limit_images,
 )
 
 CACHE: Final = Rule("drop", "the API has no cache markers")
 EXTRAS: Final = {"cache_control": CACHE.because, "citations": "the API does not accept them"}
-"""Members of blocks that are not carried over, and why."""
+"""Fields of blocks that are dropped, and why."""
 ONE_PROVIDER: Final = Rule("drop", "only Anthropic supports it")
 
-CACHE_KEY: Final = "a hash of this conversation, which finds its cached prefix"
+CACHE_KEY: Final = "a hash of this conversation, used to find its cached prefix"
 
 MOST_NAME: Final = 64
-"""Most characters of a tool's name (`function_definition.py` of the `openai` SDK)."""
+"""Maximum length of a tool's name (`function_definition.py` of the `openai` SDK)."""
 
 OUTPUT: Final[Mapping[str, Rule]] = {
     "effort": Rule("translate"),
     "format": Rule("translate"),
     "task_budget": Rule("drop", "the API has no task budgets"),
 }
-"""Members of `output_config`."""
+"""Fields of `output_config`."""
 
 TOOL: Final[Mapping[str, Rule]] = {
     "allowed_callers": Rule("drop", "only the model calls tools"),
@@ -47,30 +47,32 @@ TOOL: Final[Mapping[str, Rule]] = {
     "strict": Rule("translate"),
     "type": Rule("translate"),
 }
-"""Members of tools."""
+"""Fields of tools."""
 
 
 def ids_of(facts: Facts, most: int) -> IdCodec:
-    """The codec for ids of tool calls that fits what is known of a model; `most` are the characters
-    that the API takes."""
+    """The codec for call ids, by the model's facts; `most` is the API's limit in characters."""
     limit = facts.tool_id_limit or most
     return IdCodec(limit, exact=facts.tool_id_pattern.endswith(f"{{{limit}}}"))
 
 
 def turns_in(body: Mapping[str, Any], facts: Facts, media: MediaPolicy, notes: Notes) -> list[Any]:
-    """The messages of a request, with as many images as the server takes. Raises `InvalidRequest`
-    where the policy is to refuse others."""
+    """The turns of a request, with as many images as the server accepts.
+
+    Raises `InvalidRequest` if `media` rejects the others.
+    """
     messages = as_list(body.get("messages"))
     if not facts.images_limit:
         return messages
-    return list(fewer_images(messages, facts.images_limit, notes, media))
+    return list(limit_images(messages, facts.images_limit, notes, media))
 
 
 def user_hash(user_id: str) -> str:
-    """What stands for the user of `metadata.user_id`, the same in all of the user's conversations.
+    """Hash the user in `metadata.user_id`; the result is the same in all of the user's
+    conversations.
 
-    OpenAI takes 128 characters as `safety_identifier` and wants no name of a person in it
-    (`types/responses/response_create_params.py` of the `openai` SDK). Claude Code writes user and
+    OpenAI accepts 128 characters as `safety_identifier`, without personal names
+    (`types/responses/response_create_params.py` of the `openai` SDK). Claude Code puts user and
     conversation into one text, `user_..._session_...` or an object with a `session_id`.
     """
     try:

@@ -1,4 +1,4 @@
-"""A client's own request, where the server speaks its API: what is sent of it, and whether it may.
+"""Relaying a client's request to a server of the same API: what is sent, and whether it may be.
 
 Pure functions.
 """
@@ -11,12 +11,14 @@ from plugway import REMOVE, Attempt, MessagesRequest, Original, as_list
 from plugway_capabilities import Facts
 
 _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-"""Fields of OpenAI's requests that are the Messages API's `max_tokens`."""
+"""Fields of OpenAI's requests that correspond to `max_tokens`."""
 
 
 def refuses(facts: Facts, original: Original) -> bool:
-    """Whether something that a client wrote is known to be refused; parts of fields are not looked
-    at: those are refused once more, and then translated."""
+    """Whether the server is known to reject a field of the request.
+
+    Nested fields are not checked: a request rejected for one is translated and retried.
+    """
     limit = facts.output_limit_field
     fields = {name for name in facts.rejected_fields if "." not in name}
     fields |= {name for name in _LIMITS if limit and name != limit}
@@ -28,8 +30,8 @@ def refuses(facts: Facts, original: Original) -> bool:
     return any(isinstance(value, str) and value not in known for value, known in values)
 
 
-def can_be_told(original: Original, facts: Facts) -> bool:
-    """Whether the Messages API can say all that a client wrote, but for what the server refuses."""
+def is_translatable(original: Original, facts: Facts) -> bool:
+    """Whether translation loses nothing, apart from what the server rejects anyway."""
     notes = (note.partition(": ")[0].partition(" ") for note in original.notes)
     return all(
         action in ("emulate", "translate") or (action == "drop" and name in facts.rejected_fields)
@@ -37,15 +39,16 @@ def can_be_told(original: Original, facts: Facts) -> bool:
     )
 
 
-def own_request(original: Original, request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
-    """The client's own request, with the model's name as the server has it, and the limit of the
-    answer where it was changed and is the client's own."""
+def client_request(
+    original: Original, request: MessagesRequest, attempt: Attempt
+) -> MessagesRequest:
+    """The client's request with the target's model name, and the output limit if it was changed."""
     sent = original.own_request()
     if sent.model != attempt.model:
-        sent = sent.replace(model=attempt.model, because="its name there")
+        sent = sent.replace(model=attempt.model, because="the model's name at the target")
     limited = any(change.field == "max_tokens" for change in request.changes)
     if limited and "max_tokens" not in original.made_up:
         limit = request.get("max_tokens", REMOVE)
         limits = {name: limit for name in _LIMITS if sent.get(name)}
-        sent = sent.replace(because="changed on the way", **limits)
+        sent = sent.replace(because="changed by the gateway", **limits)
     return sent

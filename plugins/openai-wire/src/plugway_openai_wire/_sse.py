@@ -1,7 +1,7 @@
-"""Event streams as OpenAI-style servers write them: the data of each event, from any chunking.
+"""Extracts the data of each event from an event stream, for any chunking.
 
-Names of events are not needed: each event's JSON says what it is. (WHATWG HTML, "Parsing an event
-stream".)
+Event names are not needed, because each event's JSON contains its type. (WHATWG HTML, "Parsing an
+event stream".)
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from typing import Final
 from plugway import MAX_EVENT_BYTES, BackendProtocolError, check_answer
 
 DONE: Final = b"[DONE]"
-"""The data of the last event of a Chat Completions stream."""
+"""The data of the last event in a Chat Completions stream."""
 _PIECES: Final = 4096
 _LINE: Final = 64
-"""What a line is counted for beside its text."""
+"""Overhead counted for each line."""
 
 
 class Payloads:
-    """Cuts bytes into the data of events. Comments, names and ids are skipped."""
+    """Splits bytes into the data of events. Comments, names and ids are ignored."""
 
     __slots__ = ("_lines", "_rest", "_size")
 
     def __init__(self) -> None:
         self._rest: list[bytes] = []
-        """Pieces of a line that is not complete."""
+        """Pieces of an incomplete line."""
         self._lines: list[bytes] = []
         self._size = 0
-        """Bytes of the event that is not complete."""
+        """Size of the incomplete event in bytes."""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of the events that are complete with `chunk`.
+        """Return the data of all events completed by `chunk`.
 
         Raises:
-            BackendProtocolError: an event is longer than `MAX_EVENT_BYTES`, or holds too many
+            BackendProtocolError: an event exceeds `MAX_EVENT_BYTES`, or contains too many
                 values.
         """
         self._size += len(chunk)
@@ -64,7 +64,7 @@ class Payloads:
         return found
 
     def flush(self) -> list[bytes]:
-        """The data of a last event that has no blank line after it, as some servers end."""
+        """Return the data of a last event that lacks the blank line after it."""
         found = self.feed(b"\n\n")
         self._rest = []
         return found

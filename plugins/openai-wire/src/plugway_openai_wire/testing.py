@@ -1,4 +1,4 @@
-"""Answers of Chat Completions for `ScriptedUpstream`, as the API documents them. For tests.
+"""Chat Completions responses for `ScriptedUpstream`, as documented by OpenAI. For tests.
 
 Needs `plugway[testing]`. Shapes: `types/chat/chat_completion_chunk.py` of the `openai` SDK.
 """
@@ -15,22 +15,22 @@ from plugway.testing import ReceivedRequest, respond, sse
 USAGE = {"prompt_tokens": 12, "completion_tokens": 5, "total_tokens": 17}
 
 ToolCall = tuple[str, str, str]
-"""Id, name, and the arguments as JSON text."""
+"""Id, name, and arguments as JSON text."""
 
 
 def data(payload: Mapping[str, Any]) -> bytes:
-    """One event of a stream."""
+    """Encode one event of a stream."""
     return b"data: " + orjson.dumps(payload) + b"\n\n"
 
 
 def chunk(delta: Mapping[str, Any], finish: str | None = None, **more: Any) -> dict[str, Any]:
-    """One chunk of an answer."""
+    """Build one chunk."""
     choice = {"index": 0, "delta": dict(delta), "finish_reason": finish}
     return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "choices": [choice], **more}
 
 
 def tool_delta(index: int, arguments: str = "", **more: Any) -> dict[str, Any]:
-    """A delta with a piece of a call; `id` and `name` where they are told."""
+    """Build a delta with a piece of a call; pass `id` and `name` in `more`."""
     function = {"arguments": arguments}
     if "name" in more:
         function["name"] = more.pop("name")
@@ -46,7 +46,7 @@ def chat_chunks(
     finish: str = "",
     usage: Mapping[str, Any] | None = USAGE,
 ) -> list[dict[str, Any]]:
-    """The chunks of one answer: role, thinking, text word by word, calls in two pieces, usage."""
+    """The chunks of a reply: role, thinking, text word by word, calls in two pieces, usage."""
     chunks = [chunk({"role": "assistant", "content": "", "refusal": None})]
     chunks += [chunk({field: word, "content": None}) for word in _words(thinking)]
     chunks += [chunk({"content": word}) for word in _words(text)]
@@ -61,7 +61,7 @@ def chat_chunks(
 
 
 def chat_stream(text: str = "Hello.", **more: Any) -> list[Any]:
-    """The events of one answer, `[DONE]` included; arguments as of `chat_chunks`."""
+    """The events of a reply, including `[DONE]`; takes the arguments of `chat_chunks`."""
     return [*map(data, chat_chunks(text, **more)), b"data: [DONE]\n\n"]
 
 
@@ -73,7 +73,7 @@ def chat_message(
     usage: Mapping[str, Any] | None = USAGE,
     **members: Any,
 ) -> dict[str, Any]:
-    """One whole answer; `members` are further members of its message."""
+    """A complete response; `members` are added to its message."""
     message: dict[str, Any] = {"role": "assistant", "content": text, **members}
     if tool_calls:
         message["tool_calls"] = [
@@ -87,7 +87,7 @@ def chat_message(
 
 
 def chat_server(text: str = "Hello.", **more: Any) -> Callable[[ReceivedRequest], list[Any]]:
-    """Answers every request with the same answer, as it was asked for; lists one model."""
+    """A server that answers every request alike, streaming if requested, and lists one model."""
 
     def answer(request: ReceivedRequest) -> list[Any]:
         if request.method == "GET":

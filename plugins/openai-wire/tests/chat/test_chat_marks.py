@@ -90,7 +90,7 @@ def test_a_mark_arrives_where_the_router_reads_it(messages, fields, message):
     found, lines = sent(*messages, **fields)
     assert message in found
     assert len(marked(found)) == 1
-    assert "translate cache_control: sent on, as the router documents them" in lines
+    assert "translate cache_control: kept, as the router documents" in lines
 
 
 LOST = {
@@ -128,7 +128,7 @@ def test_four_marks_are_sent_at_most_the_first_and_the_last_ones(quirks):
         "3",
         "last",
     ]
-    dropped = "drop messages.cache_control: at most 4 are taken: the first and the last ones stay"
+    dropped = "drop messages.cache_control: only 4 are accepted: the first and the last are kept"
     assert f"{dropped} (2 times)" in lines
 
 

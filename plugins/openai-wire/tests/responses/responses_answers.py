@@ -4,7 +4,7 @@ from itertools import count
 
 from plugway import collect
 from plugway.types.emitter import Order
-from plugway_openai_wire.responses import Reader, Reading
+from plugway_openai_wire.responses import Reader, ReplyContext
 from plugway_translation import IdCodec, Reasoning, ToolNames
 
 REASONING = Reasoning.of("openai", "gpt-5")
@@ -138,7 +138,7 @@ def _event(kind, number, **data):
 
 def reader(names=(), stops=(), estimate=0):
     tools = ToolNames(names)
-    return Reader(Reading("the-model", tools, IdCodec(), REASONING, tuple(stops), estimate))
+    return Reader(ReplyContext("the-model", tools, IdCodec(), REASONING, tuple(stops), estimate))
 
 
 def read(events, **more):

@@ -1,6 +1,6 @@
-"""The backend for OpenAI's API: which of its two APIs, whose key, and which models can chat.
+"""The backend for OpenAI's API: selects the API, the key and the chat models.
 
-Translating is the business of `plugway-openai-wire`; what a model takes, of `plugway-capabilities`.
+`plugway-openai-wire` translates; `plugway-capabilities` records what a model supports.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _NO_CHAT: Final = re.compile(
     r"embedding|whisper|tts|dall-e|image|audio|realtime|transcribe|moderation|sora|davinci|babbage"
     r"|computer-use|search-api|deep-research"
 )
-"""Models that are listed and do not answer in text."""
+"""Listed models that do not reply with text."""
 _REASONS: Final = re.compile(r"o\d|gpt-(?:[5-9]|\d\d)|codex")
 _HEADER: Final = re.compile(r"[\w-]{1,100}")
 
@@ -65,22 +65,22 @@ class OpenAIOptions(NetworkOptions):
     api_key: Secret
     """Key of the API: `{$keyring: NAME}`, `{$env: OPENAI_API_KEY}` or `{$file: PATH}`."""
     api: Literal["responses", "chat"] = "responses"
-    """Which API: `responses`, where models keep what they thought across turns, or `chat`."""
+    """`responses`, where models keep their reasoning across turns, or `chat`."""
     base_url: str = "https://api.openai.com/v1"
-    """Address of the API, with `/v1`. It must be https, or on this machine."""
+    """URL of the API, with `/v1`. It must be https or on this machine."""
     organization: str = ""
-    """Id of the organization that is billed, where the key belongs to several."""
+    """Id of the organization to bill, if the key belongs to several."""
     project: str = ""
-    """Id of the project that is billed, where the key belongs to several."""
+    """Id of the project to bill, if the key belongs to several."""
     media: MediaPolicy = "placeholder"
-    """What becomes of images and documents that a model cannot take: words in their place, or a
-    400 (`reject`)."""
+    """How to treat images and documents that a model does not accept: `placeholder` replaces them
+    with text, `reject` returns a 400."""
     web_search: bool = True
-    """Let OpenAI search the web where a client asks for Anthropic's tool that does; OpenAI bills
-    each search. Only with `api: responses`."""
+    """Let OpenAI run web searches if a client offers Anthropic's web search tool; OpenAI bills each
+    search. Only with `api: responses`."""
     zone: str = ""
-    """In whose hands the data is: `openai`, `local` at a `base_url` on this machine, or the host of
-    another one, unless set."""
+    """Who receives the data; by default `openai`, `local` for a `base_url` on this machine, else
+    its host name."""
 
     @field_validator("base_url")
     @classmethod
@@ -94,37 +94,37 @@ class OpenAIOptions(NetworkOptions):
     @classmethod
     def _id_is_a_header(cls, text: str, info: ValidationInfo) -> str:
         if text and not _HEADER.fullmatch(text):
-            raise ValueError(f"`{info.field_name}` is an id such as `org-…` or `proj_…`")
+            raise ValueError(f"`{info.field_name}` must be an id such as `org-…` or `proj_…`")
         return text
 
 
 class OpenAIApi(OpenAIEmbeddings, OpenAIBackend):
-    """OpenAI's API under one key."""
+    """OpenAI's API with one key."""
 
     embeddings_path = "/embeddings"
 
     def embedding_lines(self) -> Headers:
-        """The organization and project."""
+        """The headers for organization and project."""
         return tuple(self.endpoint.headers.items())
 
     @property
     def runs_tools(self) -> tuple[str, ...]:
-        """How the types of Anthropic's server tools begin that it runs by itself, for the plugin
+        """Type prefixes of Anthropic's server tools that the API runs itself, for the plugin
         `server-tools`."""
         return self.api.runs_tools if isinstance(self.api, ResponsesApi) else ()
 
     async def models(self) -> Sequence[ModelInfo]:
-        """The models of the key that answer in text, with what is known of each."""
+        """The key's text models, with known facts."""
         return [described(info) for info in await super().models() if chats(info.id)]
 
 
 def chats(model: str) -> bool:
-    """Whether a listed model answers in text."""
+    """Whether a listed model replies with text."""
     return not _NO_CHAT.search(model)
 
 
 def described(info: ModelInfo) -> ModelInfo:
-    """A model of OpenAI's, whose list says nothing but the name."""
+    """A model of OpenAI's list, which contains only names, with its capabilities."""
     name = info.id.removeprefix("ft:")
     able = {"tools", "structured_output"}
     able |= {"thinking"} if _REASONS.match(name) else set()
@@ -156,31 +156,31 @@ class OpenAI(Plugin[OpenAIOptions]):
 
     @hookimpl
     def register_backends(self) -> list[Backend]:
-        """The backend under the name of this instance."""
+        """Return the backend under this instance's name."""
         return [self.backend]
 
     @hookimpl
     def lifespan(self) -> AbstractAsyncContextManager[object]:
-        """Open connections are kept from start to end."""
+        """Keep connections open from start to end."""
         return self.backend
 
 
 def api_of(options: OpenAIOptions) -> Api:
-    """The API that the options choose."""
+    """The configured API."""
     if options.api == "chat":
         return ChatApi(_CHAT, options.media)
     return ResponsesApi(media=options.media, web_search=options.web_search)
 
 
 def zone_of(options: OpenAIOptions, upstream: Upstream) -> str:
-    """The zone as set; `openai` at its own address, otherwise as for any server of its API."""
+    """The configured zone, or the default for the URL."""
     host = urlsplit(options.base_url).netloc
     own = "openai" if host == OWN_HOST else host
     return options.zone or ("local" if upstream.loopback else own)
 
 
 def account_lines(options: OpenAIOptions) -> dict[str, str]:
-    """The header lines that say who is billed."""
+    """The headers that select the account to bill."""
     lines = {
         "openai-organization": options.organization,
         "openai-project": options.project,

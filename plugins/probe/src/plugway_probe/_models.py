@@ -1,4 +1,4 @@
-"""Which models a gateway lists, and which of them stand for a backend."""
+"""The models that a gateway lists, and one of them for each backend."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ _PREFIX = "anthropic/"
 
 @dataclass(frozen=True, slots=True)
 class ListedModel:
-    """A model as `GET /v1/models` shows it."""
+    """A model from `GET /v1/models`."""
 
     id: str
-    """What a client asks for: `anthropic/<instance>/<model>`."""
+    """The id that a client sends: `anthropic/<instance>/<model>`."""
     display_name: str = ""
     window: int = 0
-    """Tokens that its prompt may have; 0 where nobody knows."""
+    """Maximum tokens of a prompt; 0 if unknown."""
     max_output: int = 0
     notice: str = ""
-    """What a person should read before the first prompt."""
+    """What a user should know before the first prompt."""
 
     @property
     def backend(self) -> str:
-        """The instance that serves it; empty for an id of another shape."""
+        """The instance that serves it; empty if the id has another form."""
         instance, slash, _ = self.id.removeprefix(_PREFIX).partition("/")
         return instance if slash else ""
 
 
 async def list_models(url: str, token: str, *, seconds: float = 10.0) -> list[ListedModel]:
-    """The models that the gateway shows to clients.
+    """The models that the gateway lists for clients.
 
     Raises:
-        PlugwayError: there is no gateway, or it refuses; the message says what to do.
+        PlugwayError: no gateway responds, or it refuses; the message names the fix.
     """
     async with talking_to(url, token, seconds) as talk:
         try:

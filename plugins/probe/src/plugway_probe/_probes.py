@@ -1,4 +1,4 @@
-"""The four probes: a stream, a forced tool call, a prompt too long, a client that leaves."""
+"""The four probes: a stream, a forced tool call, a prompt that is too long, a client disconnect."""
 
 from __future__ import annotations
 
@@ -31,28 +31,28 @@ _CITY = {
 }
 _LARGEST_BODY = 8 * 2**20
 _LET_GO_SECONDS = 5.0
-_GUARD = "list `context-guard` before the router, and give the real window under `windows`"
+_GUARD = "list `context-guard` before the router, and set the real window under `windows`"
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one probe of one model showed."""
+    """The result of one probe of one model."""
 
     probe: ProbeName
     model: str
     outcome: Outcome
     reason: str
-    """What was seen, in one sentence."""
+    """What happened, in one sentence."""
     fix: str = ""
-    """What to do, where it failed."""
+    """What to do if it failed."""
     seconds: float = 0.0
     detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """`first_seconds` and `output_tokens` of a stream, `arguments` of a call, `let_go_seconds`; of
-    an exchange that was refused, its `status`."""
+    """`first_seconds` and `output_tokens` of a stream, `arguments` of a call, `let_go_seconds`
+    after a disconnect; `status` of an exchange that was refused."""
 
     @property
     def ok(self) -> bool:
-        """Not failed."""
+        """Whether it did not fail."""
         return self.outcome != "failed"
 
 
@@ -80,19 +80,19 @@ async def probe(
     seconds: float = 120.0,
     on_finding: Callable[[Finding], None] | None = None,
 ) -> list[Finding]:
-    """Try `model`, an id as clients write it, through the gateway at `url`; never raises for what
-    a probe finds.
+    """Try `model`, an id as clients send it, through the gateway at `url`. Failures are returned
+    as findings, never raised.
 
-    `window` is the model's window in tokens, where you know better than the list of models.
-    `seconds` bounds each probe. `on_finding` is told each result as it comes. After a stream that
-    failed the others are skipped: they would fail for the same reason.
+    `window` is the model's window in tokens, if you know it better than the list of models.
+    `seconds` is the time limit of each probe. `on_finding` is called with each result. If the
+    stream fails, the other probes are skipped: they would fail for the same reason.
     """
     findings: list[Finding] = []
     async with talking_to(url, token, seconds) as talk:
         task = _Task(talk, model, window)
         for name in probes:
             if any(f.probe == "stream" and f.outcome == "failed" for f in findings):
-                finding = task.finding(name, "skipped", "the stream failed already")
+                finding = task.finding(name, "skipped", "the stream probe failed")
             else:
                 finding = await _run(name, task, seconds)
             findings.append(finding)
@@ -107,7 +107,7 @@ async def _run(name: ProbeName, task: _Task, seconds: float) -> Finding:
         with anyio.fail_after(seconds):
             finding = await _RUN[name](task)
     except TimeoutError:
-        finding = task.finding(name, "failed", f"no complete answer within {seconds:g} s", SILENT)
+        finding = task.finding(name, "failed", f"no complete reply within {seconds:g} s", SILENT)
     except Refused as error:
         finding = task.finding(name, "failed", error.reason, error.fix)
         finding = replace(finding, detail={"status": error.status} if error.status else {})
@@ -128,20 +128,20 @@ async def _stream(task: _Task) -> Finding:
         "output_tokens": heard.usage.get("output_tokens", 0),
         "text": heard.text[:200],
     }
-    reason = f"answered after {first:.2f} s"
+    reason = f"replied after {first:.2f} s"
     return replace(task.finding("stream", "passed", reason), detail=detail)
 
 
 def _flaw(heard: Heard) -> tuple[str, str] | None:
-    """What is wrong with a stream that should be whole: reason and fix."""
+    """What is wrong with a stream that should be complete: reason and fix; None if it is."""
     if heard.error:
-        return heard.error, "look at the log of the model's server"
+        return heard.error, "check the log of the model's server"
     first = next((kind for kind in heard.types if kind != "ping"), "")
     if first != "message_start" or not heard.ended:
-        return "the stream has no beginning or no end", "look at the log of the model's server"
+        return "the stream has no start or no end", "check the log of the model's server"
     if not heard.started:
-        fix = "choose another model, or list `tool-repair`, which asks again after an empty turn"
-        return "the model said nothing", fix
+        fix = "choose another model, or list `tool-repair`, which retries after an empty turn"
+        return "the model sent an empty reply", fix
     return None
 
 
@@ -156,12 +156,12 @@ async def _tool(task: _Task) -> Finding:
     if problem := _flaw(heard):
         return task.finding("tool", "failed", *problem)
     if heard.tool != "note_city":
-        said = f"called `{heard.tool}`" if heard.tool else f"said {heard.text[:60]!r}"
+        said = f"called `{heard.tool}`" if heard.tool else f"replied {heard.text[:60]!r}"
         return task.finding(
             "tool",
             "failed",
-            f"asked to call a tool, the model {said}",
-            "choose a model that is made for tool calls; llama-server needs `--jinja`, vLLM "
+            f"it should have called a tool, but it {said}",
+            "choose a model that is trained for tool calls; llama-server needs `--jinja`, vLLM "
             "`--enable-auto-tool-choice` and the `--tool-call-parser` of the model",
         )
     try:
@@ -172,37 +172,37 @@ async def _tool(task: _Task) -> Finding:
         fix = "list `tool-repair`, or choose a larger model or a finer quantization"
         reason = f"the call's arguments do not fit its schema: {heard.arguments[:80]}"
         return task.finding("tool", "failed", reason, fix)
-    finding = task.finding("tool", "passed", "called the tool with arguments that fit")
+    finding = task.finding("tool", "passed", "called the tool with valid arguments")
     return replace(finding, detail={"arguments": arguments, "stop_reason": heard.stop_reason})
 
 
 async def _overflow(task: _Task) -> Finding:
     window = task.window or await _stated_window(task)
     if not window:
-        reason, fix = "nobody knows the model's window", "give it under `windows` of context-guard"
+        reason, fix = "the model's window is unknown", "set it under `windows` of context-guard"
         return task.finding("overflow", "skipped", reason, fix)
-    text = "many words " * window  # two tokens each at the least
+    text = "many words " * window  # at least two tokens each
     if len(text) > _LARGEST_BODY:
-        reason = f"a prompt beyond {window:,} tokens is too large to try"
+        reason = f"a prompt of more than {window:,} tokens is too large to try"
         return task.finding("overflow", "skipped", reason)
     try:
         async with task.talk.stream(task.body(text, 16)) as pieces:
             async for heard in pieces:
                 if heard.started or heard.ended:
-                    reason = "a prompt of twice the window was taken: part of it was cut in silence"
+                    reason = "a prompt of twice the window was accepted: it was silently truncated"
                     return task.finding("overflow", "failed", reason, _GUARD)
     except Refused as error:
         if _TOO_LONG.search(error.reason):
             return task.finding("overflow", "passed", error.reason)
         if error.status in (400, 413):
-            reason = f"refused in words that clients do not know: {error.reason[:120]}"
+            reason = f"refused with a message that clients do not know: {error.reason[:120]}"
             return task.finding("overflow", "failed", reason, _GUARD)
         raise
-    return task.finding("overflow", "failed", "the stream ended without an answer", _GUARD)
+    return task.finding("overflow", "failed", "the stream ended without a reply", _GUARD)
 
 
 async def _stated_window(task: _Task) -> int:
-    """What the list says now; a local model's window may be known only since it is loaded."""
+    """The window in the current list; a local model's may be known only once it is loaded."""
     try:
         window = as_object(await task.talk.get(f"/v1/models/{task.model}")).get("max_input_tokens")
     except Refused:
@@ -228,19 +228,21 @@ async def _cancel(task: _Task) -> Finding:
                 "cancel",
                 "failed",
                 f"{now_active - before} exchange still ran {_LET_GO_SECONDS:g} s after the client "
-                "had left",
-                "report the backend; until then long answers cannot be interrupted",
+                "disconnected",
+                "report this for the backend; until it is fixed, long replies cannot be cancelled",
             )
         await anyio.sleep(0.02)
     gone = round(time.monotonic() - left, 3)
-    finding = task.finding("cancel", "passed", f"let go {gone:.2f} s after the client had left")
+    finding = task.finding(
+        "cancel", "passed", f"stopped {gone:.2f} s after the client disconnected"
+    )
     return replace(finding, detail={"let_go_seconds": gone})
 
 
 async def _active(talk: Talk) -> int:
     active = as_object(await talk.get("/health")).get("active")
     if not isinstance(active, int):
-        raise Refused("the gateway does not say what runs", "use its own token")
+        raise Refused("the gateway does not report its exchanges", "use the gateway's own token")
     return active
 
 

@@ -1,4 +1,4 @@
-"""One exchange with a gateway over HTTP: what came back, or why nothing did."""
+"""One exchange with a gateway over HTTP: the reply, or why there is none."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ import orjson
 from plugway import as_object
 
 SILENT = (
-    "see what its server does, and whether `base_url` names it; a slow model must be smaller, or "
-    "be given more time"
+    "check the model's server, and that `base_url` points to it; if the model is slow, use a "
+    "smaller one or raise the time limit"
 )
 _FIXES = {
-    400: "see what is sent with `plugway explain`",
-    401: "give the backend a key that its server takes (`plugway keys test` tries a stored one)",
+    400: "run `plugway explain` to see what is sent",
+    401: "give the backend a valid key (`plugway keys test` tries a stored one)",
     402: "the account has no credit left: top it up, or route to another backend",
-    403: "use a key that may use this model, or another model",
-    404: "see whether its server has this model, `base_url` the right path, and `models` of the "
-    "router the right name",
+    403: "use a key that has access to this model, or another model",
+    404: "check that its server has this model, the path in `base_url`, and the name under "
+    "`models` of the router",
     429: "the server limits this key: wait, or add a fallback to the route",
-    503: "start the model's server, or mend `base_url` (`plugway status`)",
+    503: "start the model's server, or fix `base_url` (`plugway status`)",
     504: SILENT,
-    529: "look at its server's log; one that is busy needs time, and a model that does not fit "
-    "must be smaller",
+    529: "check its server's log; wait if it is busy, or use a smaller model if this one does not "
+    "fit",
 }
 _OF_THE_GATEWAY = (502, 503, 504, 529)
-_OTHER_FIX = "look at the gateway's log, and at the server's own"
+_OTHER_FIX = "check the log of the gateway and of the model's server"
 
 
 class Refused(Exception):
-    """No answer that could be judged: the reason, and what to do."""
+    """No usable reply: the reason, and the fix."""
 
     def __init__(self, reason: str, fix: str, status: int = 0) -> None:
         super().__init__(reason)
@@ -51,21 +51,21 @@ class Heard:
     text: str = ""
     thinking: str = ""
     tool: str = ""
-    """Name of the first tool that is called."""
+    """Name of the first tool call."""
     arguments: str = ""
-    """Its input as JSON text, as far as it has come."""
+    """Its input as JSON text, as far as it has been received."""
     stop_reason: str = ""
     error: str = ""
     usage: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def started(self) -> bool:
-        """Whether the model has said anything."""
+        """Whether the model has sent any content."""
         return bool(self.text or self.thinking or self.tool)
 
     @property
     def ended(self) -> bool:
-        """Whether the stream came to its end."""
+        """Whether the stream is complete."""
         return "message_stop" in self.types
 
     def take(self, data: Mapping[str, Any]) -> None:
@@ -108,14 +108,14 @@ class Talk:
         try:
             return orjson.loads(answer.content)
         except orjson.JSONDecodeError:
-            raise Refused(f"what answers at {self._url} is not Plugway", "mend the port") from None
+            raise Refused(f"the server at {self._url} is not Plugway", "fix the port") from None
 
     @asynccontextmanager
     async def stream(self, body: Mapping[str, Any]) -> AsyncGenerator[AsyncIterator[Heard]]:
-        """What was heard after each piece that arrived; leaving the block hangs up.
+        """The state of the stream after each chunk; leaving the block disconnects.
 
         Raises:
-            Refused: no connection, an error status, or a connection that broke.
+            Refused: no connection, an error status, or a connection that broke off.
         """
         content = orjson.dumps({**body, "stream": True})
         try:
@@ -127,7 +127,7 @@ class Talk:
             raise self._silent(error) from None
 
     async def whole(self, body: Mapping[str, Any]) -> Heard:
-        """The stream, to its end. Raises `Refused`."""
+        """Read the stream to its end. Raises `Refused`."""
         heard = Heard()
         async with self.stream(body) as pieces:
             async for now in pieces:
@@ -136,15 +136,15 @@ class Talk:
 
     def _silent(self, error: httpx2.HTTPError) -> Refused:
         if isinstance(error, httpx2.ConnectError):
-            return Refused(f"no gateway answers at {self._url}", "run `plugway serve`")
+            return Refused(f"no gateway responds at {self._url}", "run `plugway serve`")
         if isinstance(error, httpx2.TimeoutException):
-            return Refused(f"the gateway at {self._url} sent nothing in time", SILENT, 504)
-        return Refused(f"the answer broke off ({type(error).__name__})", _OTHER_FIX)
+            return Refused(f"the gateway at {self._url} timed out", SILENT, 504)
+        return Refused(f"the reply broke off ({type(error).__name__})", _OTHER_FIX)
 
 
 @asynccontextmanager
 async def talking_to(url: str, token: str, seconds: float) -> AsyncGenerator[Talk]:
-    """A client of the gateway at `url`; `seconds` bounds each wait for the next piece."""
+    """A client of the gateway at `url`; `seconds` is the time limit for each chunk."""
     headers = {
         "authorization": f"Bearer {token}",
         "content-type": "application/json",
@@ -156,15 +156,15 @@ async def talking_to(url: str, token: str, seconds: float) -> AsyncGenerator[Tal
         timeout=seconds,
         trust_env=False,
         follow_redirects=False,
-        verify=not url.startswith("http:"),  # to read certificates takes 40 ms
+        verify=not url.startswith("http:"),  # loading certificates takes 40 ms
     ) as client:
         yield Talk(client, url)
 
 
 def refused(status: int, body: bytes) -> Refused:
-    """An error status, with the server's words where it gave some.
+    """The error for a status, with the server's message if it sent one.
 
-    Where a backend cannot be reached the gateway's words end with the fix, after a dash.
+    If a backend cannot be reached, the gateway's message ends with ` - ` and the fix.
     """
     words = ""
     try:

@@ -1,7 +1,6 @@
-"""What to do when a backend fails: repeat, go on to the next one, or leave it alone for a while.
+"""What to do when a backend fails: retry it, try the next one, or skip it for a while.
 
-The mechanism is the kernel's: the list of attempts, and that nothing is tried again once content
-went to the client.
+The kernel makes the attempts, and never retries once content has been sent to the client.
 """
 
 from plugway_resilience._options import ResilienceOptions

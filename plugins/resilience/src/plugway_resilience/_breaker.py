@@ -1,11 +1,10 @@
-"""A circuit breaker: whether a target is worth asking, from how it answered before.
+"""A circuit breaker: whether to try a target, judged by its previous calls.
 
-Knows neither time nor chance: both are given to it. What counts as a failure is `_policy`'s
-business.
+Pure: the time and the random numbers are arguments. `_policy` defines what counts as a failure.
 
     closed ── failures in a row, or their share ──► open ── its time is over ──► half open
       ▲                                              ▲                              │
-      └────────────── any answer ────────────────────┼────────── the probe fails ───┘
+      └──────────── any content ─────────────────────┼────────── the probe fails ───┘
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from dataclasses import dataclass
 from typing import Final
 
 _BUCKETS: Final = 6
-"""The window moves on by a sixth of its length."""
+"""Number of buckets: the window moves in steps of a sixth of its length."""
 _JITTER: Final = 0.2
 _MAX_DOUBLINGS: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerRules:
-    """When to open, and for how long."""
+    """When to open the circuit, and for how long."""
 
     failures: int = 3
-    """In a row."""
+    """Failures in a row."""
     share: float = 0.5
     least_calls: int = 5
     window_seconds: float = 60.0
@@ -39,7 +38,7 @@ class Breaker:
     __slots__ = ("_chance", "_consecutive", "_probing", "_rules", "_trips", "_window", "open_until")
 
     def __init__(self, rules: BreakerRules, chance: Callable[[], float]) -> None:
-        """`chance` gives numbers from 0 to 1."""
+        """`chance` returns random numbers from 0 to 1."""
         self._rules = rules
         self._chance = chance
         self._window = _Window(rules.window_seconds)
@@ -47,44 +46,44 @@ class Breaker:
         self._trips = 0
         self._probing = False
         self.open_until: float | None = None
-        """When a probe may be made; None while the circuit is closed."""
+        """Earliest time of a probe; None while the circuit is closed."""
 
     @property
     def closed(self) -> bool:
-        """Nothing is wrong with the target."""
+        """Whether the circuit is closed."""
         return self.open_until is None
 
     def ready(self, now: float) -> bool:
-        """Whether the target may be asked: it is closed, or its time is over and nobody probes."""
+        """Whether the target may be tried: closed, or due for a probe and none is running."""
         return self.open_until is None or (now >= self.open_until and not self._probing)
 
     def begin(self, now: float) -> bool:
-        """Note that the target is being asked; returns whether this is the probe."""
+        """Record that the target is being tried; returns whether this is the probe."""
         if self.open_until is None or not self.ready(now):
             return False
         self._probing = True
         return True
 
     def release(self) -> None:
-        """The probe came to no verdict: the client left, or it was the client's fault."""
+        """The probe ended without a verdict: the client disconnected, or caused the error."""
         self._probing = False
 
     def answered(self) -> None:
-        """There was content: the circuit is closed, though the call is not over yet."""
+        """Content was received: close the circuit, although the call is still running."""
         if self.open_until is not None:
             self._probing = False
             self._trips = self._consecutive = 0
             self.open_until = None
 
     def succeeded(self, now: float) -> None:
-        """The call came to its real end."""
+        """The call completed."""
         self._consecutive = 0
         self._window.add(now, failed=False)
 
     def failed(self, now: float, *, probe: bool) -> bool:
-        """The call failed and the target is to blame; returns whether that opened the circuit.
+        """The call failed because of the target; returns whether that opened the circuit.
 
-        Calls that are no probe say nothing new about a circuit that is open.
+        While the circuit is open, only the probe counts.
         """
         if self.open_until is not None:
             if not probe:
@@ -111,14 +110,14 @@ class Breaker:
 
 
 class _Window:
-    """Calls and failures of the last while."""
+    """Calls and failures of the last `seconds`."""
 
     __slots__ = ("_buckets", "_width")
 
     def __init__(self, seconds: float) -> None:
         self._width = seconds / _BUCKETS
         self._buckets = [[-1, 0, 0] for _ in range(_BUCKETS)]
-        """Number of the slice of time, calls, failures."""
+        """(number of the time slice, calls, failures) of each bucket."""
 
     def add(self, now: float, *, failed: bool) -> None:
         """Count one call."""

@@ -1,6 +1,6 @@
-"""What is known of each target, and which of them are worth asking.
+"""Health of each target, and the choice of targets to try.
 
-Bounded: a client can ask for any model of a backend, so the oldest are forgotten.
+Bounded: a client can request any model of a backend, so the oldest entries are dropped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_TARGETS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Why a target is left alone, and until when."""
+    """Why a target is skipped, and until when."""
 
     kind: Kind
     until: float
@@ -27,28 +27,28 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A target, and the credential that it is asked with."""
+    """A target, and the credential that is used for it."""
 
     target: str
     credential: Hashable
 
     @property
     def names(self) -> tuple[Hashable, ...]:
-        """Under which something may be held against it."""
+        """Keys under which a block may be stored."""
         return self.credential, (self.target, self.credential), self.target
 
 
 class Health:
-    """The circuits of targets, and the time-outs that they gave themselves."""
+    """The circuits of targets, and the waits that they requested."""
 
     def __init__(self, rules: BreakerRules, chance: Callable[[], float]) -> None:
         self._rules = rules
         self._chance = chance
         self._breakers: Bounded[str, Breaker] = Bounded(MAX_TARGETS)
         self._blocks: Bounded[Hashable, Block] = Bounded(MAX_TARGETS)
-        """By target, by credential, or by both."""
+        """Blocks by target, by credential, or by both."""
         self._open: set[str] = set()
-        """Targets whose circuit is open, so that asking costs nothing while none is."""
+        """Targets whose circuit is open; while empty, lookups cost nothing."""
 
     def breaker(self, target: str) -> Breaker:
         """The circuit of a target."""
@@ -59,11 +59,11 @@ class Health:
         return found
 
     def block(self, key: Hashable, block: Block) -> None:
-        """Leave a target, or all that share a credential, alone."""
+        """Skip a target, or all targets that share a credential."""
         self._blocks[key] = block
 
     def clear(self, key: Key) -> None:
-        """The target answered: nothing is held against it or its credential."""
+        """The target replied: remove the blocks of it and of its credential."""
         for name in key.names:
             self._blocks.pop(name, None)
         self._open.discard(key.target)
@@ -74,11 +74,11 @@ class Health:
 
     @property
     def well(self) -> bool:
-        """Nothing is known against any target: nobody needs to be asked about one."""
+        """Whether no target is blocked."""
         return not self._blocks and not self._open
 
     def blocked(self, key: Key, now: float) -> Block | None:
-        """Why the target is to be left alone now; None where it may be asked."""
+        """Why the target is skipped now; None if it may be tried."""
         for name in key.names:
             block = self._blocks.get(name)
             if block is not None and block.until > now:
@@ -97,10 +97,9 @@ class Health:
 
 
 def choose(blocks: Sequence[Block | None]) -> list[int]:
-    """Which targets to ask, by index: those that nothing is wrong with.
+    """Indices of the targets to try: those that are not blocked.
 
-    Where something is wrong with all of them, the one that comes back first: the last target is
-    never skipped.
+    If all are blocked, the one that is available first: the last target is never skipped.
     """
     free = [index for index, block in enumerate(blocks) if block is None]
     if free or not blocks:

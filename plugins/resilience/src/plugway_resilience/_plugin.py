@@ -1,4 +1,4 @@
-"""The plugin: asks the policy before, around and after each attempt."""
+"""The plugin: applies the policy before, around and after each attempt."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from plugway import (
     hookimpl,
 )
 from plugway_resilience._breaker import BreakerRules
+from plugway_resilience._client_errors import Cause, prepare_errors
 from plugway_resilience._health import Block, Health, Key, choose
 from plugway_resilience._options import ResilienceOptions
 from plugway_resilience._policy import (
@@ -36,29 +37,28 @@ from plugway_resilience._policy import (
     retry_after_of,
 )
 from plugway_resilience._resend import ResendRules, Resends, key_of
-from plugway_resilience._telling import Cause, tell
 
 LEAST_SECONDS = 0.5
-"""An attempt that has less time than this is not made."""
+"""An attempt with less time than this is not made."""
 
 
 @dataclass(slots=True)
 class _Run:
-    """What was done for one exchange."""
+    """The state of one exchange."""
 
     sends: int = 0
     remote_seconds: float = 0.0
     local_seconds: float = 0.0
     causes: list[Cause] = field(default_factory=list[Cause])
     answered_by: str | None = None
-    """The target whose content the client gets."""
+    """The target whose content is sent to the client."""
 
 
 _RUN: StateKey[_Run] = StateKey("resilience")
 
 
 class Resilience(Plugin[ResilienceOptions]):
-    """Repeats, falls back, and leaves alone what keeps failing."""
+    """Retries, falls back, and skips targets that keep failing."""
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class Resilience(Plugin[ResilienceOptions]):
     async def plan_attempts(
         self, attempts: Sequence[Attempt], exchange: Exchange
     ) -> Sequence[Attempt] | None:
-        """The targets that are worth asking, and no more than may be asked."""
+        """The targets to try, within `max_attempts`."""
         limit = self.options.max_attempts
         if len(attempts) < 2 or (self._health.well and len(attempts) <= limit):
             return None
@@ -114,10 +114,10 @@ class Resilience(Plugin[ResilienceOptions]):
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """The attempt, and its repeats.
+        """The attempt, and its retries.
 
         Raises:
-            BackendError: the target did not answer; ready to be told to the client.
+            BackendError: the target failed; its message is ready for the client.
         """
         if not self.options.join_resends:
             return await self._attempt(send, request, attempt, exchange)
@@ -159,7 +159,7 @@ class Resilience(Plugin[ResilienceOptions]):
 
     @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """How an answer went on after its first content; a client that left says nothing."""
+        """Record how a reply ended after its first content; client disconnects are ignored."""
         self._resends.ended(exchange, left=outcome.kind == "disconnected")
         run = exchange.state.get(_RUN)
         if run is None or run.answered_by is None:
@@ -190,7 +190,7 @@ class Resilience(Plugin[ResilienceOptions]):
                 if delay is None:
                     run.causes.append(cause)
                     if attempt.last or not failure.try_next:
-                        tell(
+                        prepare_errors(
                             run.causes, stop_after=self.options.stop_after_seconds, wall=time.time()
                         )
                     raise
@@ -240,7 +240,7 @@ class Resilience(Plugin[ResilienceOptions]):
         return reply
 
     def _time_for(self, attempt: Attempt, run: _Run) -> float:
-        """How long the attempt may wait for its first content."""
+        """Seconds that the attempt may wait for its first content."""
         seconds = attempt.first_event_seconds or math.inf
         left = self._left(attempt, run) if run.sends else math.inf
         if left < min(seconds, LEAST_SECONDS):
@@ -248,7 +248,8 @@ class Resilience(Plugin[ResilienceOptions]):
         return min(seconds, left)
 
     def _left(self, attempt: Attempt, run: _Run) -> float:
-        """Seconds that the request may still wait for content; a first attempt gets all of its."""
+        """Seconds that the request may still wait for content; a first attempt gets the full
+        time."""
         options = self.options
         if _local(attempt):
             limit, spent = options.before_content_local_seconds, run.local_seconds
@@ -265,7 +266,7 @@ class Resilience(Plugin[ResilienceOptions]):
     def _delay(
         self, cause: Cause, attempt: Attempt, made: int, run: _Run, failure: BackendError
     ) -> float | None:
-        """Seconds until the target is asked again, or None."""
+        """Seconds until the target is retried, or None for no retry."""
         delay = self._repeats.delay(
             cause.kind,
             made=made,
@@ -280,10 +281,10 @@ class Resilience(Plugin[ResilienceOptions]):
             return None
         return delay if self._left(attempt, run) - delay >= LEAST_SECONDS else None
 
-    # ── what a failure leaves behind ─────────────────────────────────────────────────────────
+    # ── consequences of a failure ────────────────────────────────────────────────────────────
 
     def _judge(self, failure: BackendError, attempt: Attempt, exchange: Exchange) -> Cause:
-        """The cause; a target that asks to be left alone, or refuses its credential, is."""
+        """The cause of a failure; a rate limit or rejected credential also blocks the target."""
         kind, key = kind_of(failure), _key(attempt, exchange)
         now = self._clock()
         options = self.options
@@ -296,7 +297,7 @@ class Resilience(Plugin[ResilienceOptions]):
         elif kind is Kind.CREDENTIAL:
             until = now + options.credential_recheck_seconds
             reason = f"its credential was refused ({failure.status})"
-            # A 403 is about a model, a 401 about everything that the same credential opens.
+            # A 403 applies to one model, a 401 to everything that uses the same credential.
             whose = (key.target, key.credential) if failure.status == 403 else key.credential
             self._health.block(whose, Block(kind, until, reason))
             self.log.warning("`%s`: %s", attempt.target, reason)
@@ -321,6 +322,6 @@ def _local(attempt: Attempt) -> bool:
 
 
 def _key(attempt: Attempt, exchange: Exchange) -> Key:
-    """A caller may have brought a credential: what is refused to it is not held against others."""
+    """A caller may have sent its own credential: if that is rejected, other callers still try."""
     own = exchange.caller.credentials
     return Key(attempt.target, (attempt.backend.name, hash(own) if own else 0))

@@ -1,6 +1,6 @@
-"""What a failure means: whose fault it is, and whether the same target is asked again.
+"""What a failure means: its cause, and whether the same target is retried.
 
-Pure: time and chance are given. The health of targets over time is the business of `_health`.
+Pure: the time and the random numbers are arguments. `_health` keeps the health of targets.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from plugway import BackendError, BackendUnavailable
 
 
 class Kind(Enum):
-    """Failures that are treated alike."""
+    """Failures that are handled alike."""
 
     UNREACHABLE = auto()
-    """Refused, not resolved, lost before an answer: nothing was done."""
+    """Connection refused, name not resolved, or lost before a reply: nothing was done."""
     SERVER = auto()
-    """500, 502, 503, 504, 529, the same in a stream, silence, an answer that makes no sense."""
+    """500, 502, 503, 504, 529, the same in a stream, a timeout, or an invalid reply."""
     RATE_LIMIT = auto()
     """429."""
     CREDENTIAL = auto()
     """401, 402, 403."""
     MISSING = auto()
-    """404, 501: another target may have it."""
+    """404, 501: another target may have the model."""
     CONFLICT = auto()
-    """408, 409: the same may work a moment later."""
+    """408, 409: a retry may succeed."""
     PERMANENT = auto()
-    """Known not to work until somebody mends it, such as TLS."""
+    """Fails until a person fixes it, such as TLS."""
     CALLER = auto()
-    """Every other 4xx: the request itself."""
+    """Every other 4xx: the request itself is invalid."""
 
 
 BLAMED = frozenset({Kind.UNREACHABLE, Kind.SERVER})
@@ -60,7 +60,7 @@ def kind_of(failure: BackendError) -> Kind:
 
 
 def retry_after_of(failure: BackendError, wall: float) -> float | None:
-    """Seconds that the upstream asks to wait, or None; `wall` is the time of day."""
+    """Seconds that the upstream asks to wait, or None; `wall` is the current Unix time."""
     if failure.retry_after is not None:
         return max(0.0, failure.retry_after)
     text = next((value for name, value in failure.headers if name == "retry-after"), "").strip()
@@ -77,7 +77,7 @@ def retry_after_of(failure: BackendError, wall: float) -> float | None:
 
 @dataclass(frozen=True, slots=True)
 class RepeatRules:
-    """When the same target is asked again."""
+    """When the same target is retried."""
 
     repeats: int = 1
     min_seconds: float = 0.25
@@ -95,9 +95,9 @@ class RepeatRules:
         retry_after: float | None,
         chance: Callable[[], float],
     ) -> float | None:
-        """Seconds until the repeat, or None for no repeat.
+        """Seconds until the retry, or None for no retry.
 
-        `made` is the number of repeats so far; `last` says that no other target is left.
+        `made` is the number of retries so far; `last` means that no other target is left.
         """
         if kind is Kind.UNREACHABLE:
             waits = () if local or not last else self.connect_seconds
@@ -112,19 +112,19 @@ class RepeatRules:
 
 
 class Budget:
-    """Keeps repeats a small part of the work, so that they never bury a backend that recovers.
+    """Limits the share of retries, so that they do not overload a backend that is recovering.
 
-    A fallback does not count: it is the first request to another backend.
+    A fallback does not count, because it is the first request to another backend.
     """
 
     def __init__(self, share: float, least: int) -> None:
         self._share = share
         self._least = least
         self.waiting = 0
-        """Requests that wait for their first content."""
+        """Requests that are waiting for their first content."""
         self.repeating = 0
-        """Those of them that wait for a repeat."""
+        """Those of them that are waiting for a retry."""
 
     def allows(self) -> bool:
-        """Whether one more repeat may be made now."""
+        """Whether one more retry is allowed now."""
         return self.repeating < max(self._least, self._share * self.waiting)

@@ -1,4 +1,4 @@
-"""A stream that one exchange reads and others follow, each from its start."""
+"""A stream that one exchange reads and others follow from its start."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ T = TypeVar("T")
 
 
 class Memory:
-    """Bytes that all recordings together may keep."""
+    """Memory limit, in bytes, shared by all recordings."""
 
     def __init__(self, limit: int) -> None:
         self._left = limit
 
     def take(self, size: int) -> bool:
-        """Whether `size` more bytes may be kept; they are then counted."""
+        """Reserve `size` more bytes; whether they fit."""
         if size > self._left:
             return False
         self._left -= size
         return True
 
     def release(self, size: int) -> None:
-        """They are kept no longer."""
+        """Release `size` bytes."""
         self._left += size
 
 
 class Recording(Generic[T]):
-    """The pieces of `source`, kept while they pass.
+    """The pieces of `source`, kept as they pass.
 
-    Only the first reader, this object itself, pulls: a follower that is cancelled in the middle of
-    a read must not break the stream for the others.
+    Only the first reader, this object itself, reads from the source: cancelling a follower in the
+    middle of a read must not break the stream for the others.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Recording(Generic[T]):
         size: Callable[[T], int],
         memory: Memory,
     ) -> None:
-        """`size` is that of a piece in bytes."""
+        """`size` returns the size of a piece in bytes."""
         self._source = source
         self._size = size
         self._memory = memory
@@ -50,9 +50,9 @@ class Recording(Generic[T]):
         self._grown = asyncio.Event()
         self._broken: Exception | None = None
         self.ended = False
-        """Nothing more will come."""
+        """Whether the stream has ended."""
         self.whole = True
-        """Everything so far is kept, so that it can be followed from its start."""
+        """Whether all pieces so far are kept, so that it can be followed from its start."""
         self._bytes = 0
 
     def __aiter__(self) -> Recording[T]:
@@ -72,17 +72,17 @@ class Recording(Generic[T]):
         return piece
 
     async def aclose(self) -> None:
-        """Nothing: the reply that owns the source is closed by the kernel."""
+        """Does nothing: the kernel closes the reply that owns the source."""
 
     def end(self, error: Exception | None) -> None:
-        """Nothing more will come, because of `error` if there was one."""
+        """Mark the stream as ended, with `error` if it failed."""
         if not self.ended:
             self.ended = True
             self._broken = error
             self._grown.set()
 
     def drop(self) -> None:
-        """Keep nothing, now and later."""
+        """Drop what is kept, and keep nothing more."""
         self._memory.release(self._bytes)
         self._bytes = 0
         self.whole = False
@@ -90,7 +90,7 @@ class Recording(Generic[T]):
         self._grown.set()
 
     async def follow(self) -> AsyncIterator[T]:
-        """All pieces, from the first one. Raises what broke the stream."""
+        """All pieces from the first one. Raises the error that ended the stream, if any."""
         at = 0
         while True:
             while at < len(self._pieces):

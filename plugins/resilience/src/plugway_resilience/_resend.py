@@ -1,8 +1,8 @@
-"""A request that is asked again while it is being answered joins that answer.
+"""A request that is sent again while its reply is being made joins that reply.
 
-A client whose time is over closes its connection and asks again a moment later, with the same body
-(measured with Claude Code 2.1.329: 0.6 s later at first). A long prompt would then be read from its
-start each time, and never to its end.
+A client that times out closes its connection and soon sends the same body again (Claude Code
+2.1.329: 0.6 s later at first, measured). Without joining, a long prompt would be processed from
+its start each time and never finish.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from plugway import Attempt, BackendError, Exchange, MessagesRequest, Reply, Str
 from plugway_resilience._recording import Memory, Recording
 
 SLACK_SECONDS: Final = 12.0
-"""How far from one of the configured times a client may leave: it is as long as the gateway's own
-pings are apart, which set a client's timer back."""
+"""Seconds around a configured time within which a disconnect counts as a timeout: the gateway's
+pings, which reset a client's timer, are that far apart."""
 MAX_WAITING: Final = 32
-"""Answers that go on at once for clients that may ask again."""
+"""Replies that continue at the same time for clients that may return."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResendRules:
-    """When a client that leaves may ask again, and what that may cost."""
+    """When a disconnected client may return, and the memory limit."""
 
     times: tuple[float, ...] = (300.0, 600.0)
     grace_seconds: float = 40.0
@@ -32,17 +32,17 @@ class ResendRules:
 
 
 class Running:
-    """An answer that is being made, and who gets it."""
+    """A reply that is being made, and the exchanges that receive it."""
 
     reply: Reply | None = None
     recording: Recording[Any] | None = None
     failure: BackendError | None = None
     here = True
-    """The client that asked first is still there."""
+    """Whether the first client is still connected."""
     over = False
-    """Its exchange has ended."""
+    """Whether the first exchange has ended."""
     stop: Callable[[], None] | None = None
-    """Ends that exchange, which goes on without a client."""
+    """Cancels the first exchange, which continues without a client."""
     timer: asyncio.TimerHandle | None = None
 
     def __init__(
@@ -52,19 +52,19 @@ class Running:
         self.request = request
         self.leader = leader
         self.patience = patience
-        """Seconds after which the client says that it leaves; 0 where it does not say."""
+        """Client timeout in seconds, if it announces one; otherwise 0."""
         self.followers: dict[str, float] = {}
-        """Exchanges that joined, with the patience of each."""
+        """Exchanges that joined, with the timeout of each."""
         self.ready = asyncio.Event()
 
     @property
     def joinable(self) -> bool:
-        """A request that comes now can still get all of it."""
+        """Whether a new request can still receive the complete reply."""
         return not (self.over and self.here) and (self.recording is None or self.recording.whole)
 
 
 class Resends:
-    """The answers that are being made, by who asks for them and where."""
+    """The replies that are being made, by client and target."""
 
     def __init__(self, rules: ResendRules) -> None:
         self._rules = rules
@@ -74,14 +74,14 @@ class Resends:
         self._memory = Memory(rules.max_bytes)
 
     def find(self, key: Hashable, request: MessagesRequest, exchange: Exchange) -> Running | None:
-        """The answer that is being made for the same request of the same client, if any."""
+        """The reply that is being made for the same request of the same client, or None."""
         found = self._running.get(key)
         if not found or not _is_resend(request, exchange):
             return None
         return next((r for r in found if r.joinable and _same(r.request.body, request.body)), None)
 
     def begin(self, key: Hashable, request: MessagesRequest, exchange: Exchange) -> Running | None:
-        """Put an answer on the list; None where nobody could be told to ask again for it."""
+        """Register a reply; None if a repeated request could not be recognized."""
         if exchange.session_id is None and request.header("x-stainless-retry-count") is None:
             return None
         running = Running(key, request, exchange, _patience(request))
@@ -93,7 +93,7 @@ class Resends:
     async def join(
         self, running: Running, request: MessagesRequest, exchange: Exchange
     ) -> Reply | None:
-        """The reply that the first request gets, from its start; None where there will be none.
+        """The first request's reply, from its start; None if there will be no reply.
 
         Raises:
             BackendError: the first request's failure.
@@ -113,14 +113,14 @@ class Resends:
         form = "events" if running.reply.events is not None else "chunks"
         return running.reply.replace(**{form: follow})
 
-    # ── what becomes of it ───────────────────────────────────────────────────────────────────
+    # ── outcomes ─────────────────────────────────────────────────────────────────────────────
 
     def answered(self, running: Running, reply: Reply, *, stream: bool) -> Reply:
-        """There is content; returns the reply that the first exchange goes on with.
+        """The reply has content; returns the reply for the first exchange.
 
-        A stream that nobody waits for twice is let go: from here on its client hears from us and
-        has no reason to ask again. So is a reply in the client's own dialect, which is not for
-        others to read.
+        A stream that no second client follows is not recorded: its client receives content from
+        here on and has no reason to send again. Neither is a reply in the client's own dialect,
+        which only that client can read.
         """
         if reply.dialect:
             running.ready.set()
@@ -136,17 +136,17 @@ class Resends:
         return reply
 
     def failed(self, running: Running, error: BaseException) -> None:
-        """There is no answer. Those who joined are told; or they ask themselves, where the backend
-        is not to blame."""
+        """The attempt failed. Joined exchanges get a backend's error, otherwise they try it
+        themselves."""
         if isinstance(error, BackendError):
             running.failure = error
         running.ready.set()
         self._forget(running)
         if not running.here and running.stop is not None:
-            running.stop()  # the next target is asked by those who joined, if there are any
+            running.stop()  # joined exchanges, if any, try the next target themselves
 
     def ended(self, exchange: Exchange, *, left: bool) -> None:
-        """An exchange is over; `left` says that its client went away before its end."""
+        """An exchange ended; `left` means that its client disconnected before the end."""
         running = self._by_exchange.pop(exchange.id, None)
         if running is None:
             return
@@ -168,7 +168,7 @@ class Resends:
         return bool(running.followers) or running.timer is not None
 
     def _settle(self, running: Running) -> None:
-        """End what nobody waits for any more."""
+        """Cancel or remove a reply that no client waits for."""
         if running.followers or running.timer is not None:
             return
         if running.over:
@@ -193,9 +193,9 @@ class Resends:
     # ── time and memory ──────────────────────────────────────────────────────────────────────
 
     def _may_return(self, exchange: Exchange, patience: float) -> bool:
-        """Whether a client that leaves now may have run out of time, and not of interest.
+        """Whether a client that disconnects now may have timed out, rather than been cancelled.
 
-        Its SDK says in whole seconds, rounded down, how long it waits (`x-stainless-timeout`).
+        SDKs announce their timeout in whole seconds, rounded down (`x-stainless-timeout`).
         """
         if self._waiting >= MAX_WAITING or not self._rules.grace_seconds:
             return False
@@ -233,7 +233,7 @@ class Resends:
 
 
 def key_of(attempt: Attempt, exchange: Exchange) -> Hashable:
-    """Who asks, and where: equal for two requests of which one may be the other asked again."""
+    """Client and target: equal for two requests of which one may repeat the other."""
     caller = exchange.caller
     return (
         caller.name,
@@ -246,15 +246,16 @@ def key_of(attempt: Attempt, exchange: Exchange) -> Hashable:
 
 
 def _is_resend(request: MessagesRequest, exchange: Exchange) -> bool:
-    """Whether an equal request is the same one: a conversation never has two of them at once. Who
-    names none may want several answers, unless its SDK says that it asks again."""
+    """Whether an equal request repeats the first one. A conversation never sends two at once;
+    without a conversation id they may be separate, unless the SDK says that it retries."""
     if exchange.session_id is not None:
         return True
     return (request.header("x-stainless-retry-count") or "0").strip() != "0"
 
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Equal but for whether a stream is wanted: a client that gives up on one asks without."""
+    """Whether bodies are equal except for `stream`: after a failed stream a client sends without
+    it."""
     return {**one, "stream": None} == {**other, "stream": None}
 
 

@@ -1,6 +1,6 @@
-"""Which backend and model serve a request: patterns, aliases, rules, fallback lists.
+"""Choose the backend and model for a request: patterns, aliases, rules, fallback lists.
 
-Trying the targets one after the other is the kernel's business.
+The kernel tries the targets one after the other.
 """
 
 from plugway_router._options import Entry, RouterOptions, Rule, When

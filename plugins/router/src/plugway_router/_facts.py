@@ -1,4 +1,4 @@
-"""What conditions can ask about a request. Each answer is worked out once, and only if asked."""
+"""What a rule's conditions can check. Each value is computed once, on first use."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from plugway import MessagesRequest, as_list, as_object
 
 BYTES_PER_TOKEN: Final = 4
 TOKENS_PER_IMAGE: Final = 1600
-"""About what the Messages API counts for an image of 1.15 megapixels, the largest it keeps."""
+"""Approximate count of the Messages API for an image of 1.15 megapixels, the largest it keeps."""
 DOCUMENT_BYTES_PER_TOKEN: Final = 27
-"""Of base64: a page is about 50 KB and 2,500 tokens."""
+"""Base64 characters per token of a PDF: a page has about 50 KB and 2,500 tokens."""
 
 _REMINDER: Final = ("<system-reminder>", "</system-reminder>")
 
 
 class Facts:
-    """A request seen through the eyes of a rule."""
+    """The properties of a request that conditions check."""
 
     def __init__(self, request: MessagesRequest) -> None:
         self._request = request
 
     @cached_property
     def tokens(self) -> int:
-        """The size of the request, estimated from its bytes; binary data counts by its kind."""
+        """Size of the request in tokens, estimated from its bytes; binary data by its type."""
         size = len(self._request.raw)
         tokens = 0
         for block in self._blocks():
@@ -41,25 +41,25 @@ class Facts:
 
     @cached_property
     def has_tools(self) -> bool:
-        """The request offers tools."""
+        """Whether the request offers tools."""
         return bool(as_list(self._request.get("tools")))
 
     @cached_property
     def has_images(self) -> bool:
-        """There is an image in the conversation, results of tools included."""
+        """Whether the conversation contains an image, including in tool results."""
         return any(block.get("type") == "image" for block in self._blocks())
 
     @cached_property
     def has_thinking(self) -> bool:
-        """The request asks for thinking."""
+        """Whether the request asks for thinking."""
         return as_object(self._request.get("thinking")).get("type") in ("enabled", "adaptive")
 
     @cached_property
     def user_text(self) -> str:
-        """What the user typed last, case folded.
+        """The text that the user typed last, case folded.
 
-        Neither results of tools nor what the client slips in count: a file that a tool has read
-        must not be able to choose the backend. Through a loop of tool calls it stays the same.
+        Tool results and text that the client adds are excluded, so that a file read by a tool
+        cannot choose the backend. It does not change during a loop of tool calls.
         """
         for message in reversed(as_list(self._request.get("messages"))):
             turn = as_object(message)
@@ -68,7 +68,7 @@ class Facts:
         return ""
 
     def header(self, name: str) -> str | None:
-        """The value of a header line."""
+        """The value of a request header, or None."""
         return self._request.header(name.lower())
 
     def _blocks(self) -> Iterator[Mapping[str, Any]]:

@@ -1,6 +1,6 @@
-"""The options: what a user writes.
+"""The options, as a user writes them.
 
-What the written targets stand for is found out in `_table`.
+See `_table` for how targets are resolved.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ def _as_entry(value: object) -> object:
 Targets = Annotated[
     tuple[str, ...], BeforeValidator(_as_list, json_schema_input_type=str | list[str])
 ]
-"""`INSTANCE/MODEL` and so on, in fallback order; one alone may be written without a list."""
+"""`INSTANCE/MODEL` and so on, in fallback order; a single target needs no list."""
 
 
 class Entry(Options):
-    """Targets with what is to be said about them."""
+    """Targets and their settings."""
 
     targets: Targets
-    """Where it goes, in fallback order: `INSTANCE/MODEL`, `INSTANCE` or the name of an alias."""
+    """In fallback order: `INSTANCE/MODEL`, `INSTANCE` or the name of an alias."""
     allow_zone_change: bool | None = None
-    """Whether these targets may follow each other from one zone into another."""
+    """Whether a fallback may go to another zone than the first target."""
 
 
 AnyEntry = Annotated[
@@ -43,29 +43,29 @@ AnyEntry = Annotated[
 
 
 class When(Options):
-    """Conditions of a rule; all that are given must hold."""
+    """Conditions of a rule; all that are set must hold."""
 
     model: str | None = None
-    """Pattern for the model id that the client asked for."""
+    """Pattern for the model id that the client requests."""
     session: str | None = None
     """`present`, `absent`, or a pattern for the id of the client's conversation."""
     agent: str | None = None
     """`present` for subagents, `absent` for the main conversation, or a pattern for the agent's
     id."""
     min_tokens: int | None = Field(default=None, ge=0)
-    """Smallest size of the request, estimated: a token for four bytes, 1,600 for an image."""
+    """Minimum size of the request in estimated tokens: one per four bytes, 1,600 per image."""
     max_tokens: int | None = Field(default=None, ge=0)
-    """Largest size of the request, estimated."""
+    """Maximum size of the request in estimated tokens."""
     has_tools: bool | None = None
     """Whether the request offers tools."""
     has_images: bool | None = None
-    """Whether there is an image anywhere in the conversation."""
+    """Whether the conversation contains an image."""
     has_thinking: bool | None = None
     """Whether the request asks for thinking."""
     header: dict[str, str] = Field(default={})
-    """Header lines of the request with exactly these values."""
+    """Request headers with exactly these values."""
     text: str | None = Field(default=None, min_length=1)
-    """Text that occurs in what the user typed last, in any case; tool results do not count."""
+    """Text that occurs in the user's last message, in any case; tool results are ignored."""
 
     @model_validator(mode="before")
     @classmethod
@@ -83,25 +83,25 @@ class When(Options):
 
 
 class Rule(Entry):
-    """Targets for requests that fulfil conditions."""
+    """Targets for requests that meet conditions."""
 
     when: When
     """The conditions."""
     reason: str = ""
-    """Why, in words: shown in the receipt and by `plugway explain`."""
+    """Reason that the receipt and `plugway explain` show."""
 
 
 class RouterOptions(Options):
     """Options of `router`."""
 
     models: dict[str, AnyEntry] = Field(default={})
-    """Pattern for the model id that a client asks for -> targets in fallback order. An id without
-    wildcards wins; otherwise the first pattern that fits."""
+    """Pattern for the model id that a client requests -> targets in fallback order. An id without
+    wildcards wins; otherwise the first pattern that matches."""
     aliases: dict[str, AnyEntry] = Field(default={})
-    """Name of your own -> targets. Clients see it in the list of models as
-    `anthropic/router/NAME`; other targets may name it."""
+    """Your own name -> targets. Clients see it in the list of models as
+    `anthropic/router/NAME`; other targets may refer to it."""
     rules: tuple[Rule, ...] = ()
-    """Conditions -> targets; the first rule that holds wins over `models` and `aliases`."""
+    """Conditions -> targets; the first rule that matches wins over `models` and `aliases`."""
     allow_zone_change: bool = False
     """Whether a fallback may leave the zone of the first target (this machine, or a vendor) for
-    another vendor's. Without it such targets are left out."""
+    another vendor's. If false, such targets are left out."""

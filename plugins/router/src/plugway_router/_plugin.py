@@ -1,7 +1,7 @@
-"""The plugin: asks the table where a request goes, and says what exists where it goes nowhere.
+"""The plugin: looks up the targets of a request; if there are none, lists what exists.
 
-Consent to another zone is a matter of the table, not of `plan_attempts`: a target that another
-plugin skips there must not make a forbidden one the first.
+The table checks the consent to another zone, not `plan_attempts`: if another plugin skips targets
+there, a target without consent must not become the first.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from plugway_router._table import Row, Table
 from plugway_router._targets import Flaw, flaws_of, listed, named_backend
 
 MAX_KNOWN_MODELS = 1000
-"""Most model ids that are remembered for suggestions."""
+"""Maximum number of model ids that are remembered for suggestions."""
 
 
 class Router(Plugin[RouterOptions]):
@@ -38,13 +38,13 @@ class Router(Plugin[RouterOptions]):
         super().__init__(options, name=name)
         self._table: Table | None = None
         self._known: tuple[str, ...] = ()
-        """Model ids that were listed last, for suggestions."""
+        """Model ids that were last listed, for suggestions."""
         self._sessions: defaultdict[str, Sessions] = defaultdict(Sessions)
-        """By caller (`Caller.share`), so that nobody's many sessions push out another's."""
+        """By caller (`Caller.share`), so that one caller's sessions cannot evict another's."""
 
     def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
-        """Targets that do not exist, aliases in a circle, and so on; makes the table if there are
-        none."""
+        """Check the options and, if they are valid, build the table. Reports unknown targets,
+        circular aliases and so on."""
         flaws = flaws_of(self.options, zones)
         if not flaws:
             self._table = Table(self.options, zones)
@@ -55,10 +55,10 @@ class Router(Plugin[RouterOptions]):
 
     @hookimpl
     async def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
-        """The row that serves the request; None for an id that names its backend.
+        """The targets of the matching row; None for an id that names its backend.
 
         Raises:
-            NoRoute: nothing serves it.
+            NoRoute: no row matches.
         """
         table = self._table
         assert table is not None, "the kernel checks options before the first exchange"
@@ -78,19 +78,19 @@ class Router(Plugin[RouterOptions]):
     def plan_attempts(
         self, attempts: Sequence[Attempt], request: MessagesRequest, exchange: Exchange
     ) -> None:
-        """Keeps in mind where the conversation of a session goes."""
+        """Remember where a session's conversation goes."""
         session = exchange.session_id
         if self._table is None or self._table.is_one_zone or session is None or not attempts:
             return
         if _is_conversation(request, exchange):
-            self._sessions[exchange.caller.share].saw(session, attempts)
+            self._sessions[exchange.caller.share].record(session, attempts)
 
     @hookimpl
     async def list_models(
         self, models: Sequence[ModelInfo], exchange: Exchange
     ) -> Sequence[ModelInfo]:
-        """The aliases before everything else, as far as is known what they stand for; targets that
-        the table names are marked with `extra["routed"]`, and listed where their backend does not.
+        """Aliases first, then all models. Targets that the table names are marked with
+        `extra["routed"]`, and added if their backend does not list them.
         """
         self._known = tuple(info.id for info in models[:MAX_KNOWN_MODELS])
         if self._table is None:
@@ -115,8 +115,8 @@ class Router(Plugin[RouterOptions]):
     async def _at_home(
         self, route: Route, row: Row, request: MessagesRequest, exchange: Exchange
     ) -> Route | None:
-        """The conversation's own target, where `route` would take a request beside it to a zone
-        that the conversation itself may not enter."""
+        """The conversation's own target, if `route` would send another request of its client to a
+        zone that the conversation may not enter; otherwise None."""
         session, table = exchange.session_id, self._table
         assert table is not None
         zone = table.zones[route.targets[0][0]]
@@ -128,7 +128,7 @@ class Router(Plugin[RouterOptions]):
         if home is None or zone in home.zones or home.target[0] not in table.zones:
             return None
         if not home.is_local and row is not table.exact.get("*"):
-            return None  # named in the configuration: consent enough between two vendors
+            return None  # a route in the configuration is consent enough between two vendors
         reason = (
             f"its conversation uses `{'/'.join(home.target)}`; {row.name} would send parts of "
             f"it to the zone `{zone}`, which needs `allow_zone_change: true`"
@@ -150,10 +150,10 @@ class Router(Plugin[RouterOptions]):
             else frozenset(),
         )
 
-    # ── nothing serves it ────────────────────────────────────────────────────────────────────
+    # ── no target ────────────────────────────────────────────────────────────────────────────
 
     def _nothing_serves(self, asked: str, table: Table) -> str:
-        """`model: X` first, as the Anthropic API says it; then what is close and what exists."""
+        """Starts with `model: X` as the Anthropic API does, then similar names and what exists."""
         close = self._close_to(asked, table)
         exists = [
             f"{what} {listed(names)}"
@@ -167,7 +167,7 @@ class Router(Plugin[RouterOptions]):
         )
 
     def _close_to(self, asked: str, table: Table) -> str:
-        """Names that resemble the one asked for: in the backend, in the alias, or as a whole."""
+        """Names similar to the requested one, compared by backend, by alias and as a whole."""
         name, _, rest = asked.removeprefix("anthropic/").partition("/")
         backends = get_close_matches(name, list(table.zones), n=1) if rest else []
         if backends:
@@ -181,11 +181,11 @@ class Router(Plugin[RouterOptions]):
 
 
 def _is_conversation(request: MessagesRequest, exchange: Exchange) -> bool:
-    """Whether it is a turn of the session's main conversation, which its user sends where he wants:
-    no subagent's, and nothing that the client asks beside it, which offers no tools."""
+    """Whether it is a turn of the session's main conversation, whose model its user chooses: not a
+    subagent's, and not a side request of the client, which offers no tools."""
     return exchange.agent_id is None and request.offers_tools
 
 
 def _smallest(sizes: Sequence[int]) -> int:
-    """The smallest size that is known; 0 where none is."""
+    """The smallest known size; 0 if none is known."""
     return min((size for size in sizes if size), default=0)

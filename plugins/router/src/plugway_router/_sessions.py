@@ -1,7 +1,7 @@
-"""Where the conversation of a session goes, so that what its client asks beside it goes no farther.
+"""Where each session's conversation goes, so that its client's side requests stay in its zones.
 
-A client asks for titles, checks and summaries under ids of its own choice, whatever model the
-conversation has: a pattern such as `*` would take parts of a local conversation to a vendor.
+A client requests titles, checks and summaries with model ids of its own choice, regardless of the
+conversation's model: a pattern such as `*` would send parts of a local conversation to a vendor.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from plugway import Attempt, Bounded
 
 MAX_SESSIONS: Final = 1_024
 WAIT_SECONDS: Final = 1.0
-"""How long a request waits for the conversation that it belongs to: both are often sent at once."""
+"""Seconds that a side request waits for its conversation: both are often sent at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where a conversation goes."""
+    """The targets and zones of a conversation."""
 
     target: tuple[str, str]
     """(instance, model) that is tried first."""
@@ -29,20 +29,20 @@ class Home:
 
     @property
     def is_local(self) -> bool:
-        """It never leaves this machine."""
+        """Whether it never leaves this machine."""
         return self.zones == frozenset(("local",))
 
 
 class Sessions:
-    """The homes of the sessions that were seen last."""
+    """The homes of the sessions that were used last."""
 
     def __init__(self) -> None:
         self._homes: Bounded[str, Home | None] = Bounded(MAX_SESSIONS)
-        """None for a session whose conversation never came."""
+        """None for a session whose conversation was never seen."""
         self._arrivals: dict[str, asyncio.Event] = {}
 
-    def saw(self, session: str, attempts: Sequence[Attempt]) -> None:
-        """A turn of the conversation is about to be sent."""
+    def record(self, session: str, attempts: Sequence[Attempt]) -> None:
+        """Remember where a turn of the conversation is about to be sent."""
         zones = frozenset(["local", *(attempt.backend.zone for attempt in attempts)])
         first = attempts[0]
         self._homes[session] = Home((first.backend.name, first.model), zones)
@@ -51,7 +51,7 @@ class Sessions:
             arrival.set()
 
     async def home(self, session: str) -> Home | None:
-        """Where the conversation goes; None where none came, also after a moment."""
+        """The home of the conversation; None if it is not known within the waiting time."""
         if session not in self._homes and len(self._arrivals) < MAX_SESSIONS:
             arrival = self._arrivals.setdefault(session, asyncio.Event())
             try:

@@ -1,6 +1,6 @@
-"""The options as a table that is quick to look up, and the row that serves a request.
+"""The options as a lookup table, and its rows.
 
-Stands on options without flaws: `_targets` finds those.
+The options must be valid: `_targets` checks them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from plugway_router._targets import Target, Zones, is_pattern, parse_target
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Where requests of one kind go."""
+    """Targets for one kind of request."""
 
     name: str
-    """What put it there, as the receipt says it."""
+    """The origin of the row, for the receipt."""
     targets: tuple[Target, ...]
-    """In fallback order, without those that consent is missing for."""
+    """In fallback order, without those that lack consent."""
     left_out: tuple[str, ...]
-    """Those, in words."""
+    """The reasons for the targets that were left out."""
     consent: bool = False
-    """The configuration lets requests leave their zone here."""
+    """Whether the configuration allows requests to leave their zone here."""
 
     def named(self, model: str) -> tuple[tuple[str, str], ...]:
         """The targets for a request for `model`."""
@@ -37,12 +37,12 @@ class Row:
 
 
 class Table:
-    """Everything that a request can be sent to."""
+    """All rows of the configuration."""
 
     def __init__(self, options: RouterOptions, zones: Zones) -> None:
         self.zones = zones
         self.is_one_zone = len(set(zones.values())) < 2
-        """No request can leave the zone that its conversation is in."""
+        """Whether all targets are in one zone."""
         self._options = options
         self.aliases = {
             name: self._row(f"alias `{name}`", entry) for name, entry in options.aliases.items()
@@ -51,7 +51,7 @@ class Table:
             text: self._row(f"`{text}` in `models`", entry)
             for text, entry in options.models.items()
         }
-        """Patterns too: `claude-opus-4-8[1m]` is an id as well as a pattern."""
+        """Patterns too, because `claude-opus-4-8[1m]` is both an id and a pattern."""
         self._patterns = [
             (text, _compiled(text), row) for text, row in self.exact.items() if is_pattern(text)
         ]
@@ -67,17 +67,17 @@ class Table:
         yield from self.exact.values()
 
     def named(self) -> Sequence[str]:
-        """The ids, as clients see them, of the targets that name their model."""
+        """The ids, as clients see them, of targets that name a model."""
         targets = (target for row in self.rows() for target in row.targets)
         ids = (f"anthropic/{t.instance}/{t.model}" for t in targets if t.model is not None)
         return list(dict.fromkeys(ids))
 
     def find(self, model: str, facts: Facts, exchange: Exchange) -> Row | None:
-        """The row for a request: the first rule that holds, an alias, an id, a pattern that fits.
+        """The row for a request: the first rule that holds, an alias, an id, a matching pattern.
 
-        An id like `anthropic/gone/model` names a backend, though one that does not exist. Only a
-        pattern that is written for such ids takes it: `*` must not send elsewhere what was meant
-        for this machine.
+        An id like `anthropic/gone/model` names a backend, although an unknown one. Only a pattern
+        for such ids matches it: `*` must not send a request elsewhere that was meant for this
+        machine.
         """
         names_a_backend = model.startswith("anthropic/") and model.count("/") > 1
         if not names_a_backend:
@@ -109,7 +109,7 @@ class Table:
         return Row(name, tuple(dict.fromkeys(kept)), tuple(left_out), found[0][1])
 
     def _expanded(self, entry: Entry) -> Iterator[tuple[Target, bool]]:
-        """The targets of `entry`, those of aliases in their place, each with the consent to it."""
+        """The targets of `entry`, with aliases expanded, each with the consent to it."""
         own = entry.allow_zone_change
         consent = self._options.allow_zone_change if own is None else own
         for text in entry.targets:
@@ -124,7 +124,7 @@ class Table:
 
 
 class Conditions:
-    """The conditions of one rule, the cheap ones asked first."""
+    """The conditions of one rule; cheap ones are checked first."""
 
     def __init__(self, when: When) -> None:
         self._when = when
@@ -152,14 +152,14 @@ class Conditions:
 
 
 class _Identity:
-    """What a rule says about an id that may be there or not."""
+    """A condition on an id that may be absent."""
 
     def __init__(self, wanted: str) -> None:
         self._absent = wanted == "absent"
         self._regex = _compiled("*" if wanted == "present" else wanted)
 
     def fits(self, given: str | None) -> bool:
-        """Whether `given` is what is wanted."""
+        """Whether `given` meets the condition."""
         if given is None or self._absent:
             return self._absent and given is None
         return self._regex.match(given) is not None

@@ -1,6 +1,6 @@
-"""Targets as they are written: what they name, and every mistake in them.
+"""Parse and check targets as users write them.
 
-Looking a request up is the business of `_table`.
+See `_table` for how a request is looked up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from plugway_router._options import Entry, RouterOptions
 Path = tuple[str | int, ...]
 Flaw = tuple[Path, str]
 Zones = Mapping[str, str]
-"""Zone of each backend by its name."""
+"""Zone of each backend, by backend name."""
 
 _ALIAS: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WILDCARDS: Final = frozenset("*?[")
@@ -24,7 +24,7 @@ _WILDCARDS: Final = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A backend, and its name of the model; None for the model as it was asked for."""
+    """A backend and a model; None as the model keeps the requested one."""
 
     instance: str
     model: str | None
@@ -41,7 +41,7 @@ def is_pattern(text: str) -> bool:
 def named_backend(model: str, zones: Zones) -> tuple[str, str] | None:
     """The backend and model that an id names: `anthropic/INSTANCE/MODEL` or `INSTANCE/MODEL`.
 
-    The kernel reads ids alike (`Pipeline.direct_route`).
+    The kernel parses ids the same way (`Pipeline.direct_route`).
     """
     inner = model.removeprefix("anthropic/")
     instance, _, rest = (inner if "/" in inner else model).partition("/")
@@ -49,7 +49,7 @@ def named_backend(model: str, zones: Zones) -> tuple[str, str] | None:
 
 
 def parse_target(text: str, zones: Zones) -> Target | None:
-    """The target that `text` writes, or None where it writes none."""
+    """The target that `text` names, or None if it is not a target."""
     if text in zones:
         return Target(text, None)
     named = named_backend(text, zones)
@@ -59,7 +59,7 @@ def parse_target(text: str, zones: Zones) -> Target | None:
 
 
 def flaws_of(options: RouterOptions, zones: Zones) -> list[Flaw]:
-    """Everything that is wrong with the options, each at its place."""
+    """All mistakes in the options, each with its place."""
     found = list(_alias_names(options, zones))
     for path, entry in _entries(options):
         found += [(path, reason) for reason in _entry_flaws(entry)]
@@ -129,7 +129,7 @@ def _alias_names(options: RouterOptions, zones: Zones) -> Iterator[Flaw]:
 
 
 def _circles(aliases: Mapping[str, Entry]) -> Iterator[Flaw]:
-    """Aliases that lead back to themselves, each circle once."""
+    """Aliases that refer back to themselves; each circle is reported once."""
     told: set[str] = set()
     for name in aliases:
         circle = _circle_from(name, aliases, (name,))

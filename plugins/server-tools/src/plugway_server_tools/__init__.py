@@ -1,7 +1,7 @@
-"""Tools that only Anthropic's servers run, and those that Anthropic defines for clients to run.
+"""Tools that only Anthropic's servers run, and tools that Anthropic defines for clients to run.
 
-Which tools there are is in `_known`; what becomes of a request, in `_plan` and `_history`; what
-becomes of an answer, in `_rounds`.
+See `_known` for the list of tools, `_plan` and `_history` for changes to a request, and `_rounds`
+for changes to a reply.
 """
 
 from plugway_server_tools._options import ServerToolsOptions

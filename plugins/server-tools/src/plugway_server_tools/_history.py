@@ -1,7 +1,7 @@
-"""Calls of server tools in a conversation, as ordinary calls and results. Pure functions.
+"""Rewrite calls of server tools in a conversation as ordinary calls and results. Pure functions.
 
-Anthropic's servers answer such a call within one turn of the assistant. Other models know calls
-that end a turn, and results in the next one: the turn is cut where the results stand.
+Anthropic's servers run such a call within one assistant turn. Other models expect a call to end
+the turn and its result in the next one, so the turn is split at the results.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_server_tools._plan import Runs
-from plugway_translation import said_in
+from plugway_translation import readable_text
 
 _CALLS: Final = ("server_tool_use", "mcp_tool_use")
 _RESULT: Final = "_tool_result"
@@ -21,7 +21,7 @@ Block = dict[str, Any]
 
 
 def paired(messages: list[Any], runs: Runs) -> tuple[list[Any], int]:
-    """The conversation, and how many calls were told anew; the same list where there were none."""
+    """The conversation, and the number of rewritten calls; the same list if there are none."""
     if not any(map(_has_calls, messages)):
         return messages, 0
     found: list[Any] | None = None
@@ -41,7 +41,7 @@ def paired(messages: list[Any], runs: Runs) -> tuple[list[Any], int]:
 
 
 def _has_calls(message: Any) -> bool:
-    """Every block of every turn passes here: few calls."""
+    """Whether a turn may contain calls. Runs for every block of every turn, so it is short."""
     content = message["content"]
     if message["role"] != "assistant" or content.__class__ is not list:
         return False
@@ -49,7 +49,7 @@ def _has_calls(message: Any) -> bool:
 
 
 def _pairs(message: Any, runs: Runs) -> dict[str, Block]:
-    """The results in a turn of the assistant by the id of their call, where that is there too."""
+    """The results in an assistant turn by the id of their call, if the turn has the call too."""
     content = message.get("content") if message.get("role") == "assistant" else None
     if content.__class__ is not list:
         return {}
@@ -67,7 +67,7 @@ def _pairs(message: Any, runs: Runs) -> dict[str, Block]:
 
 
 def _cut(message: Mapping[str, Any], pairs: Mapping[str, Block]) -> list[Any]:
-    """The turns for one: results right after their calls, the client's own calls in the last."""
+    """The turns that replace one: results follow their calls, the client's own calls are last."""
     turns: list[Any] = []
     said: list[Any] = []
     own: list[Any] = []
@@ -111,4 +111,4 @@ def _result(fields: Mapping[str, Any]) -> Block:
         return {**made, "is_error": True, "content": f"The call failed: {code}."}
     if fields.get("is_error") is True:
         made["is_error"] = True
-    return {**made, "content": said_in(content) or "(nothing)"}
+    return {**made, "content": readable_text(content) or "(nothing)"}

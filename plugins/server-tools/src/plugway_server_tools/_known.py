@@ -1,9 +1,9 @@
-"""Anthropic's typed tools, as data: those that its servers run, and those that clients run.
+"""Anthropic's typed tools as data: those that its servers run, and those that clients run.
 
 Types, names and blocks: `types/` of the `anthropic` SDK 2.11, there `server_tool_use_block.py`,
 `*_tool_result_error*.py` and `beta/beta_memory_tool_20250818_*_command.py`. The arguments of `bash`
-and of the text editor: https://platform.claude.com/docs/en/agents-and-tools/tool-use/bash-tool and
-`.../text-editor-tool`; that `insert` has `insert_text` since 2025-04-29, in answers of the API
+of the text editor: https://platform.claude.com/docs/en/agents-and-tools/tool-use/bash-tool and
+`.../text-editor-tool`; that `insert` has `insert_text` since 2025-04-29: replies of the API
 (anthropic-sdk-python#1155).
 """
 
@@ -38,38 +38,39 @@ class ServerTool:
     """A tool that only Anthropic's servers run."""
 
     title: str
-    """How a sentence about it begins."""
+    """Subject of a sentence about it."""
     does: str
     nothing: str
-    """What is true after a call that failed."""
+    """The consequence of a failed call."""
     result: str
-    """The type of the block with its result."""
+    """Type of the block that contains its result."""
     schema: Schema
     needless: str = ""
-    """Why no other model needs it beside other tools; empty where it is offered to them."""
+    """Why other models do not need it if there are other tools; empty if it is offered to them."""
 
     def error(self, call_id: str) -> dict[str, Any]:
-        """The block that says that a call could not be run."""
+        """The block that reports a failed call."""
         content = {"type": f"{self.result}_error", "error_code": "unavailable"}
         return {"type": self.result, "tool_use_id": call_id, "content": content}
 
-    def told(self, name: str, target: str) -> str:
-        """What a person is told."""
+    def message(self, name: str, target: str) -> str:
+        """The message for the user."""
         return (
             f"{self.title} is not available through this gateway: `{name}` runs on Anthropic's "
             f"servers only, and this request went to `{target}`. {self.nothing}"
         )
 
-    def told_model(self, name: str) -> str:
-        """What a model is told that has called it."""
+    def model_message(self, name: str) -> str:
+        """The error result for the model that called it."""
         return (
             f"`{name}` is not available here: it runs on Anthropic's servers only. {self.nothing} "
-            "Say that it failed where that matters, go on without it, and present nothing as its "
+            "Say that it failed if that matters, continue without it, and do not present anything "
+            "as its "
             "result."
         )
 
     def offered(self, name: str) -> dict[str, Any]:
-        """The function that stands for it."""
+        """The function that is offered instead of it."""
         description = f"{self.does} Not available here: every call fails."
         return {"name": name, "description": description, "input_schema": self.schema}
 
@@ -123,7 +124,7 @@ SERVER_TOOLS: Final[Mapping[str, ServerTool]] = {
         _schema(("query",), query=_STRING),
     ),
 }
-"""By type without its date."""
+"""By type, without its date."""
 
 _BASH: Final = {
     "name": "bash",
@@ -165,8 +166,8 @@ UNDESCRIBED: Final[Mapping[str, str]] = {
     "computer": "the actions of a computer",
     "computer_toolset": "the actions of a computer",
 }
-"""Tools that the client runs and whose arguments only Anthropic's models know, by type without its
-date, and what these are."""
+"""Tools that the client runs and whose arguments only Anthropic's models know: type without its
+date -> description of the arguments."""
 
 
 def base_of(kind: str) -> str:
@@ -175,7 +176,7 @@ def base_of(kind: str) -> str:
 
 
 def client_function(kind: str) -> dict[str, Any]:
-    """The function for a tool of `CLIENT_TOOLS`, under the name that it has by default."""
+    """The function for a tool of `CLIENT_TOOLS`, under its default name."""
     match base_of(kind):
         case "bash":
             return dict(_BASH)
@@ -215,7 +216,7 @@ def _editor(new: bool) -> dict[str, Any]:
 
 
 def call_block(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """The block of a call of a server tool, under an id as Anthropic's servers give them."""
+    """A call block of a server tool, with an id in the format of Anthropic's servers."""
     return {
         "type": "server_tool_use",
         "id": new_id("srvtoolu"),

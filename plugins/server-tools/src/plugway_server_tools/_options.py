@@ -1,4 +1,4 @@
-"""The options: which other servers run such tools themselves."""
+"""The options: server tools that other backends run themselves."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ class ServerToolsOptions(Options):
     """Options of `server-tools`."""
 
     run_by: dict[str, tuple[str, ...]] = Field(default={})
-    """Name of a backend -> server tools that it runs itself, as their types begin: `web_search`,
-    `web_fetch`. Anthropic's own backend runs them all, and `openai` says by itself what it runs."""
+    """Name of a backend -> prefixes of the server tool types that it runs itself: `web_search`,
+    `web_fetch`. Anthropic's own backend runs them all, and `openai` declares what it runs."""

@@ -1,4 +1,4 @@
-"""What becomes of the typed tools of a request, for one backend. Pure functions."""
+"""Decide what to do with the typed tools of a request for one backend. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from plugway_server_tools._known import (
 )
 
 _CARRIED = ("cache_control", "defer_loading", "eager_input_streaming", "input_examples")
-"""Members of a typed tool that a function may have too."""
+"""Fields of a typed tool that are also valid in a function."""
 
 
 @runtime_checkable
@@ -26,22 +26,22 @@ class RunsTools(Protocol):
 
     @property
     def runs_tools(self) -> tuple[str, ...]:
-        """How the types of these tools begin, such as `web_search_`."""
+        """Prefixes of these tools' types, such as `web_search_`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What a backend does with typed tools by itself."""
+    """The typed tools that a backend handles itself."""
 
     prefixes: tuple[str, ...] = ()
-    """How the types begin that it runs."""
+    """Prefixes of the types that it runs."""
     speaks_messages: bool = False
-    """Its server gets the tools as they are, also those of types that nobody here knows."""
+    """Its server receives the tools unchanged, including those of unknown types."""
 
     @classmethod
     def of(cls, attempt: Attempt, named: Mapping[str, tuple[str, ...]]) -> Runs | None:
-        """For the backend of an attempt; None where it takes requests for Anthropic as they are."""
+        """For the backend of an attempt; None if it accepts Anthropic's requests unchanged."""
         backend = attempt.backend
         speaks_messages = isinstance(backend, SpeaksMessages)
         if speaks_messages and backend.native:
@@ -50,38 +50,38 @@ class Runs:
         return Runs((*own, *named.get(backend.name, ())), speaks_messages)
 
     def has(self, kind: str) -> bool:
-        """Whether it runs tools of a type."""
+        """Whether it runs tools of the type `kind`."""
         return kind.startswith(self.prefixes) if self.prefixes else False
 
 
 @dataclass(slots=True)
 class Plan:
-    """The tools of one request as one backend gets them."""
+    """The tools of one request for one backend."""
 
     tools: list[Any]
     choice: dict[str, Any]
     """`tool_choice` as the client sent it."""
     offered: dict[str, ServerTool] = field(default_factory=dict[str, ServerTool])
-    """Server tools that are there as functions, by name."""
+    """Server tools that are offered as functions, by name."""
     only: str = ""
-    """The server tool that is the one tool of the request: its error is the answer."""
+    """The server tool that is the only tool of the request: the reply is its error."""
     missing: dict[str, str] = field(default_factory=dict[str, str])
-    """Tools that the model cannot call, and the type of each, by name."""
+    """Types of the tools that the model cannot call, by name."""
     notes: list[str] = field(default_factory=list[str])
 
     @property
     def because(self) -> str:
-        """What was done, for the receipt."""
+        """The changes, for the receipt."""
         return "; ".join(self.notes)
 
 
 def is_typed(tool: Any) -> bool:
-    """Whether Anthropic runs or defines a tool: it has a type of its own, and no schema."""
+    """Whether Anthropic runs or defines a tool: it has a `type` and no schema."""
     return tool.get("type") not in (None, "custom") and "input_schema" not in tool
 
 
 def planned(tools: list[Any], choice: Any, runs: Runs) -> Plan | None:
-    """The plan for `tools`; None where nothing is to be done."""
+    """The plan for `tools`; None if there is nothing to change."""
     if not any(tool.__class__ is dict and is_typed(tool) for tool in tools):
         return None
     plan = Plan([], as_object(choice))
@@ -96,20 +96,20 @@ def planned(tools: list[Any], choice: Any, runs: Runs) -> Plan | None:
     if alone and plan.choice.get("type") != "none":
         plan.only = next(iter(plan.offered), "")
         if plan.only:
-            plan.notes = [f"`{plan.only}` runs on Anthropic's servers only, and is the one tool"]
+            plan.notes = [f"`{plan.only}` runs on Anthropic's servers only, and is the only tool"]
     return plan
 
 
 def _placed(
     fields: dict[str, Any], plan: Plan, runs: Runs, taken: set[str], *, alone: bool
 ) -> None:
-    """Puts one typed tool where it belongs."""
+    """Add one typed tool to the plan."""
     kind = str(fields.get("type"))
     base = base_of(kind)
     name = str(fields.get("name") or base)
     server = SERVER_TOOLS.get(base)
     if server is not None:
-        why = "another tool has its name" if name in taken else server.needless
+        why = "another tool has the same name" if name in taken else server.needless
         if why and not (alone and server.needless):
             plan.missing[name] = kind
             plan.notes.append(f"`{name}` (`{kind}`) left out: {why}")
@@ -139,13 +139,13 @@ def _function(made: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]
 
 
 def refuse_forced(plan: Plan, target: str) -> None:
-    """Raises `InvalidRequest` where the model must call a tool that it cannot call."""
+    """Raises `InvalidRequest` if the model must call a tool that it cannot call."""
     kind, name = plan.choice.get("type"), str(plan.choice.get("name"))
     if kind == "tool" and name in plan.missing:
         what = f"names `{name}` (`{plan.missing[name]}`)"
     elif kind == "any" and _none_left(plan):
         names = ", ".join(f"`{name}` (`{of}`)" for name, of in plan.missing.items())
-        what = f"wants a call, and there is only {names}"
+        what = f"requires a call, but the only tools are {names}"
     else:
         return
     raise InvalidRequest(
@@ -156,6 +156,6 @@ def refuse_forced(plan: Plan, target: str) -> None:
 
 
 def _none_left(plan: Plan) -> bool:
-    """Whether each tool that is left is one that cannot be called."""
+    """Whether none of the remaining tools can be called."""
     names = {str(as_object(tool).get("name")) for tool in as_list(plan.tools)}
     return bool(plan.missing) and names <= plan.missing.keys()

@@ -1,4 +1,4 @@
-"""The plugin: plans what becomes of typed tools, and answers for those that nobody runs."""
+"""The plugin: plans the typed tools of a request, and fails calls that no server can run."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from plugway_server_tools._known import call_block
 from plugway_server_tools._options import ServerToolsOptions
 from plugway_server_tools._plan import Plan, Runs, planned, refuse_forced
 from plugway_server_tools._rounds import Rounds
-from plugway_translation import said_in
+from plugway_translation import readable_text
 
 _ASKED: Final = re.compile(r"\s*Perform a web search for the query:\s*")
-"""How Claude Code's request for a search begins (2.1.332)."""
+"""Start of Claude Code's request for a search (2.1.332)."""
 _URL: Final = re.compile(r"https?://[^\s<>\"')\]]+")
 _MAX_INPUT: Final = 1000
 
 
 class ServerTools(Plugin[ServerToolsOptions]):
-    """Says what only Anthropic's servers run, and gives clients' own typed tools their schemas."""
+    """Reports tools that only Anthropic's servers run, and adds schemas to clients' typed tools."""
 
-    outside: ClassVar[tuple[str, ...]] = (  # which know functions only, and mend their calls
+    outside: ClassVar[tuple[str, ...]] = (  # which know only functions, and repair their calls
         "tool-repair",
         "context-guard",
         "field-policy",
@@ -47,7 +47,7 @@ class ServerTools(Plugin[ServerToolsOptions]):
         self._plan: StateKey[Plan | None] = StateKey(self.name)
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """Backends that do not exist."""
+        """Report unknown backends."""
         known = ", ".join(f"`{name}`" for name in zones) or "none"
         return [
             (("run_by", name), f"there is no backend `{name}`; there are {known}")
@@ -59,7 +59,7 @@ class ServerTools(Plugin[ServerToolsOptions]):
     def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """The request with functions for typed tools; None where it can go as it is."""
+        """The request with functions for typed tools; None if it needs no change."""
         runs = Runs.of(attempt, self.options.run_by)
         plan = None
         if runs is not None and (tools := as_list(request.get("tools"))):
@@ -77,7 +77,7 @@ class ServerTools(Plugin[ServerToolsOptions]):
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """The reply, in which calls of server tools have their errors.
+        """The reply, with an error for each call of a server tool.
 
         Raises:
             InvalidRequest: the model must call a tool that it cannot call.
@@ -87,7 +87,7 @@ class ServerTools(Plugin[ServerToolsOptions]):
             return await send(request, attempt)
         note = partial(exchange.note, self.name, stage="answer")
         if plan.only:
-            note(f"the model was not asked: `{plan.only}` is the only tool, and cannot be run")
+            note(f"no request was sent: `{plan.only}` is the only tool, and cannot be run")
             return Reply.message(_unavailable(plan, request, attempt, exchange.model_asked))
         refuse_forced(plan, attempt.target)
         if not plan.offered:
@@ -98,17 +98,17 @@ class ServerTools(Plugin[ServerToolsOptions]):
 def _unavailable(
     plan: Plan, request: MessagesRequest, attempt: Attempt, model: str
 ) -> dict[str, Any]:
-    """The answer where a server tool is the only tool."""
+    """The reply to a request whose only tool is a server tool."""
     name = plan.only
     tool = plan.offered[name]
     call = call_block(name, _input(name, request))
-    told = tool.told(name, attempt.target)
+    text = tool.message(name, attempt.target)
     return {
         "id": new_id("msg"),
         "type": "message",
         "role": "assistant",
         "model": model,
-        "content": [call, tool.error(call["id"]), {"type": "text", "text": told}],
+        "content": [call, tool.error(call["id"]), {"type": "text", "text": text}],
         "stop_reason": "end_turn",
         "stop_sequence": None,
         "usage": {"input_tokens": 0, "output_tokens": 0},
@@ -116,11 +116,11 @@ def _unavailable(
 
 
 def _input(name: str, request: MessagesRequest) -> dict[str, Any]:
-    """What the call would have been about, as far as the user's last words say so."""
+    """The arguments that the call would have had, taken from the user's last message."""
     text = ""
     for message in map(as_object, as_list(request.get("messages"))):
         if message.get("role") == "user":
-            text = said_in(message.get("content"))
+            text = readable_text(message.get("content"))
     if name == "web_search" and text:
         return {"query": _ASKED.sub("", text, count=1)[:_MAX_INPUT]}
     if name == "web_fetch" and (url := _URL.search(text)):

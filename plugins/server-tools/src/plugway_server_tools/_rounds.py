@@ -1,9 +1,9 @@
-"""Answers of a model that was offered functions for server tools: its calls of them fail.
+"""Replies of a model that was offered functions for server tools: calls of them fail.
 
-Anthropic's servers answer such a call and ask the model again, all in one message. So does this:
-the call and its error go out as blocks, the model is told, and what it says then follows in the
-same message. `pause_turn` would leave the asking to the client, which sends the same again without
-a bound; ending the turn after the error would leave the user without an answer.
+Anthropic's servers answer such a call and continue with the model in the same message. So does
+this: the call and its error are sent as blocks, the model gets the error as a tool result, and its
+next reply follows in the same message. `pause_turn` would make the client send the same request
+again without limit; ending the turn after the error would leave the user without a reply.
 """
 
 from __future__ import annotations
@@ -32,28 +32,28 @@ from plugway import (
 from plugway_server_tools._known import ServerTool, call_block
 
 MOST_AGAIN: Final = 2
-"""How often the model is asked again within one message."""
+"""Maximum number of further requests within one message."""
 MAX_HELD: Final = 8 * 2**20
-"""Characters of one answer that are held, to be told to the model in the next."""
+"""Maximum characters of a reply that are kept for the next request to the model."""
 
 _GOES_ON: Final = frozenset(("tool_use", "end_turn", "stop_sequence", None))
-"""Reasons to stop with which an answer is whole; after any other it is not gone on with."""
+"""Stop reasons of a complete reply; after others the model is not asked again."""
 
 Note = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class _Open:
-    """A block that has begun."""
+    """An open content block."""
 
     block: dict[str, Any]
     parts: list[str] = field(default_factory=list[str])
     hidden: bool = False
-    """A call that fails: it goes out when it is whole."""
+    """A call that fails: it is sent when it is complete."""
 
 
 class _Round:
-    """One answer of the model, read event by event."""
+    """One reply of the model, read event by event."""
 
     def __init__(self, offered: Mapping[str, ServerTool], index: int, *, first: bool) -> None:
         self._offered = offered
@@ -62,20 +62,20 @@ class _Round:
         self._moved: dict[Any, int] = {}
         self._held = 0
         self.index = index
-        """The next block's index for the client."""
+        """Index of the client's next block."""
         self.said: list[dict[str, Any]] = []
-        """The answer's blocks, as the model is told of them."""
+        """Blocks of the reply, for the next request to the model."""
         self.failed: list[tuple[str, str]] = []
         """Id and name of each call that failed."""
         self.own_calls = False
-        """It calls a tool of the client's."""
+        """Whether it calls a tool that the client runs."""
         self.usage: dict[str, Any] = {}
         self.delta: StreamEvent | None = None
         self.ended = False
 
     @property
-    def goes_on(self) -> bool:
-        """The model is to be told of the failure, and asked again."""
+    def continues(self) -> bool:
+        """Whether to send the error to the model and ask again."""
         delta = as_object(self.delta.data.get("delta")) if self.delta is not None else {}
         reason = delta.get("stop_reason")
         return bool(self.failed) and not self.own_calls and reason in _GOES_ON
@@ -129,7 +129,7 @@ class _Round:
             part = next((text for text in texts if isinstance(text, str)), "")
             self._held += len(part)
             if self._held > MAX_HELD:
-                raise BackendProtocolError(f"an answer has more than {MAX_HELD} characters")
+                raise BackendProtocolError(f"a reply has more than {MAX_HELD} characters")
             opened.parts.append(part)
         return [] if opened.hidden else [self._at(item)]
 
@@ -152,7 +152,7 @@ class _Round:
         return [self._at(item)]
 
     def _fail(self, block: dict[str, Any], text: str) -> list[StreamEvent]:
-        """The call as one of a server tool, and its error."""
+        """The events of the call as a server tool call, and of its error."""
         arguments = _arguments(text) or as_object(block.get("input"))
         name = str(block["name"])
         identifier = str(block.get("id") or new_id("toolu"))
@@ -162,14 +162,14 @@ class _Round:
         return [*self.added(call), *self.added(self._offered[name].error(call["id"]))]
 
     def added(self, block: dict[str, Any]) -> list[StreamEvent]:
-        """The events of a block that no model has said."""
+        """The events of a block that the gateway adds."""
         events = list(replay({"content": [block]}))[1:-2]
         found = [StreamEvent(e.type, {**e.data, "index": self.index}) for e in events]
         self.index += 1
         return found
 
     def _at(self, item: StreamEvent) -> StreamEvent:
-        """The event with the index that its block has for the client."""
+        """The event with the client's index of its block."""
         index = item.data.get("index")
         moved = self._moved.get(index)
         if moved == index:
@@ -178,7 +178,7 @@ class _Round:
 
 
 class Rounds:
-    """One attempt whose answer may call server tools."""
+    """One attempt whose reply may call server tools."""
 
     def __init__(
         self, send: Send, attempt: Attempt, offered: Mapping[str, ServerTool], note: Note
@@ -189,7 +189,7 @@ class Rounds:
         self._note = note
 
     async def run(self, request: MessagesRequest) -> Reply:
-        """The reply that the client may get.
+        """The reply for the client.
 
         Raises:
             BackendError: the attempt failed.
@@ -209,7 +209,7 @@ class Rounds:
         return reply.replace(body=orjson.dumps({**message, **made}))
 
     async def _events(self, request: MessagesRequest, reply: Reply) -> AsyncIterator[StreamEvent]:
-        """The one message that all answers make."""
+        """The single message made of all replies."""
         index, written, asked = 0, 0, 0
         failed: dict[str, ServerTool] = {}
         while True:
@@ -220,13 +220,13 @@ class Rounds:
                 if part.ended:
                     break
             if not part.ended or part.delta is None:
-                return  # cut off: whoever reads sees that the end is missing
+                return  # interrupted: the reader detects the missing end
             written += _tokens(part.usage)
             for _, name in part.failed:
                 failed[name] = self._offered[name]
-                self._note(f"`{name}` was called and cannot be run: its error went out")
+                self._note(f"`{name}` was called and cannot be run: an error was sent")
             again = (
-                await self._again(request, part) if part.goes_on and asked < MOST_AGAIN else None
+                await self._again(request, part) if part.continues and asked < MOST_AGAIN else None
             )
             if again is None:
                 for out in self._end(part, failed, written, empty=part.index == index):
@@ -238,31 +238,32 @@ class Rounds:
     async def _again(
         self, request: MessagesRequest, part: _Round
     ) -> tuple[MessagesRequest, Reply] | None:
-        """The next request, and its reply; None where there is none to be had."""
-        request = _told(request, part, self._offered)
+        """The next request and its reply; None if there is no usable reply."""
+        request = _with_errors(request, part, self._offered)
         try:
             reply = await self._send(request, self._attempt)
         except BackendError as error:
             self._note(f"the model could not be asked again: {error.record[:200]}")
             return None
         if reply.status >= 400 or reply.dialect:
-            self._note(f"the model could not be asked again: it answered {reply.status}")
+            self._note(f"the model could not be asked again: status {reply.status}")
             return None
-        self._note("the model was told, and asked again")
+        self._note("the error was sent to the model, which was asked again")
         return request, reply
 
     def _end(
         self, part: _Round, failed: Mapping[str, ServerTool], written: int, *, empty: bool
     ) -> Iterable[StreamEvent]:
-        """The last events. Where the model has no last word after a failure, ours stands for it."""
+        """The last events. If the model says nothing after a failure, the message for the user is
+        added."""
         assert part.delta is not None
         if not failed:
             yield part.delta
             yield event("message_stop")
             return
         delta = dict(as_object(part.delta.data.get("delta")))
-        if part.goes_on or empty:
-            words = [tool.told(name, self._attempt.target) for name, tool in failed.items()]
+        if part.continues or empty:
+            words = [tool.message(name, self._attempt.target) for name, tool in failed.items()]
             yield from part.added({"type": "text", "text": " ".join(words)})
             delta |= {"stop_reason": "end_turn", "stop_sequence": None}
         usage = {**part.usage, "output_tokens": written}
@@ -272,7 +273,7 @@ class Rounds:
 
 
 async def _events_of(reply: Reply) -> AsyncIterator[StreamEvent]:
-    """The events of an answer; one that is whole as its stream would have been."""
+    """The events of a reply; those of its stream if it is complete."""
     if not reply.is_stream:
         for item in replay(reply.parsed):
             yield item
@@ -282,16 +283,16 @@ async def _events_of(reply: Reply) -> AsyncIterator[StreamEvent]:
         yield item
 
 
-def _told(
+def _with_errors(
     request: MessagesRequest, part: _Round, offered: Mapping[str, ServerTool]
 ) -> MessagesRequest:
-    """The conversation with the answer, and what became of its calls."""
+    """The request with the reply and an error result for each failed call."""
     results = [
         {
             "type": "tool_result",
             "tool_use_id": identifier,
             "is_error": True,
-            "content": offered[name].told_model(name),
+            "content": offered[name].model_message(name),
         }
         for identifier, name in part.failed
     ]
@@ -300,11 +301,11 @@ def _told(
         {"role": "assistant", "content": part.said},
         {"role": "user", "content": results},
     ]
-    return request.replace(messages=messages, because="the model is told that its call failed")
+    return request.replace(messages=messages, because="the model gets the error of its call")
 
 
 def _arguments(text: str) -> dict[str, Any]:
-    """Arguments of a call; none where they are no JSON object, since the call fails in any case."""
+    """Arguments of a call; empty if they are not a JSON object, because the call fails anyway."""
     try:
         return as_object(orjson.loads(text)) if text else {}
     except orjson.JSONDecodeError:

@@ -1,7 +1,7 @@
-"""Our own signature of thinking blocks: says who made them, so that nobody else is sent them.
+"""Plugway's signature of thinking blocks, which names their model so that only it gets them back.
 
-A library, not a plugin. Deciding what to do with a block that somebody else made is the business of
-the `thinking` plugin and of engines.
+A library, not a plugin. The `thinking` plugin and engines decide what to do with other models'
+blocks.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from plugway import as_object
 __all__ = ["PREFIX", "Signature", "is_ours", "parse_signature", "session_hash", "signature"]
 
 PREFIX: Final = "plugway.1."
-"""What every signature of ours begins with, and none of Anthropic's does."""
+"""Prefix of every Plugway signature, and of none of Anthropic's."""
 _MAX_LENGTH: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a signature of ours says."""
+    """The content of a Plugway signature."""
 
     provider: str
     model: str
     state: Any = None
-    """What the provider needs back, as JSON; None where it needs nothing."""
+    """What the provider needs back, as JSON; None if nothing."""
     session: str = ""
-    """The `session_hash` of the conversation that it was made in; empty where none was known."""
+    """The `session_hash` of the conversation; empty if unknown."""
 
 
 def signature(provider: str, model: str, state: Any = None, session: str = "") -> str:
-    """The signature for a thinking block that `model` of `provider` made. Same input, same text."""
+    """Sign a thinking block of `model` at `provider`. Deterministic."""
     data: dict[str, Any] = {"p": provider, "m": model}
     if state is not None:
         data["s"] = state
@@ -46,17 +46,17 @@ def signature(provider: str, model: str, state: Any = None, session: str = "") -
 
 
 def session_hash(session_id: str | None) -> str:
-    """Twelve characters that stand for a conversation and do not tell its id; empty without one."""
+    """A hash of 12 characters that hides the conversation's id; empty without one."""
     return hashlib.sha256(session_id.encode()).hexdigest()[:12] if session_id else ""
 
 
 def is_ours(text: object) -> bool:
-    """Whether a signature claims to be one of ours, readable or not."""
+    """Whether a signature claims to be Plugway's, valid or not."""
     return isinstance(text, str) and text.startswith(PREFIX)
 
 
 def parse_signature(text: object) -> Signature | None:
-    """What the signature says; None where it is not one of ours."""
+    """Parse a signature; None if it is not Plugway's."""
     if not isinstance(text, str) or not text.startswith(PREFIX) or len(text) > _MAX_LENGTH:
         return None
     body = text[len(PREFIX) :]

@@ -23,7 +23,7 @@ _HOW: Final = (
 def switched(endpoint: Endpoint, agents: bool, tokens: int) -> str:
     """The confirmation of a switch."""
     who = "Subagents of this conversation are" if agents else "This conversation is"
-    text = f"{who} served by {endpoint.said()} from the next turn on"
+    text = f"{who} served by {endpoint.described()} from the next turn on"
     window = endpoint.info.context_tokens
     if window and tokens > window and not agents:
         text += f"; it has about {tokens:,} tokens, so run `/compact` before the next turn"
@@ -95,7 +95,9 @@ def advice(
 
 def listing(endpoints: Sequence[Endpoint], instances: Iterable[str], now: str, lost: bool) -> str:
     """The endpoints and how to switch; `now` is the sentence on the next turn."""
-    lines = [f"- {e.said()}{', loaded' if e.info.state == 'loaded' else ''}" for e in endpoints]
+    lines = [
+        f"- {e.described()}{', loaded' if e.info.state == 'loaded' else ''}" for e in endpoints
+    ]
     lines += [
         f"- `{instance}` lists no models: run `plugway doctor` to find out why"
         for instance in silent(endpoints, instances)

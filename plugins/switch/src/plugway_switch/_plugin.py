@@ -221,7 +221,7 @@ class Switch(Plugin[SwitchOptions]):
             return
         if exchange.state.get(_WARMING):
             return
-        self.conversations.saw(
+        self.conversations.record(
             Served(
                 session,
                 exchange.agent_id or "",

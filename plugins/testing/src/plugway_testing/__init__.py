@@ -1,6 +1,6 @@
-"""The kit that plugins are tested with: gateway, contract tests, scripted upstream, byte client.
+"""The test kit for plugins: a gateway, contract tests, a scripted upstream, a raw HTTP client.
 
-`docs/testing-a-plugin.md` shows it in use; tests import it as `plugway.testing`.
+`docs/testing-a-plugin.md` shows how to use it; tests import it as `plugway.testing`.
 """
 
 from plugway_testing._answers import (

@@ -1,7 +1,7 @@
-"""What a scripted upstream can say: steps, and builders for whole answers.
+"""Responses of a scripted upstream: steps, and builders for complete responses.
 
-A script is a list of steps. It holds no connection and no state, so one script can be used for
-any number of requests.
+A script is a list of steps. It holds no connection and no state, so one script can serve any number
+of requests.
 """
 
 from __future__ import annotations
@@ -16,52 +16,52 @@ from plugway_testing._wire import Event, JsonObject
 
 
 class Waitable(Protocol):
-    """`anyio.Event`, `asyncio.Event`, or anything with such a `wait`."""
+    """`anyio.Event`, `asyncio.Event`, or any object with such a `wait` method."""
 
     async def wait(self) -> object: ...
 
 
 @dataclass(frozen=True)
 class Sleep:
-    """Say nothing for that many seconds."""
+    """Send nothing for this many seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class WaitFor:
-    """Say nothing until the event is set. Keeps tests free of sleeps."""
+    """Send nothing until the event is set. Makes sleeps in tests unnecessary."""
 
     event: Waitable
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Close the connection (FIN) as it stands: in a chunked body, without the final chunk."""
+    """Close the connection (FIN) at this point: a chunked body lacks its final chunk."""
 
 
 @dataclass(frozen=True)
 class Reset:
-    """Reset the connection (RST), as a process that was killed does."""
+    """Reset the connection (RST), as a killed process does."""
 
 
 @dataclass(frozen=True)
 class Hold:
-    """Say nothing and keep the connection open until the peer leaves."""
+    """Send nothing and keep the connection open until the peer closes it."""
 
 
 Step: TypeAlias = bytes | Sleep | WaitFor | Cut | Reset | Hold
 Script: TypeAlias = Sequence[Step]
 Headers: TypeAlias = Mapping[str, str] | Sequence[tuple[str, str]]
 ToolCall: TypeAlias = tuple[str, Mapping[str, object]]
-"""The name of a tool and its input."""
+"""Name and input of a tool call."""
 
 SIGNATURE: Final = "c2lnbmVkLWJ5LXRoZS1zY3JpcHRlZC11cHN0cmVhbQ=="
-"""The signature that thinking blocks made here carry."""
+"""The signature of thinking blocks built here."""
 
 
 def respond(status: int, content: object = b"", headers: Headers = ()) -> list[Step]:
-    """Answer with a whole body: bytes as they are, anything else as JSON.
+    """Respond with a complete body: bytes unchanged, anything else as JSON.
 
     >>> respond(200, anthropic_message("Hello."))
     >>> respond(502, b"<html>Bad Gateway</html>", {"content-type": "text/html"})
@@ -89,13 +89,13 @@ def sse(
     chunk_sizes: Sequence[int] | None = None,
     end: Step | None = None,
 ) -> list[Step]:
-    """Answer with an event stream.
+    """Respond with an event stream.
 
-    Bytes and steps between the events stay where they are: `[*events[:3], Sleep(1), *events[3:]]`
-    stalls after the third. `delay` is the pause before every event but the first. Each event is a
-    chunk of its own; `chunk_sizes` cuts at those sizes instead, over and over, also within an
-    event or a character. `end` replaces the final chunk: `sse(events[:4], end=Cut())` dies after
-    the fourth event. Without `chunked` the body ends where the connection does.
+    Bytes and steps between the events stay in place: `[*events[:3], Sleep(1), *events[3:]]` stalls
+    after the third. `delay` is the pause before every event but the first, in seconds. Each event
+    is one chunk; `chunk_sizes` cuts at these sizes instead, repeatedly, even within an event or a
+    character. `end` replaces the final chunk: `sse(events[:4], end=Cut())` breaks off after the
+    fourth event. Without `chunked`, the end of the connection ends the body.
 
     >>> sse(anthropic_stream("Hello."), chunk_sizes=[1])
     """
@@ -124,9 +124,9 @@ def anthropic_stream(
     model: str = "scripted-model",
     stop_reason: str | None = None,
 ) -> list[Event]:
-    """Give the documented event sequence of one Anthropic message: thinking, text, tool calls.
+    """Build the documented events of one Anthropic message: thinking, text, tool calls.
 
-    A string is one delta, a sequence of strings one delta each; `text=""` leaves the block out.
+    A string becomes one delta, a sequence of strings one delta each; `text=""` omits the block.
     The stop reason follows from the content unless given.
 
     >>> sse(anthropic_stream("On it.", tool_calls=[("Read", {"path": "a.txt"})]))
@@ -171,7 +171,7 @@ def anthropic_message(
     model: str = "scripted-model",
     stop_reason: str | None = None,
 ) -> JsonObject:
-    """Give the message object that `anthropic_stream` with the same arguments adds up to.
+    """Build the message that `anthropic_stream` produces with the same arguments.
 
     >>> respond(200, anthropic_message("Hello."))
     """
@@ -197,7 +197,7 @@ def anthropic_message(
 
 
 def anthropic_error(status: int, type: str, message: str, headers: Headers = ()) -> list[Step]:
-    """Answer with an error in Anthropic's envelope, `request-id` header included.
+    """Respond with an error in Anthropic's envelope, including a `request-id` header.
 
     >>> anthropic_error(529, "overloaded_error", "Overloaded", {"retry-after": "1"})
     """

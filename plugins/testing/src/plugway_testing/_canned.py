@@ -1,7 +1,7 @@
-"""Errors as real upstreams send them, as data.
+"""Errors of real upstreams, as data.
 
-Built from each vendor's documents and from public reports; nothing was recorded from a live
-service. The sentences are what normalisers match on, so they are kept word for word.
+Built from each vendor's documentation and public reports; nothing was recorded from a live service.
+Normalizers match the messages, so they are quoted exactly.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _EVENTS: Final = (("content-type", "text/event-stream"),)
 
 @dataclass(frozen=True)
 class CannedAnswer:
-    """A status, headers and a body, ready to be an upstream's answer.
+    """A status, headers and a body for an upstream's response.
 
     >>> ScriptedUpstream(ERRORS["ollama.model_not_found"].script())
     """
@@ -30,7 +30,7 @@ class CannedAnswer:
     body: bytes
 
     def script(self) -> list[Step]:
-        """Give the steps that send it."""
+        """Return the steps that send it."""
         return respond(self.status, self.body, self.headers)
 
 
@@ -185,7 +185,7 @@ ERRORS: Final[Mapping[str, CannedAnswer]] = MappingProxyType({
     "gemini.unauthorized": _gemini(
         400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", _KEY_INFO
     ),
-    # Ollama: usually it truncates in silence; only newer paths answer 400
+    # Ollama: usually truncates silently; only newer endpoints answer 400
     "ollama.context_overflow": _answer(
         400, {"error": "the input length exceeds the context length"}
     ),
@@ -229,7 +229,7 @@ ERRORS: Final[Mapping[str, CannedAnswer]] = MappingProxyType({
         "tokens (2000 in the messages, 1000 in the completion). Please reduce the length of the "
         "messages or completion.", _INVALID, "context_length_exceeded",
     ),
-    # OpenRouter: the real text is inside
+    # OpenRouter: the original message is nested
     "openrouter.context_overflow": _openrouter(
         400, "Provider returned error", provider_name="Some Provider",
         raw=json.dumps({"error": {"message": _OPENAI_OVERFLOW, "code": "context_length_exceeded"}}),
@@ -263,10 +263,10 @@ ERRORS: Final[Mapping[str, CannedAnswer]] = MappingProxyType({
         429, {"message": "Too many requests, please wait before trying again."},
         x_amzn_errortype="ThrottlingException",
     ),
-    # Not an API at all
+    # Not an API response
     "proxy.html": CannedAnswer(
         502, (("content-type", "text/html"),), b"<html><h1>502 Bad Gateway</h1></html>"
     ),
     "fastapi.detail": _answer(404, {"detail": "Not Found"}),
 })  # fmt: skip
-"""Each upstream's errors by `"<upstream>.<condition>"`; the same condition has the same name."""
+"""Errors by `"<upstream>.<condition>"`; equal conditions have equal names."""

@@ -1,7 +1,7 @@
-"""An HTTP/1.1 client that shows the bytes: any request, any piece size, any way to leave.
+"""An HTTP/1.1 client with access to the raw bytes: any request, chunking and way to disconnect.
 
-It reads from the socket only when told to, so what the test does not read stays in the kernel
-and the server feels it.
+It reads from the socket only when asked, so unread data stays in the kernel's buffer and the server
+experiences back-pressure.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ Ending: TypeAlias = Literal["open", "fin", "reset"]
 
 @dataclass
 class RawResponse:
-    """One answer, as far as it was read."""
+    """One response, as far as it was read."""
 
     status: int
     reason: str
     headers: list[tuple[str, str]]
-    """In order, names as they were written."""
+    """In order, with names as sent."""
     head: bytes
-    """The status line and the headers to the byte, blank line included."""
+    """The exact bytes of the status line and the headers, including the blank line."""
     body: bytes = b""
-    """What came of the body, transfer coding removed."""
+    """The body received so far, without transfer coding."""
     arrivals: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]])
-    """For every read that brought some of the body: `time.monotonic()`, bytes of body in it."""
+    """For each read that returned body bytes: `time.monotonic()` and their number."""
     complete: bool = False
-    """The end of the body was told: the final chunk came, or all of `content-length`."""
+    """Whether the body ended properly: with the final chunk, or after `content-length` bytes."""
     ending: Ending = "open"
-    """What the server did with the connection, as far as it was read."""
+    """How the server ended the connection, as far as it was read."""
     malformed: str | None = None
-    """What is wrong with the transfer coding; nothing is read after that."""
+    """What is wrong with the transfer coding; reading stops there."""
 
     @property
     def json(self) -> Any:
@@ -51,20 +51,20 @@ class RawResponse:
 
     @property
     def events(self) -> list[Event]:
-        """The finished events of the body."""
+        """The complete events of the body."""
         return parse_sse(self.body)
 
     def header(self, name: str) -> str | None:
-        """The last header of that name, in any case, or None."""
+        """The last header of that name, case-insensitive, or None."""
         found = [value for key, value in self.headers if key.lower() == name.lower()]
         return found[-1] if found else None
 
 
 class RawClient:
-    """One connection to a server. Whatever is not read or sent simply does not happen.
+    """One connection to a server. Nothing is read or sent unless a method is called.
 
-    `receive_buffer` is the size of the kernel's receive buffer in bytes: a tiny one makes the
-    server's writes stall after a few kilobytes.
+    `receive_buffer` is the size of the kernel's receive buffer in bytes: a tiny one stalls the
+    server's writes after a few kilobytes.
 
     >>> async with RawClient(gateway.url) as client:
     ...     await client.send(messages_request({"model": "m", ...}, token=gateway.token))
@@ -81,11 +81,11 @@ class RawClient:
         self._body_less = False
         self._decoder: ChunkedDecoder | None = None
         self.response: RawResponse | None = None
-        """The answer that is being read; None before its head is there."""
+        """The current response; None until its head was read."""
 
     async def __aenter__(self) -> RawClient:
         """Connect."""
-        # Numeric loopback addresses only, so that nothing is ever looked up.
+        # Numeric loopback addresses only, to avoid name lookups.
         found = socket.socket(socket.AF_INET6 if ":" in self._address[0] else socket.AF_INET)
         found.setblocking(False)
         if self._receive_buffer is not None:
@@ -105,13 +105,13 @@ class RawClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close if it is still open."""
+        """Close the connection if it is open."""
         self.close()
 
     async def send(self, data: bytes, *, piece: int | None = None, delay: float = 0.0) -> None:
         """Send bytes, in pieces of `piece` bytes with `delay` seconds between them.
 
-        Sending the first bytes of a request makes the next answer the current one.
+        The first bytes of a request make the next response the current one.
         """
         if self.response is None or self.response.complete:
             self._body_less = data.startswith(b"HEAD ")
@@ -124,9 +124,9 @@ class RawClient:
             await loop.sock_sendall(self._connected(), data[start : start + size])
 
     async def read_head(self, *, seconds: float = 5) -> RawResponse:
-        """Read to the end of the next head; informational ones (1xx) are passed over.
+        """Read the next response head; skip informational ones (1xx).
 
-        Raises `ConnectionError` when the server leaves before, `TimeoutError` after `seconds`.
+        Raises `ConnectionError` if the server disconnects first, `TimeoutError` after `seconds`.
         """
         async with asyncio.timeout(seconds):
             while self.response is None:
@@ -139,7 +139,7 @@ class RawClient:
         return self.response
 
     async def read_until(self, pattern: bytes = b"", *, seconds: float = 5) -> RawResponse:
-        """Read until the body contains `pattern`, or is complete, or the server leaves."""
+        """Read until the body contains `pattern` or is complete, or the server disconnects."""
         response = await self.read_head(seconds=seconds)
         async with asyncio.timeout(seconds):
             while not (pattern and pattern in response.body) and await self._more_body(response):
@@ -147,7 +147,7 @@ class RawClient:
         return response
 
     async def read_bytes(self, count: int, *, seconds: float = 5) -> RawResponse:
-        """Read until the body has `count` bytes, or is complete, or the server leaves."""
+        """Read until the body has `count` bytes or is complete, or the server disconnects."""
         response = await self.read_head(seconds=seconds)
         async with asyncio.timeout(seconds):
             while len(response.body) < count and await self._more_body(response):
@@ -155,14 +155,14 @@ class RawClient:
         return response
 
     async def read(self, *, seconds: float = 10) -> RawResponse:
-        """Read the whole answer, or what there is of it before the server leaves.
+        """Read the complete response, or what arrives before the server disconnects.
 
         >>> assert (await client.read()).complete
         """
         return await self.read_until(seconds=seconds)
 
     async def wait_closed(self, *, seconds: float = 5) -> Ending:
-        """Read and drop everything until the server leaves; say how it did."""
+        """Discard everything until the server disconnects; return how it did."""
         async with asyncio.timeout(seconds):
             while True:
                 try:
@@ -172,30 +172,30 @@ class RawClient:
                     return "reset"
 
     def finish(self) -> None:
-        """Say that nothing more will be sent (FIN), and go on listening."""
+        """Send FIN, and keep receiving."""
         self._connected().shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
-        """Leave with a reset (RST). Cancel a read that is under way first."""
+        """Disconnect with a reset (RST). Cancel a pending read first."""
         linger = struct.pack("ii", 1, 0)
         self._connected().setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.close()
 
     def close(self) -> None:
-        """Leave. The kernel makes it a reset where bytes are left unread."""
+        """Disconnect. The kernel sends a reset if bytes are unread."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
 
     def _connected(self) -> socket.socket:
         if self._socket is None:
-            raise ConnectionError("the client has left or was never connected")
+            raise ConnectionError("the client is not connected")
         return self._socket
 
     async def _more_head(self) -> None:
         data = await asyncio.get_running_loop().sock_recv(self._connected(), _READ)
         if not data:
-            raise ConnectionError(f"the server left before a head; it said {self._waiting!r}")
+            raise ConnectionError(f"the server disconnected before a head; got {self._waiting!r}")
         self._waiting += data
 
     def _begin(self, head: bytes, rest: bytes) -> None:
@@ -216,7 +216,7 @@ class RawClient:
             self._take(response, rest)
 
     async def _more_body(self, response: RawResponse) -> bool:
-        """Read once; False when there is nothing more to read."""
+        """Read once; False if there is nothing more to read."""
         if response.complete or response.malformed or response.ending != "open":
             return False
         try:
@@ -260,7 +260,7 @@ def messages_request(
     path: str = "/v1/messages",
     host: str = "127.0.0.1",
 ) -> bytes:
-    """Give the bytes of a `POST /v1/messages`. `headers` come last, in the given order.
+    """Build the bytes of a `POST /v1/messages`. `headers` come last, in the given order.
 
     >>> messages_request({"model": "m", "max_tokens": 9, "messages": [...]}, token="t")
     """

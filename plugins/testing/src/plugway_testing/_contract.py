@@ -1,10 +1,10 @@
-"""What every plugin must do, as tests that a plugin's author subclasses.
+"""Contract tests for all plugins, to be subclassed by plugin authors.
 
     class TestContract(BackendContract):
         plugin = MyBackend
         options = {"base_url": "http://127.0.0.1:1/"}
 
-A standard test may be switched off only with `pytest.mark.xfail(reason=...)`.
+Switch off a contract test only with `pytest.mark.xfail(reason=...)`.
 """
 
 from __future__ import annotations
@@ -39,28 +39,28 @@ from plugway_testing._gateway import build_plugin, gateway, request_body
 
 
 class PluginContract:
-    """Holds for every plugin."""
+    """Tests for every plugin."""
 
     pytestmark = pytest.mark.anyio
 
     plugin: ClassVar[type[Plugin[Any]]]
-    """The class under test."""
+    """The plugin class under test."""
     options: ClassVar[Mapping[str, Any]] = {}
-    """Options that make a valid instance."""
+    """Options of a valid instance."""
     beside: ClassVar[tuple[tuple[type[Plugin[Any]], Mapping[str, Any]], ...]] = ()
-    """Further plugins, with options, that must be there for a request to be answered."""
+    """Other plugins, with options, that a request needs to be answered."""
 
     @pytest.fixture
     def anyio_backend(self) -> str:
-        """The event loop that the gateway runs on."""
+        """The event loop of the gateway."""
         return "asyncio"
 
     def make(self) -> Plugin[Any]:
-        """A fresh instance."""
+        """Create an instance."""
         return build_plugin(self.plugin, "under-test", **self.options)
 
     def stack(self) -> list[Plugin[Any]]:
-        """The plugin and what must be beside it."""
+        """The plugin and the plugins it needs."""
         others = [build_plugin(p, f"beside-{i}", **o) for i, (p, o) in enumerate(self.beside)]
         return [self.make(), *others]
 
@@ -83,7 +83,7 @@ class PluginContract:
 
     def test_the_class_is_documented(self) -> None:
         assert inspect.getdoc(self.plugin)
-        assert self.plugin.__doc__ != Plugin.__doc__, "the class has no docstring of its own"
+        assert self.plugin.__doc__ != Plugin.__doc__, "the class has no own docstring"
 
     def test_secrets_do_not_show(self, caplog: pytest.LogCaptureFixture) -> None:
         canary = "canary-1f2e3d4c"
@@ -116,13 +116,13 @@ class PluginContract:
 
 
 class FeatureContract(PluginContract):
-    """Holds for a plugin that changes requests or replies of others.
+    """Tests for a plugin that changes other plugins' requests or replies.
 
-    It is tried in front of a backend that answers without a model.
+    It runs in front of a backend that needs no model.
     """
 
     harmless: ClassVar[Mapping[str, Any]] = {}
-    """Request fields with which the plugin has nothing to do."""
+    """Request fields that the plugin does not act on."""
 
     def stack(self) -> list[Plugin[Any]]:
         """The plugin in front of a plain backend."""
@@ -161,9 +161,9 @@ class FeatureContract(PluginContract):
 
 
 class BackendContract(PluginContract):
-    """Holds for a plugin that registers a backend.
+    """Tests for a plugin that registers a backend.
 
-    `upstream` serves what the backend talks to; the default is for one that talks to nothing.
+    Override `upstream` to serve what the backend connects to; by default there is no upstream.
     """
 
     model: ClassVar[str] = "test-model"
@@ -171,12 +171,12 @@ class BackendContract(PluginContract):
 
     @asynccontextmanager
     async def upstream(self) -> AsyncGenerator[Mapping[str, Any]]:
-        """Run what the backend talks to; yields options that point the plugin there."""
+        """Run the upstream; yield options that point the plugin to it."""
         yield {}
 
     @asynccontextmanager
     async def backend(self) -> AsyncGenerator[Backend]:
-        """The backend, ready to be used."""
+        """The opened backend."""
         async with self.upstream() as found:
             made = build_plugin(self.plugin, "under-test", **{**self.options, **found})
             snapshot = _snapshot([made])
@@ -218,7 +218,7 @@ class BackendContract(PluginContract):
 
     async def test_an_upstream_that_is_not_there_is_a_backend_error(self) -> None:
         if "base_url" not in self.plugin.options_type().model_fields:
-            pytest.skip("the backend talks to no upstream")
+            pytest.skip("the backend has no upstream")
         options = {**self.options, "base_url": f"http://127.0.0.1:{_closed_port()}"}
         made = build_plugin(self.plugin, "under-test", **options)
         snapshot = _snapshot([made])
@@ -228,7 +228,7 @@ class BackendContract(PluginContract):
                 await self.send(backend, stream=True)
 
     async def send(self, backend: Backend, **fields: Any) -> Reply:
-        """One small request."""
+        """Send one small request."""
         import orjson
 
         raw = orjson.dumps({**request_body("hello"), "model": self.model, **fields})

@@ -27,7 +27,7 @@ TOKEN = "test-token"
 
 
 class Gateway:
-    """A running gateway and a client of it."""
+    """A running gateway with a client."""
 
     def __init__(self, app: App, port: int, client: httpx2.AsyncClient) -> None:
         self.app = app
@@ -37,7 +37,7 @@ class Gateway:
 
     @property
     def url(self) -> str:
-        """The base URL, as a client is given it."""
+        """The base URL for clients."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -48,20 +48,20 @@ class Gateway:
     async def post(
         self, body: Mapping[str, Any] | bytes, path: str = "/v1/messages"
     ) -> httpx2.Response:
-        """POST a body and return the whole answer, whatever its status."""
+        """POST a body and return the complete response, whatever its status."""
         raw = body if isinstance(body, bytes) else orjson.dumps(body)
         return await self.client.post(
             path, content=raw, headers={"content-type": "application/json"}
         )
 
     async def ask(self, text: str, **fields: Any) -> dict[str, Any]:
-        """The message that answers one user turn. Raises where the status is not 200."""
+        """Send one user turn and return the message. Raises if the status is not 200."""
         response = await self.post(request_body(text, **fields))
         response.raise_for_status()
         return as_object(orjson.loads(response.content))
 
     async def stream(self, text: str, **fields: Any) -> list[tuple[str, dict[str, Any]]]:
-        """The events, as (type, data), that answer one user turn."""
+        """Send one user turn and return the events as (type, data)."""
         body = orjson.dumps(request_body(text, stream=True, **fields))
         found: list[tuple[str, dict[str, Any]]] = []
         async with self.client.stream(
@@ -75,13 +75,13 @@ class Gateway:
 
 
 def request_body(text: str = "hello", **fields: Any) -> dict[str, Any]:
-    """A small Messages request."""
+    """Build a small Messages request."""
     messages = [{"role": "user", "content": text}]
     return {"model": "test-model", "max_tokens": 100, "messages": messages, **fields}
 
 
 def build_plugin(plugin: type[Plugin[Any]], name: str = "", /, **options: Any) -> Plugin[Any]:
-    """An instance with validated options: `build_plugin(Echo, "echo", delay_seconds=1)`."""
+    """Create an instance with validated options: `build_plugin(Echo, "echo", delay_seconds=1)`."""
     kind: type[Options] = plugin.options_type()
     return plugin(kind.model_validate(options), name=name)
 
@@ -90,7 +90,7 @@ def build_plugin(plugin: type[Plugin[Any]], name: str = "", /, **options: Any) -
 async def gateway(plugins: Sequence[Plugin[Any]], **server: Any) -> AsyncGenerator[Gateway]:
     """Serve `plugins`, in this order, on a free port of 127.0.0.1.
 
-    `server` are settings of the `server` section, such as `ping_seconds=0.1`.
+    `server` holds settings of the `server` section, e.g. `ping_seconds=0.1`.
     """
     settings = orjson.dumps({"token": TOKEN, **server}).decode()
     config = parse_config(f"server: {settings}\nplugins: []", "test")
@@ -102,7 +102,7 @@ async def gateway(plugins: Sequence[Plugin[Any]], **server: Any) -> AsyncGenerat
             headers={"authorization": f"Bearer {TOKEN}"},
             timeout=30,
             trust_env=False,
-            verify=False,  # no TLS here: to load the certificates takes longer than many a test
+            verify=False,  # no TLS: loading certificates takes longer than many tests
         ) as client,
     ):
         yield Gateway(app, port, client)

@@ -1,4 +1,4 @@
-"""What a piece of work left behind: tasks, threads, file descriptors, children, memory."""
+"""Checks what code leaves behind: tasks, threads, file descriptors, child processes, memory."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ _POLL: Final = 0.02
 
 @dataclass(frozen=True)
 class _Census:
-    """What there is now: for each kind, each thing's identity and how to show it."""
+    """The current resources: for each kind, their identities and descriptions."""
 
     things: Mapping[str, Mapping[Hashable, str]]
     rss: int
 
 
 class LeakCheck:
-    """Fail unless everything that was begun inside is gone again.
+    """Fail unless everything started inside the block is gone at its end.
 
     Compares tasks of this loop, threads, file descriptors and child processes with those at the
-    start. What is on its way out gets `settle` seconds. Memory may grow by `rss_slack` bytes,
-    None for any amount. An error inside passes through unchanged.
+    start. Resources get `settle` seconds to end. Memory may grow by `rss_slack` bytes; None
+    disables this check. An exception inside the block passes through unchanged.
 
     >>> async with LeakCheck() as leaks:
     ...     await a_thousand_cancelled_requests()
-    ...     await leaks.settle()        # may be asked for in between
+    ...     await leaks.settle()        # may be called in between
 
     As a fixture:
 
@@ -50,7 +50,7 @@ class LeakCheck:
         self._before: _Census | None = None
 
     async def __aenter__(self) -> LeakCheck:
-        """Note what is there."""
+        """Record the current resources."""
         gc.collect()
         self._before = _census()
         return self
@@ -61,19 +61,19 @@ class LeakCheck:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Compare, unless an error is already on its way."""
+        """Compare, unless an exception is being raised."""
         if error is None:
             await self.settle()
 
     async def settle(self) -> None:
-        """Wait until all is back to what it was. `AssertionError` lists what is not."""
+        """Wait until all resources are released. `AssertionError` lists the remaining ones."""
         assert self._before is not None, "enter the check first"
         gc.collect()
         end = time.monotonic() + self._seconds
         looks = 0
         while problems := self._compare(self._before, _census()):
             looks += 1
-            if looks > 2 and time.monotonic() > end:  # a census on a busy machine takes its time
+            if looks > 2 and time.monotonic() > end:  # a census is slow on a busy machine
                 raise AssertionError("\n".join(["left behind:", *problems]))
             await asyncio.sleep(_POLL)
 
@@ -81,7 +81,7 @@ class LeakCheck:
         problems: list[str] = []
         for kind, things in now.things.items():
             known = before.things[kind]
-            # By number, so that a descriptor or thread may be replaced by another.
+            # Compare counts: a descriptor or thread may be replaced by another.
             grown = len(things) - len(known)
             if grown > 0:
                 new = sorted(shown for key, shown in things.items() if key not in known)
@@ -90,7 +90,7 @@ class LeakCheck:
         if self._rss_slack is not None and now.rss - before.rss > self._rss_slack:
             mebibytes = (now.rss - before.rss) / 2**20
             allowed = self._rss_slack / 2**20
-            problems.append(f"  memory: {mebibytes:+.1f} MiB, {allowed:.1f} are allowed")
+            problems.append(f"  memory: {mebibytes:+.1f} MiB, limit {allowed:.1f} MiB")
         return problems
 
 
@@ -110,7 +110,7 @@ def _census() -> _Census:
 
 
 def _task(task: asyncio.Task[Any]) -> str:
-    # The innermost coroutine tells more than the outermost, which is often a task group.
+    # The innermost coroutine is more specific than the outermost, often a task group.
     coroutine: Any = task.get_coro()
     while inner := getattr(coroutine, "cr_await", None):
         if getattr(inner, "cr_frame", None) is None:
@@ -133,6 +133,6 @@ def _descriptors(process: Any) -> dict[Hashable, str]:
             target = os.readlink(f"{folder}/{name}") if folder.startswith("/proc") else ""
             os.fstat(int(name))
         except OSError:
-            continue  # the descriptor that this very listing used
+            continue  # the descriptor used for this listing
         result[int(name), target] = f"{name} {sockets.get(int(name), target)}"
     return result

@@ -1,4 +1,4 @@
-"""A backend that always answers the same and remembers what it was asked."""
+"""A backend that always gives the same reply and records the requests."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PlainOptions(NoOptions):
 
 
 class PlainBackend(Plugin[PlainOptions]):
-    """Plugin and backend in one: answers `plain answer`, and keeps the requests in `seen`."""
+    """Plugin and backend in one: replies `plain answer`, and keeps the requests in `seen`."""
 
     zone = "local"
 
@@ -34,11 +34,11 @@ class PlainBackend(Plugin[PlainOptions]):
 
     @hookimpl
     def register_backends(self) -> list[Backend]:
-        """Itself."""
+        """Register this object."""
         return [self]
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """The one answer."""
+        """Return the fixed reply."""
         self.seen.append(request)
         emitter = Emitter(model=request.model)
         usage = {"input_tokens": 1, "output_tokens": 2}
@@ -63,5 +63,5 @@ class PlainBackend(Plugin[PlainOptions]):
         return [ModelInfo("test-model", context_tokens=200_000)]
 
     def expected(self, fields: Mapping[str, Any]) -> bytes:
-        """The bytes of a request that nobody changed."""
+        """The bytes of a request that no plugin changed."""
         return orjson.dumps(request_body("hello", **fields))

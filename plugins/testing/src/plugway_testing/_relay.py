@@ -1,4 +1,4 @@
-"""A relay between two ends that misbehaves on demand. It forwards bytes and knows no HTTP."""
+"""A TCP relay with configurable faults. It forwards bytes and does not parse HTTP."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ _PIECE: Final = 64 * 1024
 _QUEUED: Final = 64
 _END: Final = b""
 Item: TypeAlias = tuple[float, bytes]
-"""When to pass it on, by the loop's clock, and what; no bytes are the end."""
+"""When to forward, by the loop's clock, and the data; empty data ends the direction."""
 
 
 @dataclass(slots=True)
 class Faults:
-    """What goes wrong in one direction. Every field may be set while the relay runs."""
+    """The faults of one direction. Fields may be changed while the relay runs."""
 
     latency: float = 0.0
-    """Seconds that every byte takes longer. Nothing is reordered."""
+    """Delay of every byte in seconds. Nothing is reordered."""
     jitter: float = 0.0
-    """Up to that many seconds more, at random from a fixed seed."""
+    """Maximum additional delay in seconds, random with a fixed seed."""
     bandwidth: float | None = None
-    """Bytes per second; None is no limit."""
+    """Bytes per second; None for no limit."""
     slicer: int | None = None
-    """Pass on in pieces of that many bytes, each sent by itself."""
+    """Forward in pieces of this many bytes, each sent separately."""
     limit_data: int | None = None
-    """Close both ends once that many bytes of a connection have passed in this direction."""
+    """Close both ends after this many bytes of a connection in this direction."""
     timeout: float | None = None
-    """Swallow everything, and close that many seconds after the first byte; 0 is never."""
+    """Discard all data, and close this many seconds after the first byte; 0 for never."""
     slow_close: float = 0.0
-    """Seconds that the end of this direction is held back."""
+    """Delay of the end of this direction in seconds."""
 
 
 @dataclass(eq=False, slots=True)
@@ -59,8 +59,8 @@ class FaultRelay:
     """A TCP relay on 127.0.0.1 in front of a target, with faults in each direction.
 
     `to_client` and `to_target` hold the faults of the two directions. `reset_peer` resets all
-    connections now; `down` also refuses new ones, until `up`. A reset of one end is passed on
-    as a reset, an end of one direction as the end of that direction.
+    connections; `down` also refuses new ones, until `up`. A reset is forwarded as a reset, the end
+    of one direction as the end of that direction.
 
     >>> async with FaultRelay("127.0.0.1", upstream.port) as relay:
     ...     relay.to_client.slicer = 1
@@ -74,7 +74,7 @@ class FaultRelay:
         self.to_target = Faults()
         self.port = 0
         self.connections = 0
-        """Connections that were ever accepted."""
+        """Number of connections accepted so far."""
         self._random = random.Random(seed)
         self._server: asyncio.Server | None = None
         self._pairs: set[_Pair] = set()
@@ -82,12 +82,12 @@ class FaultRelay:
 
     @property
     def url(self) -> str:
-        """Root of the target as seen through the relay."""
+        """The target's root URL through the relay."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def open(self) -> int:
-        """Connections that are open now."""
+        """Number of open connections."""
         return len(self._pairs)
 
     async def __aenter__(self) -> FaultRelay:
@@ -101,7 +101,7 @@ class FaultRelay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Close everything and wait for it."""
+        """Close everything and wait for the tasks."""
         await self.down()
         for task in self._tasks:
             task.cancel()
@@ -127,7 +127,7 @@ class FaultRelay:
             pair.reset()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A plain function: the task of a coroutine here could not be waited for.
+        # Not a coroutine: its task could not be awaited.
         self.connections += 1
         task = asyncio.get_running_loop().create_task(self._relay(reader, writer))
         self._tasks.add(task)
@@ -163,7 +163,7 @@ class FaultRelay:
         faults: Faults,
         pair: _Pair,
     ) -> None:
-        """Read one direction and note when each piece is due at the other end."""
+        """Read one direction and schedule each piece."""
         loop = asyncio.get_running_loop()
         due, doomed = 0.0, False
         while True:
@@ -186,7 +186,7 @@ class FaultRelay:
         faults: Faults,
         pair: _Pair,
     ) -> None:
-        """Write one direction when it is due, as slowly and in as small pieces as told."""
+        """Write one direction on schedule, in pieces and at the rate of `faults`."""
         loop = asyncio.get_running_loop()
         passed = 0
         while True:
@@ -207,7 +207,7 @@ class FaultRelay:
                 if faults.limit_data is not None and passed >= faults.limit_data:
                     pair.close()
                     return
-                # At least one turn of the loop, or the kernel would join the pieces again.
+                # Yield to the loop at least once, or the kernel would rejoin the pieces.
                 await asyncio.sleep(len(allowed) / faults.bandwidth if faults.bandwidth else 0)
 
 

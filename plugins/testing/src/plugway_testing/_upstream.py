@@ -1,4 +1,4 @@
-"""An upstream on a real socket that says exactly what a test tells it to, and remembers everything.
+"""An upstream on a real socket that follows a test's script and records all requests.
 
 async with ScriptedUpstream() as upstream:
     upstream.script(sse(anthropic_stream("Hello."), end=Cut()))
@@ -35,22 +35,22 @@ from plugway_testing._answers import (
 
 @dataclass(slots=True)
 class ReceivedRequest:
-    """One request as it arrived."""
+    """One received request."""
 
     method: str
     path: str
-    """With its query."""
+    """Including the query."""
     headers: list[tuple[str, str]]
-    """In order, names as they were written."""
+    """In order, with names as sent."""
     body: bytes
     connection: int
-    """Number of the connection that it came on, from 1."""
+    """Number of its connection, starting at 1."""
     arrived: float
     """`time.monotonic()` when the request was complete."""
     closed_at: float | None = None
-    """When the peer was seen to leave; None while it is there or if the answer was complete."""
+    """When the peer disconnected; None if it did not, or if the response was complete."""
     left: anyio.Event = field(default_factory=anyio.Event)
-    """Set when the peer leaves before the answer is complete."""
+    """Set when the peer disconnects before the response is complete."""
 
     @property
     def json(self) -> Any:
@@ -58,7 +58,7 @@ class ReceivedRequest:
         return json.loads(self.body)
 
     def header(self, name: str) -> str | None:
-        """The last header of that name, in any case, or None."""
+        """The last header of that name, case-insensitive, or None."""
         found = [value for key, value in self.headers if key.lower() == name.lower()]
         return found[-1] if found else None
 
@@ -67,7 +67,7 @@ Answer: TypeAlias = Script | Callable[[ReceivedRequest], Script]
 
 
 def default_answer(request: ReceivedRequest) -> Script:
-    """A short Anthropic answer, streamed or whole as the request wants it."""
+    """A short Anthropic response, streamed if the request asks for it."""
     body: dict[str, Any] = json.loads(request.body or b"{}")
     model = str(body.get("model", "test-model"))
     if body.get("stream"):
@@ -76,14 +76,14 @@ def default_answer(request: ReceivedRequest) -> Script:
 
 
 class ScriptedUpstream:
-    """Answers requests in the order they come with the scripts in the order they were given.
+    """Answers requests in order of arrival, with scripts in the order given.
 
-    When the scripts are used up, or none was given, `otherwise` answers: a script, or a function
-    from the request to one.
+    Without remaining scripts, `otherwise` answers: a script, or a function that returns one for a
+    request.
     """
 
     watchers: ClassVar[list[Callable[[ReceivedRequest], None]]] = []
-    """Called with every request that arrives at any upstream."""
+    """Called with every request to any upstream."""
 
     def __init__(self, *scripts: Answer, otherwise: Answer = default_answer) -> None:
         self._scripts = list(scripts)
@@ -94,26 +94,26 @@ class ScriptedUpstream:
         self._arrival = anyio.Event()
         self.port = 0
         self.requests: list[ReceivedRequest] = []
-        """Every request, complete ones only, in order of arrival."""
+        """All complete requests, in order of arrival."""
         self.open = 0
-        """Connections that are open now."""
+        """Number of open connections."""
 
     @property
     def url(self) -> str:
-        """Root of the upstream."""
+        """Root URL of the upstream."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def connections(self) -> int:
-        """Connections that were ever opened."""
+        """Number of connections so far."""
         return self._connections
 
     def script(self, *scripts: Answer) -> None:
-        """Add scripts for the requests to come."""
+        """Add scripts for the next requests."""
         self._scripts.extend(scripts)
 
     async def wait_for_request(self, count: int = 1, *, seconds: float = 5) -> ReceivedRequest:
-        """The request with that number, from 1, as soon as it is there."""
+        """Wait for the request with this number, starting at 1, and return it."""
         with anyio.fail_after(seconds):
             while len(self.requests) < count:
                 await self._arrival.wait()
@@ -140,7 +140,7 @@ class ScriptedUpstream:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        # What a step writes is on its way before the next step begins, a reset included.
+        # Each step's data is sent before the next step begins, also before a reset.
         writer.transport.set_write_buffer_limits(high=0)
         try:
             taken: bytes | None = b""
@@ -173,7 +173,7 @@ class ScriptedUpstream:
     ) -> bytes | None:
         """Play the script while watching the peer.
 
-        None where the connection ends; otherwise what the watch has taken of the next request.
+        Returns None if the connection ends, otherwise the bytes read of the next request.
         """
         script = self._script_for(request)
         play = asyncio.ensure_future(_play(script, writer))
@@ -181,7 +181,7 @@ class ScriptedUpstream:
         try:
             await asyncio.wait({play, watch}, return_when=asyncio.FIRST_COMPLETED)
             if watch.done() and not watch.exception() and watch.result():
-                await asyncio.wait({play})  # the peer has sent its next request already
+                await asyncio.wait({play})  # the peer has already sent its next request
             if not play.done() or play.exception():
                 request.closed_at = time.monotonic()
                 request.left.set()
@@ -222,12 +222,12 @@ async def _read_chunks(reader: asyncio.StreamReader) -> bytes:
 
 
 async def _play(script: Script, writer: asyncio.StreamWriter) -> bool:
-    """Whether the connection may be used again."""
-    said = b""
+    """Play a script; return whether the connection can be reused."""
+    sent = b""
     for step in script:
         match step:
             case bytes():
-                said += step[: 4096 - len(said)] if len(said) < 4096 else b""
+                sent += step[: 4096 - len(sent)] if len(sent) < 4096 else b""
                 writer.write(step)
                 await writer.drain()
             case Sleep(seconds):
@@ -241,7 +241,7 @@ async def _play(script: Script, writer: asyncio.StreamWriter) -> bool:
                 return False
             case Cut():
                 return False
-    head = said.partition(b"\r\n\r\n")[0].lower()
+    head = sent.partition(b"\r\n\r\n")[0].lower()
     return b"connection: close" not in head and (
         b"content-length:" in head or b"transfer-encoding:" in head
     )

@@ -1,6 +1,6 @@
-"""What bytes on the wire mean: server-sent events, chunked bodies, the order of a stream.
+"""Parses and checks bytes on the wire: server-sent events, chunked bodies, the order of a stream.
 
-Written apart from the kernel's own decoder on purpose: a mistake there must not hide here.
+Independent of the kernel's decoder, so that a bug there is not hidden here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Event: TypeAlias = tuple[str, JsonObject]
 """One server-sent event: its name and its parsed data."""
 
 DONE: Final[Event] = ("done", {})
-"""What `parse_sse` gives for the `data: [DONE]` line that ends an OpenAI stream."""
+"""The result of `parse_sse` for the `data: [DONE]` line that ends an OpenAI stream."""
 
 _DELTAS: Final[dict[str, frozenset[str]]] = {
     "text": frozenset({"text_delta", "citations_delta"}),
@@ -31,12 +31,12 @@ _DELTAS: Final[dict[str, frozenset[str]]] = {
 
 
 def parse_sse(data: bytes) -> list[Event]:
-    """Parse a whole event stream into (event, data) pairs.
+    """Parse an event stream into (event, data) pairs.
 
-    Follows the HTML standard: a byte order mark, all three line ends, comments, several `data:`
-    lines in one event. An event that its blank line does not end is left out, so a stream that
-    was cut shows only what a client would have seen. Data that is not a JSON object is a
-    `ValueError`, except `[DONE]`, which comes back as `DONE`.
+    Follows the HTML standard: byte order mark, all three line endings, comments, several `data:`
+    lines in one event. An event without its blank line is omitted, so a truncated stream shows only
+    what a client would have seen. Raises `ValueError` for data that is not a JSON object, except
+    `[DONE]`, which becomes `DONE`.
 
     >>> parse_sse(b'event: ping\\ndata: {"type": "ping"}\\n\\n')
     [('ping', {'type': 'ping'})]
@@ -60,9 +60,9 @@ def parse_sse(data: bytes) -> list[Event]:
 
 
 def _lines(text: str) -> list[str]:
-    # Not `str.splitlines`: it also splits at U+2028 and others, which are legal inside JSON.
+    # Not `str.splitlines`, which also splits at U+2028 and others that are legal in JSON.
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return lines[:-1]  # what follows the last line end is not a line yet
+    return lines[:-1]  # the text after the last line ending is incomplete
 
 
 def _event(name: str, data: str) -> Event:
@@ -75,12 +75,11 @@ def _event(name: str, data: str) -> Event:
 
 
 def assert_valid_stream(events: Iterable[Event], *, complete: bool = True) -> None:
-    """Fail unless the events are a legal Anthropic stream, naming the first event that is not.
+    """Fail unless the events are a legal Anthropic stream; name the first illegal event.
 
-    `complete=False` also takes the beginning of a legal stream, such as one that was cut on
-    purpose; it may then end in an `error` event. Event names that nobody documents are legal
-    between the first and the last event, and so are unknown kinds of block and `ping` everywhere
-    but after the end.
+    `complete=False` also accepts the start of a legal stream, e.g. a truncated one; it may then end
+    with an `error` event. Undocumented event names are legal between the first and the last event,
+    as are unknown kinds of blocks, and `ping` anywhere before the end.
 
     >>> assert_valid_stream(parse_sse(response.body))
     """
@@ -98,7 +97,7 @@ def assert_valid_stream(events: Iterable[Event], *, complete: bool = True) -> No
 
 
 class _StreamRules:
-    """The documented order of a stream as a state machine; every broken rule is an assertion."""
+    """The documented order of a stream as a state machine; raises `AssertionError`."""
 
     def __init__(self) -> None:
         self.phase = "new"  # new, started, stopped, failed
@@ -171,12 +170,12 @@ class _StreamRules:
         _require(self.open is None, "a block is still open")
         _require(isinstance(self.stop_reason, str), "no `message_delta` with a `stop_reason`")
         empty = self.blocks == 0 and self.stop_reason == "end_turn"
-        _require(not empty, "no content at all, and yet 'end_turn'")
+        _require(not empty, "no content at all, but the stop reason is 'end_turn'")
         self.phase = "stopped"
 
 
 class _OpenBlock:
-    """One content block between its start and its stop."""
+    """One content block from its start to its stop."""
 
     def __init__(self, start: Any) -> None:
         _require(isinstance(start, dict), "`content_block` is not an object")
@@ -242,10 +241,10 @@ def _require(holds: bool, problem: str) -> None:
 
 
 class ChunkedDecoder:
-    """Decode a body in chunked transfer coding, piece by piece, strictly.
+    """Decodes a chunked body piece by piece, strictly.
 
-    `done` says whether the final chunk and the trailer came; `rest` is what followed them. A
-    malformed chunk is a `ValueError`.
+    `done` is True after the final chunk and the trailer; `rest` holds the bytes after them. A
+    malformed chunk raises `ValueError`.
 
     >>> decoder = ChunkedDecoder()
     >>> decoder.feed(b"5\\r\\nhello\\r\\n0\\r\\n\\r\\n"), decoder.done
@@ -256,11 +255,11 @@ class ChunkedDecoder:
         self.done = False
         self.rest = b""
         self._buffer = bytearray()
-        self._missing = 0  # bytes of the open chunk, its line end included
+        self._missing = 0  # bytes missing in the open chunk, including its line ending
         self._trailer = False
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes of the connection; give back the body bytes in them."""
+        """Take the next bytes of the connection; return the body bytes in them."""
         self._buffer += data
         body = bytearray()
         while not self.done and self._buffer:

@@ -1,7 +1,6 @@
-"""Remembers who made a thinking block, and gives it back to nobody else.
+"""Tracks which model produced a thinking block, and sends it back only to that model.
 
-The signature that says so is `plugway-signature`'s; the request's field `thinking` is the business
-of `field-policy`.
+`plugway-signature` defines the signature; `field-policy` handles the request field `thinking`.
 """
 
 from plugway_thinking._plugin import Thinking, ThinkingOptions

@@ -1,4 +1,4 @@
-"""The layer around a stream that signs thinking as it passes. Nothing is held back."""
+"""Signs the thinking in a stream as it passes. Nothing is held back."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ Sign = Callable[[object], str]
 
 
 class SignedStream:
-    """The events of a stream; each thinking block ends with one signature, ours over its maker's.
+    """Wraps a stream: each thinking block ends with one signature, which wraps the provider's.
 
-    Events of other blocks are passed on as they came; only the starts of blocks are looked into.
+    Events of other blocks pass unchanged; only block starts are inspected.
     """
 
     def __init__(self, stream: EventStream, sign: Sign) -> None:
         self._events = _signed(stream, sign)
 
     def __aiter__(self) -> AsyncIterator[StreamEvent]:
-        """The events, in order."""
+        """Iterate over the events in order."""
         return self._events
 
     async def aclose(self) -> None:
-        """Ends the layer; the stream below is the kernel's to close."""
+        """Close the layer; the kernel closes the wrapped stream."""
         await self._events.aclose()
 
 
 async def _signed(stream: EventStream, sign: Sign) -> AsyncGenerator[StreamEvent]:
     block: Any = None
-    """Index of the thinking block that is open."""
+    """Index of the open thinking block."""
     mark: object = ""
     async for item in stream:
         if item.type == "content_block_start":
@@ -48,7 +48,7 @@ async def _signed(stream: EventStream, sign: Sign) -> AsyncGenerator[StreamEvent
 
 
 def _start(item: StreamEvent, sign: Sign) -> tuple[StreamEvent, bool, object]:
-    """The start of a block, whether deltas of thinking follow, and the mark that it carries."""
+    """Start a block; return the event, whether thinking deltas follow, and its signature."""
     found = as_object(item.data.get("content_block"))
     match found.get("type"):
         case "thinking":

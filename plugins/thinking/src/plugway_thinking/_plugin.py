@@ -1,6 +1,6 @@
-"""The plugin: sorts thinking on the way to a target, and signs what comes back.
+"""The plugin: filters thinking for each target, and signs the thinking in replies.
 
-Who is Anthropic: a backend that says so (`SpeaksMessages.native`), or is named in the options.
+A backend is Anthropic if it reports that (`SpeaksMessages.native`), or is named in the options.
 """
 
 from __future__ import annotations
@@ -25,38 +25,38 @@ from plugway import (
     hookimpl,
 )
 from plugway_signature import session_hash, signature
-from plugway_thinking._blocks import Elsewhere, Reader, for_reader, stamped, state_of
+from plugway_thinking._blocks import Elsewhere, Recipient, for_recipient, stamped, state_of
 from plugway_thinking._layer import Sign, SignedStream
 
 SIGNED: StateKey[bool] = StateKey("thinking.signed")
-"""The whole reply was signed before it was replayed as a stream."""
-_TOLD: StateKey[bool] = StateKey("thinking.told")
-"""That a block was signed is on the receipt."""
+"""Whether the complete reply was signed before it was replayed as a stream."""
+_NOTED: StateKey[bool] = StateKey("thinking.noted")
+"""Whether the receipt notes that a block was signed."""
 
 
 class ThinkingOptions(Options):
     """Options of `thinking`."""
 
     elsewhere: Elsewhere = "drop"
-    """What a backend gets of thinking that another model made: `drop` nothing, or the `text` of it
-    in place of the block. Anthropic gets none in either case."""
+    """What to send of another model's thinking: `drop` it, or its `text` instead of the block.
+    Anthropic gets neither."""
     native: tuple[str, ...] = ()
-    """Names of backends that are Anthropic although they do not say so, such as a gateway in front
-    of it: their blocks stay as they are, and they get nobody else's."""
+    """Names of backends that are Anthropic but do not report it, e.g. a gateway in front of it:
+    their blocks stay unchanged, and they get no others."""
 
 
 class Thinking(Plugin[ThinkingOptions]):
-    """Gives thinking blocks back to the model that made them, and to no other."""
+    """Sends thinking blocks back only to the model that produced them."""
 
     outside: ClassVar[tuple[str, ...]] = (
         "field-policy",
-    )  # which joins turns that become neighbours
+    )  # these merge turns that become neighbors
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
-        """Backends that do not exist."""
+        """Report backends that do not exist."""
         known = ", ".join(f"`{name}`" for name in zones) or "none"
         return [
-            (("native", index), f"there is no backend `{name}`; there are {known}")
+            (("native", index), f"unknown backend `{name}`; there are {known}")
             for index, name in enumerate(self.options.native)
             if name not in zones
         ]
@@ -65,19 +65,19 @@ class Thinking(Plugin[ThinkingOptions]):
     def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """The conversation with the thinking that the target may see."""
+        """The conversation with the thinking that the target may receive."""
         backend = attempt.backend
         native = self._is_native(backend)
-        reader = Reader(backend.name, attempt.model, native, self.options.elsewhere)
+        recipient = Recipient(backend.name, attempt.model, native, self.options.elsewhere)
         messages = as_list(request.body.get("messages"))
-        result = for_reader(messages, reader)
+        result = for_recipient(messages, recipient)
         if result.messages is messages:
             return None
         return request.replace(because=result.because(), messages=result.messages)
 
     @hookimpl
     def transform_response(self, reply: Reply, exchange: Exchange) -> Reply | None:
-        """A whole message with its thinking signed."""
+        """Sign the thinking of a complete message."""
         sign = self._signer(exchange)
         if (
             sign is None
@@ -96,7 +96,7 @@ class Thinking(Plugin[ThinkingOptions]):
 
     @hookimpl
     def transform_stream(self, stream: EventStream, exchange: Exchange) -> EventStream | None:
-        """A layer that signs, around the stream of anybody but Anthropic."""
+        """Wrap the stream to sign its thinking, unless it is Anthropic's."""
         sign = self._signer(exchange)
         if sign is None or exchange.state.get(SIGNED):
             return None
@@ -108,18 +108,18 @@ class Thinking(Plugin[ThinkingOptions]):
         return isinstance(backend, SpeaksMessages) and backend.native
 
     def _signer(self, exchange: Exchange) -> Sign | None:
-        """Puts our signature over the maker's; None where the maker is Anthropic, or nobody."""
+        """A function that wraps a signature; None if the block is Anthropic's or unknown."""
         attempt = exchange.served_by
         if attempt is None or self._is_native(attempt.backend):
             return None
         session = session_hash(exchange.session_id)
         name, model = attempt.backend.name, attempt.model
-        told = "signed the thinking, so that it goes back to its maker"
+        note = "signed the thinking, so that only its model gets it back"
 
         def sign(mark: object) -> str:
-            if not exchange.state.get(_TOLD):
-                exchange.state[_TOLD] = True
-                exchange.note(self.name, told, stage="sign")
+            if not exchange.state.get(_NOTED):
+                exchange.state[_NOTED] = True
+                exchange.note(self.name, note, stage="sign")
             return signature(name, model, state_of(mark), session)
 
         return sign

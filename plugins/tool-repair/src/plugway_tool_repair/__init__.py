@@ -1,4 +1,4 @@
-"""Makes tool calls valid: in prose, with wrong arguments, after template leaks and empty turns."""
+"""Repairs tool calls: calls in text, wrong arguments, template leaks, and empty turns."""
 
 from plugway_tool_repair._plugin import ToolRepair, ToolRepairOptions
 

@@ -1,6 +1,6 @@
-"""Fits the arguments of a call to the client's schema, where what was meant is beyond doubt.
+"""Fit the arguments of a call to the client's schema if the intended value is unambiguous.
 
-Checking a schema is `plugway_toolcalls`' business.
+See `plugway_toolcalls` for schema validation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from plugway import as_list, as_object, whole_escapes
 from plugway_toolcalls import NotJson, check_arguments, kind_of, load, resolve
-from plugway_translation import one_of_many, parse_arguments
+from plugway_translation import last_of_joined, parse_arguments
 
 _MAX_DEPTH: Final = 50
 _MAX_REFERENCES: Final = 16
@@ -24,25 +24,25 @@ _NUMBER = re.compile(r"[+-]?(?:\d{1,300}\.?\d{0,300}|\.\d{1,300})(?:[eE][+-]?\d{
 
 
 def normal(name: str) -> str:
-    """What is left of a name without case and separators."""
+    """The name without case and separators."""
     return re.sub(r"[\s_-]", "", name).casefold()
 
 
 class Fitter:
-    """Fits one set of arguments; says in `fixes` what it did."""
+    """Fits one set of arguments; `fixes` describes the changes."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self._root = schema
         self.fixes: list[str] = []
 
     def fit_text(self, text: str) -> tuple[dict[str, Any], list[str]]:
-        """The arguments, and what is still wrong with them."""
+        """The fitted arguments, and the remaining problems."""
         mended = whole_escapes(text)
         if mended != text:
             self.fixes.append("an incomplete character in its arguments was replaced")
             text = mended
         try:
-            if once := one_of_many(text.strip()):
+            if once := last_of_joined(text.strip()):
                 self.fixes.append("its arguments were repeated")
             value, loosely = load(once or (text if text.strip() else "{}"))
         except NotJson as error:
@@ -52,7 +52,7 @@ class Fitter:
         return self.fit(value)
 
     def fit(self, value: Any) -> tuple[dict[str, Any], list[str]]:
-        """As `fit_text`, for arguments that are a value already."""
+        """The same as `fit_text`, for arguments that are parsed already."""
         if isinstance(value, str):
             value = self._unwrapped_text(value)
         if value is None:
@@ -67,10 +67,10 @@ class Fitter:
         fitted = as_object(self._value(self._root, self._unwrapped(unquoted), "", 0))
         return fitted, check_arguments(self._root, fitted)
 
-    # ── the whole ────────────────────────────────────────────────────────────────────────────
+    # ── the arguments as a whole ─────────────────────────────────────────────────────────────
 
     def _unwrapped_text(self, text: str) -> Any:
-        """JSON that was written as a string, once or more than once."""
+        """The value of JSON that was encoded as a string, once or more than once."""
         found = parse_arguments(text)
         if found is None:
             return self._parsed(text, dict, "arguments")
@@ -78,7 +78,7 @@ class Fitter:
         return found
 
     def _unwrapped(self, value: dict[str, Any]) -> dict[str, Any]:
-        """`{"arguments": {…}}`, where the schema knows no such argument."""
+        """The value inside `{"arguments": {…}}`, if the schema has no such argument."""
         known = as_object(self._resolved(self._root).get("properties"))
         if len(value) == 1:
             ((key, inner),) = value.items()
@@ -92,7 +92,7 @@ class Fitter:
         return value
 
     def _unquoted(self, value: dict[str, Any]) -> dict[str, Any]:
-        """Paths without quotes around them."""
+        """The arguments with quotes around paths removed."""
         known = as_object(self._resolved(self._root).get("properties"))
         bare = dict[str, str]()
         for key, item in value.items():
@@ -127,7 +127,7 @@ class Fitter:
         return cast("Any", value)
 
     def _branch(self, schema: dict[str, Any], branches: list[Any], value: Any) -> dict[str, Any]:
-        """The alternative that takes a value of this kind, else the first that it can become."""
+        """The alternative that accepts a value of this type, else the first it can convert to."""
         base = {key: item for key, item in schema.items() if key not in {"anyOf", "oneOf"}}
         found = [self._resolved(as_object(branch)) for branch in branches]
         for branch in found:
@@ -165,7 +165,7 @@ class Fitter:
     def _renamed(
         self, value: dict[str, Any], properties: dict[str, Any], path: str
     ) -> Iterator[tuple[str, Any]]:
-        """Arguments under the names of the schema, where one differs in case or separators."""
+        """The arguments under the schema's names, if they differ only in case or separators."""
         for key, item in value.items():
             if key not in properties:
                 close = [name for name in properties if normal(name) == normal(key)]
@@ -203,7 +203,7 @@ class Fitter:
         return close[0]
 
     def _parsed(self, text: str, type_: type, path: str, *, quiet: bool = False) -> Any:
-        """JSON that was written as a string."""
+        """The value of JSON that was encoded as a string."""
         try:
             value, _ = load(text)
         except NotJson:
@@ -213,7 +213,7 @@ class Fitter:
         return text if not isinstance(value, type_) else value
 
     def _resolved(self, schema: Mapping[str, Any]) -> dict[str, Any]:
-        """`schema` with its own `$ref` followed; circles end after some steps."""
+        """`schema` with its own `$ref` resolved; circles end after some steps."""
         result = as_object(schema)
         for _ in range(_MAX_REFERENCES):
             reference = result.get("$ref")
@@ -244,7 +244,7 @@ def _same(one: Any, other: Any) -> bool:
 
 
 def _converted(wanted: set[str], value: Any) -> Any:
-    """A scalar as one of the wanted types; None where it is not clearly one."""
+    """A scalar converted to one of the wanted types; None if that is ambiguous."""
     if isinstance(value, str):
         return _from_string(wanted, value.strip())
     if isinstance(value, list) and len(as_list(value)) == 1 and not wanted & {"array", "object"}:

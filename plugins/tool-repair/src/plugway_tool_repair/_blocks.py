@@ -1,6 +1,6 @@
-"""Blocks of the source while they are open, and calls in fences while it is open what they are.
+"""Open blocks of the source, and calls in code fences that are not decided yet.
 
-What becomes of them is `_mend`'s business.
+See `_mend` for what happens to them.
 """
 
 from __future__ import annotations
@@ -14,37 +14,37 @@ from plugway import MAX_EVENT_BYTES, Gathered, StreamEvent, as_object
 from plugway_tool_repair._prose import Calls, Prose
 
 _KEPT_EVENTS: Final = 1000
-"""Events of a call that go to the client as they came; of more the arguments are joined."""
+"""Maximum events of a call that are sent on as received; of more, the arguments are joined."""
 
 
 @dataclass(slots=True)
 class Block:
-    """A block of the source that is open."""
+    """An open block of the source."""
 
     start: StreamEvent
     kind: str
     prose: Prose | None = None
     arguments: Gathered = field(default_factory=lambda: Gathered("the arguments of a tool call"))
     events: list[StreamEvent] = field(default_factory=list[StreamEvent])
-    """Of a call, as they came."""
+    """Events of a call, as received."""
     as_it_came: bool = True
-    """All of its events are kept."""
+    """Whether all of its events are kept."""
     closed: bool = False
-    """`content_block_stop` has come."""
+    """Whether `content_block_stop` was received."""
     _kept: int = 0
 
     @property
     def name(self) -> str:
-        """The name of the tool that it calls."""
+        """Name of the called tool."""
         return str(as_object(self.start.data.get("content_block")).get("name") or "")
 
     @property
     def size(self) -> int:
-        """Characters and bytes that it holds."""
+        """Size of the kept data, in characters and bytes."""
         return self.arguments.size + self._kept
 
     def keep(self, item: StreamEvent) -> None:
-        """Have `item` for the client, in case the call goes out as it came."""
+        """Keep `item`, in case the call is sent on unchanged."""
         self._kept += len(item.raw or b"")
         if len(self.events) >= _KEPT_EVENTS or self._kept > MAX_EVENT_BYTES:
             self.as_it_came, self._kept = False, 0
@@ -53,9 +53,9 @@ class Block:
             self.events.append(item)
 
     def is_whole(self, *, objects: bool) -> bool:
-        """Whether the arguments are whole as they stand, without a look at what follows.
+        """Whether the arguments are complete, judged without what follows.
 
-        `objects`: those that come as an object are; else the server may have closed it.
+        `objects`: arguments sent as an object are complete; else the server may have closed it.
         """
         if not self.arguments.size:
             given = as_object(self.start.data.get("content_block")).get("input")
@@ -74,18 +74,18 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class BadCall:
-    """A call that cannot be mended."""
+    """A call that cannot be repaired."""
 
     name: str
     arguments: str
     problems: tuple[str, ...]
     source: str = ""
-    """What the model wrote in its text, where that cannot be read as a call."""
+    """Text of the model that could not be parsed as a call."""
 
 
 @dataclass(slots=True)
 class Quoted:
-    """A call in a Markdown fence: it is one where no more text follows."""
+    """A call in a Markdown fence: it only counts as a call if no more text follows."""
 
     piece: Calls
     after: Gathered = field(default_factory=lambda: Gathered("the white space after a call"))

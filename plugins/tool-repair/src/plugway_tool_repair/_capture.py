@@ -1,6 +1,6 @@
-"""Holds text that may be a call until it is known to be one, and finds where it ends.
+"""Hold text that may be a call until it is known to be one, and find its end.
 
-Reading a call is the business of `plugway_toolcalls`; this feeds it.
+See `plugway_toolcalls` for the parsers.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from plugway import Gathered
 from plugway_tool_repair._arguments import dumps
 from plugway_tool_repair._tools import Toolbox
 from plugway_toolcalls import (
+    BARE_CALL,
     BARE_HEAD,
     NOT_A_CALL,
     CallReader,
@@ -34,23 +35,23 @@ from plugway_toolcalls.marks import (
 )
 
 MAX_CALL: Final = 256 * 1024
-"""Characters of a call in text: reading all of it again at its end must not take long."""
+"""Maximum characters of a call in text, because it is parsed again at its end."""
 _HEAD: Final = 400
 _SMALL: Final = 4096
 _BARE: Final = 80
 _BEGINS: Final = re.compile(r"\s*(?:[{\[`]|<function=|\Z)")
-"""What follows the opening of a call, where the tool's name has not come yet."""
+"""Text after the opening of a call, before the tool's name."""
 _WORD: Final = re.compile(r"\s*(?:functions\.)?([\w-]+)")
 _LEADS: Final = frozenset(("call", "function", "print", "default_api"))
-"""What families write before the name of a tool."""
+"""Text that model families write before the name of a tool."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Calls, in `used` characters of the text that was held."""
+    """Calls, in the first `used` characters of the held text."""
 
     calls: tuple[tuple[str, str], ...]
-    """Name and arguments as JSON text."""
+    """Name, and arguments as JSON text."""
     used: int
 
 
@@ -59,11 +60,11 @@ class CutOff:
     """The text is a call that was cut off."""
 
     name: str
-    """As far as it is known."""
+    """The tool's name as far as it is known."""
 
 
 class Capture:
-    """One text that begins with the opening of a call, or bare."""
+    """One text that starts with the opening of a call, or with a call without an opening."""
 
     def __init__(
         self,
@@ -74,14 +75,14 @@ class Capture:
         memory: Memory | None = None,
         start: int = 0,
     ) -> None:
-        """`patient`, `memory` and `start` as those of `CallReader`; `start` is the opening's."""
+        """`patient`, `memory` and `start` are passed to `CallReader`; `start` is the opening's."""
         self._opening, self._patient = opening, patient
         self._memory, self._start = memory or Memory(), start
         self._toolbox = toolbox
         self._names = [name.lower() for name in toolbox.tools]
         self._reader: CallReader | None = None
         self._begin = 0
-        """Where the call begins, after its opening or header."""
+        """Index of the call, after its opening or header."""
         self._name = ""
         self.text = ""
         self._held = Gathered("a tool call written as text", MAX_CALL)
@@ -89,10 +90,10 @@ class Capture:
         self._named = False
 
     def feed(self, text: str) -> Found | bool:
-        """What it is; True while that is open, False: no call.
+        """The calls; True while undecided, False if it is not a call.
 
         Raises:
-            BackendProtocolError: it is longer than any call that makes sense.
+            BackendProtocolError: it is longer than `MAX_CALL`.
         """
         self._held.add(text)
         self._waiting += len(text)
@@ -101,7 +102,7 @@ class Capture:
         return self._take(final=False, cut=False)
 
     def finish(self, *, cut: bool) -> Found | CutOff | bool:
-        """What it is, now that nothing follows; `cut`: because the answer was cut off."""
+        """The result if nothing follows; `cut` means that the reply was cut off."""
         found = self._take(final=True, cut=cut)
         if found is False and cut and self._is_begun:
             return CutOff(self._name or self._tool_in_head)
@@ -109,7 +110,7 @@ class Capture:
 
     @property
     def unread_tool(self) -> str:
-        """The tool of a call that has begun and cannot be read; empty: it may be mere words."""
+        """The tool of an unreadable call; empty if the text may not be a call."""
         inner = self.text[len(self._opening) :].lstrip().startswith(tuple(OPENINGS))
         return self._tool_in_head if self._is_begun and not inner else ""
 
@@ -120,7 +121,7 @@ class Capture:
 
     @property
     def _is_begun(self) -> bool:
-        """It looks like a call of which the rest is missing, not like words about calls."""
+        """Whether it looks like an incomplete call, and not like text about calls."""
         if self._opening in HEADERS and self._reader is None:
             return True
         if _BEGINS.match(self.text, len(self._opening)):
@@ -149,7 +150,7 @@ class Capture:
         return self._parse(final, cut)
 
     def _open(self, final: bool) -> bool | None:
-        """Whether the way in which it is written is known; False: it is no call."""
+        """Whether the format of the call is known; False if it is not a call."""
         if self._opening in HEADERS:
             end = self.text.find(HEADER_END)
             named = TO.search(self.text, 0, max(end, 0))
@@ -163,6 +164,9 @@ class Capture:
             self._begin = len(self._opening)
             if not self._opening:
                 head = self.text[:_BARE].partition(":")
+                if self._is_python:
+                    self._reader = self._new_reader(self._memory)
+                    return True
                 if not head[1] and len(self.text) < _BARE and not final:
                     return None
                 if BARE_HEAD.fullmatch(head[0] + head[1]) is None:
@@ -170,10 +174,17 @@ class Capture:
         self._reader = self._new_reader(self._memory)
         return True
 
+    @property
+    def _is_python(self) -> bool:
+        """Whether it is a bare list of calls as Python writes them."""
+        named = BARE_CALL.match(self.text)
+        return named is not None and named["name"] in self._toolbox.tools
+
     def _new_reader(self, memory: Memory) -> CallReader:
         if self._opening in HEADERS:
             return CallReader([header_format()], self._name)
         following = self.text[self._begin :].lstrip()[:1] if self._opening else "{"
+        following = "(" if not self._opening and self._is_python else following
         formats, start = formats_of(self._opening, following), self._start + self._begin
         return CallReader(formats, patient=self._patient, memory=memory, start=start)
 
@@ -194,9 +205,9 @@ class Capture:
         return Found(tuple((call.name, call.arguments) for call in calls), used)
 
     def _retry(self, text: str, *, closing: bool) -> Found | bool:
-        """The same with names that are nearly right, and with JSON that is nearly valid.
+        """Parse again, with names that almost match and JSON that is almost valid.
 
-        `closing`: closers that are missing at the end are added.
+        `closing`: add missing closing brackets at the end.
         """
         more = aliases(text[:_HEAD], self._toolbox.tools, self._toolbox.named)
         tools = {**self._toolbox.tools, **dict(more)}
@@ -207,7 +218,7 @@ class Capture:
         return False
 
     def _whole(self, text: str, tools: dict[str, Tool]) -> tuple[tuple[str, str], ...]:
-        """The calls that the whole of `text` is."""
+        """The calls if all of `text` consists of calls."""
         reader, body = self._new_reader(Memory()), text[self._begin :]
         end = reader.find(body, final=True)
         if end is None or end == NOT_A_CALL or body[end:].strip():
@@ -218,7 +229,7 @@ class Capture:
             return ()
 
     def _loosely(self, text: str, closing: bool) -> str | None:
-        """`text` with its first JSON value written as JSON should be."""
+        """`text` with its first JSON value rewritten as valid JSON."""
         begins = [at for mark in "{[" if (at := text.find(mark, self._begin)) >= 0]
         if not begins:
             return None

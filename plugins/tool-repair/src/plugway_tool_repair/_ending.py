@@ -1,4 +1,4 @@
-"""How an answer ends: the reason that fits what is in it, and the event that says so."""
+"""The end of a reply: the `stop_reason` that matches its content, and the event with it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Final
 from plugway import StreamEvent, as_object
 
 OWN_END: Final = frozenset(("end_turn", "tool_use", "stop", "tool_calls", "function_call"))
-"""Each `stop_reason` that says that the model ended its answer itself."""
+"""The `stop_reason` values of a reply that the model ended itself."""
 DONE: Final = frozenset(("end_turn", "stop", "stop_sequence", "tool_use", None))
 
 
 def fitting(reason: object, calls: int, *, cut: bool) -> object:
-    """The `stop_reason` of an answer with so many calls; `cut`: a call was cut off and left out."""
+    """The `stop_reason` of a reply with that many calls; `cut`: a call was cut off and removed."""
     if cut:
         return "max_tokens" if reason in DONE and reason != "stop_sequence" else reason
     if calls and reason in {"end_turn", "stop", "stop_sequence", None}:
@@ -21,7 +21,7 @@ def fitting(reason: object, calls: int, *, cut: bool) -> object:
 
 
 def ended_with(item: StreamEvent, reason: object) -> StreamEvent:
-    """The `message_delta` with `reason` and a count of tokens; `item` itself where it has both."""
+    """The `message_delta` with `reason` and a token count; `item` itself if it has both."""
     delta = as_object(item.data.get("delta"))
     same = reason == delta.get("stop_reason")
     if same and isinstance(item.data.get("usage"), dict):
@@ -35,6 +35,6 @@ def ended_with(item: StreamEvent, reason: object) -> StreamEvent:
 
 
 def output_tokens(item: StreamEvent) -> int:
-    """The tokens of the answer, 0 where they are not given."""
+    """Tokens of the reply; 0 if unknown."""
     count = as_object(item.data.get("usage")).get("output_tokens")
     return count if isinstance(count, int) else 0

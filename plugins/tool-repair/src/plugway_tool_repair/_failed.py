@@ -1,4 +1,4 @@
-"""A call that a server could not read, and hands back inside of its refusal.
+"""A call that a server could not parse and returns inside its error.
 
 Groq: 400 with the code `tool_use_failed`, and what the model wrote in `failed_generation`
 (console.groq.com/docs/tool-use/local-tool-calling).
@@ -18,14 +18,14 @@ from plugway_tool_repair._prose import Calls, Prose, Unread
 from plugway_tool_repair._tools import Toolbox
 
 _MOST: Final = 2**18
-"""Characters that are looked at."""
+"""Maximum characters that are examined."""
 _NAMED: Final = re.compile(r"(?:<function[=\s]\s*)?([\w.-]{1,128})[^\w{]{0,20}$")
-"""What stands before the arguments where the name is there and not inside of them."""
+"""Text before the arguments, if the name is given outside them."""
 
 
 def rescued(failure: BackendRefused, toolbox: Toolbox, model: str) -> Reply | None:
-    """An answer with the text of the call, which is then read and checked like any other; None
-    where the refusal holds no call of a tool that is known."""
+    """A reply with the text of the call, which is then parsed and checked like any other; None if
+    the error contains no call of a known tool."""
     if b"failed_generation" not in failure.body:
         return None
     try:
@@ -53,7 +53,7 @@ def rescued(failure: BackendRefused, toolbox: Toolbox, model: str) -> Reply | No
 
 
 def _forms(said: str) -> Iterator[str]:
-    """The text as it is, and with the mark of a call that the model wrote otherwise, or forgot."""
+    """The text unchanged, and with a call marker that the model misspelled or omitted."""
     yield said
     start, end = said.find("{"), said.rfind("}")
     if start < 0 or end < start:

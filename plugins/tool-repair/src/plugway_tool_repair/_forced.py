@@ -1,7 +1,7 @@
-"""A call that the client demands by `tool_choice`, and servers that do not honour it.
+"""Calls that the client requires by `tool_choice`, for servers that do not enforce it.
 
 Ollama's Messages API parses the field and does not use it (`FromMessagesRequest` of its
-`anthropic/anthropic.go`); templates and grammars of other servers do not know it either.
+`anthropic/anthropic.go`); templates and grammars of other servers ignore it too.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from plugway import MAX_EVENT_BYTES, MessagesRequest, StreamEvent, as_list, as_o
 from plugway_tool_repair._tools import Toolbox
 
 _NO_WORDS: Final = "(I have not called a tool.)"
-"""Stands for an answer without text: a turn without content would be refused."""
+"""Used for a reply without text, because a turn without content would be rejected."""
 
 
 class Demand:
-    """Whether one answer has the call that the client demands; it is fed what the client gets."""
+    """Tracks whether a reply has the required call; it is fed the events for the client."""
 
     def __init__(self, toolbox: Toolbox) -> None:
         self._name = toolbox.forced
         self._said: list[str] = []
         self._held = 0
         self.open = toolbox.forced is not None
-        """The call is demanded and has not come yet."""
+        """Whether the call is required and has not been received."""
 
     def feed(self, items: Iterable[StreamEvent]) -> None:
-        """More of the answer."""
+        """Add events of the reply."""
         if not self.open:
             return
         for item in items:
@@ -40,16 +40,16 @@ class Demand:
 
     @property
     def full(self) -> bool:
-        """More of the answer than this is not held back for a call that may still come."""
+        """Whether too much of the reply is held back to wait any longer for a call."""
         return self._held > MAX_EVENT_BYTES
 
     @property
-    def told(self) -> str:
-        """What is missing."""
+    def missing(self) -> str:
+        """The missing call, for a message."""
         return f"the call to {self._wanted} that `tool_choice` requires"
 
     def repeated(self, request: MessagesRequest) -> MessagesRequest:
-        """The conversation with the answer, and what it lacks."""
+        """The conversation with the reply, and a user turn that asks for the call."""
         said = "".join(self._said).strip() or _NO_WORDS
         text = f"Call {self._wanted} now. Answer with the call alone."
         messages = [
@@ -57,7 +57,7 @@ class Demand:
             {"role": "assistant", "content": [{"type": "text", "text": said}]},
             {"role": "user", "content": [{"type": "text", "text": text}]},
         ]
-        return request.replace(messages=messages, because="the model is told that it must call")
+        return request.replace(messages=messages, because="the model is asked for its call")
 
     @property
     def _wanted(self) -> str:

@@ -1,8 +1,8 @@
-"""Mends the events of one reply, one after the other: text, calls, the reason why it stopped.
+"""Repairs the events of one reply in order: text, calls, the stop reason.
 
-A call that may not have come whole waits for what follows it: if the answer was cut off there, it
-is left out. `_prose` reads text, `_tools` judges calls, `_writer` has the blocks of the client, and
-`_stream` asks again.
+A call that may be incomplete waits for the next event: if the reply was cut off there, the call is
+removed. See `_prose` for text, `_tools` for the verdict on calls, `_writer` for the client's
+blocks, and `_stream` for retries.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from plugway_tool_repair._writer import Writer
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 _MAX_ID: Final = 200
 _MAX_OPEN: Final = 100
-"""Blocks that a source may have open at once."""
+"""Maximum open blocks of a source."""
 _MAX_HELD: Final = 2 * MAX_EVENT_BYTES
 _LEFT_OUT: Final = "[{} was not made: its arguments are not valid JSON.]"
 _HIDDEN: Final = frozenset(("thinking", "redacted_thinking"))
 
 
 class Mender(Writer):
-    """Takes the events of a source, gives those for the client."""
+    """Converts the events of a source to those for the client."""
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class Mender(Writer):
         stops: bool = False,
         objects: bool = False,
     ) -> None:
-        """`most`: tokens after which the answer is cut off, 0 where that is not known. `stops`: the
-        client has stop sequences. `objects`: arguments that come as an object are whole."""
+        """`most`: maximum tokens of the reply, 0 if unknown. `stops`: the client has stop
+        sequences. `objects`: arguments sent as an object are complete."""
         self._toolbox = toolbox
         super().__init__(note, signature("tool-repair", model))
         self._rescue = toolbox if rescue else None
@@ -65,23 +65,23 @@ class Mender(Writer):
         self._most, self._stops, self._objects = most, stops, objects
         self._blocks: dict[Any, Block] = {}
         self._waiting: list[Block] = []
-        """Blocks that have ended with a call that may not be whole, and calls after those."""
+        """Ended blocks whose call may be incomplete, and the calls after them."""
         self._quoted: list[Quoted] = []
         self._rescued: set[tuple[str, bytes]] = set()
-        self._ids: set[str] = set()  # of the calls given so far
+        self._ids: set[str] = set()  # of the calls sent so far
         self.calls = 0
-        """Calls given so far."""
+        """Number of calls sent so far."""
         self.reason: object = None
         self.judged = False
-        """Bad calls are handed on from now on."""
+        """Whether bad calls are passed on from now on."""
         self.cut: str | None = None
-        """The name of the first call that was cut off and left out, as far as it is known."""
+        """Name, as far as it is known, of the first call that was cut off and removed."""
         self.repeatable = False
-        """Nothing but that call was there: the model may be asked for it again."""
+        """Whether there was nothing else, so that the model may be asked for that call again."""
         self.bad: BadCall | None = None
-        """The first bad call, where it stands before all other content."""
+        """The first bad call, if it precedes all other content."""
         self.empty = False
-        """The reply ended without content."""
+        """Whether the reply ended without content."""
         self.ended = False
 
     def feed(self, item: StreamEvent) -> list[StreamEvent]:
@@ -113,7 +113,7 @@ class Mender(Writer):
             self._stop(self._blocks.pop(index), None, out)
         self._release(out, cut=False)
         if len(self._blocks) >= _MAX_OPEN:
-            raise BackendProtocolError(f"it has more than {_MAX_OPEN} blocks open at once")
+            raise BackendProtocolError(f"more than {_MAX_OPEN} blocks are open at once")
         block = Block(item, str(content.get("type", "")))
         block.keep(item)
         self._blocks[index] = block
@@ -169,7 +169,7 @@ class Mender(Writer):
     def _end(
         self, block: Block, item: StreamEvent | None, out: list[StreamEvent], *, cut: bool
     ) -> None:
-        """The end of a block that is no call."""
+        """End a block that is not a call."""
         if block.prose is not None:
             self._pieces(block, block.prose.finish(cut=cut), out)
             self._blank = ""
@@ -177,10 +177,10 @@ class Mender(Writer):
         if self._open is block:
             self._leave(out, item)
 
-    # ── what may have been cut off ───────────────────────────────────────────────────────────
+    # ── possibly incomplete calls ────────────────────────────────────────────────────────────
 
     def _release(self, out: list[StreamEvent], *, cut: bool) -> None:
-        """What waits goes out: something followed it, or the answer ended."""
+        """Send the waiting blocks, because something followed them, or the reply ended."""
         waiting, self._waiting = self._waiting, []
         for block in waiting:
             if block.kind != "tool_use":
@@ -196,7 +196,7 @@ class Mender(Writer):
         self._note(f"{self._toolbox.called(name)} was cut off and left out")
 
     def _bounded(self) -> None:
-        """Raises `BackendProtocolError` where what is open is too much together."""
+        """Raises `BackendProtocolError` if the open blocks are too large together."""
         if len(self._blocks) > 1 and sum(b.size for b in self._blocks.values()) > _MAX_HELD:
             raise BackendProtocolError(f"its open blocks hold more than {_MAX_HELD} characters")
 
@@ -254,7 +254,7 @@ class Mender(Writer):
             self._rescued_call(verdict, out)
 
     def _cut_piece(self, block: Block, piece: Cut, out: list[StreamEvent]) -> None:
-        """A call in text that was cut off; where it may be none, its text stays."""
+        """Handle a call in text that was cut off; if it may not be a call, its text stays."""
         self._settle(out, real=False, commit=True)
         if piece.sure:
             self._leave_out(piece.name)
@@ -275,7 +275,7 @@ class Mender(Writer):
         block: Block | None = None,
         commit: bool = False,
     ) -> None:
-        """Decide over calls in a fence: calls, or words that went on."""
+        """Decide about calls in a fence: they are calls unless more text follows."""
         if not self._quoted:
             return
         quotes, self._quoted = self._quoted, []
@@ -336,7 +336,7 @@ class Mender(Writer):
             self._leave(out, None)
 
     def _withheld(self, verdict: Verdict, out: list[StreamEvent]) -> bool:
-        """Whether the call is bad and may still be asked for again, or no client can read it."""
+        """Whether the call is bad and may be requested again, or is unreadable for clients."""
         if not verdict.problems:
             return False
         if not self.judged and self.bad is None:
@@ -389,7 +389,7 @@ class Mender(Writer):
         out.append(new)
 
     def _end_of_thought(self, out: list[StreamEvent]) -> None:
-        """Where there is nothing but reasoning: the calls it ends with, or it is no answer."""
+        """Handle a reply with only reasoning: use the calls at its end, or treat it as empty."""
         if self.seen - _HIDDEN:
             return
         for verdict in self._thought.verdicts() if self._thought is not None else ():

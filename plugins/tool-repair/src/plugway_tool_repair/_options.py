@@ -1,4 +1,4 @@
-"""The options: what a user writes."""
+"""The options, as a user writes them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ class ToolRepairOptions(Options):
     """Options of `tool-repair`."""
 
     unfixable: Literal["pass", "fail_over", "error"] = "pass"
-    """What becomes of a call that is still wrong after the model was asked again: `pass` hands it
-    on as it is, and the client tells the model; `fail_over` tries the next target of the route,
-    and is `pass` where none is left; `error` ends the request. Once content has gone out it is
+    """What happens to a call that is still invalid after a retry: `pass` sends it unchanged, and
+    the client reports the error to the model; `fail_over` tries the next target of the route, or
+    does as `pass` if there is none; `error` ends the request. Once content has been sent it is
     always `pass`."""
     ask_again: bool = True
-    """Ask the model once more, with the reason, for a call that cannot be mended, and for an
-    answer without content. Only while the client has seen nothing."""
+    """Ask the model once more, with the reason, after a call that cannot be repaired and after a
+    reply without content. Only if no content has been sent to the client."""
     hold_thinking: bool = False
-    """Hold thinking back until what follows it is known, so that a wrong call behind it can be
-    asked for again. The client sees the thinking later, all at once."""
+    """Hold thinking back until the next block is known, so that an invalid call after it can be
+    retried. The client gets the thinking later, all at once."""
     rescue: bool = True
-    """Turn calls that stand in text into real ones."""
+    """Convert calls in text to real ones."""
     remove_leaks: bool = True
-    """Take markers of chat templates, such as `<|im_end|>`, out of text. Inside of Markdown code
-    they stay."""
+    """Remove markers of chat templates, such as `<|im_end|>`, from text. They stay inside Markdown
+    code."""
     without_tools: bool = False
-    """Look after replies to requests without tools too: leaks and empty answers. Otherwise their
-    bytes are relayed as they are."""
+    """Also repair replies to requests without tools: leaks and empty replies. Otherwise they are
+    relayed unchanged."""
     native_zones: tuple[str, ...] = ("anthropic",)
-    """Zones whose backends get and give everything unchanged."""
+    """Zones whose backends are left out: their requests and replies stay unchanged."""

@@ -1,4 +1,4 @@
-"""The plugin: looks after the replies of backends that are not native."""
+"""The plugin: repairs the replies of backends that are not native."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ __all__ = ["ToolRepair", "ToolRepairOptions"]
 
 
 class ToolRepair(Plugin[ToolRepairOptions]):
-    """Makes tool calls valid: written as text, with wrong arguments, or not there at all."""
+    """Repairs tool calls: written as text, with wrong arguments, or missing."""
 
     @hookimpl
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """The reply, with its calls mended.
+        """The reply, with its calls repaired.
 
         Raises:
-            BackendError: the attempt failed, or gave nothing that may be handed on.
+            BackendError: the attempt failed, or its reply is unusable.
         """
         if attempt.backend.zone in self.options.native_zones:
             return await send(request, attempt)

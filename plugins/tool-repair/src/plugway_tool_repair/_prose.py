@@ -1,6 +1,6 @@
-"""Reads the text of a reply as it comes: calls and reasoning written into it, and leaks.
+"""Parse the text of a reply as it arrives: calls and reasoning written as text, and leaks.
 
-What is none of these leaves at once and unchanged.
+Other text is passed on at once, unchanged.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from plugway_tool_repair._tools import Toolbox
 from plugway_toolcalls import Memory, marks
 
 _BARE = re.compile(r"\[?\s*(?:\{\s*(?:\"(?:[a-z_]*(?:\"\s*(?::.*)?)?)?)?)?", re.DOTALL)
+_BARE_PYTHON = re.compile(r"\[\s*(?P<name>[A-Za-z_][\w.-]*)(?:\(|\Z)")
 _TICKS = re.compile("`+")
 _MAX_HEADER: Final = 300
 _MAX_TRIES: Final = 50
-"""Openings in one text that turned out to begin no call; after so many no more are looked at."""
+"""Maximum openings in one text that turned out not to start a call; later ones are ignored."""
 _MAX_WASTE: Final = 2**18
-"""Characters that were held for such openings, all together, after which the same is true: each of
-them is looked at anew."""
+"""Maximum characters that were held for such openings in total, because each is examined again;
+later openings are ignored."""
 _PATIENCE: Final = 20
-"""Calls of a text for which it is waited whether a closing tag is part of a value."""
+"""Calls of a text for which a closing tag is checked for being part of a value."""
 _SLICE: Final = 4096
-"""Characters that are looked at together: what is cut off at the front is copied each time."""
+"""Characters that are examined at once, because removing a prefix copies the rest."""
 _MOST_QUOTED: Final = 4000
-"""Characters of a call that cannot be read which the model is shown."""
+"""Characters of an unreadable call that are shown to the model."""
 _BLANKS: Final = 1000
 """White space before a bare call, or after a call, that is held back."""
 
@@ -53,9 +54,9 @@ class Calls:
     calls: tuple[tuple[str, str], ...]
     source: str
     quoted: bool
-    """In a Markdown fence after other text: a call only where no more text follows."""
+    """Whether it is in a Markdown fence after other text: a call only if no more text follows."""
     sure: bool
-    """Between marks that stand for nothing but a call."""
+    """Whether it is between markers that are used for calls only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +64,20 @@ class Cut:
     """A call that was written as text and cut off."""
 
     name: str
-    """As far as it is known."""
+    """The tool's name, as far as it is known."""
     source: str
     sure: bool
-    """As that of `Calls`."""
+    """The same as in `Calls`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """Between sure marks stands what looks like a call and cannot be read; it follows as text."""
+    """An unreadable call between markers for calls; it follows as text."""
 
     name: str
-    """Of the tool that it names."""
+    """The named tool."""
     source: str
-    """The beginning of it."""
+    """The start of its text."""
 
 
 Piece = Text | Thinking | Calls | Cut | Unread
@@ -86,12 +87,12 @@ class Prose:
     """One text block."""
 
     def __init__(self, toolbox: Toolbox | None, leaks: Counter[str] | None) -> None:
-        """Without `toolbox` no calls are looked for, without `leaks` none are taken out."""
+        """Without `toolbox`, calls are not searched; without `leaks`, no leaks are removed."""
         self._toolbox = toolbox
         self._leaks = leaks
         self._buffer = ""
         self._input: list[tuple[str, int]] = []
-        """Text that was not looked at yet, the last first, each from an index on."""
+        """Text that was not examined yet, the last first, each with the index where it starts."""
         self._capture: Capture | None = None
         self._opening = ""
         self._closes: tuple[str, ...] = ()
@@ -106,15 +107,15 @@ class Prose:
         self._opened: set[str] = set()
         self._memory = Memory()
         self._given = 0
-        """Characters so far."""
+        """Number of characters so far."""
 
     @property
     def idle(self) -> bool:
-        """Nothing is held."""
+        """Whether nothing is held."""
         return not self._buffer and self._capture is None and not self._closes
 
     def plain(self, text: str) -> bool:
-        """Whether `text` may pass as it is; it is then taken note of."""
+        """Whether `text` may pass unchanged; if so, it is recorded."""
         if not self.idle or self._fresh or marks.FIRST.search(text):
             return False
         self._code.see(text)
@@ -122,21 +123,21 @@ class Prose:
 
     @property
     def holds_call(self) -> bool:
-        """What is held has begun like a call."""
+        """Whether the held text starts like a call."""
         return self._capture is not None or self._buffer.startswith(marks.HEADERS)
 
     def feed(self, text: str) -> list[Piece]:
-        """The pieces that are certain now.
+        """The pieces that are decided now.
 
         Raises:
-            BackendProtocolError: what may be a call is longer than any that makes sense.
+            BackendProtocolError: a possible call is longer than `MAX_CALL`.
         """
         self._input.append((text, 0))
         self._given += len(text)
         return self._run(final=False)
 
     def finish(self, *, cut: bool = False) -> list[Piece]:
-        """The rest. `cut`: the answer was cut off, so that what is not closed is not whole."""
+        """The rest. `cut`: the reply was cut off, so unclosed calls are incomplete."""
         self._cut = cut
         return self._run(final=True)
 
@@ -155,7 +156,7 @@ class Prose:
                 return pieces
 
     def _next(self) -> str:
-        """More text; as much as has been held for a call, else little."""
+        """More text: as much as has been held for a call, otherwise little."""
         text, at = self._input.pop()
         end = at + (max(_SLICE, len(self._capture.text) // 4) if self._capture else _SLICE)
         if end < len(text):
@@ -201,10 +202,10 @@ class Prose:
                 self._fresh = self._after_call = False
                 self._begun = True
 
-    # ── marks ────────────────────────────────────────────────────────────────────────────────
+    # ── markers ──────────────────────────────────────────────────────────────────────────────
 
     def _mark(self, pieces: list[Piece], mark: str, final: bool) -> bool:
-        """What stands at the beginning of the buffer is `mark`."""
+        """Handle `mark` at the start of the buffer."""
         if self._code.inside:
             self._say(pieces, len(mark))
         elif mark in marks.THINKING and not self._begun:
@@ -220,8 +221,8 @@ class Prose:
 
     def _leak(self, pieces: list[Piece], mark: str) -> None:
         opener = marks.PAIRED.get(mark, mark.replace("/", "", 1) if "/" in mark else "")
-        told = opener in self._opened or mark in self._opened
-        if self._leaks is None or told or mark in marks.THINKING or mark in marks.PAIRED.values():
+        paired = opener in self._opened or mark in self._opened
+        if self._leaks is None or paired or mark in marks.THINKING or mark in marks.PAIRED.values():
             self._opened.add(mark)
             self._say(pieces, len(mark))
             return
@@ -229,7 +230,7 @@ class Prose:
         self._buffer = self._buffer[len(mark) :]
 
     def _header(self, pieces: list[Piece], mark: str, final: bool) -> bool:
-        """A header that routes what follows: to a tool, to the reasoning, or to the user."""
+        """A header that routes the following text: to a tool, to the reasoning, or to the user."""
         end = self._buffer.find(marks.HEADER_END)
         if end < 0 and not final and len(self._buffer) <= _MAX_HEADER:
             return False
@@ -270,27 +271,37 @@ class Prose:
     # ── calls ────────────────────────────────────────────────────────────────────────────────
 
     def _drop_closers(self) -> None:
-        """Closing marks that are left over after a call."""
+        """Remove closing markers that remain after a call."""
         begun = self._buffer.lstrip()
         while begun.startswith(marks.CLOSERS) and not begun.startswith("```"):
             mark = next(m for m in marks.CLOSERS if begun.startswith(m))
             begun = self._buffer = begun[len(mark) :].lstrip()
 
     def _bare(self, pieces: list[Piece], final: bool) -> bool | None:
-        """A call that stands bare at the beginning; None: there is none."""
+        """Handle a call without an opening at the start; None if there is none."""
         begun = self._buffer.lstrip(" \t\r\n;" if self._after_call else None)
         if not begun:
             if len(self._buffer) > _BLANKS:
                 self._say(pieces, len(self._buffer) - _BLANKS)
             return None if final else False
-        if not self._toolbox or begun[0] not in "{[" or not _BARE.fullmatch(begun[:60]):
-            if begun[0] not in "{[":
-                return None
+        if begun[0] not in "{[":
+            return None
+        if not self._toolbox or not self._may_be_call(begun):
             self._fresh = False
             return None
         self._say(pieces, len(self._buffer) - len(begun))
         self._fresh = False
         return self._begin(pieces, "", final)
+
+    def _may_be_call(self, begun: str) -> bool:
+        """Whether a bare call may begin so, as JSON or as Python writes it."""
+        if _BARE.fullmatch(begun[:60]):
+            return True
+        named = _BARE_PYTHON.match(begun)
+        if named is None or self._toolbox is None:
+            return False
+        name, whole = named["name"], named[0].endswith("(")
+        return any(tool == name if whole else tool.startswith(name) for tool in self._toolbox.tools)
 
     def _begin(self, pieces: list[Piece], opening: str, final: bool) -> bool:
         if not self._toolbox or self._tries >= _MAX_TRIES or self._waste >= _MAX_WASTE:
@@ -308,7 +319,7 @@ class Prose:
         return self._captured(pieces, self._capture, text, final=final)
 
     def _captured(self, pieces: list[Piece], capture: Capture, text: str, *, final: bool) -> bool:
-        """Whether the text goes on after a call, or after what was none."""
+        """Whether to continue with the text after a call, or after text that was not one."""
         found: Found | CutOff | bool = capture.feed(text)
         if found is True and final:
             found = capture.finish(cut=self._cut)
@@ -336,14 +347,14 @@ class Prose:
         return True
 
     def _cut_rest(self, pieces: list[Piece]) -> None:
-        """More calls in the same value, of which the next was cut off."""
+        """Handle further calls in the same value, the next of which was cut off."""
         rest = self._buffer.lstrip()
         if self._cut and not self._input and rest.startswith((",", "{")):
             pieces.append(Cut("", self._buffer, sure=True))
             self._buffer = ""
 
     def _put_back(self, text: str) -> None:
-        """Have `text` looked at again, before what follows it."""
+        """Examine `text` again, before what follows it."""
         if len(text) > _SLICE:
             self._input.append((text, _SLICE))
         self._buffer = text[:_SLICE]

@@ -1,7 +1,7 @@
-"""A call that the client demands from a server whose bytes it gets in its own API.
+"""Required calls in replies that are relayed in the client's own API.
 
-The answer is held back until the call comes. Where it does not come, the model is asked once more,
-through the Messages API: that answer is mended like any other.
+The reply is held back until the call arrives. If it does not, the model is asked once more through
+the Messages API; that reply is repaired like any other.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from plugway_tool_repair._wire import next_in_time
 
 
 class Insisting:
-    """A `send` that asks once more where a relayed answer lacks the call that the client demands.
+    """A `send` that asks once more if a relayed reply lacks the required call.
 
-    What it lacks in the end is put on the receipt by the kernel (`Reply.missing`).
+    The kernel adds to the receipt what is still missing (`Reply.missing`).
     """
 
     def __init__(self, send: Send, toolbox: Toolbox, note: Callable[[str], None]) -> None:
@@ -26,13 +26,13 @@ class Insisting:
         self._note = note
 
     async def __call__(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """The reply, at the call where one is demanded.
+        """The reply; if a call is required, from the call on.
 
         Raises:
             BackendError: the attempt failed.
         """
         reply = await self._send(request, attempt)
-        if reply.missing is None or reply.missing() is None or not _can_be_told(request):
+        if reply.missing is None or reply.missing() is None or not _is_expressible(request):
             return reply
         held: list[bytes] = []
         try:
@@ -48,17 +48,17 @@ class Insisting:
         return reply.replace(chunks=_from(held, reply.chunks)) if reply.chunks else reply
 
 
-def _can_be_told(request: MessagesRequest) -> bool:
-    """Whether the Messages API can say all that the client wrote, if in other words."""
+def _is_expressible(request: MessagesRequest) -> bool:
+    """Whether the Messages API can express the client's request without loss."""
     original = request.original
-    told = ("emulate ", "translate ")
-    return original is not None and all(note.startswith(told) for note in original.notes)
+    expressible = ("emulate ", "translate ")
+    return original is not None and all(note.startswith(expressible) for note in original.notes)
 
 
 async def _hold(
     reply: Reply, chunks: AsyncIterator[bytes], held: list[bytes], attempt: Attempt
 ) -> bool:
-    """Read until the call comes, or too much has come without it; whether the answer is over."""
+    """Read until the call arrives, or too much without it; whether the reply is complete."""
     size = 0
     while reply.missing is not None and reply.missing() is not None and size <= MAX_EVENT_BYTES:
         chunk = await next_in_time(chunks, attempt)
@@ -70,7 +70,7 @@ async def _hold(
 
 
 async def _from(held: list[bytes], chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """What was held back, then the rest as it comes."""
+    """The held chunks, then the rest as it arrives."""
     yield b"".join(held)
     async for chunk in chunks:
         yield chunk

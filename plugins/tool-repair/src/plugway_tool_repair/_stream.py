@@ -1,6 +1,6 @@
-"""The reply to one attempt: read until something may go to the client, asked for again if need be.
+"""The reply to one attempt: read until content may be sent to the client, with retries if needed.
 
-What is mended is `_mend`'s business.
+See `_mend` for the repairs.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from plugway import (
     replay,
 )
 from plugway_tool_repair._blocks import BadCall
+from plugway_tool_repair._chat import DIALECT, ChatText, may_hold_calls, read_stream, read_whole
 from plugway_tool_repair._failed import rescued
 from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._mend import Mender
@@ -38,20 +39,20 @@ from plugway_tool_repair._wire import events_of, next_in_time
 
 Note = Callable[[str], None]
 _LARGE: Final = 2**18
-"""Bytes of a whole reply before which the loop goes on: a backend has just read it."""
+"""Bytes of a complete reply above which the event loop runs first: a backend has just parsed it."""
 _LEAST_ROOM: Final = 4096
 _MOST_ROOM: Final = 64_000
-"""Bounds of `max_tokens` where a call that was cut off is asked for again."""
+"""Limits of `max_tokens` for the retry of a call that was cut off."""
 
 _UNREAD: Final = (
-    "The call was not made, because it cannot be read. Make it again, with nothing before it. In "
-    "JSON, quotes, backslashes and line breaks inside of strings are escaped."
+    "The call was not made, because it cannot be parsed. Make it again, with nothing before it. In "
+    "JSON, quotes, backslashes and line breaks inside strings are escaped."
 )
 
 
 class Asking:
-    """One attempt, with at most one more send for each of two reasons: a call that is not valid or
-    an answer without content, and a call that was cut off."""
+    """One attempt, with at most one retry for each of two reasons: an invalid call or an empty
+    reply, and a call that was cut off."""
 
     def __init__(
         self,
@@ -71,13 +72,13 @@ class Asking:
         self._demand = Demand(toolbox)
 
     async def run(self, request: MessagesRequest) -> Reply:
-        """The reply that the client may get.
+        """The reply for the client.
 
         Raises:
-            BackendError: the attempt failed, or gave nothing that may be handed on.
+            BackendError: the attempt failed, or its reply is unusable.
         """
         cut: Reply | None = None
-        """An answer without its only call: it is handed on if asking again does not help."""
+        """A reply without its only call: it is used if the retry fails."""
         while True:
             try:
                 reply, answer, mender = await self._ask(request)
@@ -101,18 +102,18 @@ class Asking:
             request = self._again(request, mender)
 
     async def _ask(self, request: MessagesRequest) -> tuple[Reply, Reply | None, Mender | None]:
-        """The backend's reply, that reply mended, or None where it is not fit, and its mender."""
+        """The backend's reply, that reply repaired or None if it is unusable, and its mender."""
         self._demand = Demand(self._toolbox)
         try:
             reply = await self._send(request, self._attempt)
         except BackendRefused as failure:
             reply = self._rescued(failure)
-        if reply.status >= 400 or reply.dialect:  # the client's own dialect is not touched
-            return reply, None, None
+        if reply.status >= 400 or reply.dialect:
+            return self._relayed(request, reply), None, None
         mender = self._mender(request, reply)
         try:
             return reply, await self._read(reply, mender), mender
-        except BackendRefused as failure:  # in the stream, before anything went out
+        except BackendRefused as failure:  # in the stream, before any content
             await reply.close()
             self._demand = Demand(self._toolbox)
             reply = self._rescued(failure)
@@ -122,17 +123,29 @@ class Asking:
             await reply.close()
             raise
 
+    def _relayed(self, request: MessagesRequest, reply: Reply) -> Reply:
+        """A reply in the client's own API; in Chat Completions, calls in its text are converted."""
+        original, able = request.original, self._options.rescue and bool(self._toolbox)
+        if original is None or reply.dialect != DIALECT or not able or reply.status >= 400:
+            return reply
+        if not may_hold_calls(original):
+            return reply
+        text = ChatText(self._mender(request, reply), self._note)
+        if reply.chunks is not None:
+            return reply.replace(chunks=read_stream(reply.chunks, text))
+        return reply.replace(body=read_whole(reply.body, text)) if reply.body else reply
+
     def _rescued(self, failure: BackendRefused) -> Reply:
-        """An answer with the call that a refusal holds. Raises the refusal where it holds none."""
+        """A reply with the call inside a refusal. Raises the refusal if there is none."""
         able = self._options.rescue and bool(self._toolbox)
         made = rescued(failure, self._toolbox, self._attempt.model) if able else None
         if made is None:
             raise failure
-        self._note("the server refused a call that it could not read; it is read here")
+        self._note("the server returned a call that it could not parse; it is parsed here")
         return made
 
     def _again(self, request: MessagesRequest, mender: Mender) -> MessagesRequest:
-        """What to ask after an answer that is not fit. Raises `BackendError` where it is enough."""
+        """The next request after an unusable reply. Raises `BackendError` if there is no retry."""
         bad = mender.bad
         if not self._may_ask:
             raise self._failure(bad)
@@ -141,15 +154,15 @@ class Asking:
             self._note("retried: the reply had no content")
             return request
         if bad is None:
-            self._note(f"retried: the reply lacks {self._demand.told}")
+            self._note(f"retried: the reply lacks {self._demand.missing}")
             return self._demand.repeated(request)
         self._note(f"retried: {_recorded(bad, self._toolbox)}")
         return _extended(request, bad)
 
     def _with_room(self, request: MessagesRequest, mender: Mender) -> MessagesRequest | None:
-        """The request with more room, where the answer's only call was cut off by `max_tokens`.
+        """The request with a higher limit, if `max_tokens` cut off the reply's only call.
 
-        None where that is not so, where it was tried, or where the limit is not the client's own.
+        None if it did not, if that was tried, or if the limit is not the client's own.
         """
         asked = _limit(request)
         lowered = any(change.field == "max_tokens" for change in request.changes)
@@ -164,7 +177,7 @@ class Asking:
 
     @property
     def _passes(self) -> bool:
-        """Whether a call that stays wrong is handed on: also where nobody else could do better."""
+        """Whether an invalid call is passed on, also because no other target could do better."""
         policy = self._options.unfixable
         return policy == "pass" or (policy == "fail_over" and self._attempt.last)
 
@@ -184,7 +197,7 @@ class Asking:
         return mender
 
     async def _read(self, reply: Reply, mender: Mender) -> Reply | None:
-        """The reply, mended; None where it is not fit for the client."""
+        """The reply, repaired; None if it is unusable."""
         if reply.body is not None:
             found = await _whole(reply, mender, self._demand)
             if found is not None and self._is_lacking(mender):
@@ -211,14 +224,14 @@ class Asking:
         return reply.replace(events=None, chunks=_bytes(head, source, mender))
 
     def _is_lacking(self, mender: Mender) -> bool:
-        """Whether to ask again for a call that the client demands; where it does not come, the
-        receipt says so. A call that was cut off is another matter, and a refusal stays one."""
+        """Whether to ask again for a required call; if it is still missing, the receipt says so.
+        Not for a call that was cut off, nor for a refusal."""
         demand = self._demand
         if not demand.open or mender.cut is not None or not (mender.ended or demand.full):
             return False
         if self._may_ask and not demand.full and mender.reason != "refusal":
             return True
-        self._note(f"the reply lacks {demand.told}; it is passed on unchanged")
+        self._note(f"the reply lacks {demand.missing}; it is passed on unchanged")
         return False
 
     async def _next(self, source: AsyncIterator[StreamEvent]) -> StreamEvent | None:
@@ -232,7 +245,7 @@ class Asking:
             return BackendProtocolError("its reply had no content, twice")
         what = "its tool call is still invalid"
         record = f"{what}: {_recorded(bad, self._toolbox)}"
-        error = BackendProtocolError(f"{what}: {_told(bad)[:500]}", record=record)
+        error = BackendProtocolError(f"{what}: {_problems(bad)[:500]}", record=record)
         error.try_next = self._options.unfixable == "fail_over"
         error.permanent = self._options.unfixable == "error"
         return error
@@ -241,7 +254,7 @@ class Asking:
 async def _bytes(
     head: list[StreamEvent], source: AsyncIterator[StreamEvent], mender: Mender
 ) -> AsyncIterator[bytes]:
-    """What was read before, then the rest as it comes."""
+    """The chunks that were read before, then the rest as it arrives."""
     yield b"".join(item.encode() for item in head)
     while not mender.ended:
         item = await anext(source, None)
@@ -254,7 +267,7 @@ async def _bytes(
 
 
 async def _whole(reply: Reply, mender: Mender, demand: Demand) -> Reply | None:
-    """A reply in one piece: as its stream would be."""
+    """A complete reply, repaired as its stream would be."""
     await breath(len(reply.body or b"") > _LARGE)
     message = reply.parsed
     if not isinstance(message.get("content"), list):
@@ -274,10 +287,11 @@ async def _whole(reply: Reply, mender: Mender, demand: Demand) -> Reply | None:
 
 
 def _replayed(message: Mapping[str, Any], *, whole: bool) -> Iterator[StreamEvent]:
-    """A whole message as a stream.
+    """The events of a complete message.
 
-    A server that reads calls itself gives arguments as an object, also of one that was cut off:
-    whether it closed the object, a last call does not show. Without `whole` it has no arguments.
+    A server that parses calls itself sends arguments as an object, even if the call was cut off: a
+    last call does not show whether the server closed the object. Without `whole` it has no
+    arguments.
     """
     cut = not whole and message.get("stop_reason") in CUT_REASONS
     last = len(as_list(message.get("content"))) - 1 if cut else -1
@@ -300,23 +314,23 @@ async def _async(items: Iterable[StreamEvent]) -> AsyncIterable[StreamEvent]:
 def _interrupted(item: StreamEvent) -> StreamInterrupted:
     detail = as_object(item.data.get("error"))
     status = {"overloaded_error": 529, "rate_limit_error": 429}.get(str(detail.get("type")), 500)
-    told = str(detail.get("message") or "the stream failed")
+    message = str(detail.get("message") or "the stream failed")
     record = f"the stream ended with an error event (status {status})"
-    return StreamInterrupted(told, status=status, record=record)
+    return StreamInterrupted(message, status=status, record=record)
 
 
-def _told(bad: BadCall) -> str:
+def _problems(bad: BadCall) -> str:
     return f"`{bad.name}`: " + "; ".join(bad.problems)
 
 
 def _recorded(bad: BadCall, toolbox: Toolbox) -> str:
-    """The same for the receipt, without what the model has written."""
+    """The same for the receipt, without text of the model."""
     count = len(bad.problems)
     return f"{toolbox.called(bad.name)} has {count} problem{'s'[: count > 1]}"
 
 
 def _extended(request: MessagesRequest, bad: BadCall) -> MessagesRequest:
-    """The conversation with the bad call, and what was wrong with it as its result."""
+    """The conversation with the bad call, and its problems as its result."""
     if bad.source:
         said: Any = bad.source.strip()
         result: Any = _UNREAD
@@ -327,7 +341,7 @@ def _extended(request: MessagesRequest, bad: BadCall) -> MessagesRequest:
         {"role": "assistant", "content": said},
         {"role": "user", "content": result},
     ]
-    return request.replace(messages=messages, because="the model is told what its call lacks")
+    return request.replace(messages=messages, because="the model gets the problems of its call")
 
 
 def _refused(bad: BadCall) -> tuple[list[Any], list[Any]]:
@@ -338,6 +352,8 @@ def _refused(bad: BadCall) -> tuple[list[Any], list[Any]]:
         arguments = {}
     identifier = new_id("toolu")
     call = {"type": "tool_use", "id": identifier, "name": bad.name, "input": arguments}
-    text = f"The call was not made. {_told(bad)}. Call again with arguments that fit the schema."
+    text = (
+        f"The call was not made. {_problems(bad)}. Call again with arguments that fit the schema."
+    )
     result = {"type": "tool_result", "tool_use_id": identifier, "is_error": True, "content": text}
     return [call], [result]

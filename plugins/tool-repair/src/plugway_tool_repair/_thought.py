@@ -1,6 +1,6 @@
-"""Calls at the end of reasoning that nothing follows: the model forgot to close its reasoning.
+"""Calls at the end of reasoning without a reply: the model did not close its reasoning.
 
-Where anything follows, a call in reasoning is one that the model only thought of.
+If anything follows, a call inside reasoning is only a thought.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OPENINGS: Final = tuple(o for o in marks.OPENINGS if not o.startswith("```"))
 
 
 class Thought:
-    """The reasoning of one answer, from the first mark of a call on."""
+    """The reasoning of one reply, from the first call marker on."""
 
     def __init__(self, toolbox: Toolbox) -> None:
         self._toolbox = toolbox
@@ -27,7 +27,7 @@ class Thought:
         self._size = 0
 
     def add(self, text: str) -> None:
-        """More reasoning."""
+        """Add reasoning."""
         if not self._kept:
             self._tail = (self._tail + text)[-_TAIL - len(text) :]
             starts = [at for mark in _OPENINGS if (at := self._tail.find(mark)) >= 0]
@@ -40,7 +40,7 @@ class Thought:
             self._kept.append(text)
 
     def verdicts(self) -> list[Verdict]:
-        """The calls with which it ends, where all of them are valid."""
+        """The calls at its end, if all of them are valid."""
         if not self._kept or self._size > MAX_CALL:
             return []
         prose = Prose(self._toolbox, Counter())

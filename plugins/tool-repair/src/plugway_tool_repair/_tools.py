@@ -1,4 +1,4 @@
-"""The tools of a request, and the verdict on a call of one of them."""
+"""The tools of a request, and the verdict on a call."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ from plugway_translation import ids_of_calls, is_placeholder
 
 _MAX_NAMED: Final = 40
 MOST_JUDGED: Final = 20_000
-"""Values in the arguments of a call, above which they are handed on as they came: no tool takes so
-many, and judging them would hold the loop."""
+"""Maximum values in the arguments of a call; with more they are passed on unchanged, because no
+tool takes so many and checking them would block the event loop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is to be made of a call."""
+    """The result of checking a call."""
 
     name: str
     arguments: str
-    """JSON text."""
+    """Arguments as JSON text."""
     fixes: tuple[str, ...] = ()
-    """What was mended; empty: the call is as it came."""
+    """The repairs; empty if the call is unchanged."""
     problems: tuple[str, ...] = ()
-    """What cannot be mended; empty: the call is valid."""
+    """The remaining problems; empty if the call is valid."""
 
     @property
     def is_readable(self) -> bool:
-        """Whether the arguments are a JSON object, whatever is wrong with it."""
+        """Whether the arguments are a JSON object, valid or not."""
         return _is_object(self.arguments)
 
     @property
@@ -43,7 +43,7 @@ class Verdict:
         """Equal for equal calls; short, however long the arguments are."""
         try:
             text = orjson.dumps(orjson.loads(self.arguments), option=orjson.OPT_SORT_KEYS)
-        except (orjson.JSONDecodeError, TypeError):  # orjson reads deeper nesting than it writes
+        except (orjson.JSONDecodeError, TypeError):  # orjson parses deeper nesting than it writes
             text = self.arguments.encode("utf-8", "replace")
         return self.name, sha256(text).digest()
 
@@ -71,7 +71,7 @@ class Toolbox:
         name = choice.get("name")
         named = isinstance(name, str) and name in self.tools
         self.forced: str | None = None
-        """The tool that must be called, empty for any of them; None where the model may choose."""
+        """The tool that must be called, empty for any; None if the model may choose."""
         if self.tools and (choice.get("type") == "any" or (choice.get("type") == "tool" and named)):
             self.forced = str(choice["name"]) if choice["type"] == "tool" else ""
         self._close: dict[str, list[str]] = {}
@@ -83,12 +83,12 @@ class Toolbox:
 
     @cached_property
     def used_ids(self) -> set[str]:
-        """Ids of the calls in the conversation, which no new call may have; looked for at the first
-        call, because a request that is relayed is not parsed for anything else."""
+        """Ids of the calls in the conversation, which new calls must not have. Computed on first
+        use, because a relayed request is not parsed otherwise."""
         return ids_of_calls(as_list(self._body.get("messages")))
 
     def named(self, name: str) -> str | None:
-        """The one tool that `name` can mean."""
+        """The only tool that `name` can mean, or None."""
         if name in self.tools:
             return name
         name = plain_name(name)
@@ -98,11 +98,11 @@ class Toolbox:
         return close[0] if len(close) == 1 else None
 
     def called(self, name: str) -> str:
-        """A call as the receipt has it: by the tool's name, unless the model has made that up."""
+        """The call for the receipt: with the tool's name, unless the model made it up."""
         return f"the call to `{name}`" if name in self.tools else "a call"
 
     def judge(self, name: str, arguments: str) -> Verdict:
-        """The call as it is, mended, or with its problems."""
+        """The call, unchanged or repaired, with its remaining problems."""
         real = self.named(name)
         if real is None:
             names = ", ".join(list(self.tools)[:_MAX_NAMED])

@@ -1,6 +1,6 @@
-"""From the bytes of an event stream to events that keep their bytes.
+"""Convert the bytes of an event stream to events that keep their bytes.
 
-What the events mean is `_mend`'s business.
+See `_mend` for what the events mean.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from plugway import (
 T = TypeVar("T")
 
 PIECE: Final = 16 * 1024
-"""Characters of a text, or bytes of an event, that are looked at without a break."""
+"""Characters of a text, or bytes of an event, that are processed without yielding to the loop."""
 EVENTS: Final = 64
-"""The same in events."""
+"""The same, in events."""
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 
 
 async def next_in_time(source: AsyncIterator[T], attempt: Attempt) -> T | None:
-    """What comes next, None at the end. Raises `BackendTimeout` where nothing comes in time."""
+    """The next item, or None at the end. Raises `BackendTimeout` if nothing arrives in time."""
     seconds = attempt.first_event_seconds
     try:
         with anyio.fail_after(seconds):
@@ -42,17 +42,22 @@ async def next_in_time(source: AsyncIterator[T], attempt: Attempt) -> T | None:
 
 
 class Decoder:
-    """Cuts bytes into events."""
+    """Splits bytes into events."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._searched = 0
 
+    @property
+    def rest(self) -> bytes:
+        """Bytes of an incomplete event."""
+        return bytes(self._buffer)
+
     def feed(self, chunk: bytes) -> list[StreamEvent]:
         """The events that are complete now.
 
         Raises:
-            BackendProtocolError: an event is larger than any that makes sense.
+            BackendProtocolError: an event is larger than `MAX_EVENT_BYTES`.
         """
         buffer = self._buffer
         buffer += chunk
@@ -80,8 +85,8 @@ def _event(raw: bytes) -> StreamEvent:
 
 
 async def events_of(reply: Reply) -> AsyncIterator[StreamEvent]:
-    """The events of a reply that is a stream; a long text comes in pieces, between which, and after
-    some events, the loop goes on."""
+    """The events of a streamed reply; a long text is split, and between pieces and after some
+    events the event loop runs."""
     since = 0
     async for item in _events(reply):
         pieces = _pieces(item)

@@ -1,4 +1,4 @@
-"""The blocks that the client gets: opened, closed and numbered one after the other."""
+"""The client's blocks: opened, closed and numbered one after the other."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from plugway_tool_repair._blocks import Block
 
 _MAX_BLOCKS: Final = 10_000
 _MAX_BLANK: Final = 4096
-"""White space that waits for the text which it stands before."""
+"""Maximum white space that waits for the text after it."""
 
 
 class Writer:
-    """One answer on its way to the client."""
+    """One reply for the client."""
 
     def __init__(self, note: Callable[[str], None], signature: str) -> None:
-        """`signature` is that of thinking which was written as text."""
+        """`signature` is used for thinking that was written as text."""
         self._note = note
         self._signature = signature
         self._index = -1
@@ -25,9 +25,9 @@ class Writer:
         self._open_kind = ""
         self._blank = ""
         self.changed = False
-        """Something differs from the source."""
+        """Whether anything differs from the source."""
         self.seen: set[str] = set()
-        """Kinds of blocks given so far."""
+        """Kinds of the blocks sent so far."""
 
     def _visible(
         self, block: Block, text: str, out: list[StreamEvent], item: StreamEvent | None
@@ -55,20 +55,20 @@ class Writer:
         out.append(event("content_block_delta", index=self._index, delta=delta))
 
     def _say(self, text: str, out: list[StreamEvent]) -> None:
-        """A text block of our own."""
+        """A text block that the gateway adds."""
         self._new("text", {"type": "text", "text": ""}, out)
         delta = {"type": "text_delta", "text": text}
         out.append(event("content_block_delta", index=self._index, delta=delta))
         self._leave(out, None)
 
     def _enter(self, block: Block, out: list[StreamEvent]) -> None:
-        """Have `block` open at the client."""
+        """Open `block` for the client, unless it is open."""
         if self._open is block:
             return
         self._leave(out, None)
         self._index += 1
         if self._index >= _MAX_BLOCKS:
-            raise BackendProtocolError(f"it has more than {_MAX_BLOCKS} blocks")
+            raise BackendProtocolError(f"the reply has more than {_MAX_BLOCKS} blocks")
         self._open, self._open_kind = block, block.kind
         self.seen.add(block.kind)
         content = as_object(block.start.data.get("content_block"))
@@ -82,7 +82,7 @@ class Writer:
         self._leave(out, None)
         self._index += 1
         if self._index >= _MAX_BLOCKS:
-            raise BackendProtocolError(f"it has more than {_MAX_BLOCKS} blocks")
+            raise BackendProtocolError(f"the reply has more than {_MAX_BLOCKS} blocks")
         self._open, self._open_kind = None, kind
         self.seen.add(kind)
         self.changed = True

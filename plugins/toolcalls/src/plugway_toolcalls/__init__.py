@@ -1,7 +1,7 @@
-"""How models write tool calls: for each family its format, and what reads, writes and holds to it.
+"""Tool calls as models write them: the format of each family, with parser, writer and grammar.
 
-A library, not a plugin; pure Python. The engines that run inside Plugway and `tool-repair` use the
-same, so that whatever one writes the other reads.
+A library, not a plugin; pure Python. The engines that run inside Plugway and `tool-repair` share
+it, so that one can parse what the other writes.
 """
 
 from plugway_toolcalls._call_reader import BARE_HEAD, CallReader
@@ -21,6 +21,7 @@ from plugway_toolcalls._parts import (
     merged,
     to_events,
 )
+from plugway_toolcalls._python import BARE_CALL
 from plugway_toolcalls._references import SchemaTooLarge, resolve
 from plugway_toolcalls._schema import any_object, prepare_schema
 from plugway_toolcalls._spans import NOT_A_CALL
@@ -30,6 +31,7 @@ from plugway_toolcalls._validate import check_arguments
 from plugway_toolcalls._write import own_format, write_call
 
 __all__ = [
+    "BARE_CALL",
     "BARE_HEAD",
     "FAMILIES",
     "JSON_STYLE",

@@ -1,28 +1,28 @@
-"""Reads `{key:value}` with bare keys and marked strings, the arguments of Gemma's own calls.
+"""Parse `{key:value}` with bare keys and marked strings, the arguments of Gemma's own calls.
 
-Nothing is escaped between the marks, so that a string ends where the format can go on after one.
+Nothing is escaped between the marks, so a string ends where the format can continue after it.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from typing import Any, Final
 
+from plugway_toolcalls._python import python_string
+
 _KEY = re.compile(r"\s*([^:{}\[\],\s][^:{}\[\],]*?)\s*:\s*")
 _BARE = re.compile(r"\s*([^,{}\[\]]*)")
 _NUMBER = re.compile(r"-?\d{1,300}(?P<float>(?:\.\d+)?(?:[eE][+-]?\d{1,3})?)")
-_PYTHON = re.compile(r"'(?:[^'\\]|\\.)*+'", re.DOTALL)
 _MAX_DEPTH: Final = 64
 _WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None, "none": None}
 
 
 def read_braces(text: str, quote: str) -> Any:
-    """The value that `text` is.
+    """The value of `text`.
 
     Raises:
-        ValueError: it is not written that way.
+        ValueError: it is not in this format.
     """
     try:
         return json.loads(text, strict=False)
@@ -64,7 +64,7 @@ class _Reader:
         while not self._take("}"):
             key = self._key()
             if key in found:
-                raise ValueError(f"the name {key[:80]!r} comes twice")
+                raise ValueError(f"the name {key[:80]!r} occurs twice")
             found[key] = self.value(depth + 1)
             if not self._take(",") and not self._text.startswith("}", self.at):
                 raise ValueError(f"expected `,` or `}}` at {self.at}")
@@ -102,18 +102,15 @@ class _Reader:
         return self._text[start : found.start()]
 
     def _escaped(self) -> str:
-        """A string as JSON or Python writes it."""
+        """A string in JSON or Python syntax."""
         if self._text.startswith('"', self.at):
-            value, self.at = json.JSONDecoder(strict=False).raw_decode(self._text, self.at)
-            return str(value)
-        match = _PYTHON.match(self._text, self.at)
-        if match is None:
-            raise ValueError(f"a string that starts at {self.at} is not closed")
-        self.at = match.end()
-        try:
-            return str(ast.literal_eval(match[0].replace("\n", "\\n")))
-        except SyntaxError:
-            raise ValueError(f"the string before {self.at} is not valid") from None
+            try:
+                value, self.at = json.JSONDecoder(strict=False).raw_decode(self._text, self.at)
+                return str(value)
+            except ValueError:
+                pass
+        text, self.at = python_string(self._text, self.at)
+        return text
 
     def _bare(self) -> Any:
         match = _BARE.match(self._text, self.at)

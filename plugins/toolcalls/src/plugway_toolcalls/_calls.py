@@ -1,20 +1,20 @@
-"""From the text of one finished call to its name and arguments, forgiving what models get wrong.
+"""Parse the text of a complete call to its name and arguments, and tolerate common mistakes.
 
-Finding where a call ends is `_spans`' business; checking arguments against a schema `_validate`'s.
+`_spans` finds the end of a call; `_validate` checks arguments against a schema.
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_toolcalls._braces import read_braces
 from plugway_toolcalls._families._base import CallFormat
+from plugway_toolcalls._python import NotPython, python_value, read_python
 from plugway_toolcalls._tags import Names, NotTags, read_body
 from plugway_toolcalls._tools import Tool, plain_name
 
@@ -22,47 +22,40 @@ _NAME_KEYS: Final = ("name", "function", "tool", "tool_name", "function_name")
 _ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs")
 _OUTSIDE_KEYS: Final = {*_NAME_KEYS, *_ARGUMENT_KEYS, "type", "id"}
 _STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)|[{}\[\]]', re.DOTALL)
-"""Strings, to the end of the text where they have none, and brackets."""
-_LITERAL_LIMIT: Final = 100_000
-_PYTHON_STRING: Final = re.compile(
-    r"""#[^\n]*|('{3}|"{3}|'|")(?:(?!\1)[^\\]|\\.)*+(?:\1|\\?\Z)""", re.DOTALL
-)
-"""A string of Python's grammar, to the end of the text where it has none, or a comment."""
-_BETWEEN_STRINGS: Final = re.compile(r"[\s\\]*+[a-zA-Z]{0,2}")
-"""White space, and the prefix of the second: `r`, `b`, `u`, or two of them."""
+"""Brackets, and strings up to their end or the end of the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A finished call. `arguments` is JSON text of an object."""
+    """A complete call. `arguments` is JSON text of an object."""
 
     name: str
     arguments: str
 
 
 class MalformedCall(ValueError):
-    """The text is no call of one of the request's tools; the message says why."""
+    """The text is not a call of one of the request's tools; the message has the reason."""
 
 
 Tools = Mapping[str, Tool]
 
 
 def parse_calls(spec: CallFormat, text: str, tools: Tools, name: str = "") -> list[Call]:
-    """The calls in `text`, which lies between the opening marker and the end that was found.
+    """The calls in `text`, the part between the opening marker and the end of the calls.
 
-    `name` is that of the call where it stood before the opening marker's end.
+    `name` is the tool's name if it preceded the end of the opening marker.
 
     Raises:
-        MalformedCall: it cannot be read, or names no tool of the request.
+        MalformedCall: it cannot be parsed, or names no tool of the request.
     """
     found = _read(spec, text, tools, name)
     if not found:
-        raise MalformedCall("it holds no call")
+        raise MalformedCall("it contains no call")
     return [_finished(name, arguments, tools) for name, arguments in found]
 
 
 def is_readable(spec: CallFormat, text: str) -> bool:
-    """Whether `text`, as that of `parse_calls`, is a call of any tool."""
+    """Whether `parse_calls` could parse `text` as a call of any tool."""
     try:
         return bool(_read(spec, text, {}, ""))
     except MalformedCall:
@@ -82,7 +75,7 @@ def _read(spec: CallFormat, text: str, tools: Tools, name: str) -> list[tuple[st
             case "braces":
                 return [_from_braces(spec, text, tools)]
             case "python":
-                return list(_from_python(text, spec.closing))
+                return _from_python(spec, text)
     except RecursionError:
         raise MalformedCall("it is nested too deeply") from None
 
@@ -102,7 +95,7 @@ def _finished(name: str, arguments: Any, tools: Tools) -> Call:
     try:
         return Call(name, json.dumps(arguments, ensure_ascii=False, allow_nan=False))
     except (TypeError, ValueError):
-        raise MalformedCall("its arguments hold a value that JSON cannot hold") from None
+        raise MalformedCall("its arguments contain a value that JSON does not support") from None
 
 
 # JSON
@@ -114,13 +107,15 @@ def _value_text(text: str, spec: CallFormat) -> str:
     if not starts:
         return ""
     body = text[min(starts) :].rstrip()
+    if spec.opening.endswith("["):
+        body = "[" + body
     if spec.closing:
         body = body.removesuffix(spec.closing).rstrip()
     return body.removesuffix("```").rstrip().rstrip(";")
 
 
 def _values(text: str) -> list[Any]:
-    """One value, or several objects one after the other."""
+    """One value, or several objects in a row."""
     decoder = json.JSONDecoder(strict=False)
     found: list[Any] = []
     at = 0
@@ -136,19 +131,19 @@ def _values(text: str) -> list[Any]:
 
 
 def _loads(text: str) -> Any:
-    """JSON, or what was meant to be JSON."""
+    """The value of JSON, or of text that is almost JSON."""
     try:
         return json.JSONDecoder(strict=False).raw_decode(text.lstrip())[0]
     except ValueError as error:
         reason = str(error)
-    for candidate in (_balanced(text), _python_value(text)):
+    for candidate in (_balanced(text), python_value(text)):
         if candidate is not None:
             return candidate
     raise MalformedCall(f"it is not valid JSON: {reason}")
 
 
 def _balanced(text: str) -> Any:
-    """The value where only closing braces at its end are missing."""
+    """The value if only closing braces at its end are missing."""
     stack: list[str] = []
     for match in _STRUCTURE.finditer(text):
         if match[0] in "{[":
@@ -161,33 +156,6 @@ def _balanced(text: str) -> Any:
         return json.loads(text + "".join(reversed(stack)), strict=False)
     except ValueError:
         return None
-
-
-def _python_value(text: str) -> Any:
-    """The value where it is written as Python would, with single quotes and `True`."""
-    if len(text) > _LITERAL_LIMIT or _joins_strings(text):
-        return None
-    try:
-        value: Any = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return None
-    if isinstance(value, dict):
-        return as_object(value)
-    return as_list(value) if isinstance(value, list) else None
-
-
-def _joins_strings(source: str) -> bool:
-    """Whether two strings stand side by side, which Python reads as one: in a call, a comma is
-    missing more often than that is meant."""
-    end = -1
-    for match in _PYTHON_STRING.finditer(source):
-        follows = end >= 0 and bool(_BETWEEN_STRINGS.fullmatch(source, end, match.start()))
-        is_string = match[1] is not None
-        if follows and is_string:
-            return True
-        if follows or is_string:
-            end = match.end()
-    return False
 
 
 def _from_object(value: Any, tools: Tools) -> Iterator[tuple[str, Any]]:
@@ -206,6 +174,9 @@ def _from_object(value: Any, tools: Tools) -> Iterator[tuple[str, Any]]:
         yield from _from_object(inner if has_own else {**as_object(inner), **beside}, tools)
         return
     name = next((data[key] for key in _NAME_KEYS if isinstance(data.get(key), str)), None)
+    if name is None and len(data) == 1:  # the name as the only member, as Apertus writes it
+        yield from ((key, item) for key, item in data.items() if isinstance(item, dict))
+        return
     if name is None:
         raise MalformedCall("it has no `name`")
     yield name, _arguments_of(data, tools.get(name))
@@ -239,8 +210,8 @@ def _from_tags(spec: CallFormat, text: str, tools: Tools) -> tuple[str, Any]:
     if head is None:
         raise MalformedCall("it has no name")
     name, body = head["name"], text[head.end() :].rstrip()
-    for closing in (spec.outer, spec.closing):
-        body = body.removesuffix(closing).rstrip() if closing else body
+    for closing in (*spec.outers, spec.closing):
+        body = body.removesuffix(closing).rstrip()
     if body.lstrip().startswith("{"):
         return name, _loads(body)
     try:
@@ -257,59 +228,17 @@ def _from_braces(spec: CallFormat, text: str, tools: Tools) -> tuple[str, Any]:
     try:
         arguments = read_braces(body, spec.quote)
     except ValueError as error:
-        raise MalformedCall(f"its arguments cannot be read: {error}") from None
+        raise MalformedCall(f"its arguments cannot be parsed: {error}") from None
     names = Names(tools[head["name"]].schema if head["name"] in tools else {})
     foreign = [name for name in as_object(arguments) if not names.allows(name)]
     if foreign:
-        raise MalformedCall(f"there is not an argument {foreign[0][:80]!r}")
+        raise MalformedCall(f"there is no argument {foreign[0][:80]!r}")
     return head["name"], arguments
 
 
-def _from_python(text: str, closing: str) -> Iterator[tuple[str, Any]]:
-    source = text.strip().removesuffix(closing).strip()
-    if len(source) > _LITERAL_LIMIT:
-        raise MalformedCall("it is too long")
-    if _joins_strings(source):
-        raise MalformedCall("two strings stand side by side without a comma")
+def _from_python(spec: CallFormat, text: str) -> list[tuple[str, Any]]:
+    source = text.rstrip().removesuffix(spec.closing)
     try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, MemoryError):
-        raise MalformedCall("it is not a Python call") from None
-    for statement in tree.body:
-        if not isinstance(statement, ast.Expr):
-            raise MalformedCall("it is more than calls")
-        value = statement.value
-        for item in value.elts if isinstance(value, ast.List) else [value]:
-            yield _python_call(item)
-
-
-def _python_call(node: ast.expr) -> tuple[str, Any]:
-    while isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-        if node.func.id != "print" or len(node.args) != 1:
-            break
-        node = node.args[0]
-    if not isinstance(node, ast.Call) or node.args or any(k.arg is None for k in node.keywords):
-        raise MalformedCall("it is not a call with named arguments")
-    try:
-        arguments = {str(k.arg): ast.literal_eval(_named(k.value)) for k in node.keywords}
-    except ValueError:
-        raise MalformedCall("an argument is not a plain value") from None
-    return ast.unparse(node.func).removeprefix("default_api."), arguments
-
-
-def _named(node: ast.expr) -> ast.expr:
-    """`true`, `false` and `null` as Python names them: LFM2 writes either."""
-    words = {"true": True, "false": False, "null": None}
-    for inner in ast.walk(node):
-        for field, value in ast.iter_fields(inner):
-            if isinstance(value, list):
-                items = cast("list[Any]", value)
-                items[:] = [_constant(item, words) for item in items]
-            else:
-                setattr(inner, field, _constant(value, words))
-    return cast("ast.expr", _constant(node, words))
-
-
-def _constant(value: Any, words: dict[str, bool | None]) -> Any:
-    known = isinstance(value, ast.Name) and value.id in words
-    return ast.Constant(words[value.id]) if known else value
+        return list(read_python(source))
+    except NotPython as error:
+        raise MalformedCall(f"it is not a Python call: {error}") from None

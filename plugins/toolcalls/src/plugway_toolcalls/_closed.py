@@ -1,7 +1,7 @@
-"""Which objects of a schema may be taken as closed: no members but those that it lists.
+"""Decide which objects of a schema are closed: no members other than those that it lists.
 
-Used for grammars (`_schema`): a weak model that may go on to any other name never ends a call.
-What is checked afterwards is as open as JSON Schema has it.
+Used for grammars (`_schema`): a weak model that may add any other member never ends a call. The
+later validation is as open as JSON Schema defines.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _SPEAKS_OF_MORE: Final = {
 
 
 def is_open(node: Mapping[str, Any]) -> bool:
-    """Whether an object may have other members than its `properties`, by its own words."""
+    """Whether the object's own keywords allow members other than its `properties`."""
     return any(node[key] is not False for key in _SPEAKS_OF_MORE & node.keys())
 
 
 def parts_of_others(root: dict[str, Any]) -> frozenset[int]:
-    """The `id` of each schema that lists only some of an object's members, and of all in it.
+    """The `id` of each schema that lists only part of an object's members, and of all inside it.
 
-    Such an object gets members from two places, as from `properties` and `allOf`. Closing one of
-    them would forbid the members of the others.
+    Such an object gets members from several places, as from `properties` and `allOf`. Closing one
+    of them would forbid the members of the others.
     """
     nodes = _objects(root, root, set())
     declaring = _declaring(nodes, root)
@@ -41,7 +41,7 @@ def parts_of_others(root: dict[str, Any]) -> frozenset[int]:
 
 
 def _objects(start: Any, root: dict[str, Any], seen: set[int]) -> list[dict[str, Any]]:
-    """All objects in `start` and in what it refers to; the `id` of each is added to `seen`."""
+    """All objects in `start` and in its references; the `id` of each is added to `seen`."""
     found: list[dict[str, Any]] = []
     stack: list[Any] = [start]
     while stack:
@@ -57,7 +57,7 @@ def _objects(start: Any, root: dict[str, Any], seen: set[int]) -> list[dict[str,
 
 
 def _declaring(nodes: list[dict[str, Any]], root: dict[str, Any]) -> set[int]:
-    """The `id` of each schema that lists members, itself or by what it combines."""
+    """The `id` of each schema that lists members, itself or by combining others."""
     users: dict[int, list[int]] = {}
     for node in nodes:
         for group in _groups(node, root):
@@ -74,7 +74,7 @@ def _declaring(nodes: list[dict[str, Any]], root: dict[str, Any]) -> set[int]:
 
 
 def _groups(node: dict[str, Any], root: dict[str, Any]) -> Iterator[list[Any]]:
-    """What is combined in `node`; of one group a value fits one or all, of the groups each."""
+    """The groups that `node` combines; a value matches one or all of a group, and every group."""
     yield from ([part] for part in as_list(node.get("allOf")))
     yield _target(node, root)
     yield as_list(node.get("anyOf"))

@@ -1,8 +1,8 @@
-"""Where calls end whose values are written as they are, so that a closing tag may stand in a value.
+"""Find the end of calls with unescaped values, in which a closing tag may be part of a value.
 
-Nothing inside of a value says whether a closing tag is one; what follows does. So the end is
-decided when the reply has ended, or when so much has followed that the call must be over. A text
-that can be read in two ways is no call at all: no argument is ever shortened, or made longer.
+A value does not show whether a closing tag inside it is one, but the following text does. So the
+end is decided when the reply has ended, or when so much has followed that the call must be over.
+An ambiguous text is not a call: no argument is ever shortened or extended.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from plugway_toolcalls._spans import HEAD_LIMIT, NOT_A_CALL, Finder, JsonFinder
 from plugway_toolcalls._tokens import Plan, Scan, Token, tokens_of
 
 HOLD: Final = 64 * 1024
-"""Characters after a closing tag, after which a call is over whatever follows."""
+"""Characters after a closing tag after which the call is over in any case."""
 SHORT_HOLD: Final = 200
-"""The same where many calls of the reply have been waited for in vain."""
+"""The same, once many calls of the reply have been waited for without need."""
 
 
 class HeldFinder:
-    """Finds the end of a call, and of those that follow it directly."""
+    """Finds the end of a call, and of calls that follow it directly."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class HeldFinder:
         scan: Scan | None = None,
         start: int = 0,
     ) -> None:
-        """`reads`: whether a text after the opening marker is a call that can be read.
+        """`reads`: whether a text after the opening marker is a call that can be parsed.
 
-        `scan`: what was found in the reply before; the text begins at `start` of it.
+        `scan`: findings earlier in the reply; the text starts at `start` of it.
         """
         self._spec, self._reads = spec, reads
         self._hold = hold
@@ -45,12 +45,12 @@ class HeldFinder:
         self._scan, self._start = scan or Scan(spec), start
         self._json: Finder | None = None
         self._begin = -1
-        """Where the name ends; -1 before it has come."""
+        """Index where the name ends; -1 if it has not been found."""
         self._searched = 0
         self._due = 0
-        """Characters with which it is decided; 0 before a closing tag has come."""
+        """Number of characters at which it is decided; 0 before a closing tag."""
         self.ends: list[int] = []
-        """The end of each of the calls."""
+        """The end of each call."""
 
     def find(self, text: str, final: bool, cut: bool = False) -> int | None:
         """See `Finder.find`."""
@@ -71,22 +71,25 @@ class HeldFinder:
         return self._wait(text)
 
     def _after_json(self, text: str, end: int | None, final: bool) -> int | None:
-        """With the closing tag of the outer kind, where one follows."""
-        if end is None or end < 0 or not self._spec.outer:
+        """The end including the closing tag of the outer format, if one follows."""
+        if end is None or end < 0 or not self._spec.outers:
             return end
         rest = text[end : end + _GAP]
         begun = rest.lstrip()
-        if begun.startswith(self._spec.outer):
-            return end + len(rest) - len(begun) + len(self._spec.outer)
-        return None if not final and self._spec.outer.startswith(begun) else end
+        if begun.startswith(self._spec.outers):
+            outer = next(mark for mark in self._spec.outers if begun.startswith(mark))
+            return end + len(rest) - len(begun) + len(outer)
+        may_follow = any(mark.startswith(begun) for mark in self._spec.outers)
+        return None if not final and may_follow else end
 
     def _wait(self, text: str) -> int | None:
         if not self._due:
             found = self._tokens.closing.search(text, max(self._begin, self._searched))
-            self._searched = len(text) - 2 * len(self._spec.closing + self._spec.outer)
+            longest = max(map(len, (*self._spec.outers, "")))
+            self._searched = len(text) - 2 * (len(self._spec.closing) + longest)
             if found is None:
                 return None
-            # Rounded up, so that several calls are decided with the same text.
+            # Rounded up, so that several calls are decided at the same length of the text.
             step = self._hold // 4
             self._due = -(-(self._start + found.start() + self._hold) // step) * step - self._start
         while len(text) >= self._due:
@@ -97,9 +100,7 @@ class HeldFinder:
         return None
 
     def _decide(self, text: str, *, whole: bool) -> int:
-        """The end of the calls at the beginning of `text`; `whole`: nothing follows it."""
-        if self._spec.kind == "python":
-            return self._first_close(text)
+        """The end of the calls at the start of `text`; `whole`: nothing follows it."""
         plan = self._scan.plan
         if plan.until != (self._start + len(text), whole) or not self._is_in(plan):
             tokens = self._found_tokens(text)
@@ -122,7 +123,7 @@ class HeldFinder:
         return [Token("open", 0, self._begin, None), *found]
 
     def _planned(self, text: str, tokens: list[Token], *, whole: bool) -> Plan | None:
-        """What is a call in `text`; None where the first may be a part of a value."""
+        """The calls in `text`; None if the first may be part of a value."""
         marks: list[Token] = []
         for loose in (False, True)[: 1 + (whole and self._spec.unclosed)]:
             marks = [t for t in _real(tokens, text, self._spec, loose=loose) if t.kind in _MARKS]
@@ -143,9 +144,9 @@ class HeldFinder:
     def _is_part(
         self, text: str, calls: list[tuple[Token, Token]], marks: list[Token], *, ends: bool
     ) -> bool:
-        """Whether a call that cannot be read may rather be a part of a value before it.
+        """Whether an unreadable call may instead be part of the value before it.
 
-        `ends`: arguments are closed in this reply, so that a call without any is none.
+        `ends`: arguments are closed in this reply, so a call without closed arguments is not one.
         """
         for number, (opening, close) in enumerate(calls):
             at, end = self._start + opening.start, self._start + close.end
@@ -161,9 +162,9 @@ class HeldFinder:
         return False
 
     def _lacks_ends(self, one: str) -> bool:
-        """Whether a call has arguments of which none is closed."""
+        """Whether a call has arguments but none is closed."""
         end, key = self._spec.parameter_end, self._spec.key
-        if not key or end in one:
+        if not key or end.partition("{key}")[0] in one:
             return False
         head = self._tokens.head.match(one)
         if head is not None and self._tokens.json.match(one, head.end()):
@@ -174,17 +175,8 @@ class HeldFinder:
         skipped = len(self._spec.opening) if opening.start else 0
         return text[opening.start + skipped : close.end]
 
-    def _first_close(self, text: str) -> int:
-        for found in self._tokens.closing.finditer(text, self._begin):
-            if _is_python(text[: found.start()]):
-                self.ends = [found.end()]
-                return found.end()
-        found = self._tokens.closing.search(text, self._begin)
-        self.ends = [found.end()] if found else []
-        return self.ends[0] if found else NOT_A_CALL
-
     def _unclosed(self, text: str, tokens: list[Token]) -> int:
-        """A call whose closing tag was forgotten at the end of the reply."""
+        """A call at the end of the reply without its closing tag."""
         last = tokens[-1]
         closed = all(token.kind in {"open", "key", "end"} for token in tokens)
         if not (closed and last.kind == "end" and not text[last.end :].strip()):
@@ -194,19 +186,11 @@ class HeldFinder:
 
 
 _GAP: Final = 1000
-"""White space that is looked through for what stands before it."""
-
-
-def _is_python(text: str) -> bool:
-    try:
-        compile(text.strip(), "", "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return False
-    return True
+"""Maximum white space that is skipped to find the text before it."""
 
 
 def _goes_on(rest: str, spec: CallFormat, hold: int) -> bool:
-    """Whether what follows a call shows that it is over, though the reply may go on after it."""
+    """Whether the text after a call shows that it is over, although the reply may continue."""
     begun = rest.strip()
     return not begun or begun.startswith(("<", "[")) or len(rest) >= hold - SHORT_HOLD
 
@@ -216,7 +200,7 @@ _MARKS: Final = frozenset(("open", "close"))
 
 
 def _calls(marks: list[Token], *, whole: bool) -> Iterator[tuple[Token, Token]]:
-    """What opens and closes each of the calls, up to the first that can be read in two ways."""
+    """The opening and closing token of each call, up to the first ambiguous one."""
     lacking = _lacking(marks)
     at = 0
     while at + 1 < len(marks):
@@ -233,7 +217,7 @@ def _first(marks: list[Token], at: int, fits: Callable[[int], bool]) -> int | No
 
 
 def _lacking(marks: list[Token]) -> list[int]:
-    """For each mark, how many closing ones after it have no opening one in front."""
+    """For each token, how many closing ones after it have no opening one before them."""
     lacking, found = 0, [0] * len(marks)
     for k in range(len(marks) - 1, -1, -1):
         found[k] = lacking
@@ -242,16 +226,16 @@ def _lacking(marks: list[Token]) -> list[int]:
 
 
 def _may_follow(marks: list[Token], k: int, whole: bool) -> bool:
-    """Whether calls may follow the mark `k`, whatever stands in their values."""
+    """Whether calls may follow the token `k`, whatever their values contain."""
     if k + 1 == len(marks):
         return True
     return marks[k + 1].kind == "open" and (not whole or marks[-1].kind == "close")
 
 
 def _real(tokens: list[Token], text: str, spec: CallFormat, *, loose: bool) -> Iterator[Token]:
-    """Without closing tags that stand where the format ends no call.
+    """The tokens without closing tags at places where the format cannot end a call.
 
-    `loose`: the last argument need not be closed.
+    `loose`: the last argument may be unclosed.
     """
     yield tokens[0]
     for before, token in pairwise(tokens):

@@ -1,6 +1,6 @@
-"""Writes the grammar of a call: one function per kind of format, as rules of llguidance's Lark.
+"""Write the grammar of a call: one function per format, as rules of llguidance's Lark.
 
-Which calls are allowed when is `_grammar`'s business. The syntax: llguidance, `docs/syntax.md`.
+`_grammar` decides which calls are allowed. The syntax: llguidance, `docs/syntax.md`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any, Final
 from plugway import as_list, as_object
 from plugway_toolcalls._families._base import CallFormat, Shape
 from plugway_toolcalls._members import Members, kinds_of, members_of
+from plugway_toolcalls._references import resolved
+from plugway_toolcalls._tools import json_type
 
 JSON_STYLE: Final[dict[str, Any]] = {
     "whitespace_flexible": False,
@@ -20,16 +22,20 @@ JSON_STYLE: Final[dict[str, Any]] = {
     "key_separator": ": ",
     "lenient": True,
 }
-"""As `json.dumps` writes: what models saw in training, and no white space without end."""
+"""The format of `json.dumps`: the one in models' training data, and without unlimited blanks."""
 
 _ANY: Final = r"/(?s:.*)/"
 _TRACKED: Final = 4
-"""Members that a grammar keeps count of: each doubles its size."""
+"""Maximum members whose use a grammar tracks, because each doubles its size."""
 _JSON_KEY: Final = r'"([^"\\\x00-\x1f]|\\["\\\/bfnrt])*"'
 _TAG_KEY: Final = r'[^<>"\n]+'
 _BARE_KEY: Final = r"[^\s{}\[\],:\"<>]+( [^\s{}\[\],:\"<>]+)*"
 _FLEXIBLE = re.compile(r"((?<=[:,]) |\n)")
 _MAX_DEPTH: Final = 6
+_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
+_SINGLE_QUOTED: Final = r"""/'([^'\\\x00-\x1f]|\\[\\'"nrtbf])*'/"""
+_TEXT_RULES: Final = {"pattern", "format", "minLength", "maxLength", "enum", "const", "allOf"}
+_JSON_TYPES: Final = {"number", "boolean", "null", "array", "object"}
 
 Split = Callable[[str], list[str]]
 
@@ -39,7 +45,7 @@ class NotWritable(ValueError):
 
 
 class Lark:
-    """Gathers the rules of one grammar."""
+    """Collects the rules of one grammar."""
 
     def __init__(self, special: Mapping[str, int], split: Split) -> None:
         self._special, self._split = special, split
@@ -49,11 +55,11 @@ class Lark:
         self._definitions: dict[str, Any] = {}
 
     def text(self, start: str) -> str:
-        """The grammar that begins with `start`."""
+        """The grammar that starts with `start`."""
         return "\n".join([f"start: {start}", *self._rules, ""])
 
     def rule(self, body: str, *, attributes: str = "") -> str:
-        """Add a rule; its name."""
+        """Add a rule; returns its name."""
         name = f"r{len(self._rules)}"
         self._rules.append(f"{name}{attributes}: {body}")
         return name
@@ -61,7 +67,7 @@ class Lark:
     def literal(self, text: str, *, flexible: bool = False) -> str:
         """Exactly `text`; markers of the vocabulary as their tokens.
 
-        `flexible`: single spaces and line breaks may be left out, as models differ in them.
+        `flexible`: single spaces and line breaks are optional, because models differ in them.
         """
         pieces: list[str] = []
         for piece in self._split(text):
@@ -77,11 +83,11 @@ class Lark:
         return self.rule(f"%json {json.dumps(styled)}")
 
     def call(self, spec: CallFormat, name: str, schema: Mapping[str, Any]) -> str:
-        """A call of one tool, from after the opening marker to its end."""
+        """A call of one tool, from the end of the opening marker to the end of the call."""
         shape = spec.shape
         if shape is None:
-            raise NotWritable("the format is only read")
-        # A part of the schema that stands alone still refers to what the whole defines.
+            raise NotWritable("the format is only parsed")
+        # A part of the schema on its own still refers to definitions of the whole.
         self._definitions = {k: schema[k] for k in ("$defs", "definitions") if k in schema}
         flexible = spec.kind == "object"
         head = self.literal(shape.before + name + shape.between, flexible=flexible)
@@ -89,13 +95,15 @@ class Lark:
         members = members_of(schema)
         body = self._object(members)
         if spec.kind == "tags":
-            body = f"({self._tags(shape, members)} | {body})"
+            body = f"({self._tags(spec, shape, members, 0)} | {body})"
         elif spec.kind == "braces":
             body = f"({self._braces(shape.quote, members, 0)} | {body})"
+        elif spec.kind == "python":
+            body = self._python_arguments(members, body)
         return self.rule(f"{head} {body} {tail}")
 
     def _any_order(self, members: Members, each: Callable[[str, Any], str], comma: str) -> str:
-        """The members in any order, each at most once where they are few; those required, too."""
+        """The members in any order; all required ones, and each at most once if they are few."""
         known = {name: each(name, value) for name, value in members.known.items()}
         needed = [name for name in known if name in members.required]
         tracked = list(known) if len(known) <= _TRACKED else needed[:_TRACKED]
@@ -128,7 +136,7 @@ class Lark:
     # JSON
 
     def _object(self, members: Members) -> str:
-        """One JSON object as `json.dumps` writes it, but for the order of its members."""
+        """One JSON object in the format of `json.dumps`, but with members in any order."""
 
         def each(name: str, value: Any) -> str:
             key = self._other_key(members, _JSON_KEY, _in_json)
@@ -153,44 +161,154 @@ class Lark:
         return [spaces.get(piece) or json.dumps(piece, ensure_ascii=False) for piece in pieces]
 
     def _until(self, end: str) -> str:
-        """Any text up to and including `end`, which it does not hold."""
+        """Any text up to and including `end`, which it does not contain."""
         pieces = self._split(end)
         if pieces and pieces[0] in self._special:
             return f"{_ANY} {self.literal(end)}"
         if any(piece in self._special for piece in pieces):
-            raise NotWritable(f"{end!r} is cut by a token of its own")
+            raise NotWritable(f"a token of the vocabulary splits {end!r}")
         suffix = json.dumps(end, ensure_ascii=False)
         return self.rule(_ANY, attributes=f"[suffix={suffix}]")
 
     # Tags
 
-    def _tags(self, shape: Shape, members: Members) -> str:
+    def _tags(self, spec: CallFormat, shape: Shape, members: Members, depth: int) -> str:
         def each(name: str, value: Any) -> str:
-            return self._tag(shape, name, as_object(value), members)
+            return self._tag(spec, name, as_object(value), members, depth)
 
         return self._any_order(members, each, "")
 
-    def _tag(self, shape: Shape, name: str, schema: dict[str, Any], members: Members) -> str:
+    def _tag(
+        self, spec: CallFormat, name: str, schema: dict[str, Any], members: Members, depth: int
+    ) -> str:
+        shape = spec.shape
+        assert shape is not None
+        schema = resolved(schema, self._definitions)
         kinds = kinds_of(schema, self._definitions)
         words = _words(schema)
         plain = self._key(shape.key, name, members)
-        end = self.literal(shape.value_end)
+        if "{key}" in shape.value_end and not name:
+            return self._any_tag(shape, members)
+        end_text = shape.value_end.replace("{key}", name)
+        end = self.literal(end_text)
         if words:
             options = " | ".join(json.dumps(word, ensure_ascii=False) for word in words)
             return self.rule(f"{plain} ({options}) {end}")
-        typed = self._key(shape.typed, name, members) if shape.typed else plain
+        if spec.nested and (tree := self._tree(spec, name, schema, depth)):
+            return self.rule(f"{plain} {tree}")
+        typed = self._typed(shape, name, schema, members) if shape.typed else plain
         if kinds and "string" not in kinds:
             return self.rule(f"{typed} {self.json(schema)} {end}")
-        text = f"{plain} {self._until(shape.value_end)}"
+        text = f"{plain} {self._until(end_text)}"
         if shape.typed and kinds != {"string"}:
             return self.rule(f"{text} | {typed} {self.json(schema)} {end}")
         return self.rule(text)
 
+    def _typed(self, shape: Shape, name: str, schema: dict[str, Any], members: Members) -> str:
+        """What opens an argument that is not a string; with its type, where the format says it."""
+        if "{type}" not in shape.typed:
+            return self._key(shape.typed, name, members)
+        kinds = kinds_of(schema, self._definitions) - {"string"} or _JSON_TYPES
+        types = sorted({json_type(kind) for kind in kinds})
+        keys = (self._key(shape.typed.replace("{type}", kind), name, members) for kind in types)
+        return f"({' | '.join(keys)})"
+
+    def _tree(self, spec: CallFormat, name: str, schema: dict[str, Any], depth: int) -> str:
+        """A list or an object as more tags, up to the closing tag; empty: it may be a text."""
+        shape, kinds = spec.shape, kinds_of(schema, self._definitions)
+        assert shape is not None
+        if not kinds and "properties" in schema:
+            kinds = {"object"}
+        if not kinds or not kinds <= {"array", "object"}:
+            return ""
+        end = self.literal(shape.value_end.replace("{key}", name))
+        inner = ""
+        if kinds == {"array"} and schema.get("items") and depth < _MAX_DEPTH:
+            items = Members({"item": schema["items"]}, frozenset(), None)
+            inner = f"({self._tag(spec, 'item', as_object(schema['items']), items, depth + 1)})*"
+        elif kinds == {"object"} and depth < _MAX_DEPTH:
+            members = members_of({**self._definitions, **schema})
+            inner = self._tags(spec, shape, members, depth + 1) if members.more is None else ""
+        as_json = f"{self.json(schema)} {end}"
+        if inner:
+            return self.rule(f"{inner} {end} | {as_json}")
+        begun = self.literal(shape.key.partition("{key}")[0])
+        free = self._until(shape.value_end.replace("{key}", name))
+        return self.rule(f"{as_json} | {begun} {free}")
+
+    def _any_tag(self, shape: Shape, members: Members) -> str:
+        """A text or JSON under any other name, whose closing tag repeats it.
+
+        A grammar cannot say that the two names are the same; the reader does.
+        """
+        before, _, after = shape.value_end.partition("{key}")
+        name = self._other_key(members, _TAG_KEY, str)
+        key = self._key(shape.key, "", members)
+        return self.rule(f"{key} {self._until(before)} {name} {self.literal(after)}")
+
     def _key(self, opening: str, name: str, members: Members) -> str:
         before, _, after = opening.partition("{key}")
-        # The name stands alone: a longer text would hide the other names from the lexer.
+        # The name is a separate terminal: a longer one would hide other names from the lexer.
         key = _quoted(name) if name else self._other_key(members, _TAG_KEY, str)
         return f"{self.literal(before)} {key} {self.literal(after)}"
+
+    # Python
+
+    def _python_arguments(self, members: Members, as_json: str) -> str:
+        """Named arguments, or one object where a name is none in Python."""
+
+        def each(name: str, value: Any) -> str:
+            if not name:
+                return f'{self._other_key(members, _NAME, str)} "=" {self._any_python()}'
+            return self.rule(f'{_quoted(name)} "=" {self._python(as_object(value), 0)}')
+
+        if not all(re.fullmatch(_NAME, name) for name in members.known):
+            return as_json
+        named = self._any_order(members, each, '", "')
+        return f"({named} | {as_json})"
+
+    def _python(self, schema: dict[str, Any], depth: int) -> str:
+        kinds = kinds_of(schema, self._definitions)
+        if words := _words(schema):
+            return f"({' | '.join(_quoted(quoted) for word in words for quoted in _both(word))})"
+        if kinds == {"string"}:
+            text = self.json(schema)
+            is_free = not schema.keys() & _TEXT_RULES
+            return self.rule(f"{text} | {_SINGLE_QUOTED}" if is_free else text)
+        if kinds == {"boolean"} and not schema.keys() & {"enum", "const"}:
+            return '("True" | "False" | "true" | "false")'
+        if kinds and kinds <= {"integer", "number"}:
+            return self.json(schema)
+        if depth >= _MAX_DEPTH:
+            return self._any_python()
+        if kinds == {"array"} and "items" in schema:
+            item = self._python(as_object(schema["items"]), depth + 1)
+            return self.rule(f'"[" ({item} (", " {item})*)? "]"')
+        if kinds == {"object"} and schema.get("properties"):
+            return self._python_dict(members_of({**self._definitions, **schema}), depth)
+        return self._any_python()
+
+    def _python_dict(self, members: Members, depth: int) -> str:
+        def each(name: str, value: Any) -> str:
+            if not name:
+                return f'{self._other_key(members, _JSON_KEY, _in_json)} ": " {self._any_python()}'
+            keys = " | ".join(map(_quoted, _both(name)))
+            return self.rule(f'({keys}) ": " {self._python(as_object(value), depth + 1)}')
+
+        return self.rule(f'"{{" {self._any_order(members, each, chr(34) + ", " + chr(34))} "}}"')
+
+    def _any_python(self) -> str:
+        if "any_python" not in self._shared:
+            self._shared.add("any_python")
+            text = f"{self.json({'type': 'string'})} | {_SINGLE_QUOTED}"
+            number = self.json({"type": "number", "minimum": -(10**18), "maximum": 10**18})
+            key = f'({text}) ": " any_python'
+            self._rules.append(
+                f'any_python: {text} | {number} | "True" | "False" | "None" | "true" | "false"'
+                ' | "null" | "[" (any_python (", " any_python)*)? "]"'
+                f' | "{{" ({key} (", " {key})*)? "}}"'
+            )
+        return "any_python"
 
     # Braces
 
@@ -236,11 +354,17 @@ class Lark:
 
 
 def _words(schema: Mapping[str, Any]) -> list[str]:
-    """The values, where the schema lists text values only."""
+    """The values, if the schema only lists text values."""
     values = as_list(schema.get("enum")) or ([schema["const"]] if "const" in schema else [])
     return (
         [v for v in values if isinstance(v, str)] if all(isinstance(v, str) for v in values) else []
     )
+
+
+def _both(text: str) -> tuple[str, ...]:
+    """A string as Python may write it."""
+    double = json.dumps(text, ensure_ascii=False)
+    return (double, f"'{text}'") if not re.search(r"['\\\x00-\x1f\x7f]", text) else (double,)
 
 
 def _quoted(text: str) -> str:

@@ -1,6 +1,6 @@
-"""Reads what was meant to be JSON: with comments, commas too many, other quotes, no closers.
+"""Parse text that is almost JSON: with comments, extra commas, other quotes, missing brackets.
 
-A text that is cut off inside of a string is not read: what is missing there cannot be known.
+Text that is cut off inside a string is not parsed: the missing part is unknown.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _STRING = {
 }
 _ESCAPES = re.compile(r"(?<!\\)(?:\\\\)*\\[bfnrtu]")
 _FOREIGN_ESCAPE = re.compile(r"(?<!\\)(?:\\\\)*\\(?![\"\\/])")
-"""A backslash that JSON knows nothing about stands for itself, as in `\\d+`: only in a string
-without any that means something else, because `C:\\new\\dir` may be meant in two ways."""
+"""A backslash that JSON does not define is kept literally, as in `\\d+`, but only in a string
+without any defined escape, because `C:\\new\\dir` is ambiguous."""
 _WORDS: Final[dict[str, Any]] = {
     "true": True,
     "false": False,
@@ -34,14 +34,14 @@ _FENCE = re.compile(r"```[\w-]*+\s*+")
 
 
 class NotJson(ValueError):
-    """The text cannot be read; the message says why."""
+    """The text cannot be parsed; the message has the reason."""
 
 
 def load(text: str) -> tuple[Any, bool]:
-    """The value of a whole text, and whether it had to be read loosely.
+    """The value of a complete text, and whether it is not strictly JSON.
 
     Raises:
-        NotJson: it is not even nearly JSON.
+        NotJson: it is not even almost JSON.
     """
     try:
         return json.loads(text), False
@@ -68,12 +68,12 @@ def _unfenced(text: str) -> str:
 
 
 def read(text: str, start: int, *, closing: bool = True) -> tuple[Any, int]:
-    """The value that begins at `start`, and where it ends.
+    """The value that starts at `start`, and its end.
 
-    `closing`: closers that are missing at the end of the text are added.
+    `closing`: add missing closing brackets at the end of the text.
 
     Raises:
-        NotJson: none does.
+        NotJson: there is no value.
     """
     reader = _Reader(text, start, closing)
     value = reader.value(0)

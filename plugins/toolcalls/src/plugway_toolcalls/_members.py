@@ -1,6 +1,6 @@
-"""What the members of an object may be, by the meaning of its schema: references and branches too.
+"""The members that a schema allows in an object, including by references and branches.
 
-What cannot be told exactly is left free; arguments are checked afterwards (`_validate`).
+Unclear cases allow anything; arguments are validated afterwards (`_validate`).
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ class Members:
     """Schemas by name."""
     required: frozenset[str]
     more: Any
-    """The schema of all others; None: there may be none."""
+    """The schema of other members; None: there may be none."""
 
 
 _UNSAID: Final[Any] = object()
-"""Nothing is said about other members than those that are listed."""
+"""The schema does not restrict members other than the listed ones."""
 
 
 def members_of(schema: Mapping[str, Any]) -> Members:
-    """The members of an object that fits `schema`, or more.
+    """The members of objects that match `schema`; may allow more.
 
-    Where it lists some and says nothing about others, there are none: a weak model that may go on
-    to any other name never ends a call. llama.cpp's converter reads schemas in the same way.
+    If it lists members and does not mention others, there are none: a weak model that may add any
+    other member never ends a call. llama.cpp's converter interprets schemas in the same way.
     """
     found = _members(schema, schema, 0)
     unlisted = {name: any_value() for name in sorted(found.required) if name not in found.known}
@@ -82,13 +82,13 @@ def _both(one: Members, other: Members) -> Members:
 
 
 def _either(branches: list[Members], *, alone: bool) -> Members:
-    """What fits one of the branches; `alone`: nothing else lists members."""
+    """Members that match one of the branches; `alone`: nothing else lists members."""
     known: dict[str, list[Any]] = {}
     for branch in branches:
         for name, value in branch.known.items():
             known.setdefault(name, []).append(value)
     mores = [branch.more for branch in branches]
-    # A name that a branch does not know may be anything there, unless the branch is closed.
+    # A member that a branch does not list may be anything there, unless the branch is closed.
     named = {
         name: _one_of(values)
         if all(name in branch.known or branch.more is None for branch in branches)
@@ -107,7 +107,7 @@ def _one_of(values: list[Any]) -> Any:
 
 
 def kinds_of(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> set[str]:
-    """The types that a value may have; empty: not known."""
+    """The types that a value may have; empty if unknown."""
     kinds = schema.get("type")
     if isinstance(kinds, str):
         return {kinds}

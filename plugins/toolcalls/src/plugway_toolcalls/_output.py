@@ -1,6 +1,6 @@
-"""Reads a reply as it is generated: text, reasoning and tool calls, in whatever pieces it comes.
+"""Parse a reply while it is generated: text, reasoning and tool calls, in chunks of any size.
 
-How families write is `_families`' data; where a call ends is found by `_spans`.
+`_families` has the format of each family; `_spans` finds the end of a call.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Final, Literal
 from plugway_toolcalls._call_reader import BARE_HEAD, CallReader
 from plugway_toolcalls._calls import MalformedCall
 from plugway_toolcalls._families._base import CallFormat, Family
+from plugway_toolcalls._markers import Markers, begun_at_end, first_of
 from plugway_toolcalls._parts import (
     CallArguments,
     CallEnd,
@@ -22,6 +23,7 @@ from plugway_toolcalls._parts import (
     TextDelta,
     ThinkingDelta,
 )
+from plugway_toolcalls._python import BARE_CALL
 from plugway_toolcalls._spans import NOT_A_CALL
 from plugway_toolcalls._tokens import Memory
 from plugway_toolcalls._tools import Tool
@@ -32,39 +34,40 @@ CUT_OFF: Final = "it was cut off"
 _BARE_LIMIT: Final = 80
 _HEADER_LIMIT: Final = 300
 _BLANKS_LIMIT: Final = 1000
-"""White space that is held back at the end of a text, because it may stand before a marker."""
+"""Maximum white space that is held back at the end of a text, because a marker may follow."""
 _PATIENCE: Final = 20
-"""Calls of a reply for which it is waited whether a closing tag is part of a value."""
+"""Calls of a reply for which a closing tag is checked for being part of a value."""
 _SLICE: Final = 4096
-"""Characters that are looked at together: what is cut off at the front is copied each time."""
+"""Characters that are examined at once, because removing a prefix copies the rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingCall:
-    """A call that has begun and not ended."""
+    """A call that has started and not ended."""
 
     opening: str
-    """The marker it began with; empty where it stands bare."""
+    """The marker that it started with; empty if there was none."""
     text: str
-    """What was written since."""
+    """The text since then."""
 
 
 class OutputParser:
-    """Turns the text of one reply into parts. Any split of the text gives the same parts.
+    """Converts the text of one reply to parts. The parts do not depend on the chunks.
 
     A call is held back until it is complete, so that a faulty one can still be decoded again.
     """
 
     def __init__(self, family: Family, tools: Iterable[Tool], *, thinking: bool = False) -> None:
-        """`tools` are those that may be called now. `thinking`: the prompt opened the reasoning."""
+        """`tools` are those that may be called. `thinking`: the prompt opened the reasoning."""
         self._family = family
         self._tools = {tool.name: tool for tool in tools}
-        self._markers = _Markers(family, calls=bool(self._tools))
+        self._markers = Markers(family, calls=bool(self._tools))
         self._buffer = ""
         self._mode: Mode = "thinking" if thinking else "text"
         self._closes = tuple(close for _, close in family.reasoning)
         self._fresh = True
         self._callable = True
+        self._in_first_header = bool(family.header and family.header.begins) and not thinking
         self._opening = ""
         self._gap = ""
         self._formats: list[CallFormat] = []
@@ -72,13 +75,13 @@ class OutputParser:
         self._reader = CallReader(())
         self._memory = Memory()
         self._given = 0
-        """Characters so far."""
+        """Number of characters so far."""
         self._begun = 0
         self._input: list[tuple[str, int]] = []
-        """Text that was not looked at yet, the last first, each from an index on."""
+        """Text that was not examined yet, the last first, each with the index where it starts."""
         self._cut = False
         self.calls = 0
-        """Complete calls so far."""
+        """Number of complete calls so far."""
 
     @property
     def mode(self) -> Mode:
@@ -87,7 +90,7 @@ class OutputParser:
 
     @property
     def closing(self) -> str:
-        """The marker that would end the reasoning which is being written; empty: none is."""
+        """The marker that would end the current reasoning; empty if there is none."""
         if self._mode != "thinking":
             return ""
         own = {close for _, close in self._family.reasoning}
@@ -95,21 +98,21 @@ class OutputParser:
 
     @property
     def pending(self) -> PendingCall | None:
-        """The call that is being written, if one is: constrain the model from here."""
+        """The current call, if there is one: constrain the model from here on."""
         if self._mode != "call":
             return None
         return PendingCall(self._opening, self._buffer)
 
     def feed(self, text: str) -> list[Part]:
-        """The parts that are certain now that `text` has come."""
+        """The parts that are decided after adding `text`."""
         self._input.append((text, 0))
         self._given += len(text)
         return self._run(final=False)
 
     def call_ended(self) -> list[Part]:
-        """The parts of the call that is being written, where a grammar says that it has ended.
+        """The parts of the current call, if a grammar says that it has ended.
 
-        Empty where it is not complete after all.
+        Empty if it is incomplete after all.
         """
         parts: list[Part] = []
         if self._mode == "call":
@@ -121,8 +124,8 @@ class OutputParser:
         return parts
 
     def finish(self, *, cut: bool = False) -> list[Part]:
-        """The rest: nothing more will come. `cut`: because the reply was cut off, by a limit or a
-        stop sequence; a call that has not arrived whole is then a `CallError` with `cut`."""
+        """The rest of the parts. `cut`: the reply was cut off, by a limit or a stop sequence; an
+        incomplete call is then a `CallError` with `cut`."""
         self._cut = cut
         return self._run(final=True)
 
@@ -146,21 +149,21 @@ class OutputParser:
                 return parts
 
     def _take(self) -> bool:
-        """Have more in the buffer; False where all was taken."""
+        """Move more text to the buffer; False if there is none."""
         if not self._input:
             return False
         text, at = self._input.pop()
         end = at + max(_SLICE, len(self._buffer) // 4)
         if end < len(text):
             self._input.append((text, end))
-        # Only a string that nothing else refers to is extended without being copied.
+        # Python only extends a string in place if nothing else refers to it.
         buffer, self._buffer = self._buffer, ""
         buffer += text[at:end]
         self._buffer = buffer
         return True
 
     def _put_back(self) -> None:
-        """Have the buffer looked at again in slices: it may be as long as a call."""
+        """Examine the buffer again in slices, because it may be as long as a call."""
         if len(self._buffer) > _SLICE:
             self._input.append((self._buffer, 0))
             self._buffer = ""
@@ -170,12 +173,14 @@ class OutputParser:
     def _text(self, parts: list[Part], final: bool) -> bool:
         if self._fresh:
             self._buffer = self._buffer.lstrip(" \t\r\n;" if self.calls else None)
+            if self._in_first_header:
+                return self._first_header(final)
             bare = self._bare(final)
             if bare is None or bare:
                 return bool(bare)
         found = self._markers.search(self._buffer, final)
         end = found if isinstance(found, int) else found.start()
-        # White space waits for what follows: it goes before a marker and at the end.
+        # White space is held back: it is removed before a marker and at the end.
         text = _before_blanks(self._buffer[:end])
         self._say(parts, text)
         if isinstance(found, int):
@@ -184,6 +189,18 @@ class OutputParser:
         self._gap = self._buffer[len(text) : end]
         self._buffer = self._buffer[found.end() :]
         self._open_marker(found[0])
+        return True
+
+    def _first_header(self, final: bool) -> bool:
+        """Whether the reply begins inside of a header that the prompt has opened."""
+        header = self._family.header
+        begins = header.begins if header is not None else ()
+        begun = self._buffer.startswith(begins)
+        if not begun and not final and any(mark.startswith(self._buffer) for mark in begins):
+            return False
+        self._in_first_header = False
+        if begun:
+            self._mode, self._opening = "header", ""
         return True
 
     def _say(self, parts: list[Part], text: str) -> None:
@@ -199,15 +216,22 @@ class OutputParser:
             self._mode, self._opening = "header", marker
         elif marker in self._markers.calls:
             self._begin_call(marker, self._markers.calls[marker])
-        elif marker in self._markers.reasoning_ends:
-            self._fresh = True
+        elif marker in self._markers.reasoning_ends or marker in self._family.noise:
+            self._fresh = self._callable = True
 
     def _bare(self, final: bool) -> bool | None:
-        """Whether a call that stands bare has begun; None where more text must show it."""
+        """Whether a call without a marker has started; None if more text is needed to decide."""
         formats = [spec for spec in self._family.calls if not spec.opening]
         begun = self._buffer[:1] in {"{", "["}
         if not formats or not self._tools or not begun or not self._callable:
             return False
+        python = [spec for spec in formats if spec.kind == "python"]
+        named = BARE_CALL.match(self._buffer) if python else None
+        if named is not None and named["name"] in self._tools:
+            self._callable = False
+            self._begin_call("", python)
+            return True
+        formats = [spec for spec in formats if spec.kind != "python"]
         head = self._buffer[:_BARE_LIMIT].partition(":")
         if not head[1] and len(self._buffer) < _BARE_LIMIT:
             return False if final else None
@@ -222,8 +246,8 @@ class OutputParser:
     def _thinking(self, parts: list[Part], final: bool) -> bool:
         if self._fresh:
             self._buffer = self._buffer.lstrip()
-        at, close = _first(self._buffer, self._closes)
-        end = at if close else len(self._buffer) - _partial(self._buffer, self._closes, final)
+        at, close = first_of(self._buffer, self._closes)
+        end = at if close else len(self._buffer) - begun_at_end(self._buffer, self._closes, final)
         text = _before_blanks(self._buffer[:end])
         if text:
             parts.append(ThinkingDelta(text))
@@ -303,7 +327,11 @@ class OutputParser:
         self._put_back()
 
     def _no_call(self, parts: list[Part], final: bool) -> None:
-        self._mode, self._fresh, self._callable = "text", False, False
+        self._mode = "text"
+        if self._opening in self._family.noise and not final:
+            self._put_back()
+            return
+        self._fresh = self._callable = False
         if final and self._opening:
             reason = CUT_OFF if self._cut else "it is not closed or has an unknown format"
             self._fail(parts, self._buffer, reason, cut=self._cut)
@@ -319,60 +347,6 @@ class OutputParser:
             self._say(parts, text)
 
 
-class _Markers:
-    """All literals that mean something in text, and the search for them."""
-
-    def __init__(self, family: Family, *, calls: bool) -> None:
-        self._reasoning: dict[str, list[str]] = {}
-        for opening, close in family.reasoning:
-            self._reasoning.setdefault(opening, []).append(close)
-        self.reasoning_ends = {close for _, close in family.reasoning}
-        self.calls: dict[str, list[CallFormat]] = {}
-        for spec in family.calls if calls else ():
-            if spec.opening:
-                self.calls.setdefault(spec.opening, []).append(spec)
-        header = family.header
-        self.headers = set(header.openings) if header else set[str]()
-        self.header_ends = tuple(family.stops) + (header.openings if header else ())
-        known = [*self._reasoning, *self.reasoning_ends, *self.calls, *self.headers]
-        self._all = tuple({*known, *family.noise, *family.stops} - {""})
-        self._longest = max(map(len, self._all), default=0)
-        ordered = sorted(self._all, key=lambda marker: (-len(marker), marker))
-        # Without any marker the pattern must find nothing, and not the empty text everywhere.
-        self._pattern = re.compile("|".join(map(re.escape, ordered)) or r"(?!)")
-
-    def closes_of(self, marker: str) -> tuple[str, ...]:
-        """The closing markers, where `marker` opens reasoning."""
-        return tuple(self._reasoning.get(marker, ()))
-
-    def search(self, text: str, final: bool) -> re.Match[str] | int:
-        """The first marker, or up to where `text` surely holds none."""
-        found = self._pattern.search(text)
-        if found is None:
-            return len(text) - _partial(text, self._all, final)
-        rest = text[found.start() : found.start() + self._longest]
-        longer = (m for m in self._all if len(m) > len(found[0]) and m.startswith(rest))
-        return found.start() if not final and any(longer) else found
-
-
 def _before_blanks(text: str) -> str:
-    """`text` without the white space at its end, or the last of it where there is very much."""
+    """`text` without trailing white space, of which only a limited part is removed."""
     return text[: max(len(text.rstrip()), len(text) - _BLANKS_LIMIT)]
-
-
-def _first(text: str, markers: tuple[str, ...]) -> tuple[int, str]:
-    found = [(at, -len(m), m) for m in markers if (at := text.find(m)) >= 0]
-    at, _, marker = min(found, default=(0, 0, ""))
-    return at, marker
-
-
-def _partial(text: str, markers: tuple[str, ...], final: bool) -> int:
-    """Length of the longest end of `text` that may be the beginning of a marker."""
-    if final:
-        return 0
-    longest = min(max((len(m) for m in markers), default=1) - 1, len(text))
-    for size in range(longest, 0, -1):
-        tail = text[len(text) - size :]
-        if any(m.startswith(tail) for m in markers):
-            return size
-    return 0

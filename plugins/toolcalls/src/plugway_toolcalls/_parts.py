@@ -1,4 +1,4 @@
-"""What a reply is made of, piece by piece, and how it becomes events of the Messages API."""
+"""The parts of a reply, and their conversion to events of the Messages API."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from plugway import Emitter, StreamEvent
 
 @dataclass(frozen=True, slots=True)
 class TextDelta:
-    """More visible text."""
+    """Visible text."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ThinkingDelta:
-    """More reasoning."""
+    """Reasoning."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class CallStart:
-    """A tool call begins."""
+    """Start of a tool call."""
 
     name: str
 
@@ -43,20 +43,20 @@ class CallEnd:
 
 @dataclass(frozen=True, slots=True)
 class CallError:
-    """Something that began like a call and is none. Rewind to its start, or show `text`."""
+    """Text that started like a call but is not one. Rewind to its start, or show `text`."""
 
     text: str
-    """All of it, opening marker included."""
+    """The complete text, including the opening marker."""
     reason: str
     cut: bool = False
-    """It is a call that was cut off: leave it out, and say so."""
+    """Whether it is a call that was cut off: leave it out, and report that."""
 
 
 Part = TextDelta | ThinkingDelta | CallStart | CallArguments | CallEnd | CallError
 
 
 def merged(parts: Iterable[Part]) -> list[Part]:
-    """The same parts with neighbouring deltas of one kind joined."""
+    """The same parts with adjacent deltas of one kind joined."""
     result: list[Part] = []
     for part in parts:
         last = result[-1] if result else None
@@ -73,10 +73,10 @@ def merged(parts: Iterable[Part]) -> list[Part]:
 
 
 def to_events(parts: Iterable[Part], emitter: Emitter, *, signature: str = "") -> list[StreamEvent]:
-    """The events that `parts` amount to; `signature` signs the thinking blocks.
+    """The events for `parts`; `signature` signs the thinking blocks.
 
-    A malformed call becomes the text that the model wrote: nothing it said is lost. One that was
-    cut off is left out.
+    A malformed call becomes the text that the model wrote, so nothing is lost. A call that was cut
+    off is left out.
     """
     events: list[StreamEvent] = []
     for part in parts:

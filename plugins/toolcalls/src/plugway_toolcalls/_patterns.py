@@ -1,6 +1,6 @@
-"""Judges the regular expressions of clients before Python's `re` runs them.
+"""Check the regular expressions of clients before Python's `re` runs them.
 
-`re` backtracks: a pattern such as `(a+)+$` takes exponential time. What cannot be seen to be
+`re` backtracks: a pattern such as `(a+)+$` takes exponential time. A pattern that is not certainly
 harmless is not run.
 """
 
@@ -14,7 +14,7 @@ from typing import Final
 _MAX_PATTERN: Final = 1000
 _MAX_STEPS: Final = 20_000_000
 _MAX_OPTIONS: Final = 10
-"""Optional parts in one pattern: each may double the time."""
+"""Maximum optional parts in one pattern, because each may double the time."""
 _TOKEN = re.compile(
     r"(?P<escape>\\.)|(?P<set>\[\^?\]?(?:\\.|[^\]\\])*\])|(?P<open>\((?:\?(?:[:=!]|<[=!]|P?<\w+>))?)"
     r"|(?P<close>\))|(?P<branch>\|)|(?P<count>[*+?]|\{(?P<low>\d*)(?P<comma>,?)(?P<high>\d*)\})|(?P<other>.)",
@@ -29,7 +29,7 @@ class _Group:
 
 
 def endless_loops(pattern: str) -> int | None:
-    """How many repetitions of open length `pattern` has; None: their time cannot be bounded."""
+    """Number of unbounded repetitions in `pattern`; None if their time cannot be bounded."""
     if len(pattern) > _MAX_PATTERN:
         return None
     groups, last, loops, options = [_Group()], None, 0, 0
@@ -54,7 +54,7 @@ def _kind(token: re.Match[str]) -> str | None:
 
 
 def _follow(groups: list[_Group], kind: str | None) -> _Group | None:
-    """Enter, leave or mark a group; the group that a repetition right after it would repeat."""
+    """Enter, leave or mark a group; returns the group that a following repetition applies to."""
     if kind == "open":
         groups.append(_Group())
     elif kind == "branch":
@@ -76,7 +76,7 @@ def _bounds(token: re.Match[str]) -> tuple[int, float]:
 
 
 def matches(pattern: str, text: str) -> bool | None:
-    """Whether `pattern` is found in `text`; None where finding out might take too long."""
+    """Whether `pattern` is found in `text`; None if the search may take too long."""
     loops = endless_loops(pattern)
     if loops is None:
         return None

@@ -1,6 +1,6 @@
-"""What local references of a schema point at, and which of them never end.
+"""Targets of local references in a schema, and references that never end.
 
-What a schema means is for `_schema` and `_members`.
+See `_schema` and `_members` for what a schema means.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from plugway import as_list, as_object
 
 MAX_DEPTH: Final = 64
 MAX_REFERENCES: Final = 200
+_CHAIN: Final = 16
 
 
 class SchemaTooLarge(ValueError):
-    """The schema is refused as a whole; the message says why."""
+    """The schema is rejected; the message has the reason."""
 
 
 def resolve(root: Mapping[str, Any], ref: str) -> Any:
-    """What a local reference points at; None where it points at nothing."""
+    """The target of a local reference; None if it does not exist."""
     target: Any = root
     for step in ref.removeprefix("#").split("/")[1:]:
         name = unquote(step).replace("~1", "/").replace("~0", "~")
@@ -58,7 +59,7 @@ def _refs(root: Any) -> Iterator[str]:
 
 
 def _ends(node: Any, alive: set[str], depth: int) -> bool:
-    """Whether a finite value satisfies `node`, given the references known to have one."""
+    """Whether a finite value satisfies `node`, given the references that have one."""
     if not isinstance(node, dict) or depth > MAX_DEPTH:
         return node is not False
     data = as_object(node)
@@ -90,3 +91,15 @@ def _members_end(data: dict[str, Any], alive: set[str], depth: int) -> bool:
 def _demands_items(data: dict[str, Any]) -> bool:
     least = data.get("minItems", 0)
     return isinstance(least, int | float) and least > 0
+
+
+def resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
+    """`schema` with what its own `$ref` refers to in `root`, if anything."""
+    found = as_object(schema)
+    for _ in range(_CHAIN):
+        reference = found.get("$ref")
+        if not isinstance(reference, str) or not reference.startswith("#"):
+            break
+        target = as_object(resolve(root, reference))
+        found = {**target, **{key: item for key, item in found.items() if key != "$ref"}}
+    return found

@@ -1,4 +1,4 @@
-"""Makes a client's JSON Schema safe to work with, and says what was simplified.
+"""Make a client's JSON Schema safe to use, and report what was simplified.
 
 Used before a schema becomes a grammar (`_grammar`) and before arguments are checked (`_validate`).
 """
@@ -23,7 +23,7 @@ MAX_VALUES: Final = 50_000
 MAX_TEXT: Final = 1_000_000
 _MAX_ITEMS: Final = 1000
 _BOUND: Final = 10**18
-"""Numbers that a grammar lets through stay within: a run of digits must end some time."""
+"""Bound of numbers in a grammar, because a run of digits must end."""
 
 Purpose = Literal["grammar", "check"]
 PatternTest = Callable[[str], bool]
@@ -72,20 +72,20 @@ _COMBINATIONS: Final = {"allOf", "anyOf", "oneOf", "$ref", "patternProperties", 
 
 @dataclass(frozen=True, slots=True)
 class PreparedSchema:
-    """A schema that is safe to work with."""
+    """A schema that is safe to use."""
 
     schema: dict[str, Any]
     notes: tuple[str, ...] = ()
-    """What was simplified, one clause each."""
+    """The simplifications, one clause each."""
 
 
 def prepare_schema(
     schema: Mapping[str, Any], purpose: Purpose, pattern_works: PatternTest | None = None
 ) -> PreparedSchema:
-    """`schema` without remote references, endless ones, and patterns nobody can run.
+    """`schema` without remote references, endless references and unusable patterns.
 
     Raises:
-        SchemaTooLarge: it has too many values, too much text, or is nested too deeply to look at.
+        SchemaTooLarge: it has too many values, too much text, or is nested too deeply.
     """
     _check_size(schema)
     walk = _Walk(dict(schema), purpose, pattern_works or _any_pattern)
@@ -98,12 +98,12 @@ def prepare_schema(
 
 
 def any_value() -> dict[str, Any]:
-    """The schema of a grammar for any value, where the whole is a prepared one."""
+    """The grammar's schema for any value, for use instead of a prepared one."""
     return dict(_ANY_REF)
 
 
 def any_object() -> dict[str, Any]:
-    """The schema of a grammar for any JSON object."""
+    """The grammar's schema for any JSON object."""
     return {"type": "object", "additionalProperties": _ANY_REF, "$defs": {_ANY_NAME: _ANY}}
 
 
@@ -140,7 +140,7 @@ class _Walk:
     dead: frozenset[str] = frozenset()
     parts: frozenset[int] = frozenset()
     refers_to_root: bool = False
-    """To the whole, or to something in it that is no definition."""
+    """Whether a reference points to the root, or to a part of it that is not a definition."""
 
     def __post_init__(self) -> None:
         self.dead = endless_references(self.root)
@@ -208,7 +208,7 @@ class _Walk:
         elif self.purpose == "check" or ref.startswith(_DEFINED):
             return ref
         else:
-            # A grammar compiles members one by one, with nothing but the definitions beside them.
+            # A grammar compiles members one by one, with only the definitions in addition.
             self.refers_to_root = True
             return f"#/$defs/{_ROOT_NAME}{ref.removeprefix('#')}"
         return None
@@ -258,7 +258,7 @@ def _over(value: Any, limit: int) -> bool:
 
 
 def _narrow(node: dict[str, Any], raw: dict[str, Any], *, part: bool) -> None:
-    """Let a grammar end: no names without end, no endless digits. `raw` is what the client sent."""
+    """Make sure that a grammar ends: no unlimited names or digits. `raw` is the client's schema."""
     if not node.keys() - _SAYS_NOTHING:
         node |= _ANY_REF
     if "type" not in node and not _COMBINATIONS & node.keys():
@@ -275,9 +275,9 @@ def _narrow(node: dict[str, Any], raw: dict[str, Any], *, part: bool) -> None:
 
 
 def _narrow_object(node: dict[str, Any], raw: dict[str, Any], *, part: bool) -> None:
-    """Close what lists its members and says nothing about others, as llama.cpp's converter does.
+    """Close an object that lists members and mentions no others, as llama.cpp's converter does.
 
-    One that lists only a `part` of them stays as it is.
+    An object that lists only a `part` of its members stays unchanged.
     """
     if is_open(raw):
         node["additionalProperties"] = dict(_ANY_REF)

@@ -1,7 +1,7 @@
-"""Where a call that is written as JSON ends; `_held` finds the end of all others.
+"""Find the end of a call in JSON; `_held` finds the end of all others.
 
-A finder sees the growing text after the opening marker. Its answer for a text never changes when
-more text follows, so that the pieces a reply arrives in make no difference.
+A finder gets the growing text after the opening marker. Its result for a text does not change when
+more text follows, so the chunks in which a reply arrives make no difference.
 """
 
 from __future__ import annotations
@@ -12,32 +12,31 @@ from typing import Final, Protocol
 from plugway_toolcalls._families._base import CallFormat
 
 NOT_A_CALL: Final = -1
-"""The text is no call in this format."""
+"""The text is not a call in this format."""
 
 _NEXT_VALUE: Final = -2
 HEAD_LIMIT: Final = 300
-"""Characters within which the name of a call must have come."""
+"""Characters within which the name of a call must occur."""
 _GAP_LIMIT: Final = 1000
-"""Blanks and closing braces too many that may stand before a closing marker."""
+"""Maximum blanks and extra closing braces before a closing marker."""
 _IN_STRING = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
 _LOOSE_END = "}])` \n\t\r;"
-"""What may stand between the end of a value and the closing marker: braces too many, fences."""
+"""Characters that may follow a value before the closing marker: extra braces, fences."""
 
 
 class Finder(Protocol):
     """Finds the end of one call."""
 
     def find(self, text: str, final: bool, cut: bool = False) -> int | None:
-        """The index after the call, `NOT_A_CALL`, or None where more text is needed.
+        """The index after the call, `NOT_A_CALL`, or None if more text is needed.
 
-        `cut`: the reply was cut off here (`final` is then set too). Only what has certainly
-        arrived whole counts.
+        `cut`: the reply was cut off here (`final` is then set too). Only complete calls count.
         """
         ...
 
 
 class JsonFinder:
-    """The call ends with a JSON value, and with the closing marker where one follows."""
+    """The call ends with a JSON value, and with the closing marker if one follows."""
 
     def __init__(self, spec: CallFormat) -> None:
         self._closing = spec.closing
@@ -48,17 +47,18 @@ class JsonFinder:
         marker = f"|{re.escape(spec.closing)}" if spec.closing else ""
         self._outside = re.compile(f"[{quotes}{{}}\\[\\]]{marker}")
         self._at = -1
-        self._depth = 0
+        self._opened = spec.opening.endswith("[")
+        self._depth = int(self._opened)
         self._quote = ""
         self._value_end = -1
         self._gap = 0
-        """Where the search for the closing marker goes on."""
+        """Index where the search for the closing marker continues."""
         self._in_list = False
         self._whole_end = -1
-        """After the last call that is complete, of several in one value or one after the other."""
+        """End of the last complete call, of several in one value or in a row."""
 
     def find(self, text: str, final: bool, cut: bool = False) -> int | None:
-        """See `Finder.find`. Of several calls in a reply that was cut off, those that are whole."""
+        """See `Finder.find`. Of several calls in a reply that was cut off, the complete ones."""
         end = self._find(text, final)
         return self._whole_end if cut and end == NOT_A_CALL and self._whole_end >= 0 else end
 
@@ -68,7 +68,7 @@ class JsonFinder:
             if start is None or start == NOT_A_CALL:
                 return start
             self._at = start
-            self._in_list = text.startswith("[", start)
+            self._in_list = self._opened or text.startswith("[", start)
         while self._value_end >= 0 or self._scan(text, final):
             end = self._with_closing(text, final)
             if end != _NEXT_VALUE:
@@ -76,7 +76,7 @@ class JsonFinder:
         return NOT_A_CALL if final else None
 
     def _start(self, text: str, final: bool) -> int | None:
-        """Where the value begins."""
+        """Index where the value starts."""
         end = text.find(self._closing) if self._closing else -1
         braces = [at for mark in self._begins if (at := text.find(mark)) >= 0]
         start = min(braces, default=-1)

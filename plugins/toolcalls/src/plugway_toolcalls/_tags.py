@@ -1,13 +1,14 @@
-"""Reads a call with one tag per argument, in which the values stand as they are.
+"""Parse a call with one tag per argument, in which values are not escaped.
 
-A tag inside of a value is text: an argument ends where the format can go on, and an argument of
-the client's schema begins the next.
+A tag inside a value is text: an argument ends where the format can continue, and the next argument
+is one of the client's schema.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,23 +16,23 @@ from typing import Any, Final
 from plugway import as_object
 from plugway_toolcalls._families._base import CallFormat
 from plugway_toolcalls._members import kinds_of
-from plugway_toolcalls._references import resolve
-from plugway_toolcalls._tokens import Token, tokens_of
+from plugway_toolcalls._python import python_value
+from plugway_toolcalls._references import resolved
+from plugway_toolcalls._tokens import CDATA, CDATA_END, Token, tokens_of
 from plugway_toolcalls._tools import Tool, kind_of
 
 _OPEN_SCHEMA: Final = {"$ref", "allOf", "anyOf", "oneOf", "if", "patternProperties"}
-_REFERENCES: Final = 16
 
 
 class NotTags(ValueError):
-    """The text cannot be read; the message says why."""
+    """The text cannot be parsed; the message has the reason."""
 
 
 def read_body(spec: CallFormat, body: str, tool: Tool | None) -> dict[str, Any]:
-    """The arguments that `body` holds, which stands between the name and the closing tag.
+    """The arguments in `body`, the text between the name and the closing tag.
 
     Raises:
-        NotTags: something in it is not an argument, or may be two things.
+        NotTags: part of it is not an argument, or is ambiguous.
     """
     reader = _Reader(spec, body, tool.schema if tool is not None else {})
     return reader.strictly() if not spec.unclosed else reader.loosely()
@@ -39,7 +40,7 @@ def read_body(spec: CallFormat, body: str, tool: Tool | None) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Which arguments there may be."""
+    """The allowed arguments."""
 
     schema: Mapping[str, Any]
 
@@ -54,7 +55,7 @@ class Names:
         )
 
     def allows(self, name: str) -> bool:
-        """Whether the schema knows the name, written in whatever way."""
+        """Whether the schema has the name, in any spelling."""
         return not self.closed or _plain(name) in {_plain(key) for key in self.known}
 
 
@@ -65,9 +66,12 @@ def _plain(name: str) -> str:
 class _Reader:
     def __init__(self, spec: CallFormat, body: str, schema: Mapping[str, Any]) -> None:
         self._spec, self._body, self._schema = spec, body, schema
-        self._names = Names(_resolved(schema, schema))
+        self._names = Names(resolved(schema, schema))
         tokens = tokens_of(spec).of(body)
-        self._tokens = [token for token in _outermost(tokens) if token.kind in {"key", "end"}]
+        outermost = list(_outermost(tokens))
+        self._tokens = [token for token in outermost if token.kind in {"key", "end"}]
+        self._opens = [token.start for token in outermost if token.kind == "open"]
+        """Where calls begin that are not closed."""
         self._found: dict[str, Any] = {}
 
     def loosely(self) -> dict[str, Any]:
@@ -82,10 +86,13 @@ class _Reader:
         at = number = 0
         while at < len(self._body.rstrip()):
             key = self._key(number, at)
-            number = self._end(number + 1, key)
-            end = self._tokens[number]
-            self._put(key, self._body[key.end : end.start])
-            at, number = end.end, number + 1
+            tree = self._tree(number, self._schema_of(key)) if self._spec.nested else None
+            if tree is None:
+                number = self._end(number + 1, key)
+                self._put(key, self._body[key.end : self._tokens[number].start])
+            else:
+                self._found[_name(key)], number = tree
+            at, number = self._tokens[number].end, number + 1
         return self._found
 
     def _key(self, number: int, at: int) -> Token:
@@ -93,33 +100,41 @@ class _Reader:
         if token is None or token.kind != "key" or self._body[at : token.start].strip():
             raise NotTags(f"{self._body[at : at + 40].strip()!r} is not an argument")
         if not self._names.allows(_name(token)):
-            raise NotTags(f"there is not an argument {_name(token)[:80]!r}")
+            raise NotTags(f"there is no argument {_name(token)[:80]!r}")
         return token
 
     def _end(self, number: int, key: Token) -> int:
-        """The token that ends the argument which `key` has begun."""
+        """The token that ends the argument of `key`."""
         taken = {*self._found, _name(key)}
         first = next(iter(self._found), _name(key))
         for index in range(number, len(self._tokens)):
             token = self._tokens[index]
-            if token.kind != "end":
+            if not _ends(token, key):
                 continue
             following = self._tokens[index + 1] if index + 1 < len(self._tokens) else None
             until = following.start if following is not None else len(self._body)
             if self._body[token.end : until].strip():
+                if any(
+                    not self._body[token.end : at].strip() for at in self._opens_in(token, until)
+                ):
+                    raise NotTags(f"a call may begin behind the argument {_name(key)[:80]!r}")
                 continue
             if following is None:
                 return index
             if following.kind == "key" and _name(following) in taken - {first}:
-                raise NotTags(f"the argument {_name(following)[:80]!r} may begin in two places")
+                raise NotTags(f"the start of the argument {_name(following)[:80]!r} is ambiguous")
             if following.kind == "key" and _name(following) not in taken:
                 if not self._names.allows(_name(following)):
-                    raise NotTags(f"there is not an argument {_name(following)[:80]!r}")
+                    raise NotTags(f"there is no argument {_name(following)[:80]!r}")
                 return index
         raise NotTags(f"the argument {_name(key)[:80]!r} is not closed")
 
+    def _opens_in(self, token: Token, until: int) -> list[int]:
+        first = bisect_left(self._opens, token.end)
+        return [at for at in self._opens[first : first + 1] if at < until]
+
     def _without_ends(self, error: NotTags) -> dict[str, Any]:
-        """Where no argument is closed at all, each goes on to the next of the schema's."""
+        """The arguments if none is closed: each ends where the next one of the schema starts."""
         keys: list[Token] = []
         for token in self._tokens:
             if not keys or (_name(token) in self._names.known):
@@ -136,9 +151,70 @@ class _Reader:
         if self._spec.wrapped:
             text = text.removeprefix("\n").removesuffix("\n")
         typed = key.match.groupdict().get("typed") if key.match is not None else None
-        name = _name(key)
-        schema = _resolved(as_object(self._names.known.get(name)), self._schema)
-        self._found[name] = _value(text, schema, self._schema, typed)
+        if self._spec.cdata and text.startswith(CDATA) and text.endswith(CDATA_END):
+            text, typed = text[len(CDATA) : -len(CDATA_END)], "true"
+        self._found[_name(key)] = _value(text, self._schema_of(key), self._schema, typed)
+
+    def _schema_of(self, key: Token) -> dict[str, Any]:
+        return resolved(as_object(self._names.known.get(_name(key))), self._schema)
+
+    def _tree(self, number: int, schema: dict[str, Any]) -> tuple[Any, int] | None:
+        """The list or object that begins after the key at `number`, and the token that ends it.
+
+        None: it is a text or a plain value.
+        """
+        key, at = self._tokens[number], number + 1
+        if kinds_of(schema, self._schema) == {"string"}:
+            return None
+        members: list[tuple[str, Any]] = []
+        while at < len(self._tokens) and self._is_next(at) and self._tokens[at].kind == "key":
+            name = _name(self._tokens[at])
+            inner = resolved(_part(schema, name), self._schema)
+            value, at = self._tree(at, inner) or self._leaf(at, inner)
+            members.append((name, value))
+            at += 1
+        if not members or at >= len(self._tokens) or not self._is_next(at):
+            return None
+        if not _ends(self._tokens[at], key):
+            return None
+        found = _gathered(members, kinds_of(schema, self._schema))
+        return None if found is None else (found, at)
+
+    def _leaf(self, number: int, schema: dict[str, Any]) -> tuple[Any, int]:
+        key, end = self._tokens[number], self._tokens[number + 1 : number + 2]
+        if not end or not _ends(end[0], key):
+            raise NotTags(f"{_name(key)[:80]!r} is not closed")
+        text = self._body[key.end : end[0].start]
+        return _value(text, schema, self._schema, None), number + 1
+
+    def _is_next(self, number: int) -> bool:
+        """Whether the token follows the one before it directly."""
+        before, token = self._tokens[number - 1], self._tokens[number]
+        return not self._body[before.end : token.start].strip()
+
+
+def _ends(token: Token, key: Token) -> bool:
+    """Whether `token` ends what `key` has begun."""
+    if token.kind != "end" or token.match is None:
+        return False
+    return token.match.groupdict().get("ended") in {None, _name(key)}
+
+
+def _part(schema: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The schema of a member, or of an item."""
+    known = as_object(schema.get("properties"))
+    return as_object(known[name] if name in known else schema.get("items"))
+
+
+def _gathered(members: list[tuple[str, Any]], kinds: set[str]) -> Any:
+    """A list of items, or an object; None: they are neither."""
+    items = all(name == "item" for name, _ in members)
+    if items and (not kinds or "array" in kinds):
+        return [value for _, value in members]
+    found = dict(members)
+    if len(found) < len(members) or (kinds and "object" not in kinds):
+        return None
+    return found
 
 
 def _name(token: Token) -> str:
@@ -146,7 +222,7 @@ def _name(token: Token) -> str:
 
 
 def _outermost(tokens: list[Token]) -> Iterator[Token]:
-    """Without what stands in a call that is opened and closed inside of a value."""
+    """The tokens without those of a call that is opened and closed inside a value."""
     partner: dict[int, int] = {}
     opened: list[int] = []
     for index, token in enumerate(tokens):
@@ -163,23 +239,12 @@ def _outermost(tokens: list[Token]) -> Iterator[Token]:
         index += 1
 
 
-def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> dict[str, Any]:
-    found = as_object(schema)
-    for _ in range(_REFERENCES):
-        reference = found.get("$ref")
-        if not isinstance(reference, str) or not reference.startswith("#"):
-            break
-        target = as_object(resolve(root, reference))
-        found = {**target, **{key: item for key, item in found.items() if key != "$ref"}}
-    return found
-
-
 def _value(text: str, schema: Mapping[str, Any], root: Mapping[str, Any], typed: str | None) -> Any:
     if typed is not None:
-        if typed == "true":
+        if typed in {"true", "string"}:
             return text
         value = _scalar(text)
-        # `_scalar` gives back the text itself where it is no JSON.
+        # `_scalar` returns the text itself if it is not JSON.
         if isinstance(value, str) and value == text:
             raise NotTags(f"{text[:40]!r} is marked as JSON but is not")
         return value
@@ -187,11 +252,22 @@ def _value(text: str, schema: Mapping[str, Any], root: Mapping[str, Any], typed:
     if allowed == {"string"}:
         return text
     value = _scalar(text)
+    if isinstance(value, str) and allowed and "string" not in allowed:
+        return _container(text, allowed)
     if isinstance(value, str) or not allowed or kind_of(value) in allowed:
         return value
     if isinstance(value, int) and "number" in allowed:
         return value
     return text if "string" in allowed else value
+
+
+def _container(text: str, allowed: set[str]) -> Any:
+    """A list or an object that is empty or written as Python does; else the text."""
+    if text.strip():
+        found = python_value(text)
+        return text if found is None else found
+    empty: dict[str, Any] = {"array": [], "object": {}}
+    return next((empty[kind] for kind in empty if kind in allowed), text)
 
 
 def _scalar(text: str) -> Any:

@@ -1,6 +1,6 @@
-"""Finds what may be a part of a format whose values are written as they are.
+"""Find text that may be part of a format with unescaped values.
 
-What the parts say about where a call ends is for `_held`.
+See `_held` for how the end of a call is decided from it.
 """
 
 from __future__ import annotations
@@ -15,16 +15,18 @@ from typing import Final, NamedTuple
 from plugway_toolcalls._families._base import CallFormat
 
 _EDGE: Final = 2048
-"""Characters at the end of a text in which more of it may change what is found: longer than any
+"""Characters at the end of a text in which further text may change the findings: longer than any
 opening with the name of a tool and of an argument."""
+CDATA: Final = "<![CDATA["
+CDATA_END: Final = "]]>"
 _BLANKS: Final = r"\s{0,400}+"
 
 
 class Token(NamedTuple):
-    """A piece of text that may be a part of the format."""
+    """A piece of text that may be part of the format."""
 
     kind: str
-    """`open` or `close` a call, `key` or `end` of an argument."""
+    """`open` or `close` of a call, `key` or `end` of an argument."""
     start: int
     end: int
     match: re.Match[str] | None
@@ -33,19 +35,19 @@ class Token(NamedTuple):
 class _Found(NamedTuple):
     token: Token
     after: int
-    """Where the search went on."""
+    """Index where the search continued."""
     sure: bool
-    """More text changes nothing about it."""
+    """Whether further text cannot change it."""
 
 
 class Tokens:
-    """Finds what may be a part of one format."""
+    """Finds text that may be part of one format."""
 
     def __init__(self, spec: CallFormat) -> None:
         closes = [re.escape(spec.closing)]
-        if spec.outer:
-            outer = re.escape(spec.outer)
-            closes = [rf"{closes[0]}{_BLANKS}{outer}", *closes, outer]
+        if spec.outers:
+            outer = "|".join(map(re.escape, spec.outers))
+            closes = [rf"{closes[0]}{_BLANKS}(?:{outer})", *closes, outer]
         close = "|".join(closes)
         self.head = re.compile(spec.head)
         self.closing = re.compile(close)
@@ -53,16 +55,19 @@ class Tokens:
         follows = rf"{_BLANKS}(?:{_unnamed(spec.key)}|{close}|\{{)" if spec.key else ""
         begun = rf"{re.escape(spec.opening)}{head}(?={follows})"
         key = f"|(?P<k>{spec.key})" if spec.key else ""
-        end = f"|(?P<e>{re.escape(spec.parameter_end)})" if spec.parameter_end else ""
+        ending = re.escape(spec.parameter_end).replace(r"\{key\}", r"(?P<ended>[^<>\n]+)")
+        end = f"|(?P<e>{ending})" if spec.parameter_end else ""
         self._any = re.compile(rf"(?P<o>{begun})|(?P<c>{close}){key}{end}", re.DOTALL)
+        escaped = re.escape(CDATA_END) + rf"(?=\s*{re.escape(spec.parameter_end)})"
+        self._cdata = re.compile(escaped) if spec.cdata else None
         self.json = re.compile(r"\s*+\{\s*+\"" if spec.kind == "braces" else r"\s*+\{")
 
     def of(self, text: str) -> list[Token]:
-        """All tokens, without those inside of arguments that are JSON."""
+        """All tokens, without those inside JSON arguments."""
         return [found.token for found in self.found(text, 0)]
 
     def found(self, text: str, at: int) -> list[_Found]:
-        """The same from `at` on."""
+        """The same, from `at` on."""
         found: list[_Found] = []
         names = {"o": "open", "c": "close", "k": "key", "e": "end"}
         while match := self._any.search(text, at):
@@ -70,13 +75,20 @@ class Tokens:
             at, sure = token.end, True
             if token.kind == "open" and self.json.match(text, at):
                 at, sure = _end_of_json(text, at)
+            elif token.kind == "key" and self._cdata and text.startswith(CDATA[:-1], at):
+                at, sure = self._end_of_cdata(text, at)
             found.append(_Found(token, at, sure))
         return found
+
+    def _end_of_cdata(self, text: str, at: int) -> tuple[int, bool]:
+        """The same as `_end_of_json` for a value that stands in CDATA."""
+        found = self._cdata.search(text, at) if self._cdata else None
+        return (found.end(), True) if found is not None else (len(text), False)
 
 
 @lru_cache
 def tokens_of(spec: CallFormat) -> Tokens:
-    """Those of one format; made once."""
+    """The tokens of one format; cached."""
     return Tokens(spec)
 
 
@@ -85,9 +97,9 @@ def _unnamed(pattern: str) -> str:
 
 
 def _end_of_json(text: str, at: int) -> tuple[int, bool]:
-    """The end of the JSON object that begins at `at`, after white space; `at` where none does.
+    """The end of the JSON object that starts at `at` after white space; `at` if there is none.
 
-    Also whether more text changes nothing about it.
+    Also whether further text cannot change it.
     """
     start = text.find("{", at)
     try:
@@ -100,12 +112,13 @@ def _end_of_json(text: str, at: int) -> tuple[int, bool]:
 
 
 class Plan(NamedTuple):
-    """What the calls are in a reply up to some place; it holds for each of them."""
+    """The calls in a reply up to some index."""
 
     until: tuple[int, bool] = (-1, False)
-    """Up to where, and whether the reply ends there."""
+    """The index, and whether the reply ends there."""
     calls: Mapping[int, tuple[int, int]] = MappingProxyType({})
-    """By where the name of a call ends: its end, and the same of one that follows directly or 0."""
+    """For each call, by the index after its name: its end, and the same index of a call that
+    follows directly, or 0."""
 
     def run(self, begin: int) -> Iterator[int]:
         """The ends of a call and of those that follow it directly."""
@@ -115,22 +128,22 @@ class Plan(NamedTuple):
 
 
 class Scan:
-    """The tokens of one format in a reply: each part of it is looked at once, while it grows.
+    """The tokens of one format in a growing reply: each part of it is examined once.
 
-    Positions are those in the whole reply, of which a reader sees a part.
+    Positions refer to the whole reply, of which a reader gets a part.
     """
 
     def __init__(self, spec: CallFormat) -> None:
         self._tokens = tokens_of(spec)
         self._found: list[_Found] = []
         self._begin = self._end = 0
-        """What was looked at, and will not change."""
+        """The range that was examined and will not change."""
         self.plan = Plan()
-        """The last one that was made."""
+        """The latest plan."""
         self._said: dict[tuple[int, int], bool] = {}
 
     def tokens(self, text: str, at: int, start: int) -> list[Token]:
-        """The tokens from `at` on in `text`, which begins at `start` of the reply."""
+        """The tokens in `text` from `at` on; the text starts at `start` of the reply."""
         begin, limit = start + at, start + len(text) - _EDGE
         in_step = self._in_step(begin)
         known, resume = self._known(begin, min(limit, self._end)) if in_step else ([], begin)
@@ -141,12 +154,12 @@ class Scan:
         return [_moved(item, -start).token for item in (*known, *new)]
 
     def _in_step(self, begin: int) -> bool:
-        """Whether a search that begins there finds what was found."""
+        """Whether a search that starts at `begin` would find the same tokens."""
         within = (item for item in self._found if item.token.start < begin < item.after)
         return self._begin <= begin <= self._end and next(within, None) is None
 
     def _known(self, begin: int, limit: int) -> tuple[list[_Found], int]:
-        """Those from `begin` to `limit` that will not change, and where the search goes on."""
+        """The final tokens from `begin` to `limit`, and where the search continues."""
         known: list[_Found] = []
         for item in self._found:
             if item.token.start < begin:
@@ -157,7 +170,7 @@ class Scan:
         return known, max(begin, limit, known[-1].after if known else 0)
 
     def once(self, start: int, end: int, finds_out: Callable[[], bool]) -> bool:
-        """What `finds_out` says about this part of the reply; it is asked once."""
+        """The result of `finds_out` for this part of the reply, cached."""
         if (start, end) not in self._said:
             self._said[start, end] = finds_out()
         return self._said[start, end]
@@ -170,13 +183,13 @@ def _moved(item: _Found, by: int) -> _Found:
 
 
 class Memory:
-    """What was found in one reply, for all formats."""
+    """The findings in one reply, for all formats."""
 
     def __init__(self) -> None:
         self._scans: dict[CallFormat, Scan] = {}
 
     def of(self, spec: CallFormat) -> Scan:
-        """What was found of one format."""
+        """The findings for one format."""
         if spec not in self._scans:
             self._scans[spec] = Scan(spec)
         return self._scans[spec]

@@ -1,4 +1,4 @@
-"""A tool that a model may call, as the readers, the writer and the grammars of calls need it."""
+"""A tool that a model may call, for the parsers, the writer and the grammars of calls."""
 
 from __future__ import annotations
 
@@ -14,29 +14,34 @@ _INDEX = re.compile(r":\d{1,4}$")
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """One tool the model may call."""
+    """A tool that the model may call."""
 
     name: str
     description: str = ""
     schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """The client's `input_schema`, as it came."""
+    """The client's `input_schema`, unchanged."""
 
     def for_template(self) -> dict[str, Any]:
-        """The form that chat templates take, which is the one of the OpenAI API."""
+        """The form for chat templates, which is that of the OpenAI API."""
         function: dict[str, Any] = {"name": self.name, "description": self.description}
         function["parameters"] = self.schema or {"type": "object", "properties": {}}
         return {"type": "function", "function": function}
 
 
 def plain_name(name: str) -> str:
-    """`name` without what models write around it: a namespace, an index, the rest of a header."""
+    """`name` without what models add to it: a namespace, an index, the rest of a header."""
     name = _HEADER_REST.sub("", name.strip())
     return _INDEX.sub("", _NAMESPACE.sub("", name))
 
 
 def kind_of(value: Any) -> str:
-    """The name that JSON Schema has for the type of `value`."""
+    """JSON Schema's name for the type of `value`."""
     if isinstance(value, bool):
         return "boolean"
     names = {int: "integer", float: "number", list: "array", dict: "object", str: "string"}
     return next((name for kind, name in names.items() if isinstance(value, kind)), "null")
+
+
+def json_type(kind: str) -> str:
+    """The type of JSON itself, which has one for all numbers."""
+    return "number" if kind == "integer" else kind

@@ -1,6 +1,6 @@
-"""Checks the arguments of a finished call against the client's schema.
+"""Check the arguments of a complete call against the client's schema.
 
-Mending them is the business of whoever asked.
+The caller is responsible for repairs.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ Keyword = Callable[[Any, Any, Any, Any], Iterator[ValidationError] | None]
 
 MAX_PROBLEMS: Final = 10
 MAX_REFERENCES: Final = 10_000
-"""References that one check follows."""
+"""Maximum references that one check follows."""
 _MAX_WORDS: Final = 200
 
 
 def check_arguments(schema: Mapping[str, Any], arguments: str | Mapping[str, Any]) -> list[str]:
-    """What is wrong with `arguments`, in words a model understands; empty: nothing.
+    """The problems of `arguments`, worded for a model; empty if there are none.
 
-    A schema that cannot be used at all is no fault of the arguments: it finds nothing.
+    A schema that cannot be used is not a problem of the arguments: the result is then empty.
     """
     if isinstance(arguments, str):
         try:
@@ -56,7 +56,7 @@ def check_arguments(schema: Mapping[str, Any], arguments: str | Mapping[str, Any
 
 
 class _TooManyReferences(Exception):
-    """References that fan out again and again take exponential time."""
+    """Nested references take exponential time."""
 
 
 _UNUSABLE: Final = (
@@ -64,7 +64,7 @@ _UNUSABLE: Final = (
     _TooManyReferences,
     RecursionError,
     Unresolvable,
-    # What the library raises where a keyword has a value that it does not expect.
+    # The exceptions of the library for a keyword with an unexpected value.
     AttributeError,
     TypeError,
     LookupError,
@@ -73,18 +73,18 @@ _UNUSABLE: Final = (
 
 
 _followed: Final = ContextVar[list[Any]]("followed")
-"""The references that the check under way has followed."""
+"""Number of references that the current check has followed."""
 
 
 def _validator(schema: dict[str, Any]) -> Validator:
     checker = _checker(validator_for(schema, default=Draft202012Validator))
-    # An empty registry: the library would fetch remote references otherwise.
+    # An empty registry, because the library would otherwise fetch remote references.
     return checker(schema, registry=Registry[Any]())
 
 
 @cache
 def _checker(base: Any) -> Callable[..., Validator]:
-    """The validators of one draft with keywords of our own. Making them takes 2 ms."""
+    """The validators of one draft, with our own keywords. Creating them takes 2 ms."""
     follow = cast("Keyword", base.VALIDATORS["$ref"])
 
     def reference(validator: Any, ref: Any, instance: Any, of: Any) -> Any:

@@ -1,11 +1,12 @@
-"""Writes a call as a family writes it: for prompts of models whose template cannot.
+"""Write a call in a family's format, for prompts of models whose template cannot.
 
-Reading one is `_calls`' business.
+See `_calls` for parsing one.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,11 +15,15 @@ from plugway_toolcalls._call_reader import CallReader
 from plugway_toolcalls._calls import MalformedCall
 from plugway_toolcalls._families._base import CallFormat, Family, Shape
 from plugway_toolcalls._families.hermes import HERMES_CALL
-from plugway_toolcalls._tools import Tool
+from plugway_toolcalls._references import resolved
+from plugway_toolcalls._tokens import CDATA, CDATA_END
+from plugway_toolcalls._tools import Tool, json_type, kind_of
+
+_NEEDS_CDATA = re.compile(r"[<&\n]|^\s|\s$")
 
 
 def own_format(family: Family) -> CallFormat:
-    """The format in which this family is asked to call."""
+    """The format that this family is asked to use for calls."""
     return next((spec for spec in family.calls if spec.shape is not None), HERMES_CALL)
 
 
@@ -28,28 +33,58 @@ def write_call(
     arguments: Mapping[str, Any],
     schema: Mapping[str, Any] | None = None,
 ) -> str:
-    """One call as `family` writes it, markers included.
+    """One call in the format of `family`, with its markers.
 
-    Where values stand as they are, some cannot be told from the format around them, and some not
-    from a value of another type; the arguments are JSON then, which every reader takes too.
-    `schema` is the tool's.
+    In formats with unescaped values, some values look like part of the format, and some like a
+    value of another type; the arguments are then JSON, which every reader accepts too. `schema` is
+    the tool's.
     """
     spec = own_format(family)
     shape = spec.shape
     assert shape is not None
     as_json = json.dumps(arguments, ensure_ascii=False)
-    if spec.kind not in {"tags", "braces"}:
+    body = _body(spec, arguments)
+    known = schema or {}
+    if body is None or (spec.nested and not _is_spelled_out(dict(arguments), known, known)):
         return _framed(spec, shape, name, as_json)
-    if spec.kind == "tags":
-        body = "".join(_tag(shape, key, value) for key, value in arguments.items())
-    else:
-        body = _braces(dict(arguments), shape.quote)
     text = _framed(spec, shape, name, body)
-    # A grammar lets no value hold what ends it.
-    free = not _holds(dict(arguments), shape.value_end.strip() or shape.quote)
-    if free and _reads_back(spec, text, Tool(name, schema=schema or {}), as_json):
+    # A grammar does not allow the end marker inside a value.
+    end = shape.value_end.partition("{key}")[0].strip()
+    free = spec.kind == "python" or not _holds(dict(arguments), end or shape.quote)
+    if free and _reads_back(spec, text, Tool(name, schema=known), as_json):
         return text
     return _framed(spec, shape, name, as_json)
+
+
+def _body(spec: CallFormat, arguments: Mapping[str, Any]) -> str | None:
+    """The arguments as the family writes them; None: as JSON."""
+    assert spec.shape is not None
+    match spec.kind:
+        case "tags":
+            return "".join(_tag(spec, key, value) for key, value in arguments.items())
+        case "braces":
+            return _braces(dict(arguments), spec.shape.quote)
+        case "python":
+            return ", ".join(f"{key}={_python(value)}" for key, value in arguments.items())
+        case _:
+            return None
+
+
+def _is_spelled_out(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    """Whether the schema says what each list and object in `value` holds: only then are the tags
+    of its members told from those around them."""
+    if not isinstance(value, dict | list):
+        return True
+    found = resolved(schema, root)
+    if isinstance(value, list):
+        items = as_object(found.get("items"))
+        return bool(items) and all(_is_spelled_out(i, items, root) for i in as_list(value))
+    known = as_object(found.get("properties"))
+    return all(
+        not isinstance(item, dict | list)
+        or (name in known and _is_spelled_out(item, as_object(known[name]), root))
+        for name, item in as_object(value).items()
+    )
 
 
 def _framed(spec: CallFormat, shape: Shape, name: str, body: str) -> str:
@@ -58,8 +93,8 @@ def _framed(spec: CallFormat, shape: Shape, name: str, body: str) -> str:
 
 def _reads_back(spec: CallFormat, text: str, tool: Tool, arguments: str) -> bool:
     reader, body = CallReader([spec]), text.removeprefix(spec.opening)
-    # Another call may follow: what is read is not to hang on being the last.
-    for following in ("", text):
+    # Another call may follow: the result must not depend on being the last.
+    for following in ("", text)[: 1 if spec.kind == "python" else 2]:
         if reader.find(body + following, final=True) != len(body + following):
             return False
         try:
@@ -85,10 +120,32 @@ def _same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def _tag(shape: Shape, key: str, value: Any) -> str:
+def _tag(spec: CallFormat, key: str, value: Any) -> str:
+    shape = spec.shape
+    assert shape is not None
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if spec.nested and isinstance(value, dict | list):
+        members = as_object(value).items() or (("item", item) for item in as_list(value))
+        text = "".join(_tag(spec, name, item) for name, item in members)
+    elif spec.cdata and isinstance(value, str) and _NEEDS_CDATA.search(value):
+        text = f"{CDATA}{value}{CDATA_END}"
     opening = shape.key if isinstance(value, str) else shape.typed or shape.key
-    return opening.replace("{key}", key) + text + shape.value_end
+    opening = opening.replace("{type}", json_type(kind_of(value)))
+    return opening.replace("{key}", key) + text + shape.value_end.replace("{key}", key)
+
+
+def _python(value: Any) -> str:
+    if isinstance(value, dict):
+        pairs = [
+            f"{json.dumps(k, ensure_ascii=False)}: {_python(v)}"
+            for k, v in as_object(value).items()
+        ]
+        return "{" + ", ".join(pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_python(item) for item in as_list(value)) + "]"
+    if value is None or isinstance(value, bool):
+        return str(value)
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _braces(value: Any, quote: str) -> str:

@@ -1,7 +1,7 @@
-"""The texts that mean something in a reply: where calls begin, and what should never be seen.
+"""Texts with a meaning in a reply: starts of calls, and markers that must never be visible.
 
-All of it is data of the model families, read from `plugway_toolcalls`, but for the leaks that
-no family lists.
+All of it comes from the model families in `plugway_toolcalls`, except for leaks that no family
+lists.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _OTHER_LEAKS: Final = (
     "<|endofprompt|>",
 )
 PAIRED: Final = {"</s>": "<s>", "</think>": "<think>", "◁/think▷": "◁think▷"}
-"""Texts that are a leak only where what opens them has not been written before."""
+"""Texts that are a leak only if their opening marker did not occur before."""
 UNUSED = r"<unused\d{1,4}>|<\|reserved_special_token_\d{1,4}\|>|<extra_id_\d{1,3}>"
 THINKING: Final = {
     "<think>": "</think>",
@@ -60,24 +60,29 @@ THINKING: Final = {
     "<|START_THINKING|>": "<|END_THINKING|>",
     "<|channel>thought": "<channel|>",
 }
-"""Around reasoning, where it stands at the beginning of a text."""
+"""Markers of reasoning at the start of a text."""
 HEADERS: Final = tuple(o for f in FAMILIES if f.header for o in f.header.openings)
 HEADER_END: Final = "<|message|>"
 TO: Final = re.compile(r"to=(?:functions\.)?(?P<name>[\w.-]+)")
-"""Names the tool in a header."""
+"""Start of the tool's name in a header."""
 HEADER_CLOSES: Final = ("<|end|>", "<|return|>", "<|call|>", *HEADERS)
 
 _HEADER_FAMILY: Final = next(f for f in FAMILIES if f.header is not None)
-_ALL: Final = tuple(dict.fromkeys(spec for f in FAMILIES for spec in f.calls))
+_ALL: Final = sorted(
+    dict.fromkeys(spec for f in FAMILIES for spec in f.calls), key=lambda spec: not spec.wrapped
+)
+"""Of two formats that differ in little, the one that more models write comes first."""
 OPENINGS: Final = frozenset(spec.opening for spec in _ALL if spec.opening) - {
     o for s in _HEADER_FAMILY.calls if (o := s.opening)
 }
 CLOSERS: Final = tuple(
-    sorted({c for spec in _ALL for c in (spec.closing, spec.outer) if c}, key=len, reverse=True)
+    sorted({c for spec in _ALL for c in (spec.closing, *spec.outers) if c}, key=len, reverse=True)
 )
-"""What ends a call; left over after one, it means nothing."""
+"""Markers that end a call; after a call they have no meaning."""
+_PLAIN: Final = re.compile(r"\[[A-Z]+(?: [A-Z]+)+\]|</?\w+>")
+"""Markers that other models may write as text: words in brackets, and HTML-like tags."""
 _LEAKS: Final = frozenset(
-    {mark for f in FAMILIES for mark in (*f.noise, *f.stops)}
+    {mark for f in FAMILIES for mark in (*f.noise, *f.stops) if not _PLAIN.fullmatch(mark)}
     | set(_OTHER_LEAKS)
     | set(PAIRED)
     | set(THINKING.values())
@@ -95,7 +100,7 @@ def _alternation(marks: Iterable[str]) -> str:
 
 ALL: Final = tuple({*OPENINGS, *HEADERS, *_LEAKS, *THINKING, *PAIRED.values()})
 FIRST: Final = re.compile("[" + re.escape("".join(sorted({m[0] for m in ALL}))) + "]")
-"""Any character that a mark may begin with: text without one needs no second look."""
+"""Any character that a marker may start with: text without one is not examined."""
 MARK: Final = re.compile(f"{_alternation(ALL)}|{UNUSED}")
 _LONGER: Final = {
     mark: longer
@@ -110,7 +115,7 @@ _UNUSED_BEGUN = re.compile(
 
 
 def held(text: str) -> int:
-    """How many characters at the end of `text` may be the beginning of a mark."""
+    """Length of the longest suffix of `text` that may be the start of a marker."""
     start = max(0, len(text) - LONGEST)
     for match in FIRST.finditer(text, start):
         tail = text[match.start() :]
@@ -122,24 +127,26 @@ def held(text: str) -> int:
 
 
 def grows(mark: str, rest: str) -> bool:
-    """Whether what follows may still turn `mark` into a longer one; `rest` begins with it."""
+    """Whether further text may extend `mark` to a longer one; `rest` starts with it."""
     return any(m.startswith(rest) for m in _LONGER.get(mark, ()))
 
 
 def formats_of(opening: str, following: str) -> list[CallFormat]:
-    """The formats that a call with this opening may be written in.
+    """The formats of a call with this opening.
 
-    `following` is its first character that is no white space: it tells formats apart which share
-    an opening.
+    `following` is its first character other than white space, which distinguishes formats with the
+    same opening.
     """
     formats = [spec for spec in _ALL if spec.opening == opening and _fits(spec, following)]
-    # Two formats that differ in a closing tag only: the first one takes both.
-    by_head = {(spec.kind, spec.head): spec for spec in reversed(formats)}
-    return list(reversed(by_head.values()))
+    # Of two formats that differ only in a closing tag, the first one accepts both.
+    by_head: dict[tuple[str, str], CallFormat] = {}
+    for spec in formats:
+        by_head.setdefault((spec.kind, spec.head), spec)
+    return list(by_head.values())
 
 
 def header_format() -> CallFormat:
-    """The format of a call whose name stands in a message header."""
+    """The format of a call whose name is in a message header."""
     assert _HEADER_FAMILY.header is not None
     return CallFormat("arguments", closing=_HEADER_FAMILY.header.closing, head=r"\s*")
 
@@ -147,6 +154,8 @@ def header_format() -> CallFormat:
 def _fits(spec: Any, following: str) -> bool:
     if spec.kind == "object":
         return following in "{[`"
+    if spec.kind == "python":
+        return following != "{"
     if spec.kind == "tags" and spec.opening.endswith(">"):
         inner = spec.head.startswith(r"\s*<")
         return (following == "<") is inner
@@ -154,13 +163,13 @@ def _fits(spec: Any, following: str) -> bool:
 
 
 def head_names(text: str, names: Iterable[str]) -> bool:
-    """Whether one of `names`, already in lower case, stands in `text`."""
+    """Whether one of `names`, already in lower case, occurs in `text`."""
     low = text.lower()
     return any(name in low for name in names)
 
 
 def aliases(text: str, tools: dict[str, Tool], named: Any) -> list[tuple[str, Tool]]:
-    """Tools under the names by which `text` seems to call them."""
+    """Tools, by the names that `text` seems to use for them."""
     found: dict[str, Tool] = {}
     for word in re.findall(r"[A-Za-z_][\w-]*", text):
         real = named(word)

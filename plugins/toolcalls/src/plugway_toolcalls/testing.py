@@ -1,4 +1,4 @@
-"""For tests of what reads replies: their parts in a form that can be compared."""
+"""Helpers for tests of reply parsers: the parts in a form that can be compared."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Blocks = list[tuple[Any, ...]]
 
 
 def as_blocks(parts: Iterable[Part]) -> Blocks:
-    """What a reply consists of: `("text", ...)`, `("thinking", ...)`, `("error", ...)`, and for a
-    call `("call", name, arguments)`."""
+    """The parts of a reply: `("text", ...)`, `("thinking", ...)`, `("error", ...)`, and for a call
+    `("call", name, arguments)`."""
     found: Blocks = []
     name = ""
     for part in merged(parts):

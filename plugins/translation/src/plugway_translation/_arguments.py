@@ -1,4 +1,4 @@
-"""The arguments of a tool call, as models and servers write them."""
+"""Reads tool call arguments as models and servers write them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from plugway import object_text
 
 
 def parse_arguments(text: str) -> dict[str, Any] | None:
-    """The object whose text `object_text` finds; None where there is none."""
+    """The JSON object found by `object_text`; None if there is none."""
     found = object_text(text)
     return None if found is None else cast("dict[str, Any]", orjson.loads(found))
 
 
 def arguments_of(value: Any) -> str:
-    """The JSON text of arguments that a server gives as text, or as an object."""
+    """Arguments as JSON text, whether the server sends text or an object."""
     if isinstance(value, str):
         return value
     return "" if value is None else orjson.dumps(value).decode()

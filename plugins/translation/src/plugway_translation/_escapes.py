@@ -1,4 +1,4 @@
-"""Escapes in the JSON text of arguments that comes in pieces. Pure functions."""
+"""Finds escapes in JSON text that arrives in pieces. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ _TOKEN: Final = re.compile(
     re.DOTALL,
 )
 _NEAR: Final = 12
-"""Characters of a pair of escapes."""
+"""Characters of an escaped surrogate pair."""
 
 
 def end_of_escapes(text: str) -> int:
-    """Where the part of a JSON text ends that what follows cannot change: before an escape, or a
-    pair of them, that may not have come whole. `text` begins between two escapes."""
+    """The end of the part of a JSON text that later text cannot change.
+
+    It ends before an escape, or a surrogate pair, that may be incomplete. `text` must not start
+    within an escape.
+    """
     end = len(text)
     if "\\" not in text[-_NEAR:]:
         return end

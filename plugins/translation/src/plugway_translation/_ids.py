@@ -1,6 +1,6 @@
-"""Identifiers of tool calls, in both directions. Same input, same id: prefix caches hold.
+"""Converts tool call ids in both directions. Deterministic, so that prefix caches stay valid.
 
-The Messages API takes `^[a-zA-Z0-9_-]+$` in `tool_use.id` and answers 400 to anything else.
+The Messages API accepts `^[a-zA-Z0-9_-]+$` in `tool_use.id` and answers 400 to anything else.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 PREFIX: Final = "pw_"
-"""What an id begins with that stands for one the Messages API would not take."""
+"""Prefix of an id that encodes one the Messages API would reject."""
 
 _SAFE: Final = re.compile(r"[a-zA-Z0-9_-]+")
 _PLAIN: Final = re.compile(rb"[^a-zA-Z0-9-]")
@@ -20,10 +20,10 @@ _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 
 
 def encode_id(call_id: str, *, limit: int = 0) -> str:
-    """`call_id` of any API as an id that the Messages API takes: itself where it can be.
+    """Encode `call_id` of any API as a Messages API id; unchanged if possible.
 
-    Injective. `limit` is the most characters (0: any number); an id that is too long becomes a
-    hash, which `decode_id` cannot undo.
+    Injective. `limit` is the maximum length (0: unlimited); an id that is too long becomes a hash,
+    which `decode_id` cannot undo.
     """
     if _SAFE.fullmatch(call_id) and not call_id.startswith(PREFIX):
         coded = call_id
@@ -34,12 +34,12 @@ def encode_id(call_id: str, *, limit: int = 0) -> str:
 
 
 def safe_id(call_id: str) -> str:
-    """`call_id` as the Messages API takes it: itself where it does, by `encode_id` made or not."""
+    """`call_id` if the Messages API accepts it, encoded or not; otherwise its encoding."""
     return call_id if _SAFE.fullmatch(call_id) else encode_id(call_id)
 
 
 def decode_id(tool_use_id: str) -> str:
-    """The id that `encode_id` made this one of; itself where it made none."""
+    """Undo `encode_id`; other ids are returned unchanged."""
     if not tool_use_id.startswith(PREFIX):
         return tool_use_id
     raw = bytearray()
@@ -58,30 +58,30 @@ def decode_id(tool_use_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class IdCodec:
-    """Ids between the Messages API and one target, by the target's rule."""
+    """Converts ids between the Messages API and one target."""
 
     limit: int = 64
-    """Most characters that the target takes."""
+    """Maximum length that the target accepts."""
     exact: bool = False
-    """The target takes exactly `limit` letters and digits (Mistral: 9)."""
+    """The target requires exactly `limit` letters and digits (Mistral: 9)."""
 
     def out(self, tool_use_id: str) -> str:
-        """The target's id for one of the Messages API: its own again where it made it."""
+        """The target's id for a Messages API id; the original if the target created it."""
         found = decode_id(tool_use_id)
         if self.exact:
             fits = len(found) == self.limit and found.isascii() and found.isalnum()
         else:
-            # An id that was decoded is the target's own kind: its characters are its business.
+            # A decoded id came from a target of this kind, so its characters are valid there.
             fits = 0 < len(found) <= self.limit
         return found if fits else _hashed(tool_use_id, self.limit)
 
     def back(self, call_id: str) -> str:
-        """The id of the Messages API for one that the target made."""
+        """The Messages API id for a target's id."""
         return encode_id(call_id)
 
 
 def _hashed(text: str, limit: int) -> str:
-    """At most 24 letters and digits that stand for `text`; as many as `limit` allows."""
+    """A hash of `text` with up to 24 letters and digits, or as many as `limit` allows."""
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
     number, found = int.from_bytes(digest), ""
     while len(found) < min(limit, 24):

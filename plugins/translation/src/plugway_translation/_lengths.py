@@ -1,4 +1,4 @@
-"""Texts of a request that a server takes only up to a length, made as short. Pure functions."""
+"""Shortens texts of a request that exceed a server's limits. Pure functions."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from plugway_translation._notes import Notes
 def shortened(
     body: Mapping[str, Any], limits: Mapping[str, int], who_asks: Container[str], notes: Notes
 ) -> dict[str, Any]:
-    """`body` with no text longer than `limits` allow: field -> most characters.
+    """Shorten texts in `body` that exceed `limits`: field -> maximum characters.
 
-    A field is a path without indexes (`tools.function.description`). A text ends in `…`; what
-    begins with one of `who_asks` becomes its hash.
+    A field is a path without indexes (`tools.function.description`). A shortened text ends with
+    `…`; below a top-level field in `who_asks` it becomes a hash instead.
     """
     found = dict(body)
     for path, most in limits.items():
@@ -31,7 +31,7 @@ def shortened(
 
 
 def _shorter(value: Any, path: list[str], most: int, *, who: bool) -> tuple[Any, int]:
-    """The value with what `path` names in it made shorter, and how often."""
+    """Shorten the texts at `path`; return the new value and the number of changes."""
     if isinstance(value, list):
         items = [_shorter(item, path, most, who=who) for item in cast("list[Any]", value)]
         return [item for item, _ in items], sum(times for _, times in items)
@@ -46,5 +46,5 @@ def _shorter(value: Any, path: list[str], most: int, *, who: bool) -> tuple[Any,
 
 
 def hashed(text: str) -> str:
-    """64 characters that stand for `text` and do not tell it."""
+    """A SHA-256 hash in hex (64 characters) that does not reveal `text`."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

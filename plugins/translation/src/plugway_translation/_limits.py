@@ -1,4 +1,4 @@
-"""How long an answer of a model may be, as its backend states it, asked for now and then."""
+"""Looks up the output limits of models at their backends, and caches them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 from plugway import Attempt, Backend, BackendError, MessagesRequest
 
 ASK_SECONDS: Final = 2.0
-"""What the first request without `max_tokens` waits for a backend's list at most."""
+"""Timeout of the first lookup at a backend, for a request without `max_tokens`."""
 KEEP_SECONDS: Final = 600.0
 
 
@@ -22,7 +22,7 @@ class OutputLimits:
         self._known: dict[str, tuple[float, Mapping[str, int]]] = {}
 
     async def of(self, backend: Backend, model: str) -> int:
-        """The limit in tokens; 0 where it is not known."""
+        """The limit in tokens; 0 if unknown."""
         until, limits = self._known.get(backend.name, (0.0, {}))
         if time.monotonic() >= until:
             limits = await _ask(backend) or limits
@@ -32,8 +32,10 @@ class OutputLimits:
     async def within(
         self, request: MessagesRequest, attempt: Attempt, most: int
     ) -> MessagesRequest:
-        """`request`, whose `max_tokens` is `most` if nobody has changed it, with no more tokens of
-        output than the model makes."""
+        """Lower a default `max_tokens` to the model's output limit.
+
+        Applies only if `max_tokens` is still `most`, i.e. nobody has changed it.
+        """
         if request.get("max_tokens") != most:
             return request
         limit = await self.of(attempt.backend, attempt.model)

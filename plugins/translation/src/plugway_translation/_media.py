@@ -1,5 +1,5 @@
-"""Images and documents in the shapes of the Messages API, and what becomes of those that a target
-cannot take."""
+"""Images and documents in the shapes of the Messages API, and their replacement for targets that do
+not support them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from plugway import InvalidRequest, as_list, as_object
-from plugway_translation._bytes_of_media import plain_base64, true_kind, true_type
+from plugway_translation._media_types import plain_base64, true_kind, true_type
 from plugway_translation._notes import Notes
-from plugway_translation._words import said_in
+from plugway_translation._text import readable_text
 
 MediaPolicy = Literal["placeholder", "reject"]
-"""What becomes of media that a target cannot take: words in its place, or a 400."""
+"""What to do with unsupported media: replace them with text, or return a 400."""
 COMMON_IMAGES: Final = ("image/png", "image/jpeg", "image/webp", "image/gif")
-"""The types that Anthropic ("Vision", "Image formats") and OpenAI ("Images and vision", "Image
-input requirements") take."""
+"""The image types that Anthropic ("Vision", "Image formats") and OpenAI ("Images and vision",
+"Image input requirements") accept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An image or document. Of `data`, `url`, `file_id` and `text` at most one is set."""
+    """An image or document. At most one of `data`, `url`, `file_id` and `text` is set."""
 
     kind: Literal["image", "document"]
     mime: str = ""
@@ -30,7 +30,7 @@ class Media:
     url: str = ""
     file_id: str = ""
     text: str = ""
-    """A document that is plain text, or made of text blocks."""
+    """The text of a plain-text document, or of its text blocks."""
     title: str = ""
     context: str = ""
 
@@ -40,17 +40,17 @@ class Media:
         return f"data:{self.mime};base64,{self.data}"
 
     @property
-    def said(self) -> str:
-        """A text document in words, with its title and context."""
+    def as_text(self) -> str:
+        """The title, context and text of a document."""
         head = [f"[document: {self.title}]" if self.title else "", self.context]
         return "\n".join(filter(None, (*head, self.text)))
 
 
 def media_of(block: Mapping[str, Any], notes: Notes | None = None) -> Media | None:
-    """The medium in an `image` or `document` block; None for other blocks.
+    """Read an `image` or `document` block; None for other blocks.
 
-    Base64 is in the standard alphabet, and empty where it is none; the type is what the first
-    bytes tell. What had to be put right for that is in `notes`.
+    Base64 is normalized, and empty if invalid; the type is detected from the first bytes.
+    Corrections are added to `notes`.
     """
     kind = block.get("type")
     if kind != "image" and kind != "document":
@@ -71,26 +71,28 @@ def media_of(block: Mapping[str, Any], notes: Notes | None = None) -> Media | No
             parts = source.get("content")
             if any(as_object(part).get("type") == "image" for part in as_list(parts)):
                 known["context"] = f"{known['context']}\n[images inside were left out]".strip()
-            return Media(kind, "text/plain", text=said_in(parts), **known)
+            return Media(kind, "text/plain", text=readable_text(parts), **known)
         case _:
             return Media(kind, mime, **known)
 
 
 def unreadable(media: Media, images: Collection[str] = COMMON_IMAGES) -> str:
-    """Why a target that takes `images`, and PDF, cannot read the data; empty where it can, or where
-    it is an address, a file or text."""
+    """Why a target that accepts `images` and PDF cannot read the data; empty if it can.
+
+    Also empty for a URL, a file id, or text.
+    """
     if media.url or media.file_id or media.text:
         return ""
     if not media.data:
-        return "its data is empty, or is no base64"
+        return "its data is empty or not valid base64"
     known = images if media.kind == "image" else ("application/pdf",)
-    return "" if media.mime in known else "its type is none that is taken there"
+    return "" if media.mime in known else "its type is not supported there"
 
 
-def unseen(media: Media, policy: MediaPolicy, notes: Notes, because: str) -> str:
-    """The words that stand for media which a target cannot take.
+def media_placeholder(media: Media, policy: MediaPolicy, notes: Notes, because: str) -> str:
+    """Text that replaces media that a target does not support.
 
-    Raises `InvalidRequest` where the policy is to refuse.
+    Raises `InvalidRequest` if `policy` is to reject.
     """
     what = media.kind if not media.mime else f"{media.kind} ({media.mime})"
     if policy == "reject":
@@ -106,21 +108,22 @@ def replaced_media(
     notes: Notes,
     policy: MediaPolicy = "placeholder",
 ) -> Sequence[Any]:
-    """`messages` with words for the images and documents that `unfit` has a reason against, those
-    in results of tools too; the same object where there are none.
+    """Replace images and documents for which `unfit` returns a reason, also in tool results.
 
-    Raises `InvalidRequest` where the policy is to refuse.
+    Returns the same object if nothing changes. Raises `InvalidRequest` if `policy` is to reject.
     """
     found = [_replaced_in(message, unfit, notes, policy) for message in messages]
     same = all(new is old for new, old in zip(found, messages, strict=True))
     return messages if same else found
 
 
-def fewer_images(
+def limit_images(
     messages: Sequence[Any], most: int, notes: Notes, policy: MediaPolicy = "placeholder"
 ) -> Sequence[Any]:
-    """`messages` with words for all but the last `most` images; the same object where there are no
-    more of them. Raises `InvalidRequest` where the policy is to refuse."""
+    """Replace all but the last `most` images with text.
+
+    Returns the same object if nothing changes. Raises `InvalidRequest` if `policy` is to reject.
+    """
     count = 0
 
     def counted(media: Media) -> str:
@@ -144,7 +147,7 @@ def fewer_images(
 def _replaced_in(
     holder: Any, unfit: Callable[[Media], str], notes: Notes, policy: MediaPolicy
 ) -> Any:
-    """A turn, or a result of a tool, with its content changed."""
+    """A turn or tool result with its content replaced."""
     fields = as_object(holder)
     blocks, found = as_list(fields.get("content")), list[Any]()
     for block in blocks:
@@ -163,7 +166,7 @@ def _replaced_in(
 
 
 def _as_it_is(block: Any, media: Media) -> Any:
-    """The block with the type and the base64 that its data has; the same object where it had."""
+    """The block with the detected type and normalized base64; the same object if unchanged."""
     inner = as_object(block)
     source = as_object(inner.get("source"))
     found = {**source, "media_type": media.mime, "data": media.data}
@@ -182,19 +185,19 @@ def _inline(
     notes: Notes | None,
 ) -> Media:
     plain = plain_base64(data)
-    told = true_type(mime, plain)
+    detected = true_type(mime, plain)
     if notes is not None and plain and plain != data:
-        notes.add(kind, "translate", "its base64 in the standard alphabet, padded, without blanks")
-    if notes is not None and plain and told != mime:
-        notes.add(kind, "translate", "its type as the first bytes tell it, in lower case")
-    return Media(true_kind(kind, told), told, data=plain, **known)
+        notes.add(kind, "translate", "base64 normalized: standard alphabet, padded, no blanks")
+    if notes is not None and plain and detected != mime:
+        notes.add(kind, "translate", "type detected from the first bytes, in lower case")
+    return Media(true_kind(kind, detected), detected, data=plain, **known)
 
 
 def _words(media: Media, policy: MediaPolicy, notes: Notes, because: str) -> str:
     if not media.text:
-        return unseen(media, policy, notes, because)
+        return media_placeholder(media, policy, notes, because)
     notes.add(media.kind, "translate", f"{because}, sent as its text")
-    return media.said
+    return media.as_text
 
 
 def _text(value: Any) -> str:

@@ -1,6 +1,6 @@
-"""Names of tools where a target takes shorter ones, or fewer characters.
+"""Shortens tool names for targets that allow fewer characters.
 
-OpenAI takes `[a-zA-Z0-9_-]{1,64}`; names of MCP tools (`mcp__server__tool`) are often longer.
+OpenAI accepts `[a-zA-Z0-9_-]{1,64}`; names of MCP tools (`mcp__server__tool`) are often longer.
 """
 
 from __future__ import annotations
@@ -12,44 +12,58 @@ from functools import lru_cache
 from typing import Any, Final
 
 PATTERN: Final = r"[a-zA-Z0-9_-]"
-"""The characters that most APIs take."""
+"""The characters that most APIs accept."""
 
 
 PLACEHOLDER: Final = "DeferredToolPlaceholder"
-"""The name of a tool that keeps Anthropic's servers loading tools later, and that nobody may call
-(Claude Code 2.1.332 sends it with `defer_loading` where it has deferred tools)."""
+"""A pseudo tool that makes Anthropic's servers load tools later; it is never called
+(Claude Code 2.1.332 sends it with `defer_loading` if it has deferred tools)."""
 PLACEHOLDER_LEFT_OUT: Final = f"`{PLACEHOLDER}` only has meaning to Anthropic's servers"
 
 
 def is_placeholder(tool: Mapping[str, Any]) -> bool:
-    """Whether this is no tool, but a mark for servers that load tools later."""
+    """Whether this is only a marker for servers that load tools later."""
     return tool.get("name") == PLACEHOLDER and tool.get("defer_loading") is True
 
 
-class ToolNames:
-    """Both directions for the tools of one request. Same tools, same names."""
+_SAFE: Final = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+_UNSAFE: Final = re.compile(r"[^a-zA-Z0-9_-]")
 
-    __slots__ = ("_back", "_limit", "_out", "_pattern", "changed")
+
+def safe_name(name: str) -> str:
+    """A name that the Messages API accepts (`^[a-zA-Z0-9_-]{1,128}$`, Anthropic's "Define tools").
+
+    An invalid name gets `_` for other characters, and a hash at the end.
+    """
+    if _SAFE.fullmatch(name):
+        return name
+    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{_UNSAFE.sub('_', name)[:119]}_{digest}"
+
+
+class ToolNames:
+    """Converts tool names of one request in both directions. Deterministic."""
+
+    __slots__ = ("_back", "_out", "_pattern", "changed", "limit")
 
     def __init__(self, names: Iterable[str], limit: int = 64, pattern: str = PATTERN) -> None:
-        """`limit` is the most characters; `pattern` a regular expression for one character."""
-        self._limit = limit
+        """`limit` is the maximum length; `pattern` is a regular expression for one character."""
+        self.limit = limit
         self._pattern = pattern
         self.changed: dict[str, str] = {}
-        """The tools that the target has under another name, by the client's name."""
-        names = list(names)
-        legal = _legal(pattern, limit).fullmatch
-        self._out = {name: name for name in names if legal(name)}
+        """Changed names: client's name -> target's name."""
+        names = tuple(names)
+        self._out = dict(_legal_among(names, pattern, limit))
         self._back = dict(self._out)
         if len(self._out) < len(names):
             for name in names:
                 self.out(name)
 
     def out(self, name: str) -> str:
-        """The target's name for a tool; also for one that the request no longer has."""
+        """The target's name for a tool, even one that the request no longer offers."""
         found = self._out.get(name)
         if found is None:
-            found = name if _legal(self._pattern, self._limit).fullmatch(name) else ""
+            found = name if _legal(self._pattern, self.limit).fullmatch(name) else ""
             if not found or self._back.get(found, name) != name:
                 found = self._short(name)
             self._out[name] = found
@@ -59,11 +73,11 @@ class ToolNames:
         return found
 
     def back(self, name: str) -> str:
-        """The client's name for what the target calls a tool; itself where it is unknown."""
+        """The client's name for a target's tool name; unchanged if unknown."""
         return self._back.get(name, name)
 
     def __contains__(self, name: str) -> bool:
-        """Whether the target calls a tool so."""
+        """Whether a tool has this name at the target."""
         return name in self._back
 
     def _short(self, name: str) -> str:
@@ -71,7 +85,7 @@ class ToolNames:
         for salt in range(1000):
             digest = hashlib.sha256(f"{salt or ''}{name}".encode("utf-8", "surrogatepass"))
             tail = "_" + digest.hexdigest()[:8]
-            found = clean[: self._limit - len(tail)] + tail
+            found = clean[: self.limit - len(tail)] + tail
             if self._back.get(found, name) == name:
                 return found
         raise RuntimeError(f"no free name for the tool `{name}`")
@@ -80,3 +94,10 @@ class ToolNames:
 @lru_cache(maxsize=64)
 def _legal(pattern: str, limit: int) -> re.Pattern[str]:
     return re.compile(f"(?:{pattern}){{1,{limit}}}")
+
+
+@lru_cache(maxsize=64)
+def _legal_among(names: tuple[str, ...], pattern: str, limit: int) -> Mapping[str, str]:
+    """The names that need no change, mapped to themselves."""
+    legal = _legal(pattern, limit).fullmatch
+    return {name: name for name in names if legal(name)}

@@ -1,4 +1,4 @@
-"""What a translation did that is more than other words for the same thing, for the receipt."""
+"""Notes on what a translation changed, for the receipt."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any, Final, Literal
 from plugway import as_object
 
 Action = Literal["translate", "emulate", "drop", "reject"]
-"""`translate`: said in another way, with a loss; `emulate`: done by us instead; `drop`: left out;
-`reject`: the request is refused. What is preserved, or translated without a loss, needs no note."""
+"""`translate`: expressed differently, with a loss; `emulate`: done here; `drop`: left out;
+`reject`: the request is rejected. What is preserved, or translated without loss, needs no note."""
 
 
 _NO_BOUNDS: Final = ("$schema", "$id", "$comment", "additionalProperties", "default", "title")
-"""Keywords of schemas that allow the same without them, or are in most of them."""
+"""Schema keywords that restrict nothing, or that most schemas have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One thing that was done to one field."""
+    """One change to one field."""
 
     field: str
     """A body field, or a dotted path such as `tools.cache_control`."""
@@ -29,7 +29,7 @@ class Note:
 
 
 class Notes:
-    """The notes of one translation, each kind once, with how often."""
+    """The notes of one translation; equal notes are counted."""
 
     __slots__ = ("_counts",)
 
@@ -37,17 +37,22 @@ class Notes:
         self._counts: dict[Note, int] = {}
 
     def add(self, field: str, action: Action, because: str) -> None:
-        """Note that something was done to `field`."""
+        """Note a change to `field`."""
         note = Note(field, action, because)
         self._counts[note] = self._counts.get(note, 0) + 1
 
     def extend(self, notes: Sequence[Note]) -> None:
-        """Add notes that another function returned."""
+        """Add the notes in a sequence."""
         for note in notes:
             self._counts[note] = self._counts.get(note, 0) + 1
 
+    def include(self, other: Notes) -> None:
+        """Add all notes of `other`, with their counts."""
+        for note, n in other._counts.items():
+            self._counts[note] = self._counts.get(note, 0) + n
+
     def of_tool(self, name: str, notes: Sequence[Note]) -> None:
-        """Add notes of the schema of a tool; those of a bound that is lost name the tool."""
+        """Add notes on a tool's schema; a note on a dropped bound names the tool."""
         for note in notes:
             lost = note.action == "drop" and not note.field.endswith(_NO_BOUNDS)
             self.add(note.field, note.action, f"`{name}`: {note.because}" if lost else note.because)
@@ -59,17 +64,17 @@ class Notes:
         return len(self._counts)
 
     def without(self, fields: Collection[str]) -> Notes:
-        """The same but for the notes of `fields`."""
+        """A copy without the notes on `fields`."""
         new = Notes()
         new._counts = {note: n for note, n in self._counts.items() if note.field not in fields}
         return new
 
     def fields(self) -> set[str]:
-        """The fields that something was done to."""
+        """The changed fields."""
         return {note.field for note in self._counts}
 
     def lines(self) -> list[str]:
-        """A line each for the receipt: `drop top_k: the API has none (2 times)`."""
+        """One line per note for the receipt: `drop top_k: the API has none (2 times)`."""
         return [
             f"{note.action} {note.field}: {note.because}" + (f" ({n} times)" if n > 1 else "")
             for note, n in self._counts.items()
@@ -78,19 +83,19 @@ class Notes:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What becomes of one field: the declared policy of a translator is a table of these."""
+    """How one field is treated; a translator's policy is a table of these."""
 
     action: Literal["preserve", "translate", "emulate", "drop", "reject"]
     because: str = ""
-    """Why it is dropped or rejected, or what it becomes; what a user reads."""
+    """Why it is dropped or rejected, or what it becomes; shown to users."""
     nothing: tuple[Any, ...] = ()
-    """Values with which the field asks for nothing: then it is not worth a word."""
+    """Values that have no effect, so that dropping them needs no note."""
 
 
 def note_extras(
     blocks: Iterable[Any], where: str, reasons: Mapping[str, str], notes: Notes
 ) -> None:
-    """Note the members of blocks that are not carried over: those that `reasons` names."""
+    """Note the fields of blocks that are dropped: those listed in `reasons`."""
     for block in map(as_object, blocks):
         for key, because in reasons.items():
             if block.get(key):
@@ -109,8 +114,8 @@ _NUMBER: Final = re.compile(r"[0-9]{1,8}")
 
 
 def type_name(kind: object) -> str:
-    """A `type` that a request has, as a note may name it: made of the words that the APIs make
-    their types of, such as `web_search_20250305`; `unknown` for any other, which may be anything.
+    """A `type` of a request in a form safe for notes: `unknown` unless it consists of words that
+    the APIs use in their types, such as `web_search_20250305`; others may contain anything.
     """
     words = str(kind)[:80].split("_")
     fits = all(word in _WORDS or _NUMBER.fullmatch(word) for word in words)
@@ -120,7 +125,7 @@ def type_name(kind: object) -> str:
 def drop_by(
     table: Mapping[str, Rule], names: Iterator[str] | Sequence[str], notes: Notes, prefix: str = ""
 ) -> None:
-    """Note the fields of `names` that the table drops, or does not know."""
+    """Note those of the fields `names` that the table drops or does not list."""
     for name in names:
         rule = table.get(name)
         if rule is None:

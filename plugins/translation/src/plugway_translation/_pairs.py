@@ -1,15 +1,15 @@
-"""A conversation in which each call has an id of its own, and its one result right after it.
+"""Repairs a conversation so that each call has a unique id and its one result right after it.
 
-Whoever sends a conversation to a server has it paired here, and nobody before: only then it is
-known what the plugins in front have left of it, and which API it goes to. All APIs demand it.
-Messages: "`tool_use` ids must be unique", a result for each call in the very next message, and
-results before anything else in it (platform.claude.com/docs, "Handle tool calls", "Troubleshooting
-tool use"). Chat: "An assistant message with 'tool_calls' must be followed by tool messages
-responding to each 'tool_call_id'". Responses: "No tool output found for function call". Gemini: as
-many `functionResponse` parts as there are `functionCall` parts in the turn before.
+Backends do this just before sending, because only then is it known what earlier plugins left of the
+conversation, and which API it goes to. All APIs require it. Messages: "`tool_use` ids must be
+unique", a result for each call in the very next message, and results before anything else in it
+(platform.claude.com/docs, "Handle tool calls", "Troubleshooting tool use"). Chat: "An assistant
+message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'".
+Responses: "No tool output found for function call". Gemini: as many `functionResponse` parts as
+there are `functionCall` parts in the turn before.
 
-Conversations come otherwise all the same: from servers that number their calls anew in each answer,
-after an interruption or a compaction, from another gateway. Nothing that was said in them is lost.
+Conversations violate this after an interruption, a compaction or a change of gateway, and with
+servers that restart their call numbers in each reply. No text is lost in the repair.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ import orjson
 from plugway import MessagesRequest, as_list, as_object
 from plugway_translation._ids import safe_id
 from plugway_translation._notes import Notes
-from plugway_translation._words import blocks_of, result_media, result_text
+from plugway_translation._text import blocks_of, result_media, result_text
 
 NO_RESULT: Final = "[no result: the call was interrupted]"
-"""Stands for the result of a call that has none."""
+"""Placeholder for a missing result."""
 
 Block = dict[str, Any]
 Outline = Iterable[tuple[str, Iterable[tuple[str, str]]]]
-"""The role of each turn, and of its blocks the type and the id that is in them."""
+"""The role of each turn, with the type and the id of its blocks."""
 _CALL: Final = "tool_use"
 _RESULT: Final = "tool_result"
 
 
 def paired_request(request: MessagesRequest, *, reuse: bool = False) -> MessagesRequest:
-    """The request as the Messages API takes it, ids included; the same object where it is so.
+    """The request with valid pairs and ids; the same object if nothing changes.
 
-    `reuse` is for APIs that know a call by its turn: an id may stand for another call later on.
+    `reuse` is for APIs that identify a call within its turn: a later call may reuse an id.
     """
     raw = request.unparsed("messages")
     turns = None if raw is None else _seen(raw)
@@ -53,10 +53,10 @@ def paired_request(request: MessagesRequest, *, reuse: bool = False) -> Messages
 
 
 def paired(messages: Sequence[Any], notes: Notes, *, strict: bool = False) -> Sequence[Any]:
-    """The messages with their calls and results in pairs; themselves where they are so already.
+    """Repair calls and results; returns the same object if nothing changes.
 
-    The same messages give the same ids, so that cached prefixes hold. `strict` also gives a call
-    whose id the Messages API refuses the one that `safe_id` makes of it.
+    Deterministic, so that cached prefixes stay valid. `strict` also replaces ids that the Messages
+    API rejects, by `safe_id`.
     """
     if not _is_flawed(_outline(messages), strict=strict):
         return messages
@@ -72,7 +72,7 @@ def paired(messages: Sequence[Any], notes: Notes, *, strict: bool = False) -> Se
     return pairing.found
 
 
-# ── whether anything is wrong ────────────────────────────────────────────────────────────────
+# ── detection ────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Block(msgspec.Struct):
@@ -90,8 +90,7 @@ _TURNS: Final = msgspec.json.Decoder(list[_Turn])
 
 
 def _seen(raw: msgspec.Raw) -> list[_Turn] | None:
-    """What tells whether messages are in pairs, without parsing what else they hold; None where
-    they are not written as usual."""
+    """Decode only what is needed to check the pairs; None if the messages have another shape."""
     try:
         return _TURNS.decode(raw)
     except msgspec.DecodeError:
@@ -143,8 +142,10 @@ def _is_new(id_: str, ids: set[str], *, strict: bool) -> bool:
 
 
 def _breaks_pairs(role: str, blocks: Iterable[tuple[str, str]], waiting: set[str]) -> bool:
-    """Whether a turn lacks a result that `waiting` wants, or has one too many or too late; what it
-    has is taken from `waiting`."""
+    """Whether a turn lacks a result of `waiting`, or has an extra or late one.
+
+    Removes the found results from `waiting`.
+    """
     late = role != "user"
     for kind, id_ in blocks:
         if kind == _CALL or (kind == _RESULT and (late or id_ not in waiting)):
@@ -156,28 +157,28 @@ def _breaks_pairs(role: str, blocks: Iterable[tuple[str, str]], waiting: set[str
     return bool(waiting)
 
 
-# ── what is done about it ────────────────────────────────────────────────────────────────────
+# ── repair ───────────────────────────────────────────────────────────────────────────────────────
 
 
 class _Pairing:
-    """Takes a conversation step by step: what the assistant did, and what followed."""
+    """Repairs a conversation step by step: assistant turns, and the turns that follow."""
 
     def __init__(self, notes: Notes, used: set[str], *, strict: bool) -> None:
-        """`used` are the ids of all calls, as `safe_id` writes them."""
+        """`used` are the ids of all calls, as `safe_id` returns them."""
         self.found: list[Any] = []
         self._notes = notes
         self._used = used
         self._taken: set[str] = set()
-        """Ids that a call has."""
+        """Ids already assigned to a call."""
         self._numbers: dict[str, int] = {}
-        """The last number behind an id that stood for more than one call."""
+        """The last suffix of each id that several calls share."""
         self._strict = strict
 
     def step(self, heads: list[Block], rest: list[Block]) -> None:
-        """Turns of the assistant in a row, and those before its next one."""
-        heads = self._joined([self._with_words(head, _RESULT) for head in heads])
+        """Process consecutive assistant turns `heads` and the turns up to the next one."""
+        heads = self._joined([self._replace_blocks(head, _RESULT) for head in heads])
         calls: dict[str, list[str]] = {}
-        """The new ids of the calls of each id, the next one that wants a result last."""
+        """New ids of the calls by their old id; the next one that needs a result is last."""
         self.found += [self._with_new_ids(head, calls) for head in heads]
         for ids in calls.values():
             ids.reverse()
@@ -186,7 +187,7 @@ class _Pairing:
         moved = False
         for number, turn in enumerate(rest):
             had = len(results)
-            kept, late = self._without_results(self._with_words(turn, _CALL), calls, results)
+            kept, late = self._without_results(self._replace_blocks(turn, _CALL), calls, results)
             moved = moved or late or (number > 0 and len(results) > had)
             others.append(kept)
         if not calls:
@@ -198,14 +199,14 @@ class _Pairing:
         self._place([results.get(id_) or self._missing(id_) for id_ in order], others)
 
     def _place(self, results: list[Block], others: list[Block]) -> None:
-        """Adds the turns after calls: results first, in the user's turn where that comes next."""
+        """Add the turns after calls: results first, joined with a following user turn."""
         if others and others[0].get("role") == "user":
             results, others = [*results, *_parts(others[0])], others[1:]
         self.found.append({"role": "user", "content": results})
         self.found += [turn for turn in others if turn.get("content")]
 
     def _joined(self, heads: list[Block]) -> list[Block]:
-        """Turns of the assistant in a row as one, from the first that calls: no result is between
+        """Merge consecutive assistant turns, from the first with a call: no result is between
         them."""
         at = next((i for i, head in enumerate(heads) if _has(head, _CALL)), len(heads))
         if len(heads) - at < 2:
@@ -238,7 +239,7 @@ class _Pairing:
         return own
 
     def _free(self, id_: str) -> str:
-        """`id_` with a number behind it."""
+        """`id_` with a numeric suffix."""
         number = self._numbers.get(id_, 1) + 1
         while f"{id_}-{number}" in self._used:
             number += 1
@@ -248,8 +249,10 @@ class _Pairing:
     def _without_results(
         self, turn: Block, calls: dict[str, list[str]], results: dict[str, Block]
     ) -> tuple[Block, bool]:
-        """The turn without the results of calls, which go to `results` by the new ids, and whether
-        one stood behind something else. What else there is of results is told as text."""
+        """Move results of known calls from the turn into `results`, by their new ids.
+
+        Returns the turn and whether a result came after other content. Other results become text.
+        """
         if not _has(turn, _RESULT):
             return turn, False
         kept: list[Block] = []
@@ -261,7 +264,7 @@ class _Pairing:
             ids = calls.get(safe_id(_id_of(block)), [])
             new = ids[-1] if ids and ids[-1] not in results else None
             if turn.get("role") != "user":
-                kept += self._told(block, "not in a user turn", media=False)
+                kept += self._as_text(block, "not in a user turn", media=False)
             elif new is not None:
                 late = late or bool(kept)
                 results[new] = {**block, "tool_use_id": new}
@@ -270,13 +273,13 @@ class _Pairing:
             elif ids and _same(block, results[ids[-1]]):
                 self._notes.add(_RESULT, "drop", "it was sent twice")
             else:
-                kept += self._told(
+                kept += self._as_text(
                     block, "its call already has a result" if ids else "it has no matching call"
                 )
         return {**turn, "content": kept}, late
 
-    def _with_words(self, turn: Block, kind: str) -> Block:
-        """The turn with its blocks of `kind`, which its role cannot have, told as text."""
+    def _replace_blocks(self, turn: Block, kind: str) -> Block:
+        """Turn blocks of `kind`, which the turn's role cannot have, into text."""
         if not _has(turn, kind):
             return turn
         blocks: list[Block] = []
@@ -287,13 +290,13 @@ class _Pairing:
                     if kind == _CALL
                     else "the assistant cannot send results"
                 )
-                blocks += self._told(block, why, media=False)
+                blocks += self._as_text(block, why, media=False)
             else:
                 blocks.append(block)
         return {**turn, "content": blocks}
 
-    def _told(self, block: Block, why: str, *, media: bool = True) -> list[Block]:
-        """A call or a result as text; images and documents of a result behind it."""
+    def _as_text(self, block: Block, why: str, *, media: bool = True) -> list[Block]:
+        """A call or a result as text, followed by its images and documents."""
         self._notes.add(str(block["type"]), "translate", f"{why}, sent as text")
         if _is(block, _CALL):
             arguments = orjson.dumps(block.get("input")).decode()

@@ -1,4 +1,4 @@
-"""Regular expressions in schemas, by what compiles them at the target. Pure functions."""
+"""Checks whether a target can compile a schema's regular expressions. Pure functions."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from functools import lru_cache
 from typing import Final, Literal
 
 Patterns = Literal["python", "linear", "anchored"]
-"""`python`: Python's `re`, by which OpenAI and servers with `jsonschema` check a tool ("is not a
-'regex'"); `linear`: without lookaround and references back; `anchored`: what llama.cpp makes a
-grammar of (`_visit_pattern` of `common/json-schema-to-grammar.cpp`)."""
+"""`python`: Python's `re`, with which OpenAI and servers with `jsonschema` check a tool ("is not a
+'regex'"); `linear`: without lookaround and backreferences; `anchored`: the subset that llama.cpp
+converts to a grammar (`_visit_pattern` of `common/json-schema-to-grammar.cpp`)."""
 
 _BACKTRACKS: Final = re.compile(r"\(\?<?[=!]|\(\?P=|\(\?\(|\\[1-9]|\\k")
 _ANCHORED: Final = re.compile(
     r"""\^(?:
-        \[\^?(?:[^\\\]\[]|\\[\]\[\\^"./-])+\]   # a class, without classes in it
-        | \\[\^$.\[\]()|{}*+?]                  # a character that would mean something else
+        \[\^?(?:[^\\\]\[]|\\[\]\[\\^"./-])+\]   # a class without nested classes
+        | \\[\^$.\[\]()|{}*+?]                  # an escaped special character
         | \((?!\?) | [^\\\[\](^$]
     )*\$""",
     re.VERBOSE | re.DOTALL,
@@ -23,12 +23,12 @@ _ANCHORED: Final = re.compile(
 _REPEATED: Final = re.compile(r"\{(\d*),?(\d*)\}")
 _MOST_REPEATS: Final = 255
 _MOST: Final = 2000
-"""Characters of a pattern that is looked at; a longer one counts as one that does not compile."""
+"""Length limit; a longer pattern counts as not compilable."""
 
 
 @lru_cache(maxsize=512)
 def compiles(pattern: str, by: Patterns) -> bool:
-    """Whether the target can be expected to compile `pattern`. Never raises."""
+    """Whether the target is expected to compile `pattern`. Never raises."""
     if len(pattern) > _MOST:
         return False
     try:

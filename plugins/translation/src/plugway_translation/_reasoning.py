@@ -1,7 +1,7 @@
-"""Thinking of models that are not Anthropic's, carried in thinking blocks with our signature.
+"""Carries thinking of models from other providers in thinking blocks with Plugway's signature.
 
-The signature says who made it and holds what the maker needs back; a block goes back to its maker
-and to nobody else.
+The signature names the target that produced the thinking and holds the state to send back to it. A
+block is sent back only to that target.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A thinking block that comes back to its maker."""
+    """The content of a thinking block that is sent back to its target."""
 
     text: str
     state: Any
-    """What it was signed with; None where it needs nothing."""
+    """The signed state; None if there is none."""
     model: str
 
 
@@ -36,25 +36,25 @@ class Reasoning:
     session: str = ""
     """`session_hash` of the conversation."""
     any_model: bool = False
-    """Blocks of the provider's other models are opened too."""
+    """Also open blocks of the provider's other models."""
 
     @classmethod
     def of(cls, provider: str, model: str, session_id: str | None = None) -> Reasoning:
-        """For one target in the conversation with that id."""
+        """Create one for a target and the conversation with that id."""
         return cls(provider, model, session_hash(session_id))
 
     def sign(self, state: Any = None) -> str:
-        """The signature of a block that this target made."""
+        """The signature for a block of this target."""
         return signature(self.provider, self.model, state, self.session)
 
     def block(self, text: str, state: Any = None) -> dict[str, Any]:
-        """A whole block; a `redacted_thinking` one where there is nothing to read."""
+        """A complete block; `redacted_thinking` if `text` is empty."""
         if text:
             return {"type": "thinking", "thinking": text, "signature": self.sign(state)}
         return {"type": "redacted_thinking", "data": self.sign(state)}
 
     def open(self, block: Mapping[str, Any]) -> Opened | None:
-        """What a thinking or redacted block holds; None where somebody else made it."""
+        """The content of a thinking or redacted block; None if another target produced it."""
         redacted = block.get("type") == "redacted_thinking"
         found = parse_signature(block.get("data" if redacted else "signature"))
         if found is None or found.provider != self.provider:
@@ -66,9 +66,9 @@ class Reasoning:
 
 
 def effort_of(body: Mapping[str, Any]) -> Effort | None:
-    """How much a request wants to be thought about: `output_config.effort`, else by the budget.
+    """The requested effort: `output_config.effort`, or else derived from the thinking budget.
 
-    None where it does not say, `adaptive` included; `none` where thinking is disabled.
+    None if not set, also for `adaptive`; `none` if thinking is disabled.
     """
     thinking = as_object(body.get("thinking"))
     if thinking.get("type") == "disabled":
@@ -87,7 +87,7 @@ def effort_of(body: Mapping[str, Any]) -> Effort | None:
 
 
 def clamp_effort(effort: Effort, known: tuple[Effort, ...]) -> Effort:
-    """The nearest effort that a target knows; of two as near, the smaller."""
+    """The nearest effort that a target supports; the smaller of two equally near ones."""
     order: tuple[Effort, ...] = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
     at = order.index(effort)
     return min(known, key=lambda e: (abs(order.index(e) - at), order.index(e)))

@@ -1,7 +1,7 @@
-"""Arguments of one call that a server sends more than once: whole, or longer each time.
+"""Handles arguments of one call that a server sends repeatedly: whole, or longer each time.
 
-Seen: `{}` when the call begins and the arguments later; the whole arguments again in the last
-chunk; each chunk with everything so far. Reports: openai/openai-agents-js#712,
+Seen: `{}` at the start of the call and the arguments later; the complete arguments again in the
+last chunk; each chunk with everything so far. Reports: openai/openai-agents-js#712,
 microsoft/autogen#7549.
 """
 
@@ -16,21 +16,21 @@ from plugway_translation._arguments import parse_arguments
 
 _DECODER: Final = JSONDecoder()
 _MOST: Final = 10_000
-"""Values that stand one after the other in one text."""
+"""Limit of consecutive values in one text."""
 _BLANK: Final = re.compile(r"\s*+")
 
 
-def last_meant(versions: list[str]) -> str | None:
-    """The text of the object that a server means by the last of `versions`; None where they are not
-    versions of the same arguments, such as those of two calls.
+def last_version(versions: list[str]) -> str | None:
+    """The text of the final object among `versions`; None if they are not versions of the same
+    arguments, e.g. if they belong to two calls.
 
-    A version that says less than an earlier one does not replace it, so that `{}` never does.
+    A version with less content does not replace an earlier one, so `{}` never does.
     """
     best, members = "", None
     for text in versions:
         found = parse_arguments(text)
         if found is None:
-            continue  # the beginning of a later one, or cut off
+            continue  # the start of a later version, or truncated
         if members is None or _grows(members, found):
             best, members = text, found
         elif not _grows(found, members):
@@ -38,14 +38,14 @@ def last_meant(versions: list[str]) -> str | None:
     return object_text(best) if members is not None else None
 
 
-def one_of_many(text: str) -> str | None:
-    """The same for versions that were joined: `{}{"a": 1}`. None where `text` is anything else."""
-    versions = joined_versions(text)
-    return last_meant(versions) if len(versions) > 1 else None
+def last_of_joined(text: str) -> str | None:
+    """Like `last_version`, for concatenated versions: `{}{"a": 1}`. None for any other text."""
+    versions = split_versions(text)
+    return last_version(versions) if len(versions) > 1 else None
 
 
-def joined_versions(text: str) -> list[str]:
-    """The JSON values that stand one after the other in `text`; none where anything else does."""
+def split_versions(text: str) -> list[str]:
+    """The consecutive JSON values in `text`; empty if it contains anything else."""
     versions: list[str] = []
     at = len(text) - len(text.lstrip())
     while text.startswith(("{", '"', "null"), at) and len(versions) < _MOST:
@@ -60,12 +60,12 @@ def joined_versions(text: str) -> list[str]:
 
 
 def _grows(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    """Whether `new` has all that `old` has, or a later state of it."""
+    """Whether `new` has all members of `old`, with the same or later values."""
     return all(name in new and _later(value, new[name]) for name, value in old.items())
 
 
 def _later(old: Any, new: Any) -> bool:
-    """Whether `new` is what `old` was going to be, as parsers of incomplete JSON show it."""
+    """Whether `new` continues `old`, as parsers of incomplete JSON report it."""
     if old is None or old == new:
         return True
     if isinstance(old, str) and isinstance(new, str):

@@ -1,6 +1,6 @@
-"""The root of a tool's schema: one object with its properties, as every API wants it.
+"""Converts the root of a tool's schema to a single object, as every API requires.
 
-OpenAI and Anthropic refuse `anyOf`, `oneOf` and `allOf` there ("not have 'oneOf'/'anyOf'/'allOf' at
+OpenAI and Anthropic reject `anyOf`, `oneOf` and `allOf` there ("not have 'oneOf'/'anyOf'/'allOf' at
 the top level", "input_schema does not support oneOf, allOf, or anyOf at the top level").
 """
 
@@ -22,7 +22,7 @@ Schema = dict[str, Any]
 
 
 def find_reference(root: Mapping[str, Any], name: Any) -> Schema | None:
-    """The schema that a reference into `root` names; None where there is none."""
+    """Resolve a reference within `root`; None if it does not exist."""
     if not isinstance(name, str) or not name.startswith("#"):
         return None
     found: Any = root
@@ -32,10 +32,9 @@ def find_reference(root: Mapping[str, Any], name: Any) -> Schema | None:
 
 
 def rooted(schema: Any, field: str, notes: Notes) -> Schema:
-    """`schema` with one object as its root; what its branches have is put together.
+    """Make one object the root of `schema`, and merge its branches.
 
-    A choice between branches is told in the description: all of their properties are optional but
-    those that every branch requires.
+    Properties become optional unless every branch requires them; the description lists the choices.
     """
     root = as_object(schema)
     if any(key in root for key in _JOINED):
@@ -46,14 +45,14 @@ def rooted(schema: Any, field: str, notes: Notes) -> Schema:
                 f"{field}.{key}", "translate", "merged into one object, which the root must be"
             )
     if field.startswith(_ANSWER) and (root.get("type") or "properties" in root):
-        return root  # of an answer any object may be meant, or a list
+        return root  # output may be any object, or a list
     if root.get("type") != "object" or not isinstance(root.get("properties"), dict):
         root = {**root, "type": "object", "properties": as_object(root.get("properties"))}
     return root
 
 
 def _joined(schema: Schema, root: Schema, depth: int) -> Schema:
-    """A schema without branches, and without a reference in their place."""
+    """A schema with its branches merged and a root reference resolved."""
     if not depth:
         return {key: item for key, item in schema.items() if key not in _JOINED}
     made = {key: item for key, item in schema.items() if key not in _JOINED}
@@ -71,7 +70,7 @@ def _joined(schema: Schema, root: Schema, depth: int) -> Schema:
 
 
 def _both(first: Schema, second: Schema) -> Schema:
-    """What both ask for; of a keyword that both have, the second's counts."""
+    """Merge two schemas; the second takes precedence."""
     properties = {**as_object(first.get("properties")), **as_object(second.get("properties"))}
     required = [*as_list(first.get("required")), *as_list(second.get("required"))]
     made = {**first, **second}
@@ -99,12 +98,12 @@ def _one_of(base: Schema, parts: list[Schema]) -> Schema:
         made["required"] = list(dict.fromkeys(always))
     if len(parts) > 1 and any(part.get("additionalProperties") is False for part in parts):
         made.setdefault("additionalProperties", False)
-    said = [", ".join(f"`{name}`" for name in sorted(names)[:_MOST_NAMED]) for names in needed]
-    if len(set(said)) > 1:
-        told = "; or ".join(dict.fromkeys(filter(None, said)))
+    choices = [", ".join(f"`{name}`" for name in sorted(names)[:_MOST_NAMED]) for names in needed]
+    if len(set(choices)) > 1:
+        listed = "; or ".join(dict.fromkeys(filter(None, choices)))
         words = as_object(base).get("description")
         made["description"] = f"{words} " if isinstance(words, str) and words else ""
-        made["description"] += f"(Give {told}.)"
+        made["description"] += f"(Give {listed}.)"
     return made
 
 

@@ -1,7 +1,7 @@
-"""JSON schemas of tools, cut to what a target takes. Pure functions.
+"""Reduces JSON schemas of tools to what a target supports. Pure functions.
 
-What one API refuses is in its rules (`SchemaRules`). There is a note for everything that is cut,
-and a bound that is lost is told in the description, so that the model still knows it.
+`SchemaRules` describe what one API rejects. Everything removed is noted, and removed bounds are
+described in the description, so that the model still knows them.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any, Final, Literal
 import orjson
 
 from plugway import as_list, as_object
+from plugway_translation._drafts import to_2020_12
 from plugway_translation._notes import Note, Notes
-from plugway_translation._older import of_today
 from plugway_translation._patterns import Patterns, compiles
 from plugway_translation._root import find_reference, rooted
 
@@ -36,9 +36,9 @@ _BOUNDS: Final = frozenset(
         "patternProperties",
     )
 )
-"""Keywords that are told in the description where they are lost."""
+"""Keywords that are described in the description when removed."""
 _COUNTS: Final = frozenset(("minLength", "maxLength", "minItems", "maxItems"))
-_MAX_TOLD: Final = 200
+_MAX_DESCRIBED: Final = 200
 _ANY_TYPE: Final = ("string", "number", "boolean", "object")
 _FORMATS: Final = frozenset(
     (
@@ -48,52 +48,52 @@ _FORMATS: Final = frozenset(
         *("byte", "double", "float", "int32", "int64", "password"),
     )
 )
-"""Values of `format` that a note may name: those of JSON Schema 2020-12 and OpenAPI 3.0."""
+"""Values of `format` that a note may quote: those of JSON Schema 2020-12 and OpenAPI 3.0."""
 _MAX_INLINED: Final = 2000
-"""Schemas that references may unfold to."""
+"""Limit of schemas that references may expand to."""
 _MAX_CHAIN: Final = 64
-"""References that stand in one another: a chain of them ends before the stack does."""
+"""Limit of nested references, to protect the stack."""
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaRules:
-    """What a target takes. Without arguments: any schema whose root is an object."""
+    """What a target supports. The defaults allow any schema whose root is an object."""
 
     keywords: frozenset[str] | None = None
-    """The keywords that stay; None for all."""
+    """Keywords to keep; None for all."""
     drop: frozenset[str] = frozenset()
-    """Keywords that go."""
+    """Keywords to remove."""
     formats: frozenset[str] | None = None
-    """Values of `format` that stay; None for all."""
+    """Values of `format` to keep; None for all."""
     max_depth: int = 0
-    """Schemas inside of schemas; what lies deeper becomes `{}`. 0 for any number."""
+    """Maximum nesting; deeper schemas become `{}`. 0 for no limit."""
     inline_refs: bool = False
-    """`$ref` into `$defs` is replaced by what it names; one that names itself becomes `{}`."""
+    """Replace `$ref` into `$defs` by its target; a recursive one becomes `{}`."""
     unions: Literal["keep", "any_of", "nullable"] = "keep"
-    """What becomes of `type: [a, b]`: `anyOf` of single types, or one type with `nullable`."""
+    """How to express `type: [a, b]`: `anyOf` of single types, or one type with `nullable`."""
     const_as_enum: bool = False
     string_enums: bool = False
-    """`enum` goes where not all of its values are text; an empty one is no value there."""
+    """Keep only non-empty strings in `enum`; remove it if any other value but null is in it."""
     one_of_as_any_of: bool = False
     patterns: Patterns = "python"
-    """Patterns that stay: those that the target compiles."""
+    """Keep only patterns that the target compiles."""
     most_counted: int = 0
-    """Largest `minLength`, `maxLength`, `minItems` and `maxItems` that stay; 0 for any."""
+    """Maximum `minLength`, `maxLength`, `minItems` and `maxItems` to keep; 0 for no limit."""
     property_names: str = ""
-    """The pattern of names of the root's properties; those of other names are left out."""
+    """Pattern for names of the root's properties; others are removed."""
     typed: bool = False
-    """Every schema says its type, and one with `anyOf` says it in the branches (Moonshot)."""
-    tell: bool = True
-    """Bounds that are lost are told in the description."""
+    """Every schema needs a type; with `anyOf` each branch needs one (Moonshot)."""
+    describe_bounds: bool = True
+    """Describe removed bounds in the description."""
     closed: bool = False
-    """Objects have no further properties, as Anthropic's structured outputs want them."""
+    """Forbid additional properties in objects, as Anthropic's structured outputs require."""
     strict: bool = False
-    """All properties are required and there are no others: what OpenAI's `strict` wants."""
+    """Require all properties and forbid others, as OpenAI's `strict` does."""
 
 
 ANY_SCHEMA: Final = SchemaRules()
-"""Below the root only what no server takes is changed: booleans in the place of schemas, and
-patterns that Python does not compile."""
+"""Below the root, changes only what no server accepts: booleans as schemas, and patterns that
+Python does not compile."""
 _KNOWN_PATTERNS: Final[Mapping[str, Patterns]] = {"linear": "linear", "anchored": "anchored"}
 _REFERENCES: Final = frozenset(("$ref", "$defs", "definitions"))
 
@@ -102,19 +102,19 @@ _REFERENCES: Final = frozenset(("$ref", "$defs", "definitions"))
 def rules_without(
     keywords: frozenset[str], patterns: str = "", most_counted: int = 0, form: str = ""
 ) -> SchemaRules:
-    """Rules of a target that refuses some keywords; what can be said in others is.
+    """Rules of a target that rejects `keywords`; equivalents are used where they exist.
 
-    `patterns` is one of `Patterns` or empty, `form` `typed` or empty.
+    `patterns` is one of `Patterns` or empty, `form` is `typed` or empty.
     """
     if not (keywords or patterns or most_counted or form):
         return ANY_SCHEMA
-    said = {"const": "enum", "oneOf": "anyOf"}
-    otherwise = {key for key, instead in said.items() if instead not in keywords} & keywords
+    equivalents = {"const": "enum", "oneOf": "anyOf"}
+    replaced = {key for key, instead in equivalents.items() if instead not in keywords} & keywords
     typed = form == "typed"
     return SchemaRules(
-        drop=keywords - otherwise,
-        const_as_enum="const" in otherwise,
-        one_of_as_any_of="oneOf" in otherwise,
+        drop=keywords - replaced,
+        const_as_enum="const" in replaced,
+        one_of_as_any_of="oneOf" in replaced,
         inline_refs=typed or not _REFERENCES.isdisjoint(keywords),
         patterns=_KNOWN_PATTERNS.get(patterns, "python"),
         most_counted=most_counted,
@@ -125,7 +125,7 @@ def rules_without(
 def clean_schema(
     schema: Any, rules: SchemaRules, field: str = "tools.input_schema"
 ) -> tuple[Mapping[str, Any], tuple[Note, ...]]:
-    """`schema` as a target takes it, and what was done to it. Treat the result as read-only.
+    """`schema` reduced to what a target supports, and notes. Treat the result as read-only.
 
     The root is always an object schema with `properties`.
     """
@@ -137,15 +137,15 @@ def clean_schema(
 
 
 _KEPT_BYTES: Final = 16 * 1024
-"""A schema that is larger is not kept: 512 of them could be all the memory there is."""
+"""Larger schemas are not cached: 512 of them could exhaust the memory."""
 
 
 @lru_cache(maxsize=512)
 def _cleaned(
     raw: bytes, rules: SchemaRules, field: str
 ) -> tuple[Mapping[str, Any] | None, tuple[Note, ...]]:
-    """By the schema's bytes: a client sends the same tools with every request. None for a schema
-    that stays as it is."""
+    """Cached by the schema's bytes, because a client sends the same tools with every request. None
+    if the schema is unchanged."""
     notes = Notes()
     given = orjson.loads(raw)
     root = rooted(given, field, notes)
@@ -163,11 +163,11 @@ class _Cleaner:
         self._inlined = 0
 
     def schema(self, value: Any, depth: int, refs: tuple[str, ...]) -> dict[str, Any]:
-        """One schema; `refs` are the references that it stands in."""
-        if not isinstance(value, dict):  # `true` and `false` are schemas too; few targets take them
+        """Clean one schema; `refs` are the references that contain it."""
+        if not isinstance(value, dict):  # `true` and `false` are schemas that few targets support
             self.notes.add(f"{self._field}.boolean", "translate", "a schema that allows any value")
             return self._typed({})
-        schema = of_today(as_object(value), self._translated)
+        schema = to_2020_12(as_object(value), self._translated)
         rules = self._rules
         if depth == 1 and rules.property_names:
             schema = self._named(schema, rules.property_names)
@@ -194,23 +194,23 @@ class _Cleaner:
             found["items"] = self._typed({})
             because = 'any type: some servers reject an "array schema missing items"'
             self.notes.add(f"{self._field}.items", "translate", because)
-        self._tell(found, lost)
+        self._describe(found, lost)
         return self._typed(found)
 
     def _translated(self, what: str, because: str) -> None:
         self.notes.add(f"{self._field}.{what}", "translate", because)
 
     def _named(self, schema: dict[str, Any], pattern: str) -> dict[str, Any]:
-        """The root without properties whose names are refused; that is told in its description."""
+        """Remove root properties whose names are rejected, and say so in the description."""
         properties = as_object(schema.get("properties"))
         kept = {name: p for name, p in properties.items() if re.fullmatch(pattern, name)}
         gone = [name for name in properties if name not in kept]
         if not gone:
             return schema
-        self._note("properties", "a name that the target refuses, so it cannot be given")
-        told = schema.get("description")
-        before = f"{told} " if isinstance(told, str) and told else ""
-        words = f"{before}(Cannot be given here: {_said(', '.join(gone))}.)"
+        self._note("properties", "the target rejects the name; the property is left out")
+        description = schema.get("description")
+        before = f"{description} " if isinstance(description, str) and description else ""
+        words = f"{before}(Cannot be given here: {_described(', '.join(gone))}.)"
         found = {**schema, "properties": kept, "description": words}
         if "required" in found:
             found["required"] = [n for n in as_list(found["required"]) if n not in gone]
@@ -239,7 +239,7 @@ class _Cleaner:
         return True
 
     def _compile(self, key: str, item: Any) -> bool:
-        """Whether the target compiles the patterns of a keyword; true for other keywords."""
+        """Whether the target compiles the patterns of a keyword; True for other keywords."""
         if key == "pattern":
             return isinstance(item, str) and compiles(item, self._rules.patterns)
         names = as_object(item) if key == "patternProperties" else ()
@@ -252,8 +252,8 @@ class _Cleaner:
             return [self.schema(s, depth + 1, refs) for s in as_list(item)]
         if key in SCHEMAS and (isinstance(item, dict) or (item is True and key == "items")):
             return self.schema(item, depth + 1, refs)
-        if key == "items" and isinstance(item, list):  # drafts before 2020-12: a tuple
-            self._translated("items", "of an older draft: any of its entries")
+        if key == "items" and isinstance(item, list):  # a tuple in drafts before 2020-12
+            self._translated("items", "older tuple syntax, converted to any of its entries")
             parts = [self.schema(s, depth + 1, refs) for s in as_list(item)]
             return {"anyOf": parts} if parts else {}
         return item
@@ -307,7 +307,7 @@ class _Cleaner:
             del found["enum"]
 
     def _closed(self, found: dict[str, Any]) -> None:
-        """An object without further properties; all are required where the target wants that."""
+        """Forbid additional properties; require all properties if the target does."""
         if self._rules.strict:
             found["required"] = list(as_object(found.get("properties")))
         if self._rules.strict or self._rules.closed:
@@ -318,7 +318,7 @@ class _Cleaner:
             found["additionalProperties"] = False
 
     def _typed(self, found: dict[str, Any]) -> dict[str, Any]:
-        """The schema with its type, where the target wants each to have one."""
+        """Add the type, if the target requires one."""
         if not self._rules.typed or "$ref" in found:
             return found
         if "anyOf" in found:
@@ -331,12 +331,14 @@ class _Cleaner:
             found |= {"type": kind} if kind else {"anyOf": [{"type": name} for name in _ANY_TYPE]}
         return found
 
-    def _tell(self, found: dict[str, Any], lost: dict[str, Any]) -> None:
-        """Bounds that are lost, in the description."""
-        bounds = {key: item for key, item in lost.items() if key in _BOUNDS and _is_said(key, item)}
-        if not bounds or not self._rules.tell:
+    def _describe(self, found: dict[str, Any], lost: dict[str, Any]) -> None:
+        """Describe removed bounds in the description."""
+        bounds = {
+            key: item for key, item in lost.items() if key in _BOUNDS and _is_shown(key, item)
+        }
+        if not bounds or not self._rules.describe_bounds:
             return
-        words = [f"{key}: {_said(item)}" for key, item in bounds.items()]
+        words = [f"{key}: {_described(item)}" for key, item in bounds.items()]
         described = found.get("description")
         before = f"{described} " if isinstance(described, str) and described else ""
         found["description"] = f"{before}({'; '.join(words)})"
@@ -349,17 +351,17 @@ def _fits(count: Any, most: int) -> bool:
     return isinstance(count, int) and count <= most
 
 
-def _is_said(key: str, item: Any) -> bool:
+def _is_shown(key: str, item: Any) -> bool:
     return isinstance(item, str) or key not in ("pattern", "format")
 
 
-def _said(item: Any) -> str:
-    said = item if isinstance(item, str) else orjson.dumps(item).decode()
-    return said if len(said) <= _MAX_TOLD else said[:_MAX_TOLD] + "…"
+def _described(item: Any) -> str:
+    text = item if isinstance(item, str) else orjson.dumps(item).decode()
+    return text if len(text) <= _MAX_DESCRIBED else text[:_MAX_DESCRIBED] + "…"
 
 
 def _kind(found: Mapping[str, Any]) -> str:
-    """The type of a schema that names none, by its other keywords; empty where any value fits."""
+    """The type implied by the keywords of a schema without `type`; empty if any value fits."""
     values = as_list(found.get("enum")) or [found[key] for key in ("const",) if key in found]
     if found.keys() & {"properties", "additionalProperties", "required"}:
         return "object"

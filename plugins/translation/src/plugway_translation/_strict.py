@@ -1,4 +1,4 @@
-"""Which schemas mean the same under OpenAI's `strict`. Pure functions."""
+"""Decides which schemas keep their meaning under OpenAI's `strict`. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ _NOT_STRICT: Final = frozenset(
 """Keywords that OpenAI's guide to structured outputs does not list as supported."""
 
 
-def closed_where_all_are_required(schema: Any) -> Any:
-    """`schema` with `additionalProperties: false` where an object requires all of its properties
-    and does not say whether there may be others: an answer by it is the same, and `strict` fits."""
+def close_strict_objects(schema: Any) -> Any:
+    """Add `additionalProperties: false` to objects that require all their properties and do not
+    allow others explicitly.
+
+    A reply by the schema stays the same, and `strict` becomes possible.
+    """
     if isinstance(schema, list):
-        return [closed_where_all_are_required(item) for item in as_list(schema)]
+        return [close_strict_objects(item) for item in as_list(schema)]
     if not isinstance(schema, dict):
         return schema
     found = as_object(schema)
     made = {
         key: _each(item)
         if key in SCHEMA_MAPS
-        else closed_where_all_are_required(item)
+        else close_strict_objects(item)
         if key in SCHEMA_LISTS or key in SCHEMAS
         else item
         for key, item in found.items()
@@ -41,11 +44,12 @@ def closed_where_all_are_required(schema: Any) -> Any:
 
 
 def _each(schemas: Any) -> Any:
-    return {name: closed_where_all_are_required(part) for name, part in as_object(schemas).items()}
+    return {name: close_strict_objects(part) for name, part in as_object(schemas).items()}
 
 
 def strict_fits(schema: Any) -> bool:
-    """Whether a schema means the same under OpenAI's `strict`: all required, no others, throughout.
+    """Whether a schema keeps its meaning under OpenAI's `strict`: everywhere all properties are
+    required and no others allowed.
 
     Source: OpenAI's guide to structured outputs, "Supported schemas".
     """

@@ -1,4 +1,4 @@
-"""The turns of a conversation, for translators into APIs that have results beside turns."""
+"""Splits a conversation into turns, for translators to APIs that keep results apart."""
 
 from __future__ import annotations
 
@@ -9,32 +9,34 @@ from typing import Any, Final
 from plugway import as_list, as_object
 from plugway_translation._notes import Notes
 from plugway_translation._pairs import paired
-from plugway_translation._words import blocks_of, is_attribution, said_in
+from plugway_translation._text import blocks_of, is_attribution, readable_text
 
 SEPARATOR: Final = "\n\n"
-"""Between the entries of `system` where a target takes one text."""
+"""Separates the entries of `system` for a target that accepts one text."""
 
-GO_ON: Final = "Go on."
-"""What the user says where the assistant is to go on, and cannot do so by itself."""
+CONTINUE: Final = "Go on."
+"""User text that asks the assistant to continue, if the API requires a user turn."""
 
 Block = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Turn:
-    """One turn, its blocks sorted. In a user turn results come first, as the APIs want it."""
+    """One turn with its blocks sorted; in a user turn APIs require results first."""
 
     role: str
     """`user`, `assistant` or `system`."""
     blocks: list[Block]
-    """All but results of tools. A text that came as a plain string is one block."""
+    """All blocks except tool results. A plain string becomes one block."""
     results: list[Block] = field(default_factory=list[Block])
-    """`tool_result` blocks, one for each call of the turn before, in the order of the calls."""
+    """`tool_result` blocks, one for each call of the preceding turn, in the order of the calls."""
 
 
 def turns_of(messages: Sequence[Any], notes: Notes) -> list[Turn]:
-    """The turns of `messages`, calls and results in pairs (`paired`, which has what was done about
-    it in `notes`). There is always one that is not the assistant's, where there is any."""
+    """The turns of `messages`, with calls and results repaired by `paired`, which adds to `notes`.
+
+    If there are messages, at least one turn is not the assistant's.
+    """
     turns: list[Turn] = []
     order: dict[str, int] = {}
     for message in paired(messages, notes):
@@ -54,13 +56,13 @@ def turns_of(messages: Sequence[Any], notes: Notes) -> list[Turn]:
         order = {id_: number for number, id_ in enumerate(calls)}
         turns.append(turn)
     if turns and all(turn.role == "assistant" for turn in turns):
-        notes.add("messages", "emulate", "a user turn that asks to go on: there is none to answer")
-        turns.append(Turn("user", [{"type": "text", "text": GO_ON}]))
+        notes.add("messages", "emulate", "a user turn was added that asks the model to continue")
+        turns.append(Turn("user", [{"type": "text", "text": CONTINUE}]))
     return turns
 
 
 def is_blank(block: Mapping[str, Any]) -> bool:
-    """Whether a block is a text without a word, which APIs refuse of an assistant."""
+    """Whether a block is a blank text, which APIs reject in an assistant turn."""
     return block.get("type") == "text" and not str(block.get("text") or "").strip()
 
 
@@ -75,7 +77,7 @@ def system_text(system: Any, notes: Notes) -> str:
         if is_attribution(text):
             notes.add("system", "drop", "the attribution entry would break every cached prefix")
             continue
-        told = text if isinstance(text, str) else said_in(fields)
-        if told:
-            texts.append(told)
+        found = text if isinstance(text, str) else readable_text(fields)
+        if found:
+            texts.append(found)
     return SEPARATOR.join(texts)

@@ -1,6 +1,6 @@
-"""Token counts between APIs. Pure functions.
+"""Converts token counts between APIs. Pure functions.
 
-The Messages API counts a prompt in three parts that add up; OpenAI and Gemini give the sum, and
+The Messages API counts a prompt in three parts that add up; OpenAI and Gemini report the sum and
 how much of it was cached (`types/usage.py` of the `anthropic` SDK, `completion_usage.py` of the
 `openai` SDK).
 """
@@ -12,21 +12,21 @@ from typing import Any, NamedTuple
 
 
 class Totals(NamedTuple):
-    """Token counts as APIs give them that count a prompt as one sum."""
+    """Token counts of APIs that count a prompt as one sum."""
 
     prompt: int = 0
-    """All tokens of the prompt, cached ones included."""
+    """All tokens of the prompt, including cached ones."""
     completion: int = 0
-    """All tokens of the answer, reasoning included."""
+    """All tokens of the reply, including reasoning."""
     cached: int = 0
-    """Tokens of the prompt that were read from a cache."""
+    """Prompt tokens read from a cache."""
     written: int = 0
-    """Tokens of the prompt that were written to a cache."""
+    """Prompt tokens written to a cache."""
     reasoning: int = 0
 
 
 def count(value: Any) -> int:
-    """`value` where it is a count of tokens, otherwise 0: servers send null, text and negatives."""
+    """`value` if it is a valid token count, else 0: servers send null, text and negatives."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0
     return int(value) if 0 < value < 2**53 else 0
@@ -44,16 +44,16 @@ def usage_of(totals: Totals) -> dict[str, int]:
     }
 
 
-def usage_told(totals: Totals) -> dict[str, Any]:
-    """`usage` of the Messages API, with the tokens of thinking where they are known."""
-    told: dict[str, Any] = dict(usage_of(totals))
+def detailed_usage(totals: Totals) -> dict[str, Any]:
+    """`usage` of the Messages API, with thinking tokens if known."""
+    usage: dict[str, Any] = dict(usage_of(totals))
     if totals.reasoning:
-        told["output_tokens_details"] = {"thinking_tokens": totals.reasoning}
-    return told
+        usage["output_tokens_details"] = {"thinking_tokens": totals.reasoning}
+    return usage
 
 
 def totals_of(usage: Mapping[str, Any]) -> Totals:
-    """The sums for a `usage` of the Messages API."""
+    """The sums of a `usage` of the Messages API."""
     cached = count(usage.get("cache_read_input_tokens"))
     written = count(usage.get("cache_creation_input_tokens"))
     prompt = count(usage.get("input_tokens")) + cached + written

@@ -1,7 +1,7 @@
-"""What the errors of model servers mean: a library, not a plugin.
+"""Interprets the errors of model servers: a library, not a plugin.
 
-`meaning_of` reads a failure by the table `wording.toml`; the sentences are those that Claude Code
-acts on. `error-normalizer` tells them, `context-guard` learns from them.
+`meaning_of` matches a failure against the table `wording.toml`. The sentences are those that Claude
+Code understands; `error-normalizer` sends them, `context-guard` learns from them.
 """
 
 from plugway_upstream_errors._limits import Learned
@@ -17,9 +17,9 @@ from plugway_upstream_errors._meaning import (
 from plugway_upstream_errors._sentences import (
     LEAST_ROOM,
     TOO_LONG,
-    fit_to_tell,
     max_tokens_sentence,
     overflow_sentence,
+    quotable,
     window_sentence,
 )
 from plugway_upstream_errors._unwrap import Facts, unwrap
@@ -34,10 +34,10 @@ __all__ = [
     "Learned",
     "Meaning",
     "Wording",
-    "fit_to_tell",
     "max_tokens_sentence",
     "meaning_of",
     "overflow_sentence",
+    "quotable",
     "retry_after",
     "unwrap",
     "window_sentence",

@@ -1,4 +1,4 @@
-"""Limits of models that their refusals have taught, remembered for a while."""
+"""Caches model limits learned from errors."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from plugway import Bounded
 
 MAX_REMEMBERED: Final = 1000
 REMEMBERED_SECONDS: Final = 3600.0
-"""A server may come back with a larger window; a wrong memory costs early compaction only."""
+"""A server may return with a larger window; an outdated entry only causes early compaction."""
 
 
 class Learned:
-    """Numbers by target (`instance/model`); the oldest is forgotten first."""
+    """Limits by target (`instance/model`); the oldest entry is evicted first."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._known: Bounded[str, tuple[int, float]] = Bounded(MAX_REMEMBERED)
 
     def learn(self, target: str, limit: int) -> None:
-        """Remember what `target` has said."""
+        """Store the limit reported by `target`."""
         self._known[target] = (limit, self._clock())
 
     def forget(self, target: str) -> None:
@@ -34,5 +34,5 @@ class Learned:
         return limit if limit and self._clock() - when < REMEMBERED_SECONDS else 0
 
     def age(self, target: str) -> float:
-        """Seconds since `target` said it."""
+        """Seconds since `target` reported it."""
         return self._clock() - self._known[target][1]

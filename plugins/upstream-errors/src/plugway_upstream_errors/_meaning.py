@@ -1,6 +1,6 @@
-"""What a failure means: its kind, its numbers, how long to wait. Reads the table `wording.toml`.
+"""Interprets a failure: its kind, its numbers, how long to wait. Reads the table `wording.toml`.
 
-How a client is told is the business of `_sentences` and of the plugins.
+`_sentences` and the plugins build the messages for clients.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from plugway import BackendError, BackendRefused, Headers
 from plugway_upstream_errors._unwrap import Facts, unwrap, unwrap_text
 
 _NAMED_IN_TEXT: Final = re.compile(r"[Ii]nvalid '([^'\n]{1,200})':")
-"""Where OpenAI names the field that it refuses, beside `param`."""
+"""Where OpenAI names a rejected field, besides `param`."""
 _GROUPS: Final = {"<N>": "prompt", "<M>": "limit", "<C>": "answer", "<T>": "total"}
 _NUMBER: Final = r"(?P<{}>\d[\d,]{{0,14}})"
 
 
 @dataclass(frozen=True, slots=True)
 class KindRule:
-    """What a kind becomes for the client."""
+    """How a kind is reported to the client."""
 
     status: int
     permanent: bool = False
-    """Asking again cannot help."""
+    """A retry cannot succeed."""
     remedy: str = ""
 
 
@@ -44,19 +44,19 @@ class Wording:
     code: re.Pattern[str] | None = None
     statuses: frozenset[int] = frozenset()
     place: re.Pattern[str] | None = None
-    """The field that is refused; the row holds for no other."""
+    """The rejected field; the row applies only to it."""
     remedy: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What an upstream wanted to say. Numbers are tokens; 0 means that it did not say."""
+    """The interpretation of a failure. Numbers are tokens; 0 if not reported."""
 
     kind: str
     """A kind of the table, or `other`."""
     status: int
     text: str
-    """The upstream's own words; empty where it has none, or only a web page."""
+    """The upstream's message; empty if there is none, or only a web page."""
     permanent: bool = False
     remedy: str = ""
     prompt: int = 0
@@ -104,10 +104,10 @@ _BY_STATUS: Final[Mapping[int, str]] = {
 
 
 def meaning_of(failure: BackendError) -> Meaning:
-    """What `failure` means. Never raises."""
+    """Interpret `failure`. Never raises."""
     body = failure.body if isinstance(failure, BackendRefused) else b""
     facts = unwrap(body) if body else unwrap_text(failure.message)
-    if failure.permanent and body:  # the backend has words of its own, which know more
+    if failure.permanent and body:  # the backend's own message is more specific
         facts.texts.insert(0, failure.message)
     meaning = read(failure.status, facts, failure.headers)
     if meaning.retry_after is None and failure.retry_after is not None:
@@ -116,10 +116,10 @@ def meaning_of(failure: BackendError) -> Meaning:
 
 
 def read(status: int, facts: Facts, headers: Headers = ()) -> Meaning:
-    """What an answer with this status, body and headers means."""
-    if status < 400:  # an error inside an answer that began well
-        told = facts.numbers.get("code", 0)
-        status = told if 400 <= told < 600 else 502
+    """Interpret a response by its status, body and headers."""
+    if status < 400:  # an error within a response that started with success
+        code = facts.numbers.get("code", 0)
+        status = code if 400 <= code < 600 else 502
     wait = facts.retry_after if facts.retry_after is not None else retry_after(headers)
     row, match = _row_of(status, "\n".join(facts.texts), tuple(facts.codes), tuple(facts.places))
     if row is None:
@@ -132,8 +132,8 @@ def read(status: int, facts: Facts, headers: Headers = ()) -> Meaning:
 def _row_of(
     status: int, text: str, codes: tuple[str, ...], places: tuple[str, ...]
 ) -> tuple[Wording | None, re.Match[str] | None]:
-    """The row that holds, and where its text does. Kept, because every plugin that learns from a
-    failure asks for the same one."""
+    """The matching row and its match. Cached, because every plugin that learns from a failure asks
+    for the same one."""
     places = (*places, *_NAMED_IN_TEXT.findall(text))
     for row in WORDINGS:
         if row.statuses and status not in row.statuses:
@@ -160,12 +160,12 @@ def _meaning(kind: str, status: int, facts: Facts, wait: float | None, remedy: s
     rule = KINDS.get(kind)
     if rule is None:
         return Meaning(kind, status, facts.text, retry_after=wait)
-    told = 402 if kind == "quota" and status == 402 else rule.status
-    return Meaning(kind, told, facts.text, rule.permanent, remedy or rule.remedy, retry_after=wait)
+    seen = 402 if kind == "quota" and status == 402 else rule.status
+    return Meaning(kind, seen, facts.text, rule.permanent, remedy or rule.remedy, retry_after=wait)
 
 
 def _numbers(match: re.Match[str] | None, facts: Facts) -> dict[str, int]:
-    """Tokens of prompt, limit and answer, from the text or from members of the body."""
+    """Tokens of prompt, limit and reply, from the text or from fields of the body."""
     groups = match.groupdict() if match else {}
     found = {name: _integer(groups.get(name)) for name in ("prompt", "limit", "answer")}
     found["prompt"] = found["prompt"] or max(0, facts.numbers.get("n_prompt_tokens", 0))
@@ -178,7 +178,7 @@ def _integer(text: str | None) -> int:
 
 
 def retry_after(headers: Headers) -> float | None:
-    """Seconds that the server asks to wait: `retry-after-ms`, or `retry-after` in either form."""
+    """Seconds to wait as sent by the server: `retry-after-ms`, or `retry-after` in either form."""
     lines = dict(headers)
     for seconds in _waits(lines):
         if 0 <= seconds < 1e9:

@@ -1,4 +1,4 @@
-"""The sentences that Claude Code acts on, and texts made fit to be told. Pure functions."""
+"""The sentences that Claude Code understands, and quoting of upstream texts. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from typing import Final
 
 TOO_LONG: Final = "capability_rejected: prompt_too_long"
-"""The token that newer clients look for, whatever stands around it."""
+"""The token that newer clients look for anywhere in the message."""
 LEAST_ROOM: Final = 4000
-"""Tokens between prompt and window below which the client cannot ask for a shorter answer: it
-leaves 1,000 free and gives up under 3,000."""
-MAX_TOLD: Final = 2000
+"""Minimum tokens between prompt and window for requesting a shorter reply: the client leaves 1,000
+free and gives up below 3,000."""
+MAX_QUOTED: Final = 2000
 
 _SECRETS: Final = re.compile(
     r"(?P<kept>bearer\s+|(?:api[-_ ]?key|token|secret|password|key)[\"']?\s*[=:]\s*[\"']?)"
@@ -24,13 +24,13 @@ _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]+")
 
 
 def overflow_sentence(prompt: int, limit: int) -> str:
-    """`prompt is too long`, always with a prompt that is larger than the limit."""
+    """`prompt is too long`, always with a prompt larger than the limit."""
     limit = max(1, limit)
     return f"prompt is too long: {max(prompt, limit + 1)} tokens > {limit} maximum. {TOO_LONG}"
 
 
 def max_tokens_sentence(prompt: int, answer: int, limit: int) -> str:
-    """Prompt and answer together are too long; the client asks again for a shorter answer."""
+    """The sentence for prompt plus output; the client retries with a shorter output."""
     return (
         f"input length and `max_tokens` exceed context limit: {prompt} + {answer} > {limit}, "
         "decrease input length or `max_tokens` and try again"
@@ -38,9 +38,9 @@ def max_tokens_sentence(prompt: int, answer: int, limit: int) -> str:
 
 
 def window_sentence(prompt: int, answer: int, limit: int) -> str:
-    """The sentence for a request of `prompt` and `answer` tokens to a window of `limit`.
+    """The sentence for `prompt` and `answer` tokens in a window of `limit`.
 
-    A shorter answer is asked for only where that leaves enough to answer with.
+    Requests a shorter reply only if enough room remains for one.
     """
     fits = 0 < prompt <= limit - LEAST_ROOM and answer and prompt + answer > limit
     if fits:
@@ -48,8 +48,8 @@ def window_sentence(prompt: int, answer: int, limit: int) -> str:
     return overflow_sentence(prompt if prompt > limit else prompt + answer, limit)
 
 
-def fit_to_tell(text: str, most: int = MAX_TOLD) -> str:
-    """An upstream's text without secrets and control characters, and not too long."""
+def quotable(text: str, most: int = MAX_QUOTED) -> str:
+    """Remove secrets and control characters from an upstream's text, and truncate it."""
     text = _CONTROL.sub(" ", text[: 4 * most]).strip()
     text = _SECRETS.sub(lambda match: f"{match['kept'] or ''}[redacted]", text)
     return text if len(text) <= most else f"{text[:most].rstrip()} [...]"

@@ -1,6 +1,6 @@
-"""What stands in an error's body, whatever its shape: texts, codes and numbers. Pure functions.
+"""Extracts texts, codes and numbers from an error body of any shape. Pure functions.
 
-What they mean is the business of `_meaning`.
+`_meaning` interprets them.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import orjson
 from plugway import as_list
 
 MAX_TEXT: Final = 8000
-"""Characters of a body that are looked at, in all of its texts: no documented error comes near."""
+"""Maximum characters of a body that are read; no documented error is nearly as long."""
 MAX_NESTED: Final = 3
-"""Texts inside texts that are JSON again, as gateways in between write them."""
+"""Nesting of JSON texts within JSON texts, as intermediate gateways write them."""
 _MAX_MEMBERS: Final = 300
 _MAX_DEPTH: Final = 12
 
 _TEXTS: Final = ("raw", "message", "error", "detail", "msg", "error_description", "response")
-"""Members that carry a text or lead to one, the most telling first."""
+"""Fields that hold a text or lead to one, the most specific first."""
 _CODES: Final = frozenset(("type", "code", "status", "reason", "error_code"))
 _NUMBERS: Final = frozenset(("n_prompt_tokens", "n_ctx", "code"))
 _DELAY: Final = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
@@ -30,16 +30,16 @@ _DELAY: Final = re.compile(r"(\d{1,6}(?:\.\d{1,9})?)s")
 
 @dataclass(slots=True)
 class Facts:
-    """What was found."""
+    """The extracted data."""
 
     texts: list[str] = field(default_factory=list[str])
-    """The most telling first."""
+    """The most specific first."""
     codes: list[str] = field(default_factory=list[str])
     places: list[str] = field(default_factory=list[str])
-    """Where in the request the fault is, with dots: `param` of OpenAI, `loc` of pydantic."""
+    """The invalid part of the request, with dots: OpenAI's `param`, pydantic's `loc`."""
     numbers: dict[str, int] = field(default_factory=dict[str, int])
     retry_after: float | None = None
-    """Seconds to wait, where the body says so (`RetryInfo` of Google's APIs)."""
+    """Seconds to wait according to the body (`RetryInfo` of Google's APIs)."""
     web_page: bool = False
     members: int = 0
 
@@ -50,7 +50,7 @@ class Facts:
 
 
 def unwrap(body: bytes) -> Facts:
-    """The facts of a body: JSON object or array, bare string, SSE, or plain text."""
+    """Extract from a body: JSON object or array, bare string, SSE, or plain text."""
     facts = Facts()
     text = body[: 4 * MAX_TEXT].decode("utf-8", "replace").strip()
     parsed = _parsed(body) if len(body) <= 2**20 else None
@@ -66,7 +66,7 @@ def unwrap(body: bytes) -> Facts:
 
 
 def unwrap_text(text: str) -> Facts:
-    """The same for a text that was taken out of its body already."""
+    """Extract from a text that was already taken out of its body."""
     return unwrap(text[: 4 * MAX_TEXT].encode("utf-8", "replace"))
 
 
@@ -78,7 +78,7 @@ def _parsed(text: bytes | str) -> Any:
 
 
 def _in_events(text: str) -> Any:
-    """The data of the first event that has some, in the framing of event streams."""
+    """The data of the first event with data, if the text is an event stream."""
     for line in text.splitlines():
         if line.startswith("data:"):
             parsed = _parsed(line[5:].strip())
@@ -88,7 +88,7 @@ def _in_events(text: str) -> Any:
 
 
 def _walk(value: Any, facts: Facts, depth: int, nested: int) -> None:
-    """Gather from `value`, which is anything that JSON has."""
+    """Collect from `value`, which is any JSON value."""
     facts.members += 1
     if not depth or facts.members > _MAX_MEMBERS:
         return
@@ -102,7 +102,7 @@ def _walk(value: Any, facts: Facts, depth: int, nested: int) -> None:
 
 
 def _text(text: str, facts: Facts, depth: int, nested: int) -> None:
-    """A text, or the JSON that it is."""
+    """Collect a text, or the JSON value that it contains."""
     if text[:1] in ("{", "[", '"') and nested:
         inner = _parsed(text)
         if inner is not None:
@@ -125,11 +125,11 @@ def _object(members: Mapping[str, Any], facts: Facts, depth: int, nested: int) -
     if isinstance(details, list | dict):
         before = len(facts.texts)
         _walk(details, facts, depth - 1, nested)
-        facts.texts[before:] = []  # texts for machines; the codes and delays are what is wanted
+        facts.texts[before:] = []  # machine-readable; only codes and delays are used
 
 
 def _marks(members: Mapping[str, Any], facts: Facts) -> None:
-    """What an object says to machines."""
+    """Collect an object's machine-readable fields."""
     for key in _CODES & members.keys():
         if isinstance(members[key], str):
             facts.codes.append(members[key][:200])

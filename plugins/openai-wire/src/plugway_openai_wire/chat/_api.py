@@ -1,4 +1,4 @@
-"""Chat Completions as the backend uses it."""
+"""Chat Completions for the backend."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from plugway_capabilities import Facts
 from plugway_openai_wire._api import Call
 from plugway_openai_wire._policy import ids_of
 from plugway_openai_wire._sse import DONE
-from plugway_openai_wire.chat._own import takes_own
+from plugway_openai_wire.chat._original import accepts_original
+from plugway_openai_wire.chat._outcome import totals_in, usage_in
 from plugway_openai_wire.chat._policy import MOST_ID, Quirks, Target
 from plugway_openai_wire.chat._reader import ChatReader
 from plugway_openai_wire.chat._request import request_of
-from plugway_openai_wire.chat._told import totals_in, usage_in
 from plugway_signature import session_hash
 from plugway_translation import IdCodec, MediaPolicy, Reasoning, usage_of
 
 DIALECT: Final = "openai-chat"
-"""The dialect of clients that speak Chat Completions."""
+"""The dialect of clients that use Chat Completions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class ChatApi:
     dialect: str = DIALECT
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
-        """The request for this attempt. Raises `RequestRejected` where there is none."""
+        """Translate the request for this attempt. Raises `RequestRejected` if it cannot be sent."""
         reasoning = Reasoning.of(attempt.backend.name, attempt.model, attempt.exchange.session_id)
         share = attempt.exchange.caller.share
         key = reasoning.session or session_hash(share)
@@ -43,17 +43,17 @@ class ChatApi:
         return Call(made.body, made.notes, partial(ChatReader, made, attempt.model))
 
     def ids(self, facts: Facts) -> IdCodec | None:
-        """The codec for ids of calls, where the server is known to be particular about them."""
+        """The codec for call ids, if the server has known requirements."""
         return ids_of(facts, MOST_ID) if facts.tool_id_limit else None
 
-    def takes_own(self, original: Original, facts: Facts) -> bool:
-        """Whether nothing in it is known to be refused."""
-        return takes_own(original, self.quirks, facts)
+    def accepts_original(self, original: Original, facts: Facts) -> bool:
+        """Whether the server is not known to reject anything in the conversation."""
+        return accepts_original(original, self.quirks, facts)
 
     def is_end(self, data: bytes) -> bool:
-        """Whether this is `[DONE]`."""
+        """Whether `data` is `[DONE]`."""
         return data == DONE
 
-    def usage(self, told: Mapping[str, Any]) -> Mapping[str, int]:
-        """The `usage` of an answer or of a chunk, in the Messages API's parts."""
-        return usage_of(totals_in(usage_in(told)))
+    def usage(self, data: Mapping[str, Any]) -> Mapping[str, int]:
+        """The `usage` of a response or a chunk, as the Messages API counts it."""
+        return usage_of(totals_in(usage_in(data)))

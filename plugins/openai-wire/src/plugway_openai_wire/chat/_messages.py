@@ -1,6 +1,6 @@
-"""A conversation as messages of Chat Completions. Pure functions.
+"""Translates a conversation into Chat Completions messages. Pure functions.
 
-Results of tools become `tool` messages right after the calls; what else was in the turn follows.
+Tool results become `tool` messages directly after the calls; the rest of the turn follows.
 Shapes: `types/chat/chat_completion_message_param.py` of the `openai` SDK.
 """
 
@@ -11,7 +11,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_object
-from plugway_openai_wire.chat._marks import Marks
+from plugway_openai_wire.chat._cache_markers import CacheMarkers
 from plugway_openai_wire.chat._order import strictly_ordered
 from plugway_openai_wire.chat._policy import Target
 from plugway_openai_wire.chat._thinking import BEFORE_CALL, PARTS, extra_of, restored
@@ -21,8 +21,9 @@ from plugway_translation import (
     Notes,
     ToolNames,
     Turn,
-    in_words,
+    block_text,
     media_of,
+    media_placeholder,
     note_extras,
     reminder,
     result_media,
@@ -30,7 +31,6 @@ from plugway_translation import (
     turns_of,
     type_name,
     unreadable,
-    unseen,
 )
 
 Message = dict[str, Any]
@@ -44,13 +44,13 @@ def messages_of(
     system: Any,
     target: Target,
     names: ToolNames,
-    marks: Marks,
+    marks: CacheMarkers,
     notes: Notes,
 ) -> list[Message]:
-    """`messages` of the request, the system prompt first."""
+    """`messages` of the request, starting with the system prompt."""
     made = Conversation(target, names, marks, notes)
-    told = marks.system(system)
-    found: list[Message] = [{"role": "system", "content": told}] if told else []
+    prompt = marks.system(system)
+    found: list[Message] = [{"role": "system", "content": prompt}] if prompt else []
     turns = turns_of(messages, notes)
     for turn in turns:
         match turn.role:
@@ -67,9 +67,9 @@ def messages_of(
 
 
 class Conversation:
-    """Makes messages of turns, by what one target takes."""
+    """Translates turns into messages that one target accepts."""
 
-    def __init__(self, target: Target, names: ToolNames, marks: Marks, notes: Notes) -> None:
+    def __init__(self, target: Target, names: ToolNames, marks: CacheMarkers, notes: Notes) -> None:
         self._target = target
         self._names = names
         self._marks = marks
@@ -79,7 +79,7 @@ class Conversation:
     # ── user ─────────────────────────────────────────────────────────────────────────────────
 
     def user(self, turn: Turn) -> list[Message]:
-        """Results first, then what was shown in them, then what the user said."""
+        """Tool results first, then their media, then the user's input."""
         note_extras([*turn.results, *turn.blocks], "messages", self._marks.extras, self._notes)
         parts: list[Part] = []
         found = [self._result(result, parts) for result in turn.results]
@@ -90,12 +90,12 @@ class Conversation:
         return found
 
     def _result(self, result: dict[str, Any], shown: list[Part]) -> Message:
-        """The `tool` message, which is text only; its media are added to `shown`."""
+        """The `tool` message, which holds text only; media are appended to `shown`."""
         call_id = self._ids.out(str(result.get("tool_use_id")))
         if result.get("is_error") is True:
-            self._notes.add("tool_result.is_error", "translate", "said in the text of the result")
+            self._notes.add("tool_result.is_error", "translate", "marked in the text of the result")
         media = [found for block in result_media(result) if (found := media_of(block, self._notes))]
-        said = result_text(result)
+        text = result_text(result)
         if media:
             parts = [part for item in media for part in self._medium(item)]
             words = [part["text"] for part in parts if part["type"] == "text"]
@@ -105,8 +105,8 @@ class Conversation:
                 words.append(f"[shown in the next message, for call {call_id}]")
                 shown.append(_text(f"[from the result of call {call_id}]"))
                 shown += seen
-            said = "\n".join(filter(None, (said, *words)))
-        message: Message = {"role": "tool", "tool_call_id": call_id, "content": said}
+            text = "\n".join(filter(None, (text, *words)))
+        message: Message = {"role": "tool", "tool_call_id": call_id, "content": text}
         return self._marks.of_result(result, message)
 
     def _parts(self, block: dict[str, Any]) -> list[Part]:
@@ -116,13 +116,13 @@ class Conversation:
         if media is not None:
             return self._medium(media)
         self._notes.add(f"messages.{type_name(kind)}", "translate", "written as text")
-        words = in_words(block)
+        words = block_text(block)
         return [_text(words)] if words else []
 
     def _medium(self, media: Media) -> list[Part]:
         quirks, facts = self._target.quirks, self._target.facts
         if media.kind == "document" and media.text:
-            return [_text(media.said)]
+            return [_text(media.as_text)]
         if media.kind == "image":
             takes = quirks.images and "image" not in facts.rejected_inputs
             if takes and (because := unreadable(media)):
@@ -142,7 +142,7 @@ class Conversation:
         return self._unseen(media, "the server does not accept such documents")
 
     def _unseen(self, media: Media, because: str) -> list[Part]:
-        return [_text(unseen(media, self._target.media, self._notes, because))]
+        return [_text(media_placeholder(media, self._target.media, self._notes, because))]
 
     def _content(self, parts: list[Part]) -> str | list[Part]:
         if len(parts) == 1 and parts[0].keys() == {"type", "text"}:
@@ -155,14 +155,14 @@ class Conversation:
     # ── system ───────────────────────────────────────────────────────────────────────────────
 
     def system(self, turn: Turn) -> list[Message]:
-        """A system turn in its place, or as a reminder."""
+        """Keep a system turn in place, or turn it into a reminder."""
         note_extras(turn.blocks, "messages", self._marks.extras, self._notes)
-        text = SEPARATOR.join(filter(None, map(in_words, turn.blocks)))
+        text = SEPARATOR.join(filter(None, map(block_text, turn.blocks)))
         if not text:
             return []
         role = "system"
         if self._target.quirks.system_turns != "keep":
-            self._notes.add("messages.system", "translate", "told as a reminder in a user turn")
+            self._notes.add("messages.system", "translate", "sent as a reminder in a user turn")
             role, text = "user", reminder(text)
         parts = self._marks.of_turn(turn.blocks, _text(text))
         return [{"role": role, "content": self._content(parts)}]
@@ -170,14 +170,14 @@ class Conversation:
     # ── assistant ────────────────────────────────────────────────────────────────────────────
 
     def assistant(self, turn: Turn, *, last: bool) -> list[Message]:
-        """What the model said and called, and the thinking of its own."""
+        """Text, calls, and thinking that this model produced."""
         note_extras(turn.blocks, "messages", self._marks.extras, self._notes)
         self._marks.note_unsent(turn.blocks)
         texts: list[str] = []
         calls: list[dict[str, Any]] = []
         thoughts: list[dict[str, Any]] = []
         waiting: dict[str, Any] = {}
-        """What goes back with the next call."""
+        """Data to send with the next call."""
         for block in turn.blocks:
             kind = block.get("type")
             if kind == "text":
@@ -196,11 +196,11 @@ class Conversation:
                     thoughts.append(block)
             else:
                 self._notes.add(f"messages.{type_name(kind)}", "translate", "written as text")
-                texts.append(in_words(block))
+                texts.append(block_text(block))
         texts = [text for text in texts if text]
         thought = restored(thoughts, self._target, self._notes, calls=bool(calls))
-        spoken = [_thought(text) for text in thought.pop(PARTS, ())]
-        content = [*spoken, *map(_text, texts)] if spoken else self._said(texts, calls)
+        thinking = [_thought(text) for text in thought.pop(PARTS, ())]
+        content = [*thinking, *map(_text, texts)] if thinking else self._content_of(texts, calls)
         message: Message = {"role": "assistant", "content": content, **thought}
         if calls:
             message["tool_calls"] = calls
@@ -208,7 +208,7 @@ class Conversation:
             return []
         return [message]
 
-    def _said(self, texts: list[str], calls: list[Any]) -> str | list[Part] | None:
+    def _content_of(self, texts: list[str], calls: list[Any]) -> str | list[Part] | None:
         quirks = self._target.quirks
         if not texts:
             return None if quirks.text_parts and calls else ""
@@ -217,7 +217,7 @@ class Conversation:
         return [_text(text) for text in texts]
 
     def _prefilled(self, message: Message) -> bool:
-        """Whether a last turn of the assistant, the beginning of its answer, can be sent."""
+        """Whether a last assistant turn, the start of the reply, can be sent."""
         refused = self._target.facts.prefill == "rejected"
         match "drop" if refused else self._target.quirks.prefill:
             case "keep":

@@ -1,4 +1,4 @@
-"""The order of roles that strict chat templates want. Pure functions.
+"""Reorders messages for strict chat templates. Pure functions.
 
 Mistral's: "Unexpected role 'user' after role 'tool'" (docs.mistral.ai, `mistral-common`); Gemma's,
 and Mistral's older one: "roles must alternate user/assistant/user/assistant".
@@ -15,8 +15,8 @@ Message = dict[str, Any]
 
 
 def strictly_ordered(messages: list[Message], notes: Notes) -> list[Message]:
-    """The messages with what a user says beside results in the last of these, and with messages of
-    one role in a row as one."""
+    """Move user text that follows results into the last result, and merge consecutive messages of
+    one role."""
     found: list[Message] = []
     for message in messages:
         last = found[-1] if found else {}
@@ -24,7 +24,7 @@ def strictly_ordered(messages: list[Message], notes: Notes) -> list[Message]:
         if role == "user" and before == "tool":
             notes.add("messages", "translate", "text beside a result moved into the result")
         elif role == before and role in ("user", "assistant", "system"):
-            if "tool_calls" in last:  # calls without results cannot be: the next turn has its own
+            if "tool_calls" in last:  # calls always have results: the next turn brings its own
                 found.append(message)
                 continue
             notes.add("messages", "translate", "consecutive turns of one role merged")
@@ -37,7 +37,7 @@ def strictly_ordered(messages: list[Message], notes: Notes) -> list[Message]:
 
 
 def _joined(first: Any, second: Any) -> Any:
-    """Two contents as one; text stays text."""
+    """Merge two contents; texts stay text."""
     if isinstance(first, list) or isinstance(second, list):
         return [*_parts(first), *_parts(second)]
     return SEPARATOR.join(text for text in (first, second) if text)

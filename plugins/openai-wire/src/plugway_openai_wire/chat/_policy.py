@@ -1,5 +1,4 @@
-"""What becomes of each field of a Messages request on the way to Chat Completions, declared; and
-what is particular to one server."""
+"""How Chat Completions treats each field of a Messages request, and how servers differ."""
 
 from __future__ import annotations
 
@@ -39,67 +38,67 @@ FIELDS: Final[Mapping[str, Rule]] = {
     "top_k": Rule("translate"),
     "top_p": Rule("preserve"),
 }
-"""Top-level fields. One that is not listed is dropped with a record."""
+"""Top-level fields. Unlisted ones are dropped with a note."""
 
 MOST_ID: Final = 40
-"""Most characters of the id of a call: OpenAI answers "Invalid 'messages[2].tool_calls[0].id':
-string too long. Expected a string with maximum length 40"."""
+"""Maximum length of a call id: OpenAI answers "Invalid 'messages[2].tool_calls[0].id': string too
+long. Expected a string with maximum length 40"."""
 DEFAULT_STOPS: Final = 4
-"""Most stop sequences (API reference of Chat Completions, `stop`)."""
+"""Maximum number of stop sequences (API reference of Chat Completions, `stop`)."""
 
 ReasoningStyle = Literal["none", "effort", "object", "switch", "template"]
 
 
 @dataclass(frozen=True, slots=True)
 class Quirks:
-    """What is particular to one server. Without arguments: the least that any server takes."""
+    """The features of one server. The defaults are the minimum that every server supports."""
 
     output_limit_field: str = "max_tokens"
     stream_usage: bool = True
-    """`stream_options.include_usage` is understood."""
+    """Supports `stream_options.include_usage`."""
     system_turns: Literal["keep", "reminder"] = "reminder"
-    """System turns in the conversation stay, or become reminders in user turns: chat templates
-    often take `system` at the head only."""
+    """Whether system turns within the conversation stay, or become reminders in user turns: many
+    chat templates accept `system` only at the start."""
     text_parts: bool = False
-    """Several texts of a turn go as parts; otherwise joined to one."""
+    """Send several texts of a turn as parts; otherwise join them."""
     images: bool = True
     documents: bool = False
-    """Parts of the type `file` are understood."""
+    """Supports parts of type `file`."""
     reasoning: ReasoningStyle = "none"
-    """How thinking is asked for: `reasoning_effort`; the object `reasoning` (OpenRouter); the
-    switch `thinking` (DeepSeek); or arguments of the chat template."""
+    """How to request thinking: `reasoning_effort`; the object `reasoning` (OpenRouter); the switch
+    `thinking` (DeepSeek); or arguments of the chat template."""
     efforts: tuple[Effort, ...] = ("low", "medium", "high")
     effortless_tools: str = ""
-    """A regular expression for models that take tools with the effort `none` only."""
+    """Regular expression for models that accept tools only with effort `none`."""
     reasoning_back: bool = True
-    """Thinking goes back to the model that did it."""
+    """Send thinking back to the model that produced it."""
     parallel_flag: bool = False
-    """`parallel_tool_calls` is understood; otherwise calls after the first are left out here."""
+    """Supports `parallel_tool_calls`; otherwise the gateway drops all calls but the first."""
     strict: bool = False
-    """`strict` of a function is understood."""
+    """Supports `strict` in functions."""
     formats: Literal["schema", "object", "none"] = "schema"
-    """`response_format` takes a JSON schema, or only `json_object`."""
+    """Whether `response_format` supports a JSON schema, only `json_object`, or nothing."""
     top_k: bool = False
     user_field: str = ""
-    """The field that takes `metadata.user_id`."""
+    """The field for `metadata.user_id`; empty if there is none."""
     cache_key_field: str = ""
-    """The field that takes what requests of one conversation have in common."""
+    """The field for an id shared by all requests of a conversation; empty if there is none."""
     cache_marks: str = ""
-    """A regular expression for models whose prompts are cached up to marks (`cache_control`) that
-    the server takes; at other models the marks are left out."""
+    """Regular expression for models whose prompts are cached up to markers (`cache_control`) that
+    the server accepts; for other models markers are dropped."""
     result_marks: Literal["part", "message"] = "part"
-    """Where a `tool` message has its mark: on the part of text, or on the message itself."""
+    """Where a `tool` message carries its marker: on the text part, or on the message."""
     prefill: Literal["drop", "keep", "prefix"] = "drop"
-    """A last turn of the assistant is left out, sent, or sent with `prefix: true`."""
+    """Whether a last assistant turn is dropped, sent, or sent with `prefix: true`."""
     strict_order: bool = False
-    """Nothing of a user may follow results of tools, and roles alternate."""
+    """The template requires alternating roles, and no user text after tool results."""
     extra_body: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Set in every request, over everything else."""
+    """Added to every request; overrides other fields."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes: what the server and the model take, and who signs its thinking."""
+    """Where a request is sent: the features of server and model, and the signer of thinking."""
 
     reasoning: Reasoning
     quirks: Quirks = field(default_factory=Quirks)
@@ -109,14 +108,14 @@ class Target:
 
     @property
     def ids(self) -> IdCodec:
-        """The codec for ids of tool calls."""
+        """The codec for call ids."""
         return ids_of(self.facts, MOST_ID)
 
     @property
     def schemas(self) -> SchemaRules:
-        """What schemas may have."""
+        """Which schema keywords are supported."""
         return schemas_by(self.facts)
 
     def takes(self, name: str) -> bool:
-        """Whether the server is not known to refuse a field."""
+        """Whether the server is not known to reject a field."""
         return name not in self.facts.rejected_fields

@@ -1,7 +1,7 @@
-"""An answer of Chat Completions as events of the Messages API, chunk by chunk. No I/O.
+"""Reads a Chat Completions reply as Messages API events, chunk by chunk. No I/O.
 
-Chunks: `types/chat/chat_completion_chunk.py` of the `openai` SDK. Text, thinking and calls come
-beside each other there; here they are blocks, one after the other.
+Chunks: `types/chat/chat_completion_chunk.py` of the `openai` SDK. There text, thinking and calls
+are interleaved; here they become consecutive blocks.
 """
 
 from __future__ import annotations
@@ -18,16 +18,7 @@ from plugway import (
     as_object,
 )
 from plugway_openai_wire.chat._calls import Calls
-from plugway_openai_wire.chat._request import BYTES_PER_TOKEN, Translated, estimated_tokens
-from plugway_openai_wire.chat._thinking import (
-    DETAILS,
-    PARTS,
-    Details,
-    part_text,
-    state_of,
-    thought_in,
-)
-from plugway_openai_wire.chat._told import (
+from plugway_openai_wire.chat._outcome import (
     FAILED,
     cuts_off,
     explained,
@@ -37,15 +28,24 @@ from plugway_openai_wire.chat._told import (
     totals_in,
     usage_in,
 )
+from plugway_openai_wire.chat._request import BYTES_PER_TOKEN, Translated, estimated_tokens
+from plugway_openai_wire.chat._thinking import (
+    DETAILS,
+    PARTS,
+    Details,
+    part_text,
+    state_of,
+    thought_in,
+)
 from plugway_openai_wire.responses import StopCut
-from plugway_translation import FreshIds, Totals, usage_of, usage_told
+from plugway_translation import FreshIds, Totals, detailed_usage, usage_of
 
 
 class ChatReader:
-    """Reads one answer. `feed` takes one chunk and returns what to send now."""
+    """Reads one reply. `feed` takes one chunk and returns the events to send now."""
 
     def __init__(self, call: Translated, model: str) -> None:
-        """`model` is the name that the client is told."""
+        """`model` is the model name reported to the client."""
         self._call = call
         self._emitter = Emitter(model=model)
         ids = FreshIds(call.target.ids.back, call.used_ids)
@@ -55,30 +55,30 @@ class ChatReader:
         self._cut = StopCut(call.cut)
         self._details = Details()
         self._thinking = ""
-        """The field of the thinking that is open."""
+        """Field of the open thinking block."""
         self._thought: list[str] = []
         self._sources: list[Mapping[str, Any]] = []
-        """Told before the text that they are of."""
+        """Citations that arrived before their text."""
         self._late: list[Mapping[str, Any]] = []
-        """Deltas with text that came while calls were told: they follow the calls."""
+        """Deltas with text that arrived during calls; sent after the calls."""
         self._started = False
         self._usage: Mapping[str, Any] = {}
         self._counted: Totals | None = None
-        """What is in `_usage`, once somebody has asked."""
+        """Totals of `_usage`, computed once."""
         self._reason = ""
         self._matched: Any = None
         self._refusal: str | None = None
         self._written = 0
         self.ended = False
-        """`message_stop` was returned."""
+        """Whether `message_stop` was returned."""
 
-    # ── what the backend calls ───────────────────────────────────────────────────────────────
+    # ── called by the backend ────────────────────────────────────────────────────────────────
 
     def feed(self, data: Mapping[str, Any]) -> list[StreamEvent]:
-        """The events for one chunk.
+        """Return the events for one chunk.
 
         Raises:
-            BackendRefused: the server says that it failed, in its own words.
+            BackendRefused: the server reports a failure.
         """
         if (failure := failure_in(data)) is not None:
             raise failure
@@ -92,8 +92,10 @@ class ChatReader:
         return events
 
     def end(self) -> list[StreamEvent]:
-        """The last events. Raises `StreamInterrupted` where the server did not say that it is
-        done: an answer without its reason to stop may be half of one."""
+        """Return the last events.
+
+        Raises `StreamInterrupted` if no finish reason arrived: the reply may be truncated.
+        """
         if self.ended:
             return []
         if not self._reason:
@@ -106,9 +108,9 @@ class ChatReader:
         return events if self.ended else [*events, *self._finish()]
 
     def whole(self, answer: Mapping[str, Any]) -> list[StreamEvent]:
-        """All events of an answer that came whole: one chunk that says everything.
+        """Return all events of a non-streaming response, read as one chunk.
 
-        Calls wait for the reason to stop, so that one that was cut off is not begun.
+        Calls wait for the finish reason, so that a truncated call is never opened.
         """
         self._calls.held = True
         events = self.feed(answer)
@@ -132,10 +134,10 @@ class ChatReader:
         if self._call.warm_only:
             return events
         if self._calls.any:
-            if _says(delta):
+            if _has_content(delta):
                 self._late.append(delta)
         else:
-            events += self._said(delta)
+            events += self._content(delta)
         pieces = as_list(delta.get("tool_calls"))
         if not pieces and (function := as_object(delta.get("function_call"))):
             pieces = [{"index": 0, "function": function}]
@@ -145,26 +147,29 @@ class ChatReader:
             events += self._calls.feed(pieces)
         return events
 
-    def _said(self, delta: Mapping[str, Any]) -> list[StreamEvent]:
-        """Thinking and text of one delta."""
+    def _content(self, delta: Mapping[str, Any]) -> list[StreamEvent]:
+        """Events for the thinking and the text of one delta."""
         events: list[StreamEvent] = []
         text, field = thought_in(delta)
-        detailed = self._details.add(delta.get(DETAILS))
-        events += self._think(text or detailed, field or "reasoning")
+        detailed = self._details.add(delta[DETAILS]) if DETAILS in delta else ""
+        if text or detailed:
+            events += self._think(text or detailed, field or "reasoning")
         content = delta.get("content")
         if isinstance(content, str):
-            events += self._tell(content)
-        for item in as_list(content):
-            part = as_object(item)
-            if part.get("type") == "thinking":
-                events += self._think(part_text(part), PARTS)
-            else:
-                events += self._tell(part.get("text"))
-        self._sources += sources_in(delta)
-        events += self._cite()
+            events += self._visible(content)
+        else:
+            for item in as_list(content):
+                part = as_object(item)
+                if part.get("type") == "thinking":
+                    events += self._think(part_text(part), PARTS)
+                else:
+                    events += self._visible(part.get("text"))
+        if "annotations" in delta:
+            self._sources += sources_in(delta)
+            events += self._cite()
         if isinstance(refusal := delta.get("refusal"), str) and refusal:
             self._refusal = (self._refusal or "") + refusal
-            events += self._tell(refusal)
+            events += self._visible(refusal)
         return events
 
     def _think(self, text: str, field: str) -> list[StreamEvent]:
@@ -179,7 +184,7 @@ class ChatReader:
         return [*events, *self._emitter.thinking(text)]
 
     def _close_thinking(self) -> list[StreamEvent]:
-        """The end of the thinking that is open, signed with what its maker needs back."""
+        """Close the open thinking block, signed with what its provider needs back."""
         details = self._details.take()
         text = "".join(self._thought)
         sign = self._call.target.reasoning
@@ -193,7 +198,7 @@ class ChatReader:
         self._thinking, self._thought = "", []
         return events
 
-    def _tell(self, text: Any) -> list[StreamEvent]:
+    def _visible(self, text: Any) -> list[StreamEvent]:
         if not isinstance(text, str) or not text or self.ended:
             return []
         self._written += len(text)
@@ -205,32 +210,33 @@ class ChatReader:
         if not text:
             return []
         events = self._close_thinking() if self._thought else []
-        return [*events, *self._emitter.text(text), *self._cite()]
+        events += self._emitter.text(text)
+        return [*events, *self._cite()] if self._sources else events
 
     def _cite(self) -> list[StreamEvent]:
-        """The sources that wait, where a text is open."""
+        """Send the pending citations if a text block is open."""
         events = [event for source in self._sources for event in self._emitter.cite(source)]
         self._sources = [] if events else self._sources
         return events
 
-    # ── beginning and end ────────────────────────────────────────────────────────────────────
+    # ── start and end ────────────────────────────────────────────────────────────────────────
 
     def _start(self) -> list[StreamEvent]:
         if self._started:
             return []
         self._started = True
-        totals = self._told()
-        if not totals.prompt:  # told at the end; a client shows what it is told first
+        totals = self._reported()
+        if not totals.prompt:  # the count comes at the end, but clients show the first one
             totals = Totals(estimated_tokens(self._call.body), 0)
         return self._emitter.start({**usage_of(totals), "output_tokens": 0})
 
     def _rest(self) -> list[StreamEvent]:
-        """What is held back: the end of a text, calls, and what was said after them."""
+        """Send what was held back: the end of a text, calls, and the text after them."""
         events = [*self._text(self._cut.flush()), *self._close_thinking()]
         cut = self._refusal is not None or cuts_off(self._reason, stops=bool(self._call.stops))
         events += self._calls.end(cut=cut)
         for delta in self._late:
-            events += self._said(delta)
+            events += self._content(delta)
         if self.ended:
             return events
         return [*events, *self._text(self._cut.flush()), *self._close_thinking()]
@@ -251,34 +257,33 @@ class ChatReader:
         self.ended = True
         if self._emitter.empty and reason == "end_turn":
             raise BackendProtocolError("its reply is empty: no text and no tool call")
-        told = sequence if reason == "stop_sequence" else None
-        ending = self._emitter.finish(reason, usage_told(totals), stop_sequence=told)
+        hit = sequence if reason == "stop_sequence" else None
+        ending = self._emitter.finish(reason, detailed_usage(totals), stop_sequence=hit)
         return explained(ending, self._refusal) if reason == "refusal" else ending
 
     def _stop_at(self, sequence: str) -> list[StreamEvent]:
-        """The client's own stop sequence was met: the server knows nothing of it."""
+        """End the reply at a stop sequence that the gateway applies."""
         events = self._close_thinking()
         self.ended = True
-        usage = usage_told(self._totals())
+        usage = detailed_usage(self._totals())
         return [*events, *self._emitter.finish("stop_sequence", usage, stop_sequence=sequence)]
 
-    def _told(self) -> Totals:
+    def _reported(self) -> Totals:
         if self._counted is None:
             self._counted = totals_in(self._usage)
         return self._counted
 
     def _totals(self) -> Totals:
-        """What the server counted; by size where it did not, because a client that sees 0 never
-        compacts."""
-        totals = self._told()
+        """The server's counts, or estimates: a client that sees 0 never compacts."""
+        totals = self._reported()
         if totals.prompt or totals.completion:
             return totals
         written = self._written + self._calls.characters
         return Totals(estimated_tokens(self._call.body), written // BYTES_PER_TOKEN)
 
 
-def _says(delta: Mapping[str, Any]) -> bool:
-    """Whether a delta has more than blanks in it, beside calls."""
+def _has_content(delta: Mapping[str, Any]) -> bool:
+    """Whether a delta has non-blank content apart from calls."""
     content = delta.get("content")
     blank = isinstance(content, str) and not content.strip()
     named = [delta.get(name) for name in ("refusal", "annotations", DETAILS)]

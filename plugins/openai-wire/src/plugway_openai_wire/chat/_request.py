@@ -1,7 +1,7 @@
-"""A Messages request as one of Chat Completions. Pure functions.
+"""Translates a Messages request into a Chat Completions request. Pure functions.
 
-Fields: `types/chat/completion_create_params.py` of the `openai` SDK; what servers do otherwise is
-in `Quirks` and in the ledger's facts.
+Fields: `types/chat/completion_create_params.py` of the `openai` SDK. `Quirks` and the ledger's
+facts describe how servers differ.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
-from plugway_capabilities import WHO_ASKS
+from plugway_capabilities import USER_FIELDS
 from plugway_openai_wire._policy import CACHE_KEY, OUTPUT, turns_in, user_hash
-from plugway_openai_wire.chat._marks import Marks
+from plugway_openai_wire.chat._cache_markers import CacheMarkers
 from plugway_openai_wire.chat._messages import messages_of
 from plugway_openai_wire.chat._policy import DEFAULT_STOPS, FIELDS, Target
 from plugway_openai_wire.chat._tools import choice_of, is_chosen, names_of, offered, tools_of
@@ -26,7 +26,7 @@ from plugway_translation import (
     ToolNames,
     clamp_effort,
     clean_schema,
-    closed_where_all_are_required,
+    close_strict_objects,
     drop_by,
     effort_of,
     ids_of_calls,
@@ -37,38 +37,38 @@ from plugway_translation import (
 
 BYTES_PER_TOKEN: Final = 4
 _NEEDED: Final = frozenset(("model", "messages", "tools"))
-"""What a request cannot go without."""
+"""Fields that are never removed."""
 _EFFORTS: Final = frozenset(("none", "minimal", "low", "medium", "high", "xhigh", "max"))
 
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """A request in the server's language, and what its answer has to be read with."""
+    """A translated request, and what is needed to read its reply."""
 
     body: Mapping[str, Any]
     notes: Notes
     names: ToolNames
     target: Target
     stops: tuple[str, ...] = ()
-    """All stop sequences that the client gave."""
+    """All stop sequences of the client."""
     cut: tuple[str, ...] = ()
-    """Those that the server was not told: the answer is cut here."""
+    """Stop sequences that are not sent: the gateway applies them."""
     single: bool = False
-    """Calls after the first are left out here."""
+    """The gateway drops all calls but the first."""
     warm_only: bool = False
-    """The client asked for no answer at all (`max_tokens: 0`)."""
+    """The client requested no output (`max_tokens: 0`)."""
     used_ids: frozenset[str] = frozenset()
-    """Ids of the calls in the conversation: those of the answer get others."""
+    """Call ids in the conversation, which new calls must not reuse."""
 
 
 def request_of(body: Mapping[str, Any], target: Target) -> Translated:
-    """The request for `body`. Raises `InvalidRequest` where the policy is to refuse."""
+    """Translate `body`. Raises `InvalidRequest` if the media policy rejects it."""
     notes = Notes()
     drop_by(FIELDS, list(body), notes)
     tools = offered(body, target, notes)
     names = names_of(tools, target)
     found: dict[str, Any] = {"model": body.get("model")}
-    marks = Marks(target, body.get("model"), notes)
+    marks = CacheMarkers(target, body.get("model"), notes)
     note_extras(as_list(body.get("system")), "system", marks.extras, notes)
     messages = turns_in(body, target.facts, target.media, notes)
     found["messages"] = messages_of(messages, body.get("system"), target, names, marks, notes)
@@ -86,7 +86,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
         if target.quirks.stream_usage:
             found["stream_options"] = {"include_usage": True}
     single |= _strip(found, target, notes)
-    found = shortened(found, target.facts.length_limits, WHO_ASKS, notes)
+    found = shortened(found, target.facts.length_limits, USER_FIELDS, notes)
     found |= target.quirks.extra_body
     warm_only = body.get("max_tokens") == 0
     used = frozenset(ids_of_calls(messages))
@@ -101,7 +101,7 @@ def _choose(
     names: ToolNames,
     notes: Notes,
 ) -> bool:
-    """Sets the choice of a tool; whether calls after the first are to be left out here."""
+    """Set `tool_choice`; return whether the gateway must drop all calls but the first."""
     value = body.get("tool_choice")
     if not tools:
         return False
@@ -146,20 +146,20 @@ def _sampling(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str
 def _stops(
     body: Mapping[str, Any], found: dict[str, Any], target: Target, notes: Notes
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Sets `stop`; all sequences, and those that the server is not told."""
+    """Set `stop`; return all stop sequences, and those that are not sent."""
     stops = tuple(s for s in as_list(body.get("stop_sequences")) if isinstance(s, str) and s)
     most = target.facts.stop_limit or DEFAULT_STOPS
-    told = stops[:most] if target.takes("stop") else ()
-    if told:
-        found["stop"] = list(told)
-    if cut := stops[len(told) :]:
-        because = f"the server accepts {len(told)}; the gateway applies the rest"
+    sent = stops[:most] if target.takes("stop") else ()
+    if sent:
+        found["stop"] = list(sent)
+    if cut := stops[len(sent) :]:
+        because = f"the server accepts {len(sent)}; the gateway applies the rest"
         notes.add("stop_sequences", "emulate", because)
     return stops, cut
 
 
 def _thinking(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, Any]:
-    """How much is to be thought, as this server is told."""
+    """The thinking options in the server's form."""
     thinking = as_object(body.get("thinking"))
     drop_by(OUTPUT, list(as_object(body.get("output_config"))), notes, "output_config.")
     effort = effort_of(body)
@@ -195,7 +195,7 @@ def _thinking(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str
 def _switched(
     effort: Effort | None, thinking: Mapping[str, Any], target: Target, notes: Notes
 ) -> dict[str, Any]:
-    """DeepSeek: on by default, off by word; how much by `reasoning_effort`."""
+    """DeepSeek: thinking is on by default and has a switch; `reasoning_effort` sets how much."""
     if effort == "none":
         return {"thinking": {"type": "disabled"}}
     found: dict[str, Any] = {"thinking": {"type": "enabled"}} if thinking else {}
@@ -211,8 +211,8 @@ def _template(effort: Effort) -> dict[str, Any]:
 
 
 def _known(target: Target) -> tuple[Effort, ...]:
-    told = target.facts.allowed_values.get("reasoning_effort", ())
-    known: tuple[Any, ...] = tuple(value for value in told if value in _EFFORTS)
+    allowed = target.facts.allowed_values.get("reasoning_effort", ())
+    known: tuple[Any, ...] = tuple(value for value in allowed if value in _EFFORTS)
     return known or target.quirks.efforts
 
 
@@ -228,7 +228,7 @@ def _format(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     wanted = wanted or as_object(body.get("output_format"))
     if wanted.get("type") != "json_schema" or not isinstance(wanted.get("schema"), dict):
         return {}
-    given = closed_where_all_are_required(wanted["schema"])
+    given = close_strict_objects(wanted["schema"])
     schema, cut = clean_schema(given, target.schemas, "output_config.format")
     match target.quirks.formats:
         case "schema":
@@ -260,9 +260,9 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
 
 
 def _strip(found: dict[str, Any], target: Target, notes: Notes) -> bool:
-    """Takes away what the server is known to refuse; whether that was the flag for one call.
+    """Remove fields that the server is known to reject; return whether one limited calls to one.
 
-    Parts of messages and tools were seen to where those were made.
+    Parts of messages and tools are handled where they are built.
     """
     single = False
     for path in sorted(target.facts.rejected_fields):
@@ -278,11 +278,11 @@ def _strip(found: dict[str, Any], target: Target, notes: Notes) -> bool:
         else:
             continue
         single |= name == "parallel_tool_calls"
-        notes.add(path, "drop", "the server refuses it")
+        notes.add(path, "drop", "the server rejects it")
     return single
 
 
 def estimated_tokens(body: Mapping[str, Any]) -> int:
-    """Tokens of a prompt by its size, for servers that do not count."""
+    """Estimate the tokens of a prompt from its size, for servers that do not count."""
     kept = {name: body.get(name) for name in ("messages", "tools")}
     return max(1, len(orjson.dumps(kept)) // BYTES_PER_TOKEN)

@@ -1,8 +1,8 @@
-"""Which call a piece of `tool_calls` belongs to, whatever a server says of ids and indexes. No I/O.
+"""Assigns pieces of `tool_calls` to calls, whatever ids and indexes a server sends. No I/O.
 
-The API numbers calls by `index`, and says id and name in the first piece of a call. Servers number
-all calls 0 (ollama/ollama#15457), or none (ollama/ollama#7881), leave ids out, give all calls the
-same one, or each piece another, and repeat the name in every piece.
+In the API, `index` numbers the calls, and the first piece of a call has its id and name. Some
+servers number all calls 0 (ollama/ollama#15457), or none (ollama/ollama#7881), omit ids, give all
+calls the same id or each piece a different one, or repeat the name in every piece.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from plugway_openai_wire._arguments import Arguments
 from plugway_translation import ToolNames, arguments_of
 
 MAX_CALLS: Final = 1000
-"""Tool calls of one answer."""
+"""Limit of tool calls in one reply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +28,11 @@ class Piece:
     name: str
     arguments: str
     extra: Mapping[str, Any]
-    """`extra_content`, in which Gemini's endpoint for OpenAI's API has the thought signature."""
+    """`extra_content`, in which Gemini's OpenAI-compatible endpoint sends the thought signature."""
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Piece:
-        """The entry as it is, with arguments as text where they come as an object."""
+        """Read an entry; arguments sent as an object are converted to text."""
         function = as_object(entry.get("function")) or entry
         return cls(
             _number(entry.get("index")),
@@ -44,9 +44,19 @@ class Piece:
 
 
 class Slot:
-    """One call, as far as it has come."""
+    """One call, as far as it has arrived."""
 
-    __slots__ = ("arguments", "closed", "doubtful", "extra", "id", "index", "list", "name", "told")
+    __slots__ = (
+        "arguments",
+        "closed",
+        "doubtful",
+        "extra",
+        "id",
+        "index",
+        "list",
+        "name",
+        "opened",
+    )
 
     def __init__(self, index: Any) -> None:
         self.index = index
@@ -54,19 +64,19 @@ class Slot:
         self.name = ""
         self.arguments = Arguments()
         self.extra: dict[str, Any] = {}
-        """What the server wants back with the call, and was not told yet."""
+        """Data that the server needs back with the call, not yet sent."""
         self.list = 0
-        """The number of the list that its last piece came in."""
+        """Number of the list that held its last piece."""
         self.doubtful = False
-        """Only a name that was said before began it: without arguments it is no call."""
-        self.told = False
-        """The block has begun."""
+        """Started only by a repeated name: not a call unless arguments arrive."""
+        self.opened = False
+        """Whether its block was opened."""
         self.closed = False
-        """The block has ended: it was complete, and what still comes for it is not of the call."""
+        """Whether its block was closed; later pieces are ignored."""
 
 
 class Slots:
-    """The calls of one answer, in the order in which they began."""
+    """The calls of one reply, in the order in which they began."""
 
     def __init__(self, names: ToolNames) -> None:
         self.all: list[Slot] = []
@@ -76,12 +86,13 @@ class Slots:
         self._list = 0
 
     def next_list(self) -> None:
-        """The pieces that follow are of another list."""
+        """Start a new list of pieces."""
         self._list += 1
 
     def find(self, piece: Piece, *, whole: bool = False) -> Slot:
-        """The call that a piece belongs to, with the piece's id and name; `whole`: an entry is a
-        call of its own.
+        """Return the call of a piece, updated with the piece's id and name.
+
+        With `whole`, every entry is a call.
 
         Raises:
             BackendProtocolError: there are too many calls.
@@ -105,7 +116,7 @@ class Slots:
         return slot
 
     def _same(self, piece: Piece) -> Slot | None:
-        """The call that the piece continues, if it continues one."""
+        """The call that the piece continues, if any."""
         slots = self.all
         if not slots:
             return None
@@ -116,20 +127,20 @@ class Slots:
         if slot is not None and (not piece.id or slot.id in ("", piece.id)):
             return slot
         if named is not None and not (piece.name and named.index != piece.index):
-            return named  # with a name, the same id and another index are another call
+            return named  # the same id and a name, but another index: another call
         if slot is not None or piece.id or piece.name:
             return slot
         known = isinstance(piece.index, int) and 0 <= piece.index < len(slots)
         return slots[piece.index] if known and not self._by_index else slots[-1]
 
     def _begins(self, piece: Piece, slot: Slot) -> bool:
-        """Whether the piece begins another call than `slot`, which has its index or id, if any."""
+        """Whether the piece starts another call than `slot`, which has its index or id, if any."""
         arguments = slot.arguments
         if piece.id and slot.id and piece.id != slot.id:
             return bool(piece.name) or arguments.complete
         if not piece.name or not slot.name:
             return False
-        if slot.list == self._list:  # nothing is said twice in one list
+        if slot.list == self._list:  # nothing repeats within one list
             return bool(arguments.begins or not piece.id)
         if piece.name != slot.name:
             return arguments.whole if arguments.begins else self._is_tool(slot, piece.name)
@@ -138,7 +149,8 @@ class Slots:
         return not slot.id or not arguments.is_state(piece.arguments)
 
     def _is_tool(self, slot: Slot, name: str) -> bool:
-        """Whether `name` is not the rest of the name of a call that has no arguments yet."""
+        """Whether `name` is a separate tool, not the rest of the name of a call without
+        arguments."""
         joined = {slot.name + name, name if name.startswith(slot.name) else slot.name + name}
         return not any(known in self._names for known in joined) and (
             slot.name in self._names or name in self._names

@@ -1,8 +1,8 @@
-"""Thinking in Chat Completions: where servers put it, and how it is given back to them.
+"""Reads thinking from Chat Completions replies, and sends it back in the server's form.
 
 `reasoning_content` (DeepSeek, llama.cpp, vLLM before 0.12, LM Studio), `reasoning` (Groq, Ollama,
-vLLM, mlx-lm), `reasoning` with `reasoning_details` (OpenRouter), and parts of the type `thinking`
-in `content` (Mistral). Which of them a block came from is in the state that it is signed with.
+vLLM, mlx-lm), `reasoning` with `reasoning_details` (OpenRouter), and parts of type `thinking` in
+`content` (Mistral). The signed state of a block records its form.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import Any, Final
 from plugway import as_list, as_object
 from plugway_capabilities import Facts
 from plugway_openai_wire.chat._policy import Target
-from plugway_translation import Notes, Opened, said_in
+from plugway_translation import Notes, Opened, readable_text
 
 FIELDS: Final = ("reasoning_content", "reasoning")
-"""Members of a message that hold thinking as text; the first that says something counts."""
+"""Message fields that hold thinking as text; the first non-empty one is used."""
 DETAILS: Final = "reasoning_details"
 PARTS: Final = "content"
-"""The state's name for thinking that stands in parts of the content."""
+"""State key for thinking in parts of the content."""
 BEFORE_CALL: Final = "call"
-"""The state's name for what goes back with the call after the block: `extra_content`, in which
-Gemini has a call's thought signature (ai.google.dev/gemini-api/docs/thought-signatures, "OpenAI
+"""State key for data to send with the call after the block: `extra_content`, in which Gemini puts a
+call's thought signature (ai.google.dev/gemini-api/docs/thought-signatures, "OpenAI
 compatibility")."""
 AFTER_CALL: Final = "called"
-"""The same for the call before the block, where the server told it last."""
+"""State key for such data of the call before the block, if it arrived last."""
 _TEXTS: Final = {"reasoning.text": "text", "reasoning.summary": "summary"}
-"""Types of details, and the member with their text; `reasoning.encrypted` has none."""
+"""Types of details, and the field with their text; `reasoning.encrypted` has none."""
 
 
 def thought_in(delta: Mapping[str, Any]) -> tuple[str, str]:
-    """The text of thinking in a message or delta, and the field that it stands in."""
+    """The text of the thinking in a message or delta, and its field."""
     for name in FIELDS:
         text = delta.get(name)
         if isinstance(text, str) and text:
@@ -40,13 +40,13 @@ def thought_in(delta: Mapping[str, Any]) -> tuple[str, str]:
 
 
 class Details:
-    """`reasoning_details` of one block, put together from their pieces."""
+    """Assembles the `reasoning_details` of one block from pieces."""
 
     def __init__(self) -> None:
         self._entries: dict[tuple[str, int | str], dict[str, Any]] = {}
 
     def add(self, value: Any) -> str:
-        """More pieces; returns the text in them."""
+        """Add pieces; return their text."""
         texts: list[str] = []
         for item in as_list(value):
             piece = as_object(item)
@@ -56,22 +56,22 @@ class Details:
             key = str(kind), index if isinstance(index, int | str) else len(self._entries)
             entry = self._entries.setdefault(key, {})
             text = piece.get(member)
-            said = (entry.get(member) or "") + text if isinstance(text, str) else entry.get(member)
+            total = (entry.get(member) or "") + text if isinstance(text, str) else entry.get(member)
             entry.update({name: v for name, v in piece.items() if v is not None})
-            if said is not None:
-                entry[member] = said
+            if total is not None:
+                entry[member] = total
             if member != "data" and isinstance(text, str):
                 texts.append(text)
         return "".join(texts)
 
     def take(self) -> list[dict[str, Any]]:
-        """The entries so far; none are kept."""
+        """Return the entries and forget them."""
         entries, self._entries = list(self._entries.values()), {}
         return entries
 
 
 def state_of(field: str, details: list[dict[str, Any]], text: str) -> dict[str, Any]:
-    """What a block is signed with. A text that is the block's own is not kept twice."""
+    """The state to sign a block with; the block's own text is not repeated in it."""
     if not details:
         return {"in": field}
     kept = [dict(entry) for entry in details]
@@ -83,7 +83,7 @@ def state_of(field: str, details: list[dict[str, Any]], text: str) -> dict[str, 
 
 
 def extra_of(block: Mapping[str, Any], target: Target) -> tuple[str, dict[str, Any]]:
-    """Where a block says that what it carries belongs, and what it is; empty for thinking."""
+    """Which call the data in a block belongs to, and the data; empty for ordinary thinking."""
     opened = target.reasoning.open(block)
     state = as_object(opened.state) if opened is not None else {}
     for place in (BEFORE_CALL, AFTER_CALL):
@@ -95,7 +95,7 @@ def extra_of(block: Mapping[str, Any], target: Target) -> tuple[str, dict[str, A
 def restored(
     blocks: Sequence[dict[str, Any]], target: Target, notes: Notes, *, calls: bool
 ) -> dict[str, Any]:
-    """The members of an assistant's message that give it its own thinking back."""
+    """The fields of an assistant message that send back the target's own thinking."""
     wanted = target.quirks.reasoning_back and target.facts.reasoning_back != "rejected"
     opened = [found for block in blocks if (found := target.reasoning.open(block)) is not None]
     if len(opened) < len(blocks):
@@ -105,17 +105,17 @@ def restored(
         opened = []
     found = _members(opened)
     for name in [name for name in found if is_refused(name, target.facts)]:
-        notes.add(f"messages.{name}", "drop", "the server refuses it")
+        notes.add(f"messages.{name}", "drop", "the server rejects it")
         del found[name]
     field = target.facts.reasoning_field or FIELDS[0]
     if calls and target.facts.reasoning_back == "required" and field not in found:
-        # DeepSeek answers 400 to a call without the thinking before it, and takes an empty one.
+        # DeepSeek answers 400 to a call without preceding thinking, and accepts an empty one.
         found[field] = ""
     return found
 
 
 def is_refused(name: str, facts: Facts) -> bool:
-    """Whether the server is known to refuse that member of an assistant's message."""
+    """Whether the server is known to reject that field of an assistant message."""
     paths = {f"messages.assistant.{name}", f"messages.{name}"}
     return not paths.isdisjoint(facts.rejected_fields)
 
@@ -129,7 +129,7 @@ def _members(opened: list[Opened]) -> dict[str, Any]:
         details += [_filled(as_object(d), block.text) for d in as_list(state.get("details"))]
         if block.text and isinstance(field, str) and field:
             texts.setdefault(field, []).append(block.text)
-    found: dict[str, Any] = {name: "".join(said) for name, said in texts.items() if name in FIELDS}
+    found: dict[str, Any] = {name: "".join(text) for name, text in texts.items() if name in FIELDS}
     if details:
         found[DETAILS] = details
     if PARTS in texts:
@@ -143,5 +143,5 @@ def _filled(entry: dict[str, Any], text: str) -> dict[str, Any]:
 
 
 def part_text(part: Mapping[str, Any]) -> str:
-    """The text of a `thinking` part, which holds parts of its own."""
-    return said_in(part.get("thinking"))
+    """The text of a `thinking` part, which holds nested parts."""
+    return readable_text(part.get("thinking"))

@@ -1,8 +1,8 @@
-"""Tools, and the choice among them, for Chat Completions. Pure functions."""
+"""Translates tools and tool choices to Chat Completions. Pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugway import as_list, as_object
@@ -15,23 +15,23 @@ from plugway_translation import (
     ToolNames,
     clean_schema,
     drop_by,
-    fewer_tools,
     is_placeholder,
+    limit_tools,
+    remembered,
     strict_fits,
     type_name,
 )
 
-_PLAIN = frozenset(("name", "description", "input_schema"))
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
 def is_server_tool(tool: dict[str, Any]) -> bool:
-    """Whether Anthropic runs or defines the tool: it has a type of its own, and no schema."""
+    """Whether Anthropic runs or defines the tool: it has its own type, and no schema."""
     return tool.get("type") not in (None, "custom") and "input_schema" not in tool
 
 
 def offered(body: Mapping[str, Any], target: Target, notes: Notes) -> list[dict[str, Any]]:
-    """The tools of a request that can be offered; the others are noted."""
+    """The tools that can be offered; the others are noted."""
     found: list[dict[str, Any]] = []
     for item in as_list(body.get("tools")):
         tool = as_object(item)
@@ -45,42 +45,49 @@ def offered(body: Mapping[str, Any], target: Target, notes: Notes) -> list[dict[
         elif isinstance(tool.get("name"), str):
             found.append(tool)
     most = target.facts.tools_limit
-    return fewer_tools(found, most, body, notes)
+    return limit_tools(found, most, body, notes)
 
 
 def names_of(tools: list[dict[str, Any]], target: Target) -> ToolNames:
-    """The names of the tools as the server takes them."""
+    """The tool names that the server accepts."""
     limit = target.facts.tool_name_limit or MOST_NAME
     return ToolNames([tool["name"] for tool in tools], limit)
 
 
 def tools_of(
     tools: list[dict[str, Any]], target: Target, names: ToolNames, notes: Notes
-) -> list[dict[str, Any]]:
-    """`tools` of the request."""
-    rules = target.schemas
-    found = [_function(tool, target, names, rules, notes) for tool in tools]
+) -> list[Mapping[str, Any]]:
+    """`tools` of the request. Treat its items as read-only: the next request may share them."""
+    strict = target.quirks.strict and target.takes("tools.function.strict")
+    found, noted = _functions(tools, target.schemas, names.limit, strict)
+    notes.include(noted)
+    return [*found]
+
+
+@remembered
+def _functions(
+    tools: Sequence[Mapping[str, Any]], rules: SchemaRules, limit: int, strict: bool
+) -> tuple[list[Mapping[str, Any]], Notes]:
+    notes = Notes()
+    names = ToolNames([tool["name"] for tool in tools], limit)
+    found = [_function(tool, rules, names, strict, notes) for tool in tools]
     if changed := names.changed:
         notes.add("tools.name", "translate", f"shortened: {', '.join(sorted(changed))}")
-    return found
+    return found, notes
 
 
 def _function(
-    tool: dict[str, Any], target: Target, names: ToolNames, rules: SchemaRules, notes: Notes
-) -> dict[str, Any]:
-    plain = tool.keys() <= _PLAIN
-    if not plain:
-        drop_by(TOOL, list(tool), notes, "tools.")
+    tool: Mapping[str, Any], rules: SchemaRules, names: ToolNames, strict: bool, notes: Notes
+) -> Mapping[str, Any]:
+    drop_by(TOOL, list(tool), notes, "tools.")
     parameters, cut = clean_schema(tool.get("input_schema"), rules)
-    if cut:
-        notes.of_tool(tool["name"], cut)
+    notes.of_tool(tool["name"], cut)
     function: dict[str, Any] = {"name": names.out(tool["name"])}
     if isinstance(description := tool.get("description"), str):
         function["description"] = description
     function["parameters"] = parameters
-    if not plain and tool.get("strict") is True:
-        takes = target.quirks.strict and target.takes("tools.function.strict")
-        if takes and strict_fits(parameters):
+    if tool.get("strict") is True:
+        if strict and strict_fits(parameters):
             function["strict"] = True
         else:
             notes.add("tools.strict", "drop", "the server, or the schema, does not allow it")
@@ -88,7 +95,7 @@ def _function(
 
 
 def choice_of(value: Any, target: Target, names: ToolNames, notes: Notes) -> Any:
-    """`tool_choice` of the request; None for the server's own default."""
+    """`tool_choice` of the request; None for the server's default."""
     choice = as_object(value)
     kind = choice.get("type")
     if not choice:
@@ -105,6 +112,6 @@ def choice_of(value: Any, target: Target, names: ToolNames, notes: Notes) -> Any
 
 
 def is_chosen(value: Any, tools: list[dict[str, Any]]) -> bool:
-    """Whether a choice names a tool that is offered, or none by name."""
+    """Whether a choice names an offered tool, or none."""
     choice = as_object(value)
     return choice.get("type") != "tool" or any(t["name"] == choice.get("name") for t in tools)

@@ -1,4 +1,4 @@
-"""The Responses API as the backend sees it."""
+"""The Responses API for the backend."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import orjson
 from plugway import Attempt, MessagesRequest, Original, as_list, as_object
 from plugway_capabilities import Facts
 from plugway_openai_wire._api import Call
+from plugway_openai_wire.responses._outcome import totals_in
 from plugway_openai_wire.responses._policy import MOST_ID, SEARCH, Target
 from plugway_openai_wire.responses._reader import Reader
 from plugway_openai_wire.responses._request import request_of
-from plugway_openai_wire.responses._teller import Reading
-from plugway_openai_wire.responses._told import totals_in
+from plugway_openai_wire.responses._writer import ReplyContext
 from plugway_translation import IdCodec, MediaPolicy, Reasoning, ids_of_calls, usage_of
 
 _LAST: Final = frozenset(
@@ -34,19 +34,19 @@ class ResponsesApi:
     dialect: str = "openai-responses"
     path: str = "/responses"
     media: MediaPolicy = "placeholder"
-    """What becomes of images and documents that a model cannot take."""
+    """How to treat images and documents that a model does not accept."""
     web_search: bool = False
-    """The API searches the web, where a client asks for Anthropic's tool that does."""
+    """The API runs web searches, if a client offers Anthropic's web search tool."""
     rich_results: bool = True
-    """Results of tools may hold images and files."""
+    """Tool results may contain images and files."""
 
     @property
     def runs_tools(self) -> tuple[str, ...]:
-        """How the types of Anthropic's server tools begin that the API runs by itself."""
+        """Type prefixes of Anthropic's server tools that the API runs itself."""
         return (SEARCH,) if self.web_search else ()
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
-        """The request for this attempt. Raises `InvalidRequest` where there is none."""
+        """Translate the request for this attempt. Raises `InvalidRequest` if it cannot be sent."""
         session = attempt.exchange.session_id or ""
         reasoning = Reasoning.of(attempt.backend.name, attempt.model, session or None)
         share = attempt.exchange.caller.share
@@ -60,7 +60,7 @@ class ResponsesApi:
             share=share,
         )
         translated = request_of({**request.body, "model": attempt.model}, target)
-        reading = Reading(
+        reading = ReplyContext(
             request.model,
             translated.names,
             target.ids,
@@ -73,16 +73,16 @@ class ResponsesApi:
         return Call(translated.body, translated.notes, partial(Reader, reading))
 
     def ids(self, facts: Facts) -> IdCodec | None:
-        """The codec for ids of calls, where the server is known to be particular about them: its
-        limit here is not that of Chat Completions."""
+        """The codec for call ids, if the server has known requirements; the length limit differs
+        from that of Chat Completions."""
         return IdCodec(MOST_ID) if facts.tool_id_limit else None
 
-    def takes_own(self, original: Original, facts: Facts) -> bool:
-        """True: items are in no order that a server is known to refuse."""
+    def accepts_original(self, original: Original, facts: Facts) -> bool:
+        """True: no server is known to reject an order of items."""
         return True
 
     def is_end(self, data: bytes) -> bool:
-        """Whether this is the data of the last event of a stream."""
+        """Whether `data` is that of a stream's last event."""
         if not _MAY_BE_LAST.search(data):
             return False
         try:
@@ -90,7 +90,7 @@ class ResponsesApi:
         except orjson.JSONDecodeError:
             return False
 
-    def usage(self, told: Mapping[str, Any]) -> Mapping[str, int]:
-        """The `usage` of an answer or of the event that holds it, in the Messages API's parts."""
-        answer = as_object(told.get("response")) or told
+    def usage(self, data: Mapping[str, Any]) -> Mapping[str, int]:
+        """The Messages API's `usage` for a response, or for the event that contains it."""
+        answer = as_object(data.get("response")) or data
         return usage_of(totals_in(as_object(answer.get("usage"))))

@@ -1,4 +1,4 @@
-"""Failures inside of an answer, with the status that they would have had before it began."""
+"""Failures reported inside a response, with the HTTP status they would have had at its start."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _WAIT: Final = re.compile(r"try again in (\d{1,6}(?:\.\d{1,9})?) ?(ms|s)\b", re.
 
 
 def failure_in(data: Mapping[str, Any]) -> BackendRefused:
-    """The failure that an `error` or `response.failed` event stands for.
+    """The failure reported by an `error` or `response.failed` event.
 
-    The body is the event's error in the envelope of the API, so that it is read as such.
+    Its body is the error in the API's envelope, so that it is read like any error response.
     """
     error = as_object(as_object(data.get("response")).get("error")) or as_object(data.get("error"))
     error = error or {key: data[key] for key in ("code", "message", "param") if data.get(key)}
     code = str(error.get("code") or error.get("type") or "")
-    told = str(error.get("message") or "")
-    wait = _WAIT.search(told)
+    message = str(error.get("message") or "")
+    wait = _WAIT.search(message)
     return BackendRefused(
         status_of(code, data.get("status")),
         orjson.dumps({"error": error or {"message": "the response failed without a reason"}}),
@@ -46,7 +46,7 @@ def failure_in(data: Mapping[str, Any]) -> BackendRefused:
 
 
 def status_of(code: str, given: Any = None) -> int:
-    """The HTTP status for a code of an error."""
+    """The HTTP status for an error code."""
     if code in _STATUS:
         return _STATUS[code]
     if code in _POLICY:

@@ -1,4 +1,4 @@
-"""A conversation as input items of the Responses API, and reasoning there and back.
+"""Translates a conversation into Responses input items, and reasoning items to thinking and back.
 
 Shapes: `types/responses/response_input_item_param.py` of the `openai` SDK.
 """
@@ -19,37 +19,37 @@ from plugway_translation import (
     Notes,
     ToolNames,
     Turn,
-    in_words,
+    block_text,
     media_of,
+    media_placeholder,
     note_extras,
+    readable_text,
     result_media,
     result_text,
-    said_in,
     turns_of,
     type_name,
     unreadable,
-    unseen,
 )
 
 Item = dict[str, Any]
 _JOINT: Final = "\n\n"
-"""Between the parts of a reasoning summary where they become one thinking block."""
+"""Separates the parts of a reasoning summary within one thinking block."""
 
 
 def input_of(messages: Sequence[Any], target: Target, names: ToolNames, notes: Notes) -> list[Item]:
-    """The items for `messages`. Raises `InvalidRequest` where media are to be refused."""
+    """The items for `messages`. Raises `InvalidRequest` if the media policy rejects something."""
     turns = turns_of(messages, notes)
     if turns and turns[-1].role == "assistant":
         turns.pop()
         notes.add("messages", "drop", "the API does not accept a prefilled reply")
-    maker = _Maker(target, names, notes)
+    maker = _ItemBuilder(target, names, notes)
     for turn in turns:
         maker.turn(turn)
     return _followed(maker.items, notes)
 
 
-class _Maker:
-    """Collects the items turn by turn."""
+class _ItemBuilder:
+    """Builds the items turn by turn."""
 
     def __init__(self, target: Target, names: ToolNames, notes: Notes) -> None:
         self.items: list[Item] = []
@@ -60,10 +60,10 @@ class _Maker:
         self._parts: list[Item] = []
 
     def turn(self, turn: Turn) -> None:
-        """The items of one turn."""
+        """Add the items of one turn."""
         if turn.role == "assistant":
             for block in turn.blocks:
-                self._said(block)
+                self._assistant_block(block)
             self._flush("assistant")
         elif turn.role == "system":
             self._developer(turn.blocks)
@@ -71,7 +71,7 @@ class _Maker:
             after = [item for block in turn.results for item in self._result(block)]
             self._parts += after
             for block in turn.blocks:
-                self._asked(block)
+                self._user_block(block)
             self._flush("user")
 
     def _flush(self, role: str) -> None:
@@ -80,13 +80,13 @@ class _Maker:
             self._parts = []
 
     def _developer(self, content: Any) -> None:
-        text = said_in(content)
+        text = readable_text(content)
         if text:
             parts = [{"type": "input_text", "text": text}]
             self.items.append({"type": "message", "role": "developer", "content": parts})
 
-    def _said(self, block: Mapping[str, Any]) -> None:
-        """One block of the model's own."""
+    def _assistant_block(self, block: Mapping[str, Any]) -> None:
+        """Add one block of an assistant turn."""
         match block.get("type"):
             case "text":
                 self._extras(block)
@@ -109,7 +109,7 @@ class _Maker:
             case _:
                 self._notes.add(type_name(block.get("type")), "translate", "written as text")
                 self._parts.append(
-                    {"type": "output_text", "text": in_words(block), "annotations": []}
+                    {"type": "output_text", "text": block_text(block), "annotations": []}
                 )
 
     def _thought(self, block: Mapping[str, Any]) -> None:
@@ -123,8 +123,8 @@ class _Maker:
         else:
             self.items.append(item)
 
-    def _asked(self, block: Mapping[str, Any]) -> None:
-        """One block of the user's, but results of tools."""
+    def _user_block(self, block: Mapping[str, Any]) -> None:
+        """Add one block of a user turn, other than a tool result."""
         match block.get("type"):
             case "text":
                 self._extras(block)
@@ -138,10 +138,10 @@ class _Maker:
                 self._developer(block.get("content"))
             case _:
                 self._notes.add(type_name(block.get("type")), "translate", "written as text")
-                self._parts.append({"type": "input_text", "text": in_words(block)})
+                self._parts.append({"type": "input_text", "text": block_text(block)})
 
     def _result(self, block: Mapping[str, Any]) -> list[Item]:
-        """Adds the output of a call; returns the parts that have to follow as the user's."""
+        """Add the output of a call; return the parts that must follow as user content."""
         self._extras(block)
         fields = dict(block)
         if fields.get("is_error") is True:
@@ -167,7 +167,7 @@ class _Maker:
         for part in map(as_object, as_list(block.get("content"))):
             if part.get("type") in ("image", "document"):
                 parts += self._media(part)
-            elif text := in_words(part):
+            elif text := block_text(part):
                 parts.append({"type": "input_text", "text": text})
         return parts
 
@@ -176,25 +176,25 @@ class _Maker:
         if media is None:
             return []
         if media.text:
-            return [{"type": "input_text", "text": media.said}]
+            return [{"type": "input_text", "text": media.as_text}]
         if media.kind in self._target.facts.rejected_inputs:
-            return [self._left_out(media, "the model does not take it")]
+            return [self._left_out(media, "the model does not accept it")]
         if media.kind == "image" and (because := unreadable(media)):
             return [self._left_out(media, because)]
         part = _image(media) if media.kind == "image" else _file(media)
         if part is None:
             why = "the file is stored elsewhere" if media.file_id else "it has no data"
             return [self._left_out(media, why)]
-        named = media.kind == "image" or "filename" in part  # a file at an address has no name
-        told = media.context if named else media.said
-        return [*([{"type": "input_text", "text": told}] if told else []), part]
+        named = media.kind == "image" or "filename" in part  # a file URL has no name
+        label = media.context if named else media.as_text
+        return [*([{"type": "input_text", "text": label}] if label else []), part]
 
     def _left_out(self, media: Media, because: str) -> Item:
-        words = unseen(media, self._target.media, self._notes, because)
+        words = media_placeholder(media, self._target.media, self._notes, because)
         return {"type": "input_text", "text": words}
 
     def _extras(self, block: Mapping[str, Any]) -> None:
-        """Notes members of a block that have no place here."""
+        """Note fields of a block that are dropped."""
         note_extras([block], "messages", EXTRAS, self._notes)
 
 
@@ -211,8 +211,8 @@ def _file(media: Media) -> Item | None:
 
 
 def _followed(items: list[Item], notes: Notes) -> list[Item]:
-    """The items without reasoning that nothing of the model's follows: the API answers 400 to it
-    ("was provided without its required following item")."""
+    """Drop reasoning items that no output follows: the API answers 400 to them ("was provided
+    without its required following item")."""
     kept: list[Item] = []
     follows = False
     for item in reversed(items):
@@ -230,7 +230,7 @@ def _followed(items: list[Item], notes: Notes) -> list[Item]:
 
 
 def reasoning_text(item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """What of a reasoning item is read, and the state that brings it back."""
+    """The readable text of a reasoning item, and the state to restore the item from."""
     summary, content = _texts(item.get("summary")), _texts(item.get("content"))
     parts = summary or content
     state: dict[str, Any] = {"id": str(item.get("id") or "")}
@@ -244,9 +244,9 @@ def reasoning_text(item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def reasoning_item(text: str, state: Mapping[str, Any]) -> Item | None:
-    """The item that `reasoning_text` took apart; None where the API could not make use of it.
+    """Restore the item that `reasoning_text` read; None if the API could not use it.
 
-    Without `encrypted_content` a server that stores nothing cannot find it (404).
+    A server that stores nothing cannot find an item without `encrypted_content` (404).
     """
     parts = _cut(text, as_list(state.get("cuts"))) if text else []
     item: Item = {"type": "reasoning", "summary": []}
@@ -264,7 +264,7 @@ def reasoning_item(text: str, state: Mapping[str, Any]) -> Item | None:
 
 
 def _cut(text: str, lengths: Sequence[Any]) -> list[str]:
-    """The parts that were joined; the text as one where it is not what it was."""
+    """Split the joined parts again; one part if the text was changed."""
     parts: list[str] = []
     at = 0
     for length in lengths:
@@ -276,6 +276,6 @@ def _cut(text: str, lengths: Sequence[Any]) -> list[str]:
 
 
 def _texts(parts: Any) -> list[str]:
-    """The texts of parts that have one."""
+    """The texts of those parts that have one."""
     found = [as_object(part).get("text") for part in as_list(parts)]
     return [text for text in found if isinstance(text, str) and text]

@@ -1,4 +1,4 @@
-"""What becomes of each field of a Messages request on the way to the Responses API, declared."""
+"""How the Responses API treats each field of a Messages request."""
 
 from __future__ import annotations
 
@@ -37,34 +37,34 @@ FIELDS: Final[Mapping[str, Rule]] = {
     "top_k": Rule("drop", "the API has no such field"),
     "top_p": Rule("preserve"),
 }
-"""Top-level fields. One that is not listed is dropped with a record."""
+"""Top-level fields. Unlisted ones are dropped with a note."""
 
 LEAST_OUTPUT: Final = 16
-"""Fewest `max_output_tokens` that the API takes (400 "Expected a value >= 16")."""
+"""Minimum `max_output_tokens` of the API (400 "Expected a value >= 16")."""
 MOST_ID: Final = 64
-"""Most characters of a `call_id` (`types/responses/response_input_item_param.py` of the `openai`
+"""Maximum length of a `call_id` (`types/responses/response_input_item_param.py` of the `openai`
 SDK)."""
 SEARCH: Final = "web_search_"
-"""What the types of Anthropic's tools begin with that search the web."""
+"""Type prefix of Anthropic's web search tools."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where a request goes: what the model there takes, and who signs its reasoning."""
+    """Where a request is sent: what the model accepts, and the signer of its reasoning."""
 
     reasoning: Reasoning
     facts: Facts = field(default_factory=Facts)
     media: MediaPolicy = "placeholder"
     rich_results: bool = True
-    """Results of tools may hold images and files; where not, these follow as a user message."""
+    """Tool results may contain images and files; otherwise these follow in a user message."""
     web_search: bool = False
-    """The API searches the web by itself, where a client asks for Anthropic's tool that does."""
+    """The API runs web searches, if a client offers Anthropic's web search tool."""
     cache_key: str = ""
-    """What requests of one conversation have in common, for `prompt_cache_key`."""
+    """Id shared by all requests of a conversation, for `prompt_cache_key`."""
     share: str = ""
-    """The caller whose own all keys of caches are; empty for those who share theirs."""
+    """The caller, if each caller has separate cache keys; empty if they are shared."""
 
     @property
     def ids(self) -> IdCodec:
-        """The codec for ids of tool calls."""
+        """The codec for call ids."""
         return ids_of(self.facts, MOST_ID)

@@ -1,7 +1,7 @@
-"""A Messages request as one of the Responses API. Pure functions.
+"""Translates a Messages request into a Responses request. Pure functions.
 
-Stateless: nothing is stored there (`store: false`), and reasoning comes back encrypted, to be
-carried in thinking blocks. Fields: `types/responses/response_create_params.py` of the `openai` SDK.
+Stateless: the server stores nothing (`store: false`), and encrypted reasoning is carried in
+thinking blocks. Fields: `types/responses/response_create_params.py` of the `openai` SDK.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_anthropic_wire import schemas_by
-from plugway_capabilities import WHO_ASKS
+from plugway_capabilities import USER_FIELDS
 from plugway_openai_wire._policy import (
     CACHE_KEY,
     EXTRAS,
@@ -29,11 +29,11 @@ from plugway_translation import (
     ToolNames,
     clamp_effort,
     clean_schema,
-    closed_where_all_are_required,
+    close_strict_objects,
     drop_by,
     effort_of,
-    fewer_tools,
     hashed,
+    limit_tools,
     note_extras,
     shortened,
     strict_fits,
@@ -56,23 +56,23 @@ SOURCES: Final = "web_search_call.action.sources"
 
 @dataclass(frozen=True, slots=True)
 class Translated:
-    """A request in the target's API, and what its answer has to be read with."""
+    """A translated request, and what is needed to read its reply."""
 
     body: Mapping[str, Any]
     notes: Notes
     names: ToolNames
     stops: tuple[str, ...] = ()
-    """`stop_sequences`, which the API does not have: the answer is cut by us."""
+    """`stop_sequences`, which the API lacks: the gateway cuts the reply."""
     warm_only: bool = False
-    """The client asked for no answer at all (`max_tokens: 0`)."""
+    """The client requested no output (`max_tokens: 0`)."""
 
 
 def request_of(body: Mapping[str, Any], target: Target) -> Translated:
-    """The request for `body`. Raises `InvalidRequest` where the target cannot serve it."""
+    """Translate `body`. Raises `InvalidRequest` if the target cannot serve it."""
     notes = Notes()
     drop_by(FIELDS, list(body), notes)
     tools = [as_object(tool) for tool in as_list(body.get("tools"))]
-    tools = fewer_tools(tools, target.facts.tools_limit, body, notes)
+    tools = limit_tools(tools, target.facts.tools_limit, body, notes)
     names = names_of(tools, target)
     found: dict[str, Any] = {"model": body.get("model"), "store": False}
     note_extras(as_list(body.get("system")), "system", EXTRAS, notes)
@@ -92,7 +92,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     if any(tool["type"] == "web_search" for tool in made):
         found["include"] = [*as_list(found.get("include")), SOURCES]
     _strip(found, target, notes)
-    found = shortened(found, target.facts.length_limits, WHO_ASKS, notes)
+    found = shortened(found, target.facts.length_limits, USER_FIELDS, notes)
     stops = tuple(s for s in as_list(body.get("stop_sequences")) if isinstance(s, str) and s)
     if stops:
         notes.add("stop_sequences", "emulate", "the API has none; the gateway cuts the reply")
@@ -144,7 +144,7 @@ def _format(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     wanted = as_object(output.get("format") or body.get("output_format"))
     if wanted.get("type") != "json_schema":
         return {}
-    given = closed_where_all_are_required(wanted.get("schema"))
+    given = close_strict_objects(wanted.get("schema"))
     schema, cut = clean_schema(given, schemas_by(target.facts), "output_config.format")
     notes.extend(cut)
     made = {"type": "json_schema", "name": "answer", "schema": schema}
@@ -163,15 +163,15 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
         found["prompt_cache_key"] = hashed(own)[:32]
         notes.add("prompt_cache_key", "emulate", CACHE_KEY)
     tier = body.get("service_tier")
-    if told := _TIERS.get(str(tier)):
-        found["service_tier"] = told
+    if name := _TIERS.get(str(tier)):
+        found["service_tier"] = name
     elif tier is not None:
         notes.add("service_tier", "drop", "the API has no such tier")
     return found
 
 
 def _strip(found: dict[str, Any], target: Target, notes: Notes) -> None:
-    """Take away what the model is known to refuse."""
+    """Remove fields that the model is known to reject."""
     for path in sorted(target.facts.rejected_fields):
         field, _, member = path.partition(".")
         if field not in found or field in {"model", "input", "tools"}:

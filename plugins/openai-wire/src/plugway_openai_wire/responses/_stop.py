@@ -1,10 +1,10 @@
-"""Stop sequences for an API that has none: the text is cut where one appears."""
+"""Applies stop sequences for an API that lacks them: cuts the text where one appears."""
 
 from __future__ import annotations
 
 
 class StopCut:
-    """Passes text on and holds back only what may be the beginning of a stop sequence."""
+    """Passes text on, holding back only a possible start of a stop sequence."""
 
     __slots__ = ("_held", "_stops")
 
@@ -13,7 +13,7 @@ class StopCut:
         self._held: str = ""
 
     def feed(self, text: str) -> tuple[str, str | None]:
-        """What may be told now, and the stop sequence where one has come."""
+        """Return the text to send now, and the stop sequence if one was found."""
         if not self._stops:
             return text, None
         text = self._held + text
@@ -27,13 +27,13 @@ class StopCut:
         return text[: len(text) - keep], None
 
     def flush(self) -> str:
-        """What was held back, at the end of a text."""
+        """Return the text held back, at the end of a text."""
         held, self._held = self._held, ""
         return held
 
 
 def _overlap(text: str, stop: str) -> int:
-    """How many characters at the end of `text` begin `stop`."""
+    """How many characters at the end of `text` match the start of `stop`."""
     for size in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:size]):
             return size

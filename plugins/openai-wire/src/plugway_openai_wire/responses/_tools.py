@@ -1,4 +1,4 @@
-"""Tools and the choice among them. Pure functions."""
+"""Translates tools and tool choices to the Responses API. Pure functions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from plugway_translation import (
     clean_schema,
     drop_by,
     is_placeholder,
+    remembered,
     strict_fits,
     type_name,
 )
@@ -24,28 +25,44 @@ from plugway_translation import (
 
 def names_of(tools: Sequence[Mapping[str, Any]], target: Target) -> ToolNames:
     """The target's names for the tools of a request."""
-    names = [str(tool.get("name")) for tool in tools if "input_schema" in tool]
-    return ToolNames(names, target.facts.tool_name_limit or MOST_NAME)
+    return _names(tools, target.facts.tool_name_limit or MOST_NAME)
+
+
+def _names(tools: Sequence[Mapping[str, Any]], limit: int) -> ToolNames:
+    return ToolNames([str(tool.get("name")) for tool in tools if "input_schema" in tool], limit)
 
 
 def tools_of(
     tools: Sequence[Mapping[str, Any]], target: Target, names: ToolNames, notes: Notes
-) -> list[dict[str, Any]]:
-    """The functions for `tools`. Tools that Anthropic runs or defines are left out."""
+) -> list[Mapping[str, Any]]:
+    """The functions for `tools`, without tools that Anthropic runs or defines.
+
+    Treat the items as read-only: the next request may share them.
+    """
     rules = schemas_by(target.facts)
-    found: list[dict[str, Any]] = []
+    found, noted = _made(tools, rules, names.limit, target.web_search)
+    notes.include(noted)
+    return [*found]
+
+
+@remembered
+def _made(
+    tools: Sequence[Mapping[str, Any]], rules: SchemaRules, limit: int, web_search: bool
+) -> tuple[list[Mapping[str, Any]], Notes]:
+    notes, found = Notes(), list[Mapping[str, Any]]()
+    names = _names(tools, limit)
     for tool in tools:
         if is_placeholder(tool):
             notes.add("tools", "drop", PLACEHOLDER_LEFT_OUT)
         elif "input_schema" in tool:
             found.append(_function(tool, rules, names, notes))
-        elif target.web_search and str(tool.get("type")).startswith(SEARCH):
+        elif web_search and str(tool.get("type")).startswith(SEARCH):
             found.append(_search(tool, notes))
         else:
             notes.add(
                 f"tools.{type_name(tool.get('type'))}", "drop", "the tool is specific to Anthropic"
             )
-    return found
+    return found, notes
 
 
 def _function(
@@ -65,12 +82,12 @@ def _function(
     made: dict[str, Any] = {"type": "function", "name": short}
     if description := tool.get("description"):
         made["description"] = description
-    # Left out, `strict` would be true, and schemas with optional properties be refused.
+    # `strict` defaults to true, which rejects schemas with optional properties.
     return {**made, "parameters": schema, "strict": strict}
 
 
 def _search(tool: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
-    """OpenAI's own search for Anthropic's."""
+    """OpenAI's web search in place of Anthropic's."""
     notes.add(
         f"tools.{type_name(tool.get('type'))}", "translate", "replaced by OpenAI's web search"
     )
@@ -87,7 +104,7 @@ def _search(tool: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
 def searches_of(
     tools: Sequence[Mapping[str, Any]], made: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
-    """What a request with OpenAI's own search has besides the tool: the most searches."""
+    """Fields needed beside OpenAI's web search tool: the maximum number of searches."""
     if not any(tool["type"] == "web_search" for tool in made):
         return {}
     uses = [tool.get("max_uses") for tool in tools if "input_schema" not in tool]

@@ -1,6 +1,6 @@
-"""Upstreams that refuse what their vendors document as refused, in the vendors' words.
+"""Upstreams that reject what their vendors document as invalid, with the vendors' messages.
 
-Four APIs, a module with rules for each; `refusals` asks them without a server.
+There are four APIs, each with a module of rules; `refusals` checks a request without a server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import orjson
 from plugway import as_object
 from plugway_testing._answers import Script, respond
 from plugway_testing._strict import _anthropic, _chat, _gemini, _responses
-from plugway_testing._strict._rules import Ask, Refusal, Rule, refused
+from plugway_testing._strict._rules import Refusal, Request, Rule, refused
 from plugway_testing._upstream import Answer, ReceivedRequest, ScriptedUpstream, default_answer
 
 __all__ = ["RULES", "Api", "Refusal", "StrictUpstream", "api_of", "checking", "refusals"]
@@ -29,7 +29,7 @@ RULES: Final[Mapping[Api, tuple[Rule, ...]]] = {
     "responses": _responses.RULES,
     "gemini": _gemini.RULES,
 }
-"""The rules of each API, to be left out by their names."""
+"""The rules of each API. Their names can be passed as `without`."""
 _ENDS: Final[Mapping[str, Api]] = {
     "/messages": "anthropic",
     "/messages/count_tokens": "anthropic",
@@ -44,9 +44,9 @@ _ENDS: Final[Mapping[str, Api]] = {
 def refusals(
     api: Api, headers: Headers, path: str, body: Any, *, without: Collection[str] = ()
 ) -> list[str]:
-    """What the vendor would answer to a request, a sentence for each fault; empty for a good one.
+    """Return the errors that the vendor would report for a request; empty if it is valid.
 
-    `body` is the parsed JSON. `without` are names of rules that do not count: `"known_fields"`, or
+    `body` is the parsed JSON. `without` names rules to skip: `"known_fields"`, or
     `"chat.known_fields"` for one API only.
     """
     return [found.message for found in _refused(api, headers, path, body, without)]
@@ -59,17 +59,17 @@ def _refused(
         return [Refusal("The body is not a JSON object.")]
     lower = {name.lower(): value for name, value in dict(headers).items()}
     names = {name.removeprefix(f"{api}.") for name in without}
-    return refused(RULES[api], Ask(lower, path, as_object(body)), names)
+    return refused(RULES[api], Request(lower, path, as_object(body)), names)
 
 
 def api_of(path: str) -> Api | None:
-    """The API that a path belongs to; None for any other."""
+    """The API that a path belongs to; None for other paths."""
     plain = urlsplit(path).path
     return next((api for end, api in _ENDS.items() if plain.endswith(end)), None)
 
 
 def error_body(api: Api, refusal: Refusal) -> dict[str, Any]:
-    """The vendor's envelope."""
+    """The error in the vendor's envelope."""
     if api == "anthropic":
         kind = refusal.kind or "invalid_request_error"
         error: dict[str, Any] = {"type": kind, "message": refusal.message}
@@ -90,9 +90,9 @@ def error_body(api: Api, refusal: Refusal) -> dict[str, Any]:
 
 
 class StrictUpstream(ScriptedUpstream):
-    """A scripted upstream that first refuses what its vendor would refuse.
+    """A scripted upstream that first rejects what its vendor would reject.
 
-    A refused request takes no script. Requests for other paths than the API's are not looked at.
+    A rejected request does not use up a script. Requests to other paths are not checked.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class StrictUpstream(ScriptedUpstream):
         self._api: Api = api
         self._without = without
         self.refused: list[str] = []
-        """Every sentence that was answered or would have been, in order of arrival."""
+        """Every error message that was or would have been sent, in order of arrival."""
 
     def _script_for(self, request: ReceivedRequest) -> Script:
         if api_of(request.path) != self._api or request.method != "POST":
@@ -128,21 +128,21 @@ def _of_request(api: Api, request: ReceivedRequest, without: Collection[str]) ->
 
 @contextmanager
 def checking(*, without: Collection[str] = ()) -> Generator[list[str]]:
-    """While this is open, every `ScriptedUpstream` is looked at as the API of each path would.
+    """Check every `ScriptedUpstream` against the API of each path, within the `with` block.
 
-    Gives the list of what would have been refused, with the path; what upstreams answer stays as it
-    is scripted. `without` names rules (`"known_fields"`, `"chat.known_fields"`) or APIs (`"chat"`).
+    Yields the list of violations, with their paths; the upstreams still follow their scripts.
+    `without` names rules (`"known_fields"`, `"chat.known_fields"`) or APIs (`"chat"`) to skip.
     """
     found: list[str] = []
 
-    def look(request: ReceivedRequest) -> None:
+    def check(request: ReceivedRequest) -> None:
         api = api_of(request.path)
         if api is not None and api not in without and request.method == "POST":
-            told = _of_request(api, request, without)
-            found.extend(f"{request.path}: {refusal.message}" for refusal in told)
+            found_here = _of_request(api, request, without)
+            found.extend(f"{request.path}: {refusal.message}" for refusal in found_here)
 
-    ScriptedUpstream.watchers.append(look)
+    ScriptedUpstream.watchers.append(check)
     try:
         yield found
     finally:
-        ScriptedUpstream.watchers.remove(look)
+        ScriptedUpstream.watchers.remove(check)

@@ -1,4 +1,4 @@
-"""What the Messages API takes, as tables.
+"""Tables of what the Messages API accepts.
 
 Sources: the request types of Anthropic's Python SDK 2.11 (`types/*_param.py`), and for the rows of
 `MODELS` platform.claude.com/docs/en/api/errors ("Common validation errors"),
@@ -25,7 +25,7 @@ BETAS: Final[Mapping[str, str]] = {
     "output_format": "structured-outputs-",
     "safeguards": "dangerous-tool-use-",
 }
-"""Fields that are known only beside a beta whose name begins so."""
+"""Fields that are valid only with a beta whose name starts with this."""
 COUNTED: Final = words("""
     model messages system thinking tool_choice tools output_config output_format cache_control
     context_management mcp_servers speed""")
@@ -46,7 +46,7 @@ MEMBERS: Final[Mapping[str, frozenset[str]]] = {
         "container_upload": "type file_id cache_control",
     }.items()
 }
-"""The members of blocks."""
+"""The fields of blocks."""
 ONLY_IN: Final[Mapping[str, str]] = {
     "tool_use": "assistant",
     "server_tool_use": "assistant",
@@ -85,21 +85,21 @@ _NO_XHIGH: Final = ("low", "medium", "high", "max")
 
 @dataclass(frozen=True)
 class Model:
-    """What one generation takes."""
+    """What one model generation accepts."""
 
     thinking: tuple[str, ...]
     """Values of `thinking.type`."""
     efforts: tuple[str, ...] | None = ()
-    """Values of `output_config.effort`; None where no source has them."""
+    """Values of `output_config.effort`; None if no source lists them."""
     samples: int = 0
-    """How many of `temperature` and `top_p` it takes at once: 0 for no sampling fields at all."""
+    """How many of `temperature` and `top_p` may be set together; 0 forbids all sampling fields."""
     prefill: bool = False
     forced: bool = True
-    """`tool_choice` may be `any` or `tool`."""
+    """Whether `tool_choice` may be `any` or `tool`."""
     system_turns: bool = True
-    """Takes the role `system` after the first turn."""
+    """Whether the role `system` is accepted after the first turn."""
     output: int = 128_000
-    """Most `max_tokens`."""
+    """Maximum `max_tokens`."""
 
 
 _OLD: Final = ("enabled", "disabled")
@@ -126,16 +126,16 @@ MODELS: Final[Mapping[str, Model]] = {
     "claude-mythos-5": _ALWAYS,
     "claude-mythos-5-1": _ALWAYS_FREE,
 }
-"""By name without provider, date and suffix. A model that is not here has no rules of its own.
+"""By name without provider, date and suffix. Models that are not listed have no specific rules.
 
-Measured against the service by opencodex (`src/adapters`, 29 September 2026: thinking, sampling,
-forced choice) and windf's gateway (17 to 26 September 2026: thinking, efforts, output), where the
-documents leave it open.
+Where the documentation is silent: measured against the service by opencodex (`src/adapters`, 29
+September 2026: thinking, sampling, forced choice) and windf's gateway (17 to 26 September 2026:
+thinking, efforts, output).
 """
 _SUFFIX: Final = re.compile(r"(?:-\d{8}|-latest|\[1m\]|-v\d+(?::\d+)?|@\d{8})+$")
 
 
 def model_of(name: str) -> Model | None:
-    """The row of a model; None where it has none."""
+    """The row for a model, if there is one."""
     plain = name.rpartition("/")[2].lower().replace(".", "-")
     return MODELS.get(_SUFFIX.sub("", plain))

@@ -1,4 +1,4 @@
-"""The Messages API: what a conversation may be.
+"""Rules of the Messages API for the conversation.
 
 Sources are named as in `_anthropic`; "tool pages" are platform.claude.com/docs, "Handle tool calls"
 and "Troubleshooting tool use".
@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_testing._strict._anthropic_data import IMAGES, IN_RESULTS, MEMBERS, ONLY_IN, model_of
-from plugway_testing._strict._rules import Ask, Object, Refusal, Rule, objects
+from plugway_testing._strict._rules import Object, Refusal, Request, Rule, objects
 
 _IDS: Final = {
     "tool_use": "^[a-zA-Z0-9_-]+$",
@@ -22,12 +22,12 @@ _IDS: Final = {
 }
 _THINKING: Final = ("thinking", "redacted_thinking")
 _Block = tuple[str, Object]
-"""A block with its place."""
+"""A block and its path."""
 
 
-def blocks(ask: Ask) -> Iterator[tuple[str, str, Object]]:
-    """Role, place and block of every block in a list; a text stands for a block of it."""
-    for index, turn in objects(ask.body.get("messages")):
+def blocks(request: Request) -> Iterator[tuple[str, str, Object]]:
+    """Yield role, path and block of every block; a string counts as one text block."""
+    for index, turn in objects(request.body.get("messages")):
         role, content = str(turn.get("role")), turn.get("content")
         if isinstance(content, str):
             yield role, f"messages.{index}.content", {"type": "text", "text": content}
@@ -35,26 +35,26 @@ def blocks(ask: Ask) -> Iterator[tuple[str, str, Object]]:
             yield role, f"messages.{index}.content.{at}", block
 
 
-def turns(ask: Ask) -> list[tuple[int, str, list[_Block]]]:
-    """The turns as the service combines them: first message, role, blocks."""
+def turns(request: Request) -> list[tuple[int, str, list[_Block]]]:
+    """The turns after merging consecutive ones: index of the first message, role, blocks."""
     found: list[tuple[int, str, list[_Block]]] = []
-    for index, turn in objects(ask.body.get("messages")):
+    for index, turn in objects(request.body.get("messages")):
         role, content = str(turn.get("role")), turn.get("content")
-        told = [(f"messages.{index}.content.{at}", block) for at, block in objects(content)]
+        added = [(f"messages.{index}.content.{at}", block) for at, block in objects(content)]
         if isinstance(content, str):
-            told = [(f"messages.{index}.content", {"type": "text", "text": content})]
+            added = [(f"messages.{index}.content", {"type": "text", "text": content})]
         if found and found[-1][1] == role:
-            found[-1][2].extend(told)
+            found[-1][2].extend(added)
         else:
-            found.append((index, role, told))
+            found.append((index, role, added))
     return found
 
 
-def roles(ask: Ask) -> Iterator[Refusal]:
-    """`user`, `assistant`, and on new models `system` after the first turn: SDK
+def roles(request: Request) -> Iterator[Refusal]:
+    """Roles are `user`, `assistant`, and for new models `system` after the first turn: SDK
     `message_param.py`, "Mid-conversation system messages"; reports (`Unexpected role "system"`)."""
-    model = model_of(ask.model)
-    for index, turn in objects(ask.body.get("messages")):
+    model = model_of(request.model)
+    for index, turn in objects(request.body.get("messages")):
         role = turn.get("role")
         if role == "system" and (index == 0 or (model and not model.system_turns)):
             more = 'parameter, not "system" as an input message role.'
@@ -64,13 +64,13 @@ def roles(ask: Ask) -> Iterator[Refusal]:
             yield Refusal(f"messages.{index}.role: Input should be 'user' or 'assistant'")
 
 
-def members(ask: Ask) -> Iterator[Refusal]:
-    """Members of messages and blocks, and the role that a block is for: SDK types; reports
+def members(request: Request) -> Iterator[Refusal]:
+    """Fields of messages and blocks, and the roles that may have a block: SDK types; reports
     ("Extra inputs are not permitted", "`tool_use` blocks can only be in `assistant` messages")."""
-    for index, turn in objects(ask.body.get("messages")):
+    for index, turn in objects(request.body.get("messages")):
         for name in turn.keys() - {"role", "content"}:
             yield Refusal(f"messages.{index}.{name}: Extra inputs are not permitted")
-    for role, place, block in blocks(ask):
+    for role, place, block in blocks(request):
         yield from _members_of(block, place)
         kind = str(block.get("type"))
         if role in ("user", "assistant") and ONLY_IN.get(kind, role) != role:
@@ -80,10 +80,10 @@ def members(ask: Ask) -> Iterator[Refusal]:
             for at, inner in objects(block.get("content")):
                 yield from _members_of(inner, f"{place}.tool_result.content.{at}")
                 if inner.get("type") not in IN_RESULTS:
-                    told = f"Input tag '{inner.get('type')}' found using 'type' does not match"
+                    problem = f"Input tag '{inner.get('type')}' found using 'type' does not match"
                     where = f"{place}.tool_result.content.{at}"
-                    yield Refusal(f"{where}: {told} any of the expected tags")
-    for at, block in objects(ask.body.get("system")):
+                    yield Refusal(f"{where}: {problem} any of the expected tags")
+    for at, block in objects(request.body.get("system")):
         yield from _members_of(block, f"system.{at}")
 
 
@@ -97,8 +97,8 @@ def _members_of(block: Object, place: str) -> Iterator[Refusal]:
         yield Refusal(f"{place}.type: Field required")
 
 
-def needed_members(ask: Ask) -> Iterator[Refusal]:
-    """What each block must have: SDK types marked `Required`."""
+def needed_members(request: Request) -> Iterator[Refusal]:
+    """Required fields of each block: SDK types marked `Required`."""
     needed = {
         "text": ("text",),
         "image": ("source",),
@@ -108,7 +108,7 @@ def needed_members(ask: Ask) -> Iterator[Refusal]:
         "tool_use": ("id", "name", "input"),
         "tool_result": ("tool_use_id",),
     }
-    for _role, place, block in blocks(ask):
+    for _role, place, block in blocks(request):
         kind = str(block.get("type"))
         for name in needed.get(kind, ()):
             if name not in block:
@@ -117,21 +117,21 @@ def needed_members(ask: Ask) -> Iterator[Refusal]:
             yield Refusal(f"{place}.tool_use.input: Input should be a valid dictionary")
 
 
-def texts(ask: Ask) -> Iterator[Refusal]:
-    """No empty and no blank text, no empty turn but the last of the assistant: reports ("text
-    content blocks must be non-empty", "... must contain non-whitespace text", "all messages must
-    have non-empty content except for the optional final assistant message")."""
-    found = [("messages", block) for _, place, block in blocks(ask) if place.count(".") == 3]
+def texts(request: Request) -> Iterator[Refusal]:
+    """Texts must not be blank; only a final assistant turn may be empty: reports ("text content
+    blocks must be non-empty", "... must contain non-whitespace text", "all messages must have
+    non-empty content except for the optional final assistant message")."""
+    found = [("messages", block) for _, place, block in blocks(request) if place.count(".") == 3]
     inside = [inner for _, block in found for _, inner in objects(block.get("content"))]
     found += [("messages", inner) for inner in inside]
-    found += [("system", block) for _, block in objects(ask.body.get("system"))]
+    found += [("system", block) for _, block in objects(request.body.get("system"))]
     for where, block in found:
         text = block.get("text")
         if block.get("type") == "text" and isinstance(text, str) and not text.strip():
-            told = "contain non-whitespace text" if text else "be non-empty"
-            yield Refusal(f"{where}: text content blocks must {told}")
-    last = len(as_list(ask.body.get("messages"))) - 1
-    for index, turn in objects(ask.body.get("messages")):
+            rule = "contain non-whitespace text" if text else "be non-empty"
+            yield Refusal(f"{where}: text content blocks must {rule}")
+    last = len(as_list(request.body.get("messages"))) - 1
+    for index, turn in objects(request.body.get("messages")):
         content = turn.get("content")
         blank = not content or (isinstance(content, str) and not content.strip())
         if blank and not (index == last and turn.get("role") == "assistant"):
@@ -139,28 +139,29 @@ def texts(ask: Ask) -> Iterator[Refusal]:
             yield Refusal(f"messages.{index}: {text} assistant message")
 
 
-def prefill(ask: Ask) -> Iterator[Refusal]:
-    """The last turn is the user's on new models, and ends without a blank elsewhere; none beside
-    thinking: errors page ("Prefill not supported"); cortexkit/magic-context#511."""
-    combined = turns(ask)
+def prefill(request: Request) -> Iterator[Refusal]:
+    """New models require a final user turn; others allow a final assistant turn without trailing
+    blanks. None allows one with thinking: errors page ("Prefill not supported");
+    cortexkit/magic-context#511."""
+    combined = turns(request)
     if not combined or combined[-1][1] != "assistant" or not combined[-1][2]:
         return
-    model = model_of(ask.model)
-    thinks = as_object(ask.body.get("thinking")).get("type") in ("enabled", "adaptive")
+    model = model_of(request.model)
+    thinks = as_object(request.body.get("thinking")).get("type") in ("enabled", "adaptive")
     if thinks or (model and not model.prefill):
         text = "This model does not support assistant message prefill."
         yield Refusal(f"{text} The conversation must end with a user message.")
     text = combined[-1][2][-1][1].get("text")
     if isinstance(text, str) and text.rstrip() != text:
-        told = "final assistant content cannot end with trailing whitespace"
-        yield Refusal(f"messages: {told}")
+        rule = "final assistant content cannot end with trailing whitespace"
+        yield Refusal(f"messages: {rule}")
 
 
-def call_ids(ask: Ask) -> Iterator[Refusal]:
-    """Ids are of letters, digits, `_` and `-`, and each call has its own: reports
+def call_ids(request: Request) -> Iterator[Refusal]:
+    """Ids contain letters, digits, `_` and `-`, and are unique: reports
     ("String should match pattern '^[a-zA-Z0-9_-]+$'", "`tool_use` ids must be unique")."""
     seen: set[Any] = set()
-    for _role, place, block in blocks(ask):
+    for _role, place, block in blocks(request):
         kind, call = str(block.get("type")), block.get("id")
         if kind in _IDS and not re.fullmatch(_IDS[kind][1:-1], str(call)):
             yield Refusal(f"{place}.{kind}.id: String should match pattern '{_IDS[kind]}'")
@@ -174,42 +175,43 @@ def call_ids(ask: Ask) -> Iterator[Refusal]:
                 yield Refusal(f"{place}.tool_use.name: String should have {bound}")
 
 
-def pairs(ask: Ask) -> Iterator[Refusal]:
-    """Each call is answered at the head of the next turn, once; no result without its call: tool
-    pages; anthropics/claude-code#2697 and others with the words."""
-    combined = turns(ask)
-    asked: list[str] = []
-    for at, (index, role, told) in enumerate(combined):
-        yield from _unasked(told, asked)
-        asked = _ids(told, "tool_use", "id") if role == "assistant" else []
-        if asked:
-            yield from _unanswered(index, asked, combined[at + 1][2] if combined[at + 1 :] else [])
+def pairs(request: Request) -> Iterator[Refusal]:
+    """Each call has exactly one result at the start of the next turn, and each result has a call:
+    tool pages; anthropics/claude-code#2697 and others quote the errors."""
+    combined = turns(request)
+    called: list[str] = []
+    for at, (index, role, content) in enumerate(combined):
+        yield from _without_call(content, called)
+        called = _ids(content, "tool_use", "id") if role == "assistant" else []
+        if called:
+            following = combined[at + 1][2] if combined[at + 1 :] else []
+            yield from _without_result(index, called, following)
 
 
-def _ids(told: list[_Block], kind: str, name: str) -> list[str]:
-    return [str(block.get(name)) for _, block in told if block.get("type") == kind]
+def _ids(content: list[_Block], kind: str, name: str) -> list[str]:
+    return [str(block.get(name)) for _, block in content if block.get("type") == kind]
 
 
-def _unanswered(index: int, asked: list[str], after: list[_Block]) -> Iterator[Refusal]:
+def _without_result(index: int, called: list[str], after: list[_Block]) -> Iterator[Refusal]:
     answered: list[str] = []
     for _, block in after:
         if block.get("type") != "tool_result":
             break
         answered.append(str(block.get("tool_use_id")))
-    missing = [call for call in asked if call not in answered]
+    missing = [call for call in called if call not in answered]
     if missing:
         text = "`tool_use` ids were found without `tool_result` blocks immediately after:"
         more = "Each `tool_use` block must have a corresponding `tool_result` block in the next"
         yield Refusal(f"messages.{index}: {text} {', '.join(missing)}. {more} message.")
 
 
-def _unasked(told: list[_Block], asked: list[str]) -> Iterator[Refusal]:
+def _without_call(content: list[_Block], called: list[str]) -> Iterator[Refusal]:
     seen: set[str] = set()
-    for place, block in told:
+    for place, block in content:
         if block.get("type") != "tool_result":
             continue
         call = str(block.get("tool_use_id"))
-        if call not in asked:
+        if call not in called:
             text = f"unexpected `tool_use_id` found in `tool_result` blocks: {call}."
             more = "Each `tool_result` block must have a corresponding `tool_use` block in the"
             yield Refusal(f"{place}: {text} {more} previous message.")
@@ -219,13 +221,13 @@ def _unasked(told: list[_Block], asked: list[str]) -> Iterator[Refusal]:
         seen.add(call)
 
 
-def thinking_first(ask: Ask) -> Iterator[Refusal]:
-    """With a budget, the turn whose calls are being answered begins with its thinking: "Extended
-    thinking" ("Preserving thinking blocks"), with the words of its 400."""
-    if as_object(ask.body.get("thinking")).get("type") != "enabled":
+def thinking_first(request: Request) -> Iterator[Refusal]:
+    """With a thinking budget, the turn with the pending calls starts with thinking: "Extended
+    thinking" ("Preserving thinking blocks"), which quotes the 400."""
+    if as_object(request.body.get("thinking")).get("type") != "enabled":
         return
-    said = [told for _, role, told in turns(ask) if role == "assistant"]
-    last = said[-1] if said else []
+    replies = [content for _, role, content in turns(request) if role == "assistant"]
+    last = replies[-1] if replies else []
     if not _ids(last, "tool_use", "id") or last[0][1].get("type") in _THINKING:
         return
     text = f"Expected `thinking` or `redacted_thinking`, but found `{last[0][1].get('type')}`."
@@ -233,10 +235,10 @@ def thinking_first(ask: Ask) -> Iterator[Refusal]:
     yield Refusal(f"{last[0][0]}.type: {text} {more} block.")
 
 
-def signatures(ask: Ask) -> Iterator[Refusal]:
-    """Thinking comes back with the signature that it was given, which is base64: "Extended
-    thinking"; opencode#6418 (`Invalid signature in thinking block`)."""
-    for _role, place, block in blocks(ask):
+def signatures(request: Request) -> Iterator[Refusal]:
+    """Signatures of thinking are base64: "Extended thinking"; opencode#6418
+    (`Invalid signature in thinking block`)."""
+    for _role, place, block in blocks(request):
         if block.get("type") == "thinking" and not _is_base64(block.get("signature")):
             yield Refusal(f"{place}: Invalid `signature` in `thinking` block")
 
@@ -248,9 +250,9 @@ def _is_base64(value: Any) -> bool:
         return False
 
 
-def images(ask: Ask) -> Iterator[Refusal]:
-    """Four types, and base64: "Vision"; SDK `base64_image_source_param.py`."""
-    found = [(place, block) for _, place, block in blocks(ask)]
+def images(request: Request) -> Iterator[Refusal]:
+    """Four media types, valid base64: "Vision"; SDK `base64_image_source_param.py`."""
+    found = [(place, block) for _, place, block in blocks(request)]
     for place, block in list(found):
         found += [(f"{place}.content.{at}", inner) for at, inner in objects(block.get("content"))]
     for place, block in found:
@@ -258,8 +260,8 @@ def images(ask: Ask) -> Iterator[Refusal]:
         if block.get("type") != "image" or source.get("type") != "base64":
             continue
         if source.get("media_type") not in IMAGES:
-            told = ", ".join(f"'{kind}'" for kind in IMAGES[:-1]) + f" or '{IMAGES[-1]}'"
-            yield Refusal(f"{place}.image.source.base64.media_type: Input should be {told}")
+            expected = ", ".join(f"'{kind}'" for kind in IMAGES[:-1]) + f" or '{IMAGES[-1]}'"
+            yield Refusal(f"{place}.image.source.base64.media_type: Input should be {expected}")
         if not _is_base64(source.get("data")):
             yield Refusal(f"{place}.image.source.base64: invalid base64 data")
 

@@ -1,9 +1,8 @@
-"""Chat Completions of OpenAI: what a request may be.
+"""Rules of OpenAI's Chat Completions API.
 
 Sources: `types/chat/completion_create_params.py` and its parts of OpenAI's Python SDK 3.52;
-platform.openai.com/docs/api-reference/chat; the words of the service's answers in public reports.
-A server that only has the shape of this API takes more: leave `known_fields`, `key_header` and
-`model_takes` out there.
+platform.openai.com/docs/api-reference/chat; error messages quoted in public reports. Other servers
+with this API accept more: skip `known_fields`, `key_header` and `model_takes` for them.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_testing._strict import _openai as openai
-from plugway_testing._strict._rules import Ask, Object, Refusal, Rule, objects, words
+from plugway_testing._strict._rules import Object, Refusal, Request, Rule, objects, words
 
 FIELDS: Final = words("""
     model messages stream stream_options temperature top_p n stop max_tokens
@@ -51,30 +50,30 @@ _MOST_ID: Final = 40
 maximum length 40"."""
 
 
-def needed_fields(ask: Ask) -> Iterator[Refusal]:
+def needed_fields(request: Request) -> Iterator[Refusal]:
     """`model` and at least one message: SDK."""
     for name in ("model", "messages"):
-        if name not in ask.body:
+        if name not in request.body:
             yield openai.missing(name)
-    if ask.body.get("messages") == []:
+    if request.body.get("messages") == []:
         text = (
             "Invalid 'messages': empty array. Expected an array with minimum length 1, but got an"
         )
         yield Refusal(f"{text} empty array instead.", param="messages", code="empty_array")
 
 
-def known_fields(ask: Ask) -> Iterator[Refusal]:
-    """Only the SDK's fields, members of turns and parts: reports ("Unknown parameter:
+def known_fields(request: Request) -> Iterator[Refusal]:
+    """Only the SDK's fields, also in messages and parts: reports ("Unknown parameter:
     'messages[0].content[0].cache_control'.", "Unrecognized request argument supplied")."""
-    for name in ask.body.keys() - FIELDS:
+    for name in request.body.keys() - FIELDS:
         yield openai.unknown(name)
-    for index, turn in objects(ask.body.get("messages")):
+    for index, turn in objects(request.body.get("messages")):
         for name in turn.keys() - _TURNS.get(str(turn.get("role")), frozenset(turn)):
             yield openai.unknown(f"messages[{index}].{name}")
         for at, part in objects(turn.get("content")):
             for name in part.keys() - _PART.get(str(part.get("type")), frozenset(part)):
                 yield openai.unknown(f"messages[{index}].content[{at}].{name}")
-    for index, tool in objects(ask.body.get("tools")):
+    for index, tool in objects(request.body.get("tools")):
         allowed = {"name", "description", "parameters", "strict"}
         for name in as_object(tool.get("function")).keys() - allowed:
             yield openai.unknown(f"tools[{index}].function.{name}")
@@ -82,9 +81,9 @@ def known_fields(ask: Ask) -> Iterator[Refusal]:
             yield openai.unknown(f"tools[{index}].{name}")
 
 
-def enums(ask: Ask) -> Iterator[Refusal]:
+def enums(request: Request) -> Iterator[Refusal]:
     """Roles, types of parts per role, `reasoning_effort`, `service_tier`: SDK."""
-    for index, turn in objects(ask.body.get("messages")):
+    for index, turn in objects(request.body.get("messages")):
         role = str(turn.get("role"))
         if role not in _TURNS:
             yield openai.not_one_of(f"messages[{index}].role", role, _TURNS)
@@ -94,14 +93,14 @@ def enums(ask: Ask) -> Iterator[Refusal]:
                 where = f"messages[{index}].content[{at}].type"
                 yield openai.not_one_of(where, part.get("type"), known or ("text",))
     for name, values in (("reasoning_effort", _EFFORTS), ("service_tier", _TIERS)):
-        if ask.body.get(name) is not None and ask.body[name] not in values:
-            yield openai.not_one_of(name, ask.body[name], values)
+        if request.body.get(name) is not None and request.body[name] not in values:
+            yield openai.not_one_of(name, request.body[name], values)
 
 
-def contents(ask: Ask) -> Iterator[Refusal]:
-    """Every turn says something; only an assistant's with calls may have null: SDK ("Required
+def contents(request: Request) -> Iterator[Refusal]:
+    """Every message has content; null only for an assistant's message with calls: SDK ("Required
     unless `tool_calls`"); report ("Invalid value for 'content': expected a string, got null.")."""
-    for index, turn in objects(ask.body.get("messages")):
+    for index, turn in objects(request.body.get("messages")):
         content, param = turn.get("content"), f"messages[{index}].content"
         calls = turn.get("tool_calls") or turn.get("function_call") or turn.get("refusal")
         if content is None and not (turn.get("role") == "assistant" and (calls or "audio" in turn)):
@@ -121,13 +120,13 @@ def contents(ask: Ask) -> Iterator[Refusal]:
             yield from openai.name_of(f"messages[{index}].name", turn["name"])
 
 
-def calls(ask: Ask) -> Iterator[Refusal]:
-    """Form of calls: an id of 40 characters at most, type, name, arguments as text: SDK
+def calls(request: Request) -> Iterator[Refusal]:
+    """Calls have an id of at most 40 characters, type, name, and arguments as text: SDK
     `chat_completion_message_function_tool_call_param.py`; reports (maximum length 40)."""
-    for index, turn in objects(ask.body.get("messages")):
+    for index, turn in objects(request.body.get("messages")):
         for at, call in objects(turn.get("tool_calls")):
             place = f"messages[{index}].tool_calls[{at}]"
-            told = as_object(call.get("function"))
+            function = as_object(call.get("function"))
             if not isinstance(call.get("id"), str) or not call["id"]:
                 yield openai.missing(f"{place}.id")
             elif len(call["id"]) > _MOST_ID:
@@ -135,20 +134,20 @@ def calls(ask: Ask) -> Iterator[Refusal]:
             if call.get("type") not in ("function", "custom"):
                 yield openai.missing(f"{place}.type")
             if call.get("type") == "function":
-                yield from openai.name_of(f"{place}.function.name", told.get("name"))
-                if not isinstance(told.get("arguments"), str):
+                yield from openai.name_of(f"{place}.function.name", function.get("name"))
+                if not isinstance(function.get("arguments"), str):
                     yield openai.missing(f"{place}.function.arguments")
             for name in call.keys() - {"id", "type", "function", "custom"}:
                 if name == "index":
                     yield openai.unknown(f"{place}.index")
 
 
-def pairs(ask: Ask) -> Iterator[Refusal]:
-    """Each call is answered by a tool message before any other turn, and no tool message stands
-    without its call: function-calling guide; reports with the words (openai/openai-python#1351)."""
+def pairs(request: Request) -> Iterator[Refusal]:
+    """Each call has a tool message before any other turn, and each tool message a call:
+    function-calling guide; reports quote the errors (openai/openai-python#1351)."""
     waiting: list[str] = []
     seen: list[str] = []
-    for index, turn in [*objects(ask.body.get("messages")), (-1, dict[str, Any]())]:
+    for index, turn in [*objects(request.body.get("messages")), (-1, dict[str, Any]())]:
         if turn.get("role") == "tool":
             if turn.get("tool_call_id") in waiting:
                 waiting.remove(str(turn["tool_call_id"]))
@@ -170,10 +169,10 @@ def pairs(ask: Ask) -> Iterator[Refusal]:
         seen = waiting
 
 
-def tools(ask: Ask) -> Iterator[Refusal]:
-    """At most 128, each a function with a name and a schema: SDK ("A max of 128 functions are
-    supported"); CLIProxyAPI#2688 ("maximum number of items is 128")."""
-    found = as_list(ask.body.get("tools"))
+def tools(request: Request) -> Iterator[Refusal]:
+    """At most 128 tools, each a function with a name and a schema: SDK ("A max of 128 functions
+    are supported"); CLIProxyAPI#2688 ("maximum number of items is 128")."""
+    found = as_list(request.body.get("tools"))
     if len(found) > openai.MOST_TOOLS:
         yield openai.too_many("tools", openai.MOST_TOOLS, len(found))
     for index, tool in objects(found):
@@ -188,15 +187,16 @@ def tools(ask: Ask) -> Iterator[Refusal]:
                 yield openai.missing(f"tools[{index}].function")
 
 
-def tool_choice(ask: Ask) -> Iterator[Refusal]:
-    """`none`, `auto`, `required`, or a function that is offered: SDK; report ("Tool choice
-    'function' not found in 'tools' parameter.")."""
-    choice = ask.body.get("tool_choice")
+def tool_choice(request: Request) -> Iterator[Refusal]:
+    """`none`, `auto`, `required`, or an offered function: SDK; report ("Tool choice 'function' not
+    found in 'tools' parameter.")."""
+    choice = request.body.get("tool_choice")
     if isinstance(choice, str) and choice not in ("none", "auto", "required"):
         yield openai.not_one_of("tool_choice", choice, ("none", "auto", "required"))
     named = as_object(as_object(choice).get("function")).get("name")
     offered = [
-        as_object(tool.get("function")).get("name") for _, tool in objects(ask.body.get("tools"))
+        as_object(tool.get("function")).get("name")
+        for _, tool in objects(request.body.get("tools"))
     ]
     if isinstance(choice, dict) and as_object(choice).get("type") not in (
         "function",
@@ -209,32 +209,32 @@ def tool_choice(ask: Ask) -> Iterator[Refusal]:
         yield Refusal(f"{text} parameter.", param="tool_choice")
 
 
-def output(ask: Ask) -> Iterator[Refusal]:
-    """`stream_options` beside `stream`, at most 4 stops, one limit from 1, formats: API reference;
-    reports with the words."""
-    if ask.body.get("stream_options") is not None and ask.body.get("stream") is not True:
+def output(request: Request) -> Iterator[Refusal]:
+    """`stream_options` only with `stream`, at most 4 stop sequences, a limit of at least 1,
+    formats: API reference; reports quote the errors."""
+    if request.body.get("stream_options") is not None and request.body.get("stream") is not True:
         text = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         yield Refusal(text, param="stream_options")
-    stops = as_list(ask.body.get("stop"))
+    stops = as_list(request.body.get("stop"))
     if len(stops) > 4:
         yield openai.too_many("stop", 4, len(stops))
     for name in ("max_tokens", "max_completion_tokens"):
-        value = ask.body.get(name)
+        value = request.body.get(name)
         if isinstance(value, int) and value < 1:
             text = f"Invalid '{name}': integer below minimum value. Expected a value >= 1, but got"
-            said = f"{text} {value} instead."
-            yield Refusal(said, param=name, code="integer_below_min_value")
-    if {"max_tokens", "max_completion_tokens"} <= ask.body.keys():
+            message = f"{text} {value} instead."
+            yield Refusal(message, param=name, code="integer_below_min_value")
+    if {"max_tokens", "max_completion_tokens"} <= request.body.keys():
         text = "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
         yield Refusal(text, param="max_tokens", code="invalid_parameter_combination")
-    found = as_object(ask.body.get("response_format"))
+    found = as_object(request.body.get("response_format"))
     if found and found.get("type") not in ("text", "json_object", "json_schema"):
         values = ("json_object", "json_schema", "text")
         yield openai.not_one_of("response_format.type", found.get("type"), values)
     if found.get("type") == "json_schema":
         param = "response_format.json_schema"
         yield from openai.format_of(param, as_object(found.get("json_schema")))
-    if found.get("type") == "json_object" and not _says_json(ask.body):
+    if found.get("type") == "json_object" and not _says_json(request.body):
         text = "'messages' must contain the word 'json' in some form, to use 'response_format' of"
         yield Refusal(f"{text} type 'json_object'.", param="messages")
 
@@ -245,23 +245,23 @@ def _says_json(body: Object) -> bool:
     )
 
 
-def model_takes(ask: Ask) -> Iterator[Refusal]:
-    """Reasoning models: no `max_tokens`, no `stop` but with GPT-5 chat, no functions beside effort
-    from GPT-5.4 on; others: no `reasoning_effort`. "Reasoning models" and "Using GPT-5" guides;
-    moltis-org/moltis#1298 and others with the words."""
-    if openai.reasons(ask.model):
-        if ask.body.get("max_tokens") is not None:
+def model_takes(request: Request) -> Iterator[Refusal]:
+    """Reasoning models: no `max_tokens`, `stop` only for GPT-5 chat, from GPT-5.4 on no functions
+    with an effort; others: no `reasoning_effort`. "Reasoning models" and "Using GPT-5" guides;
+    moltis-org/moltis#1298 and others quote the errors."""
+    if openai.reasons(request.model):
+        if request.body.get("max_tokens") is not None:
             yield openai.unsupported("max_tokens", "Use 'max_completion_tokens' instead.")
-        if ask.body.get("stop") is not None:
+        if request.body.get("stop") is not None:
             yield openai.unsupported("stop")
-        effort = ask.body.get("reasoning_effort")
-        thinks = effort not in (None, "none") and openai.effortless_on_chat(ask.model)
-        if thinks and ask.body.get("tools"):
-            text = f"Function tools with reasoning_effort are not supported for {ask.model} in"
+        effort = request.body.get("reasoning_effort")
+        thinks = effort not in (None, "none") and openai.effortless_on_chat(request.model)
+        if thinks and request.body.get("tools"):
+            text = f"Function tools with reasoning_effort are not supported for {request.model} in"
             more = "/v1/chat/completions. To use function tools, use /v1/responses or set"
-            said = f"{text} {more} reasoning_effort to 'none'."
-            yield Refusal(said, param="reasoning_effort")
-    elif ask.model.startswith(("gpt-3.5", "gpt-4")) and "reasoning_effort" in ask.body:
+            message = f"{text} {more} reasoning_effort to 'none'."
+            yield Refusal(message, param="reasoning_effort")
+    elif request.model.startswith(("gpt-3.5", "gpt-4")) and "reasoning_effort" in request.body:
         yield Refusal("Unrecognized request argument supplied: reasoning_effort")
 
 

@@ -1,8 +1,8 @@
-"""`generateContent` of Gemini: what a request may be.
+"""Rules of Gemini's `generateContent`.
 
 Sources: ai.google.dev/api/generate-content and /api/caching (the messages and their fields),
-ai.google.dev/gemini-api/docs: "Function calling", "Thinking", "Thought signatures", "Gemini 3"; the
-words of the service's answers in public reports.
+ai.google.dev/gemini-api/docs: "Function calling", "Thinking", "Thought signatures", "Gemini 3";
+error messages quoted in public reports.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_testing._strict._gemini_schema import declared
-from plugway_testing._strict._rules import Ask, Object, Refusal, Rule, objects, words
+from plugway_testing._strict._rules import Object, Refusal, Request, Rule, objects, words
 
 MESSAGES: Final[Mapping[str, frozenset[str]]] = {
     name: frozenset(fields.split())
@@ -40,7 +40,7 @@ MESSAGES: Final[Mapping[str, frozenset[str]]] = {
         "thinkingConfig": "includeThoughts thinkingBudget thinkingLevel",
     }.items()
 }
-"""Fields of each message of the API; the empty name is the request."""
+"""Fields of each message of the API; the empty name stands for the request."""
 _DATA: Final = words(
     "text inlineData fileData functionCall functionResponse executableCode codeExecutionResult "
     "toolCall toolResponse"
@@ -53,34 +53,34 @@ _INVALID: Final = "INVALID_ARGUMENT"
 _REQUEST: Final = "* GenerateContentRequest"
 
 
-def version(ask: Ask) -> tuple[int, int]:
-    """`(2, 5)` for `/v1beta/models/gemini-2.5-pro:generateContent`; (0, 0) where it is not told."""
-    found = _VERSION.search(ask.path)
+def version(request: Request) -> tuple[int, int]:
+    """`(2, 5)` for `/v1beta/models/gemini-2.5-pro:generateContent`; (0, 0) if unknown."""
+    found = _VERSION.search(request.path)
     return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
 
 
-def key_header(ask: Ask) -> Iterator[Refusal]:
-    """A key is needed: ai.google.dev/api, "Authentication", with the words of its 403."""
-    given = ask.headers.get("x-goog-api-key") or ask.headers.get("authorization")
-    if not given and "key=" not in ask.path:
+def key_header(request: Request) -> Iterator[Refusal]:
+    """A key is required: ai.google.dev/api, "Authentication", which quotes the 403."""
+    given = request.headers.get("x-goog-api-key") or request.headers.get("authorization")
+    if not given and "key=" not in request.path:
         text = "Method doesn't allow unregistered callers (callers without established identity)."
         more = "Please use API Key or other form of API consumer identity to call this API."
         yield Refusal(f"{text} {more}", 403, "PERMISSION_DENIED")
 
 
-def content_type(ask: Ask) -> Iterator[Refusal]:
+def content_type(request: Request) -> Iterator[Refusal]:
     """JSON: ai.google.dev/api."""
-    if not ask.headers.get("content-type", "").startswith("application/json"):
+    if not request.headers.get("content-type", "").startswith("application/json"):
         yield Refusal("Invalid JSON payload received. Unexpected token.")
 
 
-def known_fields(ask: Ask) -> Iterator[Refusal]:
-    """Only fields of the messages: the JSON of proto refuses others (`Invalid JSON payload
+def known_fields(request: Request) -> Iterator[Refusal]:
+    """Only fields of the proto messages: the JSON parser rejects others (`Invalid JSON payload
     received. Unknown name "…" at '…': Cannot find field.`)."""
-    yield from _unknown(ask.body, "", "")
-    system = as_object(ask.body.get("systemInstruction"))
+    yield from _unknown(request.body, "", "")
+    system = as_object(request.body.get("systemInstruction"))
     yield from _unknown(system, "content", "system_instruction")
-    for index, content in objects(ask.body.get("contents")):
+    for index, content in objects(request.body.get("contents")):
         place = f"contents[{index}]"
         yield from _unknown(content, "content", place)
         for at, part in objects(content.get("parts")):
@@ -88,12 +88,12 @@ def known_fields(ask: Ask) -> Iterator[Refusal]:
             yield from _unknown(part, "part", where)
             for name in ("functionCall", "functionResponse", "inlineData", "fileData"):
                 yield from _unknown(as_object(part.get(name)), name, f"{where}.{_snake(name)}")
-    for index, tool in objects(ask.body.get("tools")):
+    for index, tool in objects(request.body.get("tools")):
         yield from _unknown(tool, "tool", f"tools[{index}]")
         for at, function in objects(tool.get("functionDeclarations")):
             where = f"tools[{index}].function_declarations[{at}]"
             yield from _unknown(function, "functionDeclaration", where)
-    config = as_object(ask.body.get("generationConfig"))
+    config = as_object(request.body.get("generationConfig"))
     yield from _unknown(config, "generationConfig", "generation_config")
     thinking = as_object(config.get("thinkingConfig"))
     yield from _unknown(thinking, "thinkingConfig", "generation_config.thinking_config")
@@ -111,16 +111,16 @@ def _unknown(found: Object, message: str, place: str) -> Iterator[Refusal]:
         )
 
 
-def needed_fields(ask: Ask) -> Iterator[Refusal]:
-    """Contents with parts, and data in each part: "contents is not specified", "must include at
+def needed_fields(request: Request) -> Iterator[Refusal]:
+    """Contents have parts, and each part has data: "contents is not specified", "must include at
     least one parts field", "required oneof field 'data' must have one initialized field"."""
-    if not as_list(ask.body.get("contents")) and "generateContentRequest" not in ask.body:
+    if not as_list(request.body.get("contents")) and "generateContentRequest" not in request.body:
         yield Refusal(f"{_REQUEST}.contents: contents is not specified\n")
     found = [
-        (f"contents[{index}]", content) for index, content in objects(ask.body.get("contents"))
+        (f"contents[{index}]", content) for index, content in objects(request.body.get("contents"))
     ]
-    if "systemInstruction" in ask.body:
-        found.append(("system_instruction", as_object(ask.body["systemInstruction"])))
+    if "systemInstruction" in request.body:
+        found.append(("system_instruction", as_object(request.body["systemInstruction"])))
     for place, content in found:
         if not as_list(content.get("parts")):
             yield Refusal(f"{_REQUEST}.{place}.parts: contents.parts must not be empty.\n")
@@ -130,21 +130,21 @@ def needed_fields(ask: Ask) -> Iterator[Refusal]:
                 yield Refusal(f"{_REQUEST}.{place}.parts[{at}].data: {text}\n")
 
 
-def roles(ask: Ask) -> Iterator[Refusal]:
-    """`user` and `model`; the last turn is the user's: API reference ("Must be either 'user' or
-    'model'"); reports ("Please use a valid role: user, model.", "Requests ending with a model turn
-    are not supported")."""
-    contents = [content for _, content in objects(ask.body.get("contents"))]
+def roles(request: Request) -> Iterator[Refusal]:
+    """Roles are `user` and `model`; the last turn is the user's: API reference ("Must be either
+    'user' or 'model'"); reports ("Please use a valid role: user, model.", "Requests ending with a
+    model turn are not supported")."""
+    contents = [content for _, content in objects(request.body.get("contents"))]
     if any(content.get("role") not in ("user", "model") for content in contents):
         yield Refusal("Please use a valid role: user, model.")
-    if contents and contents[-1].get("role") == "model" and version(ask) >= (3, 0):
+    if contents and contents[-1].get("role") == "model" and version(request) >= (3, 0):
         yield Refusal("Requests ending with a model turn are not supported.")
 
 
-def pairs(ask: Ask) -> Iterator[Refusal]:
-    """A turn of calls follows the user or results, as many results follow it in one turn, and
-    results follow calls only: google-gemini/gemini-cli#4217, #16984 and many others."""
-    turns = [_counted(content) for _, content in objects(ask.body.get("contents"))]
+def pairs(request: Request) -> Iterator[Refusal]:
+    """A turn with calls follows a user turn or results; the next turn has as many results; results
+    follow only calls: google-gemini/gemini-cli#4217, #16984 and many others."""
+    turns = [_counted(content) for _, content in objects(request.body.get("contents"))]
     for at, (calls, results) in enumerate(turns):
         before = turns[at - 1] if at else None
         after = turns[at + 1] if at + 1 < len(turns) else None
@@ -165,11 +165,11 @@ def _counted(content: Object) -> tuple[int, int]:
     return calls, sum("functionResponse" in part for part in parts)
 
 
-def calls(ask: Ask) -> Iterator[Refusal]:
-    """A call's arguments and a result's answer are objects, both have a name, and ids meet: API
-    reference (`FunctionCall`, `FunctionResponse`), "Function calling"."""
+def calls(request: Request) -> Iterator[Refusal]:
+    """Arguments of a call and the response of a result are objects; both have a name, and their ids
+    match: API reference (`FunctionCall`, `FunctionResponse`), "Function calling"."""
     called: dict[Any, Any] = {}
-    for index, content in objects(ask.body.get("contents")):
+    for index, content in objects(request.body.get("contents")):
         for at, part in objects(content.get("parts")):
             place = f"{_REQUEST}.contents[{index}].parts[{at}]"
             for name, member in (("functionCall", "args"), ("functionResponse", "response")):
@@ -180,10 +180,10 @@ def calls(ask: Ask) -> Iterator[Refusal]:
                 if not found.get("name"):
                     yield Refusal(f"{where}.name: Name cannot be empty.\n")
                 if not isinstance(found.get(member, {}), dict):
-                    told = (
+                    message = (
                         f"Invalid value at 'contents[{index}].parts[{at}].{_snake(name)}.{member}'"
                     )
-                    yield Refusal(f"{told} (type.googleapis.com/google.protobuf.Struct)")
+                    yield Refusal(f"{message} (type.googleapis.com/google.protobuf.Struct)")
             call = as_object(part.get("functionCall"))
             if call and call.get("id") is not None:
                 called[call["id"]] = call.get("name")
@@ -194,13 +194,13 @@ def calls(ask: Ask) -> Iterator[Refusal]:
                 yield Refusal(f"{place}.function_response.name: {text}\n")
 
 
-def thought_signatures(ask: Ask) -> Iterator[Refusal]:
-    """Gemini 3 wants the signature of the first call of each step since the user's last words:
+def thought_signatures(request: Request) -> Iterator[Refusal]:
+    """Gemini 3 requires the signature of the first call in each step since the last user input:
     "Thought signatures"; langgenius/dify-official-plugins#2088, nanbingxyz/5ire#405."""
-    if version(ask) < (3, 0):
+    if version(request) < (3, 0):
         return
-    contents = [content for _, content in objects(ask.body.get("contents"))]
-    spoken = [at for at, content in enumerate(contents) if _speaks(content)]
+    contents = [content for _, content in objects(request.body.get("contents"))]
+    spoken = [at for at, content in enumerate(contents) if _is_user_input(content)]
     for at in range(spoken[-1] if spoken else 0, len(contents)):
         parts = [part for _, part in objects(contents[at].get("parts"))]
         first = next((part for part in parts if "functionCall" in part), None)
@@ -212,17 +212,17 @@ def thought_signatures(ask: Ask) -> Iterator[Refusal]:
             yield Refusal(f"{text} {more} degraded model performance. Additional data, {place}.")
 
 
-def _speaks(content: Object) -> bool:
+def _is_user_input(content: Object) -> bool:
     parts = [part for _, part in objects(content.get("parts"))]
     return content.get("role") == "user" and not any("functionResponse" in part for part in parts)
 
 
-def tools(ask: Ask) -> Iterator[Refusal]:
-    """Names that begin with a letter or `_` and have 64 characters at most, each once; at least one
-    function; schemas by `_gemini_schema`: reports with the words. (Newer answers say 128; the
-    stricter one is safe with both.)"""
+def tools(request: Request) -> Iterator[Refusal]:
+    """At least one function; names start with a letter or `_`, have at most 64 characters and are
+    unique; schemas follow `_gemini_schema`: reports quote the errors. (Newer errors say 128; 64 is
+    safe with both.)"""
     names: list[Any] = []
-    for index, tool in objects(ask.body.get("tools")):
+    for index, tool in objects(request.body.get("tools")):
         if not any(tool.values()):
             text = "required one_of 'tool_type' must have one initialized field"
             yield Refusal(f"{_REQUEST}.tools[{index}].tool_type: {text}\n")
@@ -245,10 +245,10 @@ def tools(ask: Ask) -> Iterator[Refusal]:
             yield Refusal(f"Duplicate function declaration found: {name}")
 
 
-def tool_config(ask: Ask) -> Iterator[Refusal]:
-    """Modes, and names only with `ANY` or `VALIDATED` and of functions that are declared: API
-    reference (`FunctionCallingConfig`)."""
-    config = as_object(as_object(ask.body.get("toolConfig")).get("functionCallingConfig"))
+def tool_config(request: Request) -> Iterator[Refusal]:
+    """Modes; names only with `ANY` or `VALIDATED`, and only of declared functions: API reference
+    (`FunctionCallingConfig`)."""
+    config = as_object(as_object(request.body.get("toolConfig")).get("functionCallingConfig"))
     mode, named = config.get("mode", "AUTO"), as_list(config.get("allowedFunctionNames"))
     yield from _unknown(config, "functionCallingConfig", "tool_config.function_calling_config")
     place = f"{_REQUEST}.tool_config.function_calling_config"
@@ -256,7 +256,7 @@ def tool_config(ask: Ask) -> Iterator[Refusal]:
         yield Refusal(f"Invalid value at 'tool_config.function_calling_config.mode', \"{mode}\"")
     known = [
         function.get("name")
-        for _, tool in objects(ask.body.get("tools"))
+        for _, tool in objects(request.body.get("tools"))
         for _, function in objects(tool.get("functionDeclarations"))
     ]
     if named and mode not in ("ANY", "VALIDATED"):
@@ -269,10 +269,11 @@ def tool_config(ask: Ask) -> Iterator[Refusal]:
         yield Refusal("Function calling config is set without function_declarations.")
 
 
-def generation(ask: Ask) -> Iterator[Refusal]:
-    """Ranges, at most 5 stops, a schema beside a JSON type only, JSON beside functions from Gemini
-    3 on: API reference (`GenerationConfig`); "Gemini 3" ("Structured outputs with tools")."""
-    config = as_object(ask.body.get("generationConfig"))
+def generation(request: Request) -> Iterator[Refusal]:
+    """Ranges, at most 5 stop sequences, a schema only with a JSON type, JSON with functions only
+    from Gemini 3 on: API reference (`GenerationConfig`); "Gemini 3" ("Structured outputs with
+    tools")."""
+    config = as_object(request.body.get("generationConfig"))
     for name, least, most in (("temperature", 0, 2), ("topP", 0, 1), ("topK", 1, None)):
         value = config.get(name)
         if isinstance(value, int | float) and (value < least or (most and value > most)):
@@ -292,28 +293,32 @@ def generation(ask: Ask) -> Iterator[Refusal]:
             text = "response_schema is set but response_mime_type is not application/json."
             yield Refusal(f"{_REQUEST}.generation_config: {text}\n")
         yield from declared(schema, "generation_config.response_schema")
-    if mime == "application/json" and ask.body.get("tools") and (0, 0) < version(ask) < (3, 0):
+    if (
+        mime == "application/json"
+        and request.body.get("tools")
+        and (0, 0) < version(request) < (3, 0)
+    ):
         yield Refusal(
             "Function calling with a response mime type: 'application/json' is unsupported"
         )
 
 
-def thinking(ask: Ask) -> Iterator[Refusal]:
-    """A level from Gemini 3 on, a budget in range for 2.5, never both: "Thinking"; reports with
-    the words."""
-    found = as_object(as_object(ask.body.get("generationConfig")).get("thinkingConfig"))
+def thinking(request: Request) -> Iterator[Refusal]:
+    """A level from Gemini 3 on, a budget in range for 2.5, never both: "Thinking"; reports quote
+    the errors."""
+    found = as_object(as_object(request.body.get("generationConfig")).get("thinkingConfig"))
     level, budget = found.get("thinkingLevel"), found.get("thinkingBudget")
     if level is not None and budget is not None:
         yield Refusal("You can only set only one of thinking budget and thinking level.")
     if level is not None and str(level).lower() not in _LEVELS:
         where = "generation_config.thinking_config.thinking_level"
         yield Refusal(f"Invalid value at '{where}', \"{level}\"")
-    if level is not None and (0, 0) < version(ask) < (3, 0):
+    if level is not None and (0, 0) < version(request) < (3, 0):
         yield Refusal("Thinking level is not supported for this model.")
-    if not isinstance(budget, int) or budget == -1 or version(ask) != (2, 5):
+    if not isinstance(budget, int) or budget == -1 or version(request) != (2, 5):
         return
-    least, most = next((r for name, r in _BUDGETS.items() if name in ask.path), (0, 32768))
-    if budget == 0 and "pro" in ask.path:
+    least, most = next((r for name, r in _BUDGETS.items() if name in request.path), (0, 32768))
+    if budget == 0 and "pro" in request.path:
         yield Refusal("Budget 0 is invalid. This model only works in thinking mode.")
     elif budget != 0 and not least <= budget <= most:
         text = f"The thinking budget {budget} is invalid."

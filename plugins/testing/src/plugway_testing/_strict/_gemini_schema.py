@@ -1,8 +1,8 @@
-"""Schemas of functions and answers as Gemini takes them: `Schema`, a part of OpenAPI 3.0.
+"""Rules for Gemini's schemas of functions and output: `Schema`, a subset of OpenAPI 3.0.
 
-Source: ai.google.dev/api/caching#Schema for the fields; the words of the service's answers in
-public reports: Smana/runlore#40 (`cannot be empty`), musistudio/llms#20 (`only allowed for STRING
-type`), browser-use/browser-use#3786 (`should be non-empty for OBJECT type`), moltis-org/moltis#747
+Sources: ai.google.dev/api/caching#Schema for the fields; error messages quoted in public reports:
+Smana/runlore#40 (`cannot be empty`), musistudio/llms#20 (`only allowed for STRING type`),
+browser-use/browser-use#3786 (`should be non-empty for OBJECT type`), moltis-org/moltis#747
 (`property is not defined`), google/adk-python and others (`any_of`, `format`).
 """
 
@@ -28,7 +28,7 @@ _ONLY: Final = {"properties": "OBJECT", "required": "OBJECT", "items": "ARRAY"}
 
 
 def declared(schema: Any, place: str) -> Iterator[Refusal]:
-    """What is refused of a schema at `place` (`tools[0].function_declarations[1].parameters`)."""
+    """Check the schema at `place` (`tools[0].function_declarations[1].parameters`)."""
     found = as_object(schema)
     for name in found.keys() - KEYWORDS:
         yield _unknown(name, place)
@@ -76,8 +76,8 @@ def _typed(found: Object, kind: str, place: str) -> Iterator[Refusal]:
 def _values(found: Object, kind: str, where: str) -> Iterator[Refusal]:
     formats = _FORMATS.get(kind, ())
     if found.get("format") is not None and found["format"] not in formats:
-        told = " and ".join(f"'{name}'" for name in formats) or "none"
-        yield Refusal(f"{where}.format: only {told} are supported for {kind} type\n")
+        allowed = " and ".join(f"'{name}'" for name in formats) or "none"
+        yield Refusal(f"{where}.format: only {allowed} are supported for {kind} type\n")
     if "enum" not in found:
         return
     if kind != "STRING":

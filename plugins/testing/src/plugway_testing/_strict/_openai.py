@@ -1,7 +1,7 @@
-"""What both of OpenAI's APIs refuse alike: keys, lengths, names, schemas of functions.
+"""Rules that both of OpenAI's APIs share: keys, lengths, names, schemas of functions.
 
-Sources: the request types of OpenAI's Python SDK 3.52 (`types/`), and the words of the service's
-answers in public reports.
+Sources: the request types of OpenAI's Python SDK 3.52 (`types/`), and error messages quoted in
+public reports.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from plugway import as_list, as_object
-from plugway_testing._strict._rules import Ask, Object, Refusal, bracketed, objects, schemas
+from plugway_testing._strict._rules import Object, Refusal, Request, bracketed, objects, schemas
 
 MOST_TOOLS: Final = 128
 NAME: Final = "^[a-zA-Z0-9_-]+$"
@@ -23,84 +23,85 @@ _EFFORTLESS: Final = re.compile(r"^gpt-(?:5\.[4-9]|[6-9]|\d\d)")
 
 
 def reasons(model: str) -> bool:
-    """A reasoning model: "Reasoning models" guide; `gpt-5-chat-latest` is none."""
+    """Whether it is a reasoning model: "Reasoning models" guide; `gpt-5-chat-latest` is not."""
     return bool(_REASONS.match(model)) and "-chat" not in model
 
 
 def effortless_on_chat(model: str) -> bool:
-    """A model that takes functions on Chat Completions without effort only."""
+    """Whether the model accepts functions on Chat Completions only without effort."""
     return bool(_EFFORTLESS.match(model))
 
 
 def unknown(param: str) -> Refusal:
-    """The words for a field that is not in the API."""
+    """The error for an unknown field."""
     return Refusal(f"Unknown parameter: '{param}'.", param=param, code="unknown_parameter")
 
 
 def unsupported(param: str, more: str = "") -> Refusal:
-    """The words for a field that the model does not have; `more` says what to use."""
+    """The error for a field that the model does not support; `more` suggests an alternative."""
     text = f"Unsupported parameter: '{param}' is not supported with this model. {more}".strip()
     return Refusal(text, param=param, code="unsupported_parameter")
 
 
 def missing(param: str) -> Refusal:
-    """The words for a field that is not there."""
+    """The error for a missing field."""
     text = f"Missing required parameter: '{param}'."
     return Refusal(text, param=param, code="missing_required_parameter")
 
 
 def too_long(param: str, most: int, length: int) -> Refusal:
-    """The words for a text ("Error codes" guide; openai/codex#44414)."""
+    """The error for a string that is too long ("Error codes" guide; openai/codex#44414)."""
     text = f"Expected a string with maximum length {most}, but got a string with length {length}"
-    said = f"Invalid '{param}': string too long. {text} instead."
-    return Refusal(said, param=param, code="string_above_max_length")
+    message = f"Invalid '{param}': string too long. {text} instead."
+    return Refusal(message, param=param, code="string_above_max_length")
 
 
 def too_many(param: str, most: int, length: int) -> Refusal:
-    """The words for a list."""
+    """The error for an array that is too long."""
     text = f"Expected an array with maximum length {most}, but got an array with length {length}"
-    said = f"Invalid '{param}': array too long. {text} instead."
-    return Refusal(said, param=param, code="array_above_max_length")
+    message = f"Invalid '{param}': array too long. {text} instead."
+    return Refusal(message, param=param, code="array_above_max_length")
 
 
 def empty(param: str) -> Refusal:
-    """The words for a list without entries."""
+    """The error for an empty array."""
     text = "Expected an array with minimum length 1, but got an empty array instead."
     return Refusal(f"Invalid '{param}': empty array. {text}", param=param, code="empty_array")
 
 
 def not_one_of(param: str, value: Any, values: Iterable[str]) -> Refusal:
-    """The words for a value that is not in a list."""
+    """The error for a value that is not in a list."""
     *most, last = (f"'{known}'" for known in values)
-    told = f"{', '.join(most)}, and {last}" if len(most) > 1 else f"{' and '.join([*most, last])}"
-    text = f"Invalid value: '{value}'. Supported values are: {told}."
+    listed = f"{', '.join(most)}, and {last}" if len(most) > 1 else f"{' and '.join([*most, last])}"
+    text = f"Invalid value: '{value}'. Supported values are: {listed}."
     return Refusal(text, param=param, code="invalid_value")
 
 
-def key_header(ask: Ask) -> Iterator[Refusal]:
-    """A bearer key: API reference, "Authentication", with the words of its 401."""
-    if not ask.headers.get("authorization", "").startswith("Bearer "):
+def key_header(request: Request) -> Iterator[Refusal]:
+    """A bearer key is required: API reference, "Authentication", which quotes the 401."""
+    if not request.headers.get("authorization", "").startswith("Bearer "):
         text = "You didn't provide an API key. You need to provide your API key in an Authorization"
         yield Refusal(
             f"{text} header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).", 401
         )
 
 
-def content_type(ask: Ask) -> Iterator[Refusal]:
-    """JSON: the service's "you must provide a model parameter" where the type is another one."""
-    if not ask.headers.get("content-type", "").startswith("application/json"):
+def content_type(request: Request) -> Iterator[Refusal]:
+    """JSON is required: with another type the service answers "you must provide a model
+    parameter"."""
+    if not request.headers.get("content-type", "").startswith("application/json"):
         yield Refusal("you must provide a model parameter")
 
 
-def lengths(ask: Ask) -> Iterator[Refusal]:
+def lengths(request: Request) -> Iterator[Refusal]:
     """`safety_identifier` 128 (SDK, both APIs), `user` 64 and `prompt_cache_key` 64 (reports,
     `string_above_max_length`), `metadata` 16 pairs of 64 and 512 (SDK)."""
     limits = {"safety_identifier": 128, "user": 64, "prompt_cache_key": 64}
     for name, most in limits.items():
-        value = ask.body.get(name)
+        value = request.body.get(name)
         if isinstance(value, str) and len(value) > most:
             yield too_long(name, most, len(value))
-    metadata = as_object(ask.body.get("metadata"))
+    metadata = as_object(request.body.get("metadata"))
     if len(metadata) > 16:
         text = "Invalid 'metadata': too many properties. Expected an object with at most 16, got"
         yield Refusal(f"{text} {len(metadata)}.", code="object_above_max_properties")
@@ -108,13 +109,13 @@ def lengths(ask: Ask) -> Iterator[Refusal]:
         if len(name) > 64:
             yield too_long("metadata", 64, len(name))
         if not isinstance(value, str):
-            told = f"Invalid type for 'metadata.{name}': expected a string."
-            yield Refusal(told, param=f"metadata.{name}", code="invalid_type")
+            message = f"Invalid type for 'metadata.{name}': expected a string."
+            yield Refusal(message, param=f"metadata.{name}", code="invalid_type")
         elif len(value) > 512:
             yield too_long(f"metadata.{name}", 512, len(value))
 
 
-def numbers(ask: Ask) -> Iterator[Refusal]:
+def numbers(request: Request) -> Iterator[Refusal]:
     """`temperature` 0 to 2, `top_p` 0 to 1, penalties -2 to 2: SDK."""
     bounds = {
         "temperature": (0, 2),
@@ -123,7 +124,7 @@ def numbers(ask: Ask) -> Iterator[Refusal]:
         "frequency_penalty": (-2, 2),
     }
     for name, (least, most) in bounds.items():
-        value = ask.body.get(name)
+        value = request.body.get(name)
         if not isinstance(value, int | float) or least <= value <= most:
             continue
         what, sign, bound = ("below minimum", ">=", least)
@@ -134,31 +135,35 @@ def numbers(ask: Ask) -> Iterator[Refusal]:
         yield Refusal(f"{text} {value} instead.", param=name, code=code)
 
 
-def sampling(ask: Ask) -> Iterator[Refusal]:
-    """Reasoning models take the usual temperature, `top_p` and penalties only: "Using GPT-5"
-    guide; Aider-AI/aider and others with the words. With effort `none` GPT-5.1 and later take
-    them (same guide)."""
-    effort = ask.body.get("reasoning_effort") or as_object(ask.body.get("reasoning")).get("effort")
-    if not reasons(ask.model) or effort == "none":
+def sampling(request: Request) -> Iterator[Refusal]:
+    """Reasoning models accept only the default temperature, `top_p` and penalties: "Using GPT-5"
+    guide; Aider-AI/aider and others quote the errors. With effort `none`, GPT-5.1 and later accept
+    other values (same guide)."""
+    effort = request.body.get("reasoning_effort") or as_object(request.body.get("reasoning")).get(
+        "effort"
+    )
+    if not reasons(request.model) or effort == "none":
         return
     for name, usual in (("temperature", 1), ("top_p", 1)):
-        value = ask.body.get(name)
+        value = request.body.get(name)
         if value not in (None, usual):
             text = f"Unsupported value: '{name}' does not support {value} with this model."
             more = f"Only the default ({usual}) value is supported."
             yield Refusal(f"{text} {more}", param=name, code="unsupported_value")
 
 
-def only_beside_tools(ask: Ask) -> Iterator[Refusal]:
-    """`tool_choice` and `parallel_tool_calls` need tools: reports with the words; an empty list is
-    too short. `additional_tools` are tools, too: Codex sends no others."""
-    if ask.body.get("tools") == []:
+def only_beside_tools(request: Request) -> Iterator[Refusal]:
+    """`tool_choice` and `parallel_tool_calls` require tools: reports quote the errors; an empty
+    list is too short. `additional_tools` count as tools: Codex sends no others."""
+    if request.body.get("tools") == []:
         yield empty("tools")
-    added = (item for _, item in objects(ask.body.get("input")))
-    if as_list(ask.body.get("tools")) or any(i.get("type") == "additional_tools" for i in added):
+    added = (item for _, item in objects(request.body.get("input")))
+    if as_list(request.body.get("tools")) or any(
+        i.get("type") == "additional_tools" for i in added
+    ):
         return
     for name in ("tool_choice", "parallel_tool_calls"):
-        if ask.body.get(name) not in (None, "none", "auto"):
+        if request.body.get(name) not in (None, "none", "auto"):
             text = f"'{name}' is only allowed when 'tools' are specified."
             yield Refusal(f"Invalid value for '{name}': {text}", param=name)
 
@@ -174,12 +179,12 @@ def function(place: str, found: Object) -> Iterator[Refusal]:
         strict = found.get("strict") is True
         param, context = f"{place}.parameters", f"function '{found.get('name')}'"
         for text in schema_problems(as_object(schema), strict=strict, function=True):
-            said = f"Invalid schema for {context}: {text}"
-            yield Refusal(said, param=param, code="invalid_function_parameters")
+            message = f"Invalid schema for {context}: {text}"
+            yield Refusal(message, param=param, code="invalid_function_parameters")
 
 
 def name_of(param: str, name: Any) -> Iterator[Refusal]:
-    """Letters, digits, `_` and `-`, 64 at most (SDK)."""
+    """Letters, digits, `_` and `-`, at most 64 (SDK)."""
     if not isinstance(name, str):
         yield missing(param)
     elif len(name) > MOST_NAME:
@@ -190,24 +195,24 @@ def name_of(param: str, name: Any) -> Iterator[Refusal]:
 
 
 def format_of(param: str, found: Mapping[str, Any]) -> Iterator[Refusal]:
-    """A format `json_schema`: its name, and the schema of a strict one ("Structured outputs")."""
+    """A `json_schema` format: its name, and its schema if strict ("Structured outputs")."""
     yield from name_of(f"{param}.name", found.get("name"))
     schema = found.get("schema")
     if found.get("strict") is True and isinstance(schema, dict):
         for text in schema_problems(as_object(schema), strict=True, function=False):
-            said = f"Invalid schema for response_format '{found.get('name')}': {text}"
-            yield Refusal(said, param=bracketed(param), code="invalid_json_schema")
+            message = f"Invalid schema for response_format '{found.get('name')}': {text}"
+            yield Refusal(message, param=bracketed(param), code="invalid_json_schema")
 
 
 def schema_problems(schema: Object, *, strict: bool, function: bool) -> Iterator[str]:
-    """What the service says of a schema: an object without unions at the root, `items` in every
-    list (all functions); closed objects with every property required (strict ones).
+    """Report problems of a schema: an object without unions at the root, `items` in every array
+    (all functions); closed objects with every property required (strict ones).
 
-    "Structured outputs" guide ("Supported schemas"); reports of the words.
+    "Structured outputs" guide ("Supported schemas"); errors quoted in reports.
     """
     if function and schema and schema.get("type") != "object":
-        told = schema.get("type", "None")
-        yield f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{told}\"'."
+        type_ = schema.get("type", "None")
+        yield f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{type_}\"'."
     if found := [name for name in _ROOTS if name in schema and (function or name == "anyOf")]:
         names = "/".join(f"'{name}'" for name in _ROOTS)
         text = f"schema must have type 'object' and not have {names} at the top level."

@@ -1,8 +1,8 @@
-"""The Responses API of OpenAI: what a request may be.
+"""Rules of OpenAI's Responses API.
 
 Sources: `types/responses/response_create_params.py` and its parts of OpenAI's Python SDK 3.52;
-platform.openai.com/docs/api-reference/responses and the "Reasoning models" guide; the words of the
-service's answers in public reports.
+platform.openai.com/docs/api-reference/responses and the "Reasoning models" guide; error messages
+quoted in public reports.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_testing._strict import _openai as openai
-from plugway_testing._strict._rules import Ask, Object, Refusal, Rule, objects, words
+from plugway_testing._strict._rules import Object, Refusal, Request, Rule, objects, words
 
 FIELDS: Final = words("""
     model input instructions stream stream_options temperature top_p max_output_tokens
@@ -31,7 +31,7 @@ _ITEMS: Final[Mapping[str, frozenset[str]]] = {
     "custom_tool_call_output": words("type id call_id output caller"),
     "item_reference": frozenset(("type", "id")),
 }
-"""Members of items; other kinds are taken as they are."""
+"""Fields of items; other kinds are not checked."""
 _PREFIXES: Final = {
     "message": "msg",
     "reasoning": "rs",
@@ -46,9 +46,9 @@ _PARTS: Final[Mapping[str, frozenset[str]]] = {
     "output_text": frozenset(("type", "text", "annotations", "logprobs")),
     "refusal": frozenset(("type", "refusal")),
 }
-_SAID: Final = ("output_text", "refusal")
+_OUTPUT_PARTS: Final = ("output_text", "refusal")
 _TEXTS: Final = ("input_text", "output_text")
-_GIVEN: Final = ("input_text", "input_image", "input_file")
+_INPUT_PARTS: Final = ("input_text", "input_image", "input_file")
 _ROLES: Final = ("assistant", "system", "developer", "user")
 _FUNCTION: Final = words(
     "type name description parameters strict defer_loading allowed_callers output_schema async"
@@ -63,35 +63,35 @@ _CALLS: Final = {
 }
 
 
-def items(ask: Ask) -> list[tuple[int, str, Object]]:
-    """Place, type and content of each item; a message may go without a type."""
+def items(request: Request) -> list[tuple[int, str, Object]]:
+    """Index, type and content of each item; the type of a message is optional."""
     found: list[tuple[int, str, Object]] = []
-    for index, item in objects(ask.body.get("input")):
+    for index, item in objects(request.body.get("input")):
         found.append((index, str(item.get("type") or "message"), item))
     return found
 
 
-def needed_fields(ask: Ask) -> Iterator[Refusal]:
-    """`model` and something to answer: SDK; report ("Missing required parameter: 'input'.")."""
-    if "model" not in ask.body:
+def needed_fields(request: Request) -> Iterator[Refusal]:
+    """`model` and an input: SDK; report ("Missing required parameter: 'input'.")."""
+    if "model" not in request.body:
         yield openai.missing("model")
     given = ("input", "prompt", "previous_response_id", "conversation")
-    if not any(ask.body.get(name) for name in given):
+    if not any(request.body.get(name) for name in given):
         yield openai.missing("input")
 
 
-def known_fields(ask: Ask) -> Iterator[Refusal]:
-    """Only the SDK's fields, members of items, parts and functions: reports ("Unknown parameter:
+def known_fields(request: Request) -> Iterator[Refusal]:
+    """Only the SDK's fields, also in items, parts and functions: reports ("Unknown parameter:
     'input[0].content[0].cache_control'")."""
-    for name in ask.body.keys() - FIELDS:
+    for name in request.body.keys() - FIELDS:
         yield openai.unknown(name)
-    for index, kind, item in items(ask):
+    for index, kind, item in items(request):
         for name in item.keys() - _ITEMS.get(kind, frozenset(item)):
             yield openai.unknown(f"input[{index}].{name}")
         for place, part in _parts(index, item):
             for name in part.keys() - _PARTS.get(str(part.get("type")), frozenset(part)):
                 yield openai.unknown(f"{place}.{name}")
-    for index, tool in objects(ask.body.get("tools")):
+    for index, tool in objects(request.body.get("tools")):
         if tool.get("type") == "function":
             for name in tool.keys() - _FUNCTION:
                 yield openai.unknown(f"tools[{index}].{name}")
@@ -103,33 +103,33 @@ def _parts(index: int, item: Object) -> Iterator[tuple[str, Object]]:
             yield f"input[{index}].{name}[{at}]", part
 
 
-def enums(ask: Ask) -> Iterator[Refusal]:
+def enums(request: Request) -> Iterator[Refusal]:
     """Roles, `reasoning.effort`, `service_tier`, `truncation`: SDK."""
-    for index, kind, item in items(ask):
+    for index, kind, item in items(request):
         if kind == "message" and item.get("role") not in _ROLES:
             yield openai.not_one_of(f"input[{index}].role", item.get("role"), _ROLES)
-    effort = as_object(ask.body.get("reasoning")).get("effort")
+    effort = as_object(request.body.get("reasoning")).get("effort")
     found = (
         ("reasoning.effort", effort, _EFFORTS),
-        ("service_tier", ask.body.get("service_tier"), _TIERS),
-        ("truncation", ask.body.get("truncation"), ("auto", "disabled")),
+        ("service_tier", request.body.get("service_tier"), _TIERS),
+        ("truncation", request.body.get("truncation"), ("auto", "disabled")),
     )
     for name, value, values in found:
         if value is not None and value not in values:
             yield openai.not_one_of(name, value, values)
 
 
-def contents(ask: Ask) -> Iterator[Refusal]:
-    """What the assistant said is `output_text` or a refusal, what others give is input; content is
-    there: SDK; reports ("Supported values are: 'output_text' and 'refusal'.")."""
-    for index, kind, item in items(ask):
+def contents(request: Request) -> Iterator[Refusal]:
+    """Content is required: `output_text` or a refusal for the assistant, input parts for others:
+    SDK; reports ("Supported values are: 'output_text' and 'refusal'.")."""
+    for index, kind, item in items(request):
         if kind == "message" and item.get("content") is None:
             yield openai.missing(f"input[{index}].content")
         if kind == "reasoning":
             yield from _reasoning(f"input[{index}]", item)
             continue
-        said = kind == "message" and item.get("role") == "assistant"
-        known = _SAID if said else _GIVEN
+        is_output = kind == "message" and item.get("role") == "assistant"
+        known = _OUTPUT_PARTS if is_output else _INPUT_PARTS
         for place, part in _parts(index, item):
             if part.get("type") not in known:
                 yield openai.not_one_of(place, part.get("type"), known)
@@ -144,11 +144,11 @@ def _reasoning(place: str, item: Object) -> Iterator[Refusal]:
         yield openai.too_many(f"{place}.content", 0, len(content))
 
 
-def item_ids(ask: Ask) -> Iterator[Refusal]:
-    """Ids begin as their kind does, have 64 characters at most and come once: reports ("Expected an
-    ID that begins with 'fc'", "Duplicate item found with id")."""
+def item_ids(request: Request) -> Iterator[Refusal]:
+    """Ids start with the prefix of their kind, have at most 64 characters and are unique: reports
+    ("Expected an ID that begins with 'fc'", "Duplicate item found with id")."""
     seen: set[str] = set()
-    for index, kind, item in items(ask):
+    for index, kind, item in items(request):
         known = item.get("id")
         if not isinstance(known, str):
             continue
@@ -164,16 +164,16 @@ def item_ids(ask: Ask) -> Iterator[Refusal]:
         seen.add(known)
 
 
-def calls(ask: Ask) -> Iterator[Refusal]:
-    """Form of calls and outputs: SDK (`Required`); reports ("Invalid 'input[7].call_id': string too
-    long. Expected a string with maximum length 64")."""
+def calls(request: Request) -> Iterator[Refusal]:
+    """Required fields of calls and outputs: SDK (`Required`); reports ("Invalid
+    'input[7].call_id': string too long. Expected a string with maximum length 64")."""
     needed = {
         "function_call": ("call_id", "name", "arguments"),
         "custom_tool_call": ("call_id", "name", "input"),
         "function_call_output": ("call_id", "output"),
         "custom_tool_call_output": ("call_id", "output"),
     }
-    for index, kind, item in items(ask):
+    for index, kind, item in items(request):
         for name in needed.get(kind, ()):
             if item.get(name) is None or (item[name] == "" and name in ("call_id", "name")):
                 yield openai.missing(f"input[{index}].{name}")
@@ -184,14 +184,14 @@ def calls(ask: Ask) -> Iterator[Refusal]:
             yield from openai.name_of(f"input[{index}].name", item["name"])
 
 
-def pairs(ask: Ask) -> Iterator[Refusal]:
-    """Each call has its output later in the input, and each output its call before it, unless the
-    server holds the rest: function-calling guide; reports (bytedance/trae-agent#358)."""
-    if ask.body.get("previous_response_id") or ask.body.get("conversation"):
+def pairs(request: Request) -> Iterator[Refusal]:
+    """Each call has an output later in the input, and each output an earlier call, unless the
+    server stores the rest: function-calling guide; reports (bytedance/trae-agent#358)."""
+    if request.body.get("previous_response_id") or request.body.get("conversation"):
         return
     asked: dict[str, int] = {}
     answered: set[str] = set()
-    for _index, kind, item in items(ask):
+    for _index, kind, item in items(request):
         call = str(item.get("call_id"))
         if kind in _CALLS:
             asked[call] = asked.get(call, 0) + 1
@@ -209,10 +209,10 @@ def pairs(ask: Ask) -> Iterator[Refusal]:
             )
 
 
-def reasoning_items(ask: Ask) -> Iterator[Refusal]:
-    """A reasoning item stands right before what followed it, and with `store: false` it brings its
-    encrypted content: "Reasoning models" guide; vercel/ai#7099."""
-    found = items(ask)
+def reasoning_items(request: Request) -> Iterator[Refusal]:
+    """A reasoning item directly precedes its output, and with `store: false` it has its encrypted
+    content: "Reasoning models" guide; vercel/ai#7099."""
+    found = items(request)
     for at, (_index, kind, item) in enumerate(found):
         if kind != "reasoning":
             continue
@@ -222,7 +222,7 @@ def reasoning_items(ask: Ask) -> Iterator[Refusal]:
         if not after or others:
             text = "of type 'reasoning' was provided without its required following item."
             yield Refusal(f"Item '{item.get('id')}' {text}", param="input")
-        if ask.body.get("store") is False and not item.get("encrypted_content"):
+        if request.body.get("store") is False and not item.get("encrypted_content"):
             yield _not_stored(item)
 
 
@@ -232,36 +232,36 @@ def _not_stored(item: Object) -> Refusal:
     return Refusal(f"{text} {more}", 404, param="input")
 
 
-def references(ask: Ask) -> Iterator[Refusal]:
+def references(request: Request) -> Iterator[Refusal]:
     """No reference to an item that was not stored: report (`@ai-sdk/openai`, "Items are not
     persisted when `store` is set to false")."""
-    for _index, kind, item in items(ask):
-        if kind == "item_reference" and ask.body.get("store") is False:
+    for _index, kind, item in items(request):
+        if kind == "item_reference" and request.body.get("store") is False:
             yield _not_stored(item)
 
 
-def tools(ask: Ask) -> Iterator[Refusal]:
-    """At most 128, a function with its name, its schema and `strict` beside the type: SDK
+def tools(request: Request) -> Iterator[Refusal]:
+    """At most 128 tools; a function has its name, schema and `strict` beside the type: SDK
     `function_tool_param.py`; report ("Missing required parameter: 'tools[0].name'.")."""
-    found = as_list(ask.body.get("tools"))
+    found = as_list(request.body.get("tools"))
     if len(found) > openai.MOST_TOOLS:
         yield openai.too_many("tools", openai.MOST_TOOLS, len(found))
     for index, tool in objects(found):
         if not isinstance(tool.get("type"), str):
             yield openai.missing(f"tools[{index}].type")
         if tool.get("type") == "function":
-            # Without the field the API makes the function strict by itself, where it can.
+            # Without the field the API makes the function strict if possible.
             yield from openai.function(f"tools[{index}]", tool)
 
 
-def tool_choice(ask: Ask) -> Iterator[Refusal]:
-    """A word, or a tool that is offered: SDK; report ("Tool choice 'function' not found in 'tools'
+def tool_choice(request: Request) -> Iterator[Refusal]:
+    """A keyword, or an offered tool: SDK; report ("Tool choice 'function' not found in 'tools'
     parameter.")."""
-    choice = ask.body.get("tool_choice")
+    choice = request.body.get("tool_choice")
     if isinstance(choice, str) and choice not in ("none", "auto", "required"):
         yield openai.not_one_of("tool_choice", choice, ("none", "auto", "required"))
     named = as_object(choice)
-    offered = [tool.get("name") for _, tool in objects(ask.body.get("tools"))]
+    offered = [tool.get("name") for _, tool in objects(request.body.get("tools"))]
     if named.get("type") == "function" and named.get("name") not in offered:
         text = "Tool choice 'function' not found in 'tools' parameter."
         yield Refusal(text, param="tool_choice")
@@ -269,24 +269,24 @@ def tool_choice(ask: Ask) -> Iterator[Refusal]:
         yield openai.unknown("tool_choice.function")
 
 
-def output(ask: Ask) -> Iterator[Refusal]:
-    """`max_output_tokens` from 16, formats, `json_object` with the word: reports with the words."""
-    most = ask.body.get("max_output_tokens")
+def output(request: Request) -> Iterator[Refusal]:
+    """`max_output_tokens` from 16, formats, "json" with `json_object`: reports quote the errors."""
+    most = request.body.get("max_output_tokens")
     if isinstance(most, int) and most < _LEAST:
         text = "Invalid 'max_output_tokens': integer below minimum value."
         more = f"Expected a value >= {_LEAST}, but got {most} instead."
-        said = f"{text} {more}"
-        yield Refusal(said, param="max_output_tokens", code="integer_below_min_value")
-    found = as_object(as_object(ask.body.get("text")).get("format"))
+        message = f"{text} {more}"
+        yield Refusal(message, param="max_output_tokens", code="integer_below_min_value")
+    found = as_object(as_object(request.body.get("text")).get("format"))
     if found and found.get("type") not in ("text", "json_object", "json_schema"):
         values = ("json_object", "json_schema", "text")
         yield openai.not_one_of("text.format.type", found.get("type"), values)
     if found.get("type") == "json_schema":
         yield from openai.format_of("text.format", found)
-    if found.get("type") == "json_object" and not _says_json(ask.body.get("input")):
+    if found.get("type") == "json_object" and not _says_json(request.body.get("input")):
         text = "Response input messages must contain the word 'json' in some form to use"
         yield Refusal(f"{text} 'text.format' of type 'json_object'.", param="text.format")
-    if ask.body.get("stream_options") is not None and ask.body.get("stream") is not True:
+    if request.body.get("stream_options") is not None and request.body.get("stream") is not True:
         text = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
         yield Refusal(text, param="stream_options")
 
@@ -295,15 +295,15 @@ def _says_json(value: Any) -> bool:
     return "json" in json.dumps(value).lower()
 
 
-def model_takes(ask: Ask) -> Iterator[Refusal]:
-    """No reasoning where a model has none: reports ("Encrypted content is not supported with this
+def model_takes(request: Request) -> Iterator[Refusal]:
+    """No reasoning for models without it: reports ("Encrypted content is not supported with this
     model.", "Unsupported parameter: 'reasoning.effort' is not supported with this model.")."""
-    if openai.reasons(ask.model) or not ask.model.startswith(("gpt-3.5", "gpt-4")):
+    if openai.reasons(request.model) or not request.model.startswith(("gpt-3.5", "gpt-4")):
         return
-    if "reasoning.encrypted_content" in as_list(ask.body.get("include")):
+    if "reasoning.encrypted_content" in as_list(request.body.get("include")):
         yield Refusal("Encrypted content is not supported with this model.", param="include")
     for name in ("effort", "summary"):
-        if as_object(ask.body.get("reasoning")).get(name) is not None:
+        if as_object(request.body.get("reasoning")).get(name) is not None:
             yield openai.unsupported(f"reasoning.{name}")
 
 

@@ -1,7 +1,7 @@
-"""What a rule of an API is: a function from a request to what the vendor would answer. And walkers.
+"""What a rule is: a function from a request to the errors a vendor would report. Also helpers.
 
-A rule's docstring names its source. Its words are the vendor's own, as documented or as public
-reports have them.
+A rule's docstring names its source. The messages are the vendor's, as documented or as quoted in
+public reports.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _INDEX: Final = re.compile(r"\.(\d+)(?=\.|$)")
 
 
 @dataclass(frozen=True)
-class Ask:
+class Request:
     """A request: header names in lower case, the path with its query, the parsed body."""
 
     headers: Mapping[str, str]
@@ -28,18 +28,18 @@ class Ask:
 
     @property
     def model(self) -> str:
-        """The model that the body names."""
+        """The model named in the body."""
         return str(self.body.get("model", ""))
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """What the vendor answers, in its words."""
+    """An error of the vendor, with its message."""
 
     message: str
     status: int = 400
     kind: str = ""
-    """`error.type` of Anthropic and OpenAI, `error.status` of Gemini; empty for the usual one."""
+    """`error.type` of Anthropic and OpenAI, `error.status` of Gemini; empty for the default."""
     param: str | None = None
     code: str | None = None
 
@@ -47,29 +47,31 @@ class Refusal:
         return self.message
 
 
-Rule: TypeAlias = Callable[[Ask], Iterable[Refusal]]
+Rule: TypeAlias = Callable[[Request], Iterable[Refusal]]
 
 
 def words(text: str) -> frozenset[str]:
-    """Names with blanks between them, for tables."""
+    """Split names at whitespace, for tables."""
     return frozenset(text.split())
 
 
-def refused(rules: Iterable[Rule], ask: Ask, without: Collection[str] = ()) -> list[Refusal]:
-    """What the rules say, each once, without those that `without` names."""
-    found = [say for rule in rules if rule.__name__ not in without for say in rule(ask)]
+def refused(
+    rules: Iterable[Rule], request: Request, without: Collection[str] = ()
+) -> list[Refusal]:
+    """Apply the rules except those in `without`; each error is returned once."""
+    found = [say for rule in rules if rule.__name__ not in without for say in rule(request)]
     return list(dict.fromkeys(found))
 
 
 def objects(value: Any) -> Iterator[tuple[int, Object]]:
-    """The objects of a list, with their places in it."""
+    """The objects of a list, with their indexes."""
     for index, item in enumerate(as_list(value)):
         if isinstance(item, dict):
             yield index, as_object(item)
 
 
 def marked(value: Any, name: str, place: str = "") -> Iterator[tuple[str, Object]]:
-    """Every object below `value` that has a member `name`, with its place (`a.0.b`)."""
+    """Every object below `value` that has a field `name`, with its path (`a.0.b`)."""
     if isinstance(value, list):
         for index, item in enumerate(as_list(value)):
             yield from marked(item, name, f"{place}.{index}" if place else str(index))
@@ -87,7 +89,7 @@ def bracketed(place: str) -> str:
 
 
 def schemas(schema: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Object]]:
-    """A JSON schema and all schemas in it, with their places (`("properties", "a")`)."""
+    """A JSON schema and all its subschemas, with their paths (`("properties", "a")`)."""
     if not isinstance(schema, dict):
         return
     members = as_object(schema)

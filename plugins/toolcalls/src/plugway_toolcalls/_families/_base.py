@@ -1,6 +1,6 @@
-"""What a model family is: data that says how its replies are written.
+"""Definition of a model family: data that describes the format of its replies.
 
-Reading a reply with this data is `_output`'s business, writing a grammar `_grammar`'s.
+`_output` parses a reply with this data, and `_grammar` writes a grammar.
 """
 
 from __future__ import annotations
@@ -9,107 +9,114 @@ from dataclasses import dataclass
 from typing import Literal
 
 CallKind = Literal["object", "arguments", "tags", "braces", "python"]
-"""How name and arguments stand in a call.
+"""Format of name and arguments in a call.
 
-- `object`: one JSON object (or a list of them) that holds the name and the arguments;
-- `arguments`: the name in front, then one JSON object;
-- `tags`: the name in front, then one tag per argument with the value as it is;
-- `braces`: the name in front, then `{key:value}` with bare keys and marked strings;
-- `python`: calls as Python writes them.
+- `object`: one JSON object (or a list of them) with the name and the arguments;
+- `arguments`: the name first, then one JSON object;
+- `tags`: the name first, then one tag per argument with the unescaped value;
+- `braces`: the name first, then `{key:value}` with bare keys and marked strings;
+- `python`: calls in Python syntax.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How the family itself writes a call after the opening marker: what the grammar enforces."""
+    """The family's own format of a call after the opening marker, which the grammar enforces."""
 
     before: str
-    """Between the opening marker and the name."""
+    """Text between the opening marker and the name."""
     between: str
-    """Between the name and the arguments."""
+    """Text between the name and the arguments."""
     after: str
-    """From the arguments to the end of the call."""
+    """Text from the arguments to the end of the call."""
     key: str = ""
-    """Opens one argument of a call in tags; `{key}` stands for its name."""
+    """Opening of an argument in tags; `{key}` stands for its name."""
     value_end: str = ""
-    """Closes one argument of a call in tags."""
+    """End of an argument in tags; `{key}` stands for its name."""
     typed: str = ""
-    """Opens an argument that is not a string, where that is written differently."""
+    """Opening of an argument that is not a string, if it differs; `{type}` stands for the JSON type
+    of its value."""
     quote: str = '"'
-    """Around strings, for a call in braces."""
+    """Marks around strings, for a call in braces."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallFormat:
-    """One way in which calls are written."""
+    """One format of calls."""
 
     kind: CallKind
     opening: str = ""
-    """The text a call begins with; empty: a call may stand bare at the start of a reply."""
+    """Start of a call; empty: a call may be at the start of a reply without a marker."""
     closing: str = ""
-    """The text a call ends with; empty: it ends with its JSON value."""
-    outer: str = ""
-    """A text that may close the call after `closing`, or in place of it."""
+    """End of a call; empty: it ends with its JSON value."""
+    outers: tuple[str, ...] = ()
+    """Texts that may close the call after `closing`, or instead of it."""
     head: str = ""
     """Regular expression between opening and arguments, with a group `name`."""
     key: str = ""
-    """Regular expression that begins one argument in tags: groups `key` and perhaps `typed`."""
+    """Regular expression for the start of an argument in tags: groups `key` and maybe `typed`."""
     parameter_end: str = ""
-    """The text that ends one argument in tags."""
+    """End of an argument in tags; `{key}` stands for its name."""
     unclosed: bool = False
-    """Models forget that text at times."""
+    """Whether models sometimes omit that text."""
+    nested: bool = False
+    """Whether a list or object in tags is written as nested tags, one per member or `item`."""
+    cdata: bool = False
+    """Whether a value in tags may be enclosed in `<![CDATA[` and `]]>`."""
     wrapped: bool = False
-    """A value in tags stands on lines of its own."""
+    """Whether a value in tags is on separate lines."""
     quote: str = ""
-    """Around strings in braces."""
+    """Marks around strings in braces."""
     shape: Shape | None = None
-    """None: calls in this format are read but never enforced."""
+    """None: calls in this format are parsed but never enforced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A message header, for families that route text by channels."""
+    """A message header, for families that route text to channels."""
 
     openings: tuple[str, ...]
     end: str
     call: str
     """Regular expression that finds the `name` of a call in a header."""
     thinking: str
-    """Regular expression of a header in front of reasoning."""
+    """Regular expression of a header before reasoning."""
     closing: str
-    """The text that ends a call."""
+    """End of a call."""
+    begins: tuple[str, ...] = ()
+    """Possible beginnings of a reply whose first header was opened by the prompt."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A recorded reply and the blocks it stands for."""
+    """A recorded reply and its expected blocks."""
 
     text: str
     blocks: tuple[tuple[str, ...], ...]
     """`("text", …)`, `("thinking", …)`, `("call", name, arguments as JSON)` or `("error", …)`."""
     thinking: bool = False
-    """The prompt had already opened the reasoning."""
+    """Whether the prompt had already opened the reasoning."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """How the replies of one family of models are written."""
+    """The format of one model family's replies."""
 
     name: str
     calls: tuple[CallFormat, ...]
-    """The family's own format first, then those that its models fall into."""
+    """The family's own format first, then others that its models use by mistake."""
     detect: tuple[tuple[str, ...], ...]
-    """The family is meant where all texts of one of these stand in the chat template."""
+    """The family is detected if all texts of one of these occur in the chat template."""
     reasoning: tuple[tuple[str, str], ...] = (("<think>", "</think>"),)
-    """Opening and closing marker of reasoning."""
+    """Opening and closing markers of reasoning."""
     noise: tuple[str, ...] = ()
-    """Markers that carry nothing, such as those around a list of calls."""
+    """Markers without meaning, such as those around a list of calls."""
     stops: tuple[str, ...] = ()
-    """Texts that end a reply, beside the model's own end token."""
+    """Texts that end a reply, besides the model's own end token."""
     section: tuple[str, str] = ("", "")
-    """Around all calls of a reply."""
+    """Markers around all calls of a reply."""
     separator: str = ""
-    """Between two calls."""
+    """Text between two calls."""
     header: Header | None = None
     call_id: Literal["nine", "indexed"] = "nine"
     """`nine` characters from a hash, or `functions.NAME:INDEX`."""

@@ -6,6 +6,7 @@ Sources: chat templates of DeepSeek R1, V3.1, V3.2 and V4.
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
@@ -29,24 +30,50 @@ _V31_CALL = CallFormat(
     shape=Shape(before="", between=_SEP, after=_END),
 )
 _DSML = "｜DSML｜"
-_DSML_CALL = CallFormat(
-    kind="tags",
-    opening=f'<{_DSML}invoke name="',
-    closing=f"</{_DSML}invoke>",
-    head=r'(?P<name>[^"\n]+)"\s*>',
-    outer=f"</{_DSML}function_calls>",
-    key=rf'<{_DSML}parameter name="(?P<key>[^"\n]+)"(?: string="(?P<typed>\w+)")?\s*>',
-    parameter_end=f"</{_DSML}parameter>",
-    shape=Shape(
-        before="",
-        between='">\n',
-        after=f"</{_DSML}invoke>",
-        key=f'<{_DSML}parameter name="{{key}}" string="true">',
-        typed=f'<{_DSML}parameter name="{{key}}" string="false">',
-        value_end=f"</{_DSML}parameter>\n",
-    ),
+_BARS = ("|", "||", "｜｜", " | ", " ｜ ", "│", "┃", "∣", "❘", "￨", "ǀ", "▏", "⎮")
+"""What models write in the place of the full-width bars."""
+
+
+_SECTIONS = ("function_calls", "tool_calls", "tool_use")
+
+
+def _dsml_calls(dsml: str) -> tuple[CallFormat, CallFormat]:
+    """A call, and one without arguments whose only tag closes itself."""
+    tag, escaped = f"</{dsml}invoke>", re.escape(dsml)
+    head = r'(?P<name>[^"\n]+)"\s*'
+    own = CallFormat(
+        kind="tags",
+        opening=f'<{dsml}invoke name="',
+        closing=tag,
+        head=f"{head}>",
+        outers=tuple(f"</{dsml}{section}>" for section in _SECTIONS),
+        key=rf'<{escaped}parameter name="(?P<key>[^"\n]+)"(?: string="(?P<typed>\w+)")?\s*>',
+        parameter_end=f"</{dsml}parameter>",
+        shape=Shape(
+            before="",
+            between='">\n',
+            after=tag,
+            key=f'<{dsml}parameter name="{{key}}" string="true">',
+            typed=f'<{dsml}parameter name="{{key}}" string="false">',
+            value_end=f"</{dsml}parameter>\n",
+        ),
+    )
+    return own, CallFormat(kind="arguments", opening=own.opening, closing="/>", head=head)
+
+
+_OTHER_BARS = tuple(
+    replace(spec, shape=None) for bars in _BARS for spec in _dsml_calls(f"{bars}DSML{bars}")
 )
+"""The same with other bars: they are read and never asked for."""
+
+
 _DSML_ALL, _DSML_ALL_END = f"<{_DSML}tool_calls>", f"</{_DSML}tool_calls>"
+_DSML_NOISE = tuple(
+    f"<{slash}{bars}DSML{bars}{section}>"
+    for bars in ("｜", *_BARS)
+    for section in _SECTIONS
+    for slash in ("", "/")
+)
 _STOPS = ("<｜end▁of▁sentence｜>",)
 _READ = ("call", "Read", '{"file_path": "/a.txt"}')
 _BASH = ("call", "Bash", '{"command": "ls"}')
@@ -62,7 +89,7 @@ _SAMPLES = (
     ),
     Sample("Hm.\n</think>\n\nHi.", (("thinking", "Hm."), ("text", "Hi.")), thinking=True),
     Sample(f"<think>Hm.</think>{_ALL}{_V31_READ}{_ALL_END}", (("thinking", "Hm."), _READ)),
-    # Without the outer markers, and without a closing one: what distilled models write.
+    # Without the outer markers, and without a closing one, as distilled models write it.
     Sample(_R1_READ, (_READ,)),
     Sample(f'{_BEGIN}Bash{_SEP}{{"command": "ls"}}', (_BASH,)),
     Sample("</think>Hi.", (("text", "Hi."),)),
@@ -90,8 +117,8 @@ DEEPSEEK_V31 = Family(
 DEEPSEEK_V32 = Family(
     name="deepseek-v3.2",
     detect=((_DSML,), ("dsml_token",)),
-    calls=(_DSML_CALL, _V31_CALL),
-    noise=(f"<{_DSML}function_calls>", f"</{_DSML}function_calls>", _ALL, _ALL_END),
+    calls=(*_dsml_calls(_DSML), *_OTHER_BARS, _V31_CALL),
+    noise=(*_DSML_NOISE, _ALL, _ALL_END),
     stops=_STOPS,
     section=(f"\n\n<{_DSML}function_calls>\n", f"\n</{_DSML}function_calls>"),
     separator="\n",
@@ -117,6 +144,22 @@ DEEPSEEK_V32 = Family(
         Sample("Hm.</think>Hi.", (("thinking", "Hm."), ("text", "Hi.")), thinking=True),
         Sample(_V31_READ, (_READ,)),
         Sample(
+            f'<{_DSML}function_calls>\n<{_DSML}invoke name="Bash"/>\n</{_DSML}function_calls>',
+            (("call", "Bash", "{}"),),
+        ),
+        Sample(
+            '<|DSML|function_calls>\n<|DSML|invoke name="Read">\n<|DSML|parameter name="file_path" '
+            'string="true">/a.txt</|DSML|parameter>\n</|DSML|invoke>\n</|DSML|function_calls>',
+            (_READ,),
+        ),
+        # The call is not closed, only what is around all of them.
+        Sample(
+            f'<{_DSML}function_calls>\n<{_DSML}invoke name="Read">\n'
+            f'<{_DSML}parameter name="file_path" string="true">/a.txt</{_DSML}parameter>\n'
+            f"</{_DSML}function_calls>",
+            (_READ,),
+        ),
+        Sample(
             f'<{_DSML}invoke name="Fly">\n</{_DSML}invoke>',
             (("error", f'<{_DSML}invoke name="Fly">\n</{_DSML}invoke>'),),
         ),
@@ -131,8 +174,6 @@ DEEPSEEK_V4 = replace(
     DEEPSEEK_V32,
     name="deepseek-v4",
     detect=((_DSML, "tool_calls>"), ("dsml_token", "tool_calls>")),
-    calls=(replace(_DSML_CALL, outer=_DSML_ALL_END), _V31_CALL),
-    noise=(*DEEPSEEK_V32.noise, _DSML_ALL, _DSML_ALL_END),
     section=(f"\n\n{_DSML_ALL}\n", f"\n{_DSML_ALL_END}"),
     samples=(
         Sample(f"Look.\n\n{_DSML_ALL}\n{_V4_READ}{_DSML_ALL_END}", (("text", "Look."), _READ)),

@@ -1,4 +1,4 @@
-"""Gemma: calls in braces (FunctionGemma, Gemma 4), or the forms Gemma 3 is prompted for.
+"""Gemma: calls in braces (FunctionGemma, Gemma 4), or the formats that Gemma 3 is prompted for.
 
 Sources: chat template of Gemma 4; Google's pages on function calling with Gemma and FunctionGemma.
 """
@@ -57,7 +57,7 @@ GEMMA4 = Family(
             '<|tool_call>call:Edit{edits:[{new:<|"|>b<|"|>,old:<|"|>a<|"|>}],all:true}<tool_call|>',
             (("call", "Edit", '{"edits": [{"new": "b", "old": "a"}], "all": true}'),),
         ),
-        # Plain quotes in the place of the marks.
+        # Plain quotes instead of the marks.
         Sample('<|tool_call>call:Read{"file_path": "/a.txt"}<tool_call|>', (_READ,)),
         Sample(
             "<|tool_call>call:Fly{}<tool_call|>", (("error", "<|tool_call>call:Fly{}<tool_call|>"),)

@@ -1,6 +1,6 @@
-"""Any other model: JSON in tags, in a fence or bare, and the marks of a few models more.
+"""Any other model: JSON in tags, in a fence or without a marker, and markers of a few more models.
 
-Models whose template knows no tools are told to call in the first of these formats.
+Models whose template does not support tools are asked to call in the first of these formats.
 """
 
 from __future__ import annotations

@@ -1,9 +1,13 @@
 """GLM 4.5 and later: the name, then pairs of `<arg_key>` and `<arg_value>`.
 
-Sources: chat templates of GLM 4.5, 4.6 and 4.7.
+From 4.7 on, nothing stands between the tags. Laguna, Ling 3 and Spark write as GLM does.
+
+Sources: chat templates of GLM 4.5, 4.6 and 4.7, Laguna XS and S 2.1, Ling 3.0 Flash, Spark 2.5.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
 from plugway_toolcalls._families.hermes import HERMES_CALL
@@ -21,6 +25,16 @@ _CALL = CallFormat(
         after="</tool_call>",
         key="<arg_key>{key}</arg_key>\n<arg_value>",
         value_end="</arg_value>\n",
+    ),
+)
+_COMPACT_CALL = replace(
+    _CALL,
+    shape=Shape(
+        before="",
+        between="",
+        after="</tool_call>",
+        key="<arg_key>{key}</arg_key><arg_value>",
+        value_end="</arg_value>",
     ),
 )
 _READ = ("call", "Read", '{"file_path": "/a.txt"}')
@@ -62,4 +76,11 @@ GLM = Family(
         ),
         Sample("<tool_call>Ls\n</tool_call>", (("error", "<tool_call>Ls\n</tool_call>"),)),
     ),
+)
+GLM47 = replace(
+    GLM,
+    name="glm4.7",
+    detect=(("</arg_key><arg_value>",), ('"</arg_key>" -}}',)),
+    calls=(_COMPACT_CALL, HERMES_CALL),
+    separator="",
 )

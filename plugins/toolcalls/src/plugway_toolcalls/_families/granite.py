@@ -1,4 +1,4 @@
-"""Granite 3: a JSON list of calls after `<|tool_call|>`. Granite 4 writes as Hermes does.
+"""Granite 3: a JSON list of calls after `<|tool_call|>`. Granite 4 uses the format of Hermes.
 
 Source: chat template of IBM Granite 3.3 Instruct.
 """

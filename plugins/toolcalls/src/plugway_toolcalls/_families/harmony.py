@@ -32,6 +32,7 @@ HARMONY = Family(
         call=r"to=(?:functions\.)?(?P<name>[\w.-]+)",
         thinking=r"\banalysis\b",
         closing="<|call|>",
+        begins=("to=",),
     ),
     samples=(
         Sample(f"<|channel|>{_TO_READ}" + '{"file_path": "/a.txt"}<|call|>', (_READ,)),

@@ -21,7 +21,7 @@ QWEN_CODER_CALL = CallFormat(
     kind="tags",
     opening="<function=",
     closing="</function>",
-    outer="</tool_call>",
+    outers=("</tool_call>",),
     wrapped=True,
     head=r"(?P<name>[^>\s]+)\s*>",
     key=r"<parameter=(?P<key>[^>\n]+)>",
@@ -55,7 +55,7 @@ HERMES = Family(
             (("thinking", "A file."), _READ),
         ),
         Sample("Hm.\n</think>\n\nDone.", (("thinking", "Hm."), ("text", "Done.")), thinking=True),
-        # One closing brace too many, one too few, no closing tag: what small models write.
+        # One closing brace too many, one too few, no closing tag, as small models write it.
         Sample(f"<tool_call>\n{_READ_JSON}}}\n</tool_call>", (_READ,)),
         Sample(f"<tool_call>\n{_READ_JSON[:-1]}\n</tool_call>", (_READ,)),
         Sample(f"<tool_call>\n{_READ_JSON}", (_READ,)),

@@ -1,6 +1,6 @@
-"""MiniMax M2: `<invoke>` with one tag per argument inside `<minimax:tool_call>`.
+"""MiniMax: `<invoke>` with one tag per argument; in M3 the tag is the argument's name.
 
-Sources: chat template of MiniMax M2; MiniMax's page on tool calling.
+Sources: chat templates of MiniMax M2 and M3; MiniMax's page on tool calling.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _CALL = CallFormat(
     opening='<invoke name="',
     closing="</invoke>",
     head=r'(?P<name>[^"\n]+)"\s*>',
-    outer=_ALL_END,
+    outers=(_ALL_END,),
     key=r'<parameter name="(?P<key>[^"\n]+)"\s*>',
     parameter_end="</parameter>",
     shape=Shape(
@@ -30,7 +30,7 @@ _INVOKE = '<invoke name="Read">\n<parameter name="file_path">/a.txt</parameter>\
 
 MINIMAX = Family(
     name="minimax",
-    detect=((_ALL,), ("<tool_calls>", "]~b]"), ("]~!b[",)),
+    detect=((_ALL,), ("]~!b[",)),
     calls=(_CALL, _M1_CALL),
     noise=(_ALL, _ALL_END),
     stops=("[e~[",),
@@ -61,5 +61,70 @@ MINIMAX = Family(
             (("call", "Write", '{"file_path": "/x", "content": "a</parameter> b"}'),),
         ),
         Sample('<invoke name="Fly"></invoke>', (("error", '<invoke name="Fly"></invoke>'),)),
+    ),
+)
+
+_NS = "]<]minimax[>["
+_M3_ALL, _M3_ALL_END = f"{_NS}<tool_call>", f"{_NS}</tool_call>"
+_NS_CALL = CallFormat(
+    kind="tags",
+    opening=f'{_NS}<invoke name="',
+    closing=f"{_NS}</invoke>",
+    head=r'(?P<name>[^"\n]+)"\s*>',
+    outers=(_M3_ALL_END,),
+    key=r"\]<\]minimax\[>\[<(?P<key>(?!tool_call>)[^<>/\s][^<>/\n]*)>",
+    parameter_end=f"{_NS}</{{key}}>",
+    nested=True,
+    shape=Shape(
+        before="",
+        between='">',
+        after=f"{_NS}</invoke>",
+        key=f"{_NS}<{{key}}>",
+        value_end=f"{_NS}</{{key}}>",
+    ),
+)
+_M3_READ = f'{_NS}<invoke name="Read">{_NS}<file_path>/a.txt{_NS}</file_path>{_NS}</invoke>\n'
+_M3_BASH = (
+    f'{_NS}<invoke name="Bash">\n{_NS}<command>ls{_NS}</command>\n{_NS}<timeout>5{_NS}</timeout>\n'
+    f"{_NS}</invoke>\n"
+)
+_M3_EDIT = (
+    f'{_NS}<invoke name="Edit">{_NS}<edits>{_NS}<item>{_NS}<old>a{_NS}</old>{_NS}<new>b{_NS}</new>'
+    f"{_NS}</item>{_NS}</edits>{_NS}<all>true{_NS}</all>{_NS}</invoke>\n"
+)
+_M3_FLY = f'{_NS}<invoke name="Fly">{_NS}</invoke>'
+
+MINIMAX_M3 = Family(
+    name="minimax-m3",
+    detect=((_NS,),),
+    calls=(_NS_CALL, _CALL),
+    reasoning=(("<mm:think>", "</mm:think>"), ("<think>", "</think>")),
+    noise=(_M3_ALL, _M3_ALL_END, _ALL, _ALL_END),
+    stops=("[e~[",),
+    section=(f"{_M3_ALL}\n", f"\n{_M3_ALL_END}"),
+    separator="\n",
+    samples=(
+        Sample(f"{_M3_ALL}\n{_M3_READ}{_M3_ALL_END}", (_READ,)),
+        Sample(
+            f"<mm:think>Hm.</mm:think>Look.{_M3_ALL}\n{_M3_READ}{_M3_BASH}{_M3_ALL_END}[e~[",
+            (
+                ("thinking", "Hm."),
+                ("text", "Look."),
+                _READ,
+                ("call", "Bash", '{"command": "ls", "timeout": 5}'),
+            ),
+        ),
+        Sample(f"</mm:think>{_M3_ALL}\n{_M3_READ}{_M3_ALL_END}", (_READ,)),
+        Sample(
+            f"{_M3_ALL}\n{_M3_EDIT}{_M3_ALL_END}",
+            (("call", "Edit", '{"edits": [{"old": "a", "new": "b"}], "all": true}'),),
+        ),
+        Sample(
+            f'{_NS}<invoke name="Write">{_NS}<file_path>/x{_NS}</file_path>{_NS}<content>a'
+            f"{_NS}</content> b{_NS}</content>{_NS}</invoke>",
+            (("call", "Write", f'{{"file_path": "/x", "content": "a{_NS}</content> b"}}'),),
+        ),
+        Sample(_INVOKE, (_READ,)),
+        Sample(_M3_FLY, (("error", _M3_FLY),)),
     ),
 )

@@ -1,6 +1,6 @@
 """Nemotron Nano v2: a JSON list of calls between `<TOOLCALL>` tags.
 
-Source: chat template of NVIDIA Nemotron Nano v2. Nemotron 3 writes as Qwen3-Coder does.
+Source: chat template of NVIDIA Nemotron Nano v2. Nemotron 3 uses the format of Qwen3-Coder.
 """
 
 from __future__ import annotations

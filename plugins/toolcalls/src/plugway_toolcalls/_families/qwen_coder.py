@@ -1,7 +1,7 @@
 """Qwen3-Coder, Qwen 3.5 and Seed-OSS: one tag per argument inside `<function=…>`.
 
 Sources: chat templates of Qwen3-Coder, Qwen 3.5 and Seed-OSS; llama.cpp's `common/chat.cpp` for
-what models get wrong.
+common mistakes.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
 from plugway_toolcalls._families.hermes import HERMES_CALL, QWEN_CODER_CALL
 
 
-def _call(tag: str) -> CallFormat:
+def _call(tag: str, line: str = "\n") -> CallFormat:
+    """`line` stands between the tags of an argument and its value."""
     return CallFormat(
         kind="tags",
         opening=f"<{tag}>",
         closing="</function>",
-        outer=f"</{tag}>",
-        wrapped=True,
+        outers=(f"</{tag}>",),
+        wrapped=bool(line),
         head=r"\s*<function=(?P<name>[^>\s]+)\s*>",
         key=QWEN_CODER_CALL.key,
         unclosed=True,
@@ -27,8 +28,8 @@ def _call(tag: str) -> CallFormat:
             before="\n<function=",
             between=">\n",
             after=f"</function>\n</{tag}>",
-            key="<parameter={key}>\n",
-            value_end="\n</parameter>\n",
+            key=f"<parameter={{key}}>{line}",
+            value_end=f"{line}</parameter>\n",
         ),
     )
 
@@ -84,20 +85,27 @@ QWEN_CODER = Family(
 )
 
 _SEED = "<seed:tool_call>\n{}\n</seed:tool_call>"
+_SEED_BODY = "<function=Read>\n<parameter=file_path>/a.txt</parameter>\n</function>"
+_SEED_FUNCTION = replace(QWEN_CODER_CALL, outers=("</seed:tool_call>",), wrapped=False)
 SEED_OSS = Family(
     name="seed-oss",
     detect=(("<seed:tool_call>",),),
-    calls=(_call("seed:tool_call"), replace(QWEN_CODER_CALL, outer="</seed:tool_call>")),
+    calls=(_call("seed:tool_call", line=""), _SEED_FUNCTION),
     reasoning=(("<seed:think>", "</seed:think>"),),
     stops=("<seed:eos>",),
     separator="\n",
     samples=(
-        Sample(_SEED.format(_BODY), (_READ,)),
+        Sample(_SEED.format(_SEED_BODY), (_READ,)),
         Sample(
-            f"<seed:think>\nHm.</seed:think>Reading.\n{_SEED.format(_BODY)}<seed:eos>",
+            f"<seed:think>\nHm.</seed:think>Reading.\n{_SEED.format(_SEED_BODY)}<seed:eos>",
             (("thinking", "Hm."), ("text", "Reading."), _READ),
         ),
-        Sample(_BODY, (_READ,)),
+        Sample(_SEED_BODY, (_READ,)),
+        Sample(
+            "<seed:tool_call>\n<function=Write>\n<parameter=content>a\n</parameter>\n"
+            "<parameter=file_path>/x</parameter>\n</function>\n</seed:tool_call>",
+            (("call", "Write", '{"content": "a\\n", "file_path": "/x"}'),),
+        ),
         Sample("Hm.</seed:think>Hi.", (("thinking", "Hm."), ("text", "Hi.")), thinking=True),
         Sample("<seed:think></seed:think>Hi.", (("text", "Hi."),)),
         Sample(

@@ -1,0 +1,110 @@
+"""The worker of an embedding model: texts in, vectors out, using llama-cpp-python's `embed`.
+
+An encoder has no conversation to continue: no slots, no prefix cache, no sampling.
+"""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import orjson
+from llama_cpp import LLAMA_POOLING_TYPE_MEAN, LLAMA_POOLING_TYPE_UNSPECIFIED, Llama
+
+from plugway_llama_cpp._settings import EmbedderSettings
+from plugway_local_engine import LoadFailed
+
+if TYPE_CHECKING:
+    from plugway_local_engine import Channel, Frame
+
+
+def main(channel: Channel, config: Mapping[str, Any]) -> None:
+    """Called by `plugway_local_engine._worker` in the child."""
+    settings = EmbedderSettings(**config)
+    began = time.monotonic()
+    embedder = Embedder(channel, _load(settings))
+    channel.send({"op": "ready", "seconds": round(time.monotonic() - began, 3)})
+    embedder.run()
+
+
+def _load(settings: EmbedderSettings) -> Llama:
+    pooling = LLAMA_POOLING_TYPE_UNSPECIFIED if settings.pooled else LLAMA_POOLING_TYPE_MEAN
+    try:
+        return Llama(
+            settings.path,
+            embedding=True,
+            n_ctx=settings.context,
+            n_batch=settings.context,
+            n_ubatch=settings.context,
+            n_threads=settings.threads,
+            n_threads_batch=settings.threads,
+            n_gpu_layers=settings.gpu_layers,
+            pooling_type=pooling,
+            verbose=False,
+        )
+    except (ValueError, MemoryError) as error:
+        raise LoadFailed(f"{settings.path}: {error}. See the worker's log") from None
+
+
+class Embedder:
+    """Serves one request after the other."""
+
+    def __init__(self, channel: Channel, model: Llama) -> None:
+        self._channel = channel
+        self._model = model
+        self._cancelled: set[int] = set()
+        channel.on_cancel = self._cancelled.add
+
+    def run(self) -> None:
+        """Run until the gateway sends `stop`."""
+        while True:
+            for frame in self._channel.receive(1.0):
+                match frame.header.get("op"):
+                    case "embed":
+                        self._embed(frame)
+                    case "stop":
+                        return
+                    case _:
+                        pass
+            self._channel.beat()
+
+    def _embed(self, frame: Frame) -> None:
+        """Reply with float32 vectors, one after the other, or with an `error`."""
+        number, texts = int(frame.header["id"]), cast("list[str]", orjson.loads(frame.body))
+        counts = [len(self._model.tokenize(text.encode())) for text in texts]
+        most = self._model.n_batch
+        if long := [(at, count) for at, count in enumerate(counts) if count > most]:
+            at, count = long[0]
+            at += int(frame.header["first"])
+            message = f"input[{at}] has {count} tokens; this model accepts {most}"
+            self._end(number, error={"status": 400, "message": message})
+            return
+        found = array("f")
+        for some in _batches(texts, counts, most):
+            if number in self._cancelled:
+                self._cancelled.discard(number)
+                self._end(number, cancelled=True)
+                return
+            vectors = self._model.embed(some, normalize=True, truncate=False)
+            for vector in cast("list[list[float]]", vectors):
+                found.extend(vector)
+            self._channel.beat()
+        self._end(number, found.tobytes(), tokens=sum(counts))
+
+    def _end(self, number: int, body: bytes = b"", **said: Any) -> None:
+        self._channel.send({"id": number, "end": True, **said}, body)
+
+
+def _batches(texts: Sequence[str], counts: Sequence[int], most: int) -> Iterator[list[str]]:
+    """The texts in order, in groups of at most `most` tokens, so that a cancel is noticed soon."""
+    some: list[str] = []
+    size = 0
+    for text, count in zip(texts, counts, strict=True):
+        if some and size + count > most:
+            yield some
+            some, size = [], 0
+        some.append(text)
+        size += count
+    yield some

@@ -1,0 +1,130 @@
+"""Embedding models: real llama.cpp on a tiny BERT with random weights."""
+
+import math
+
+import httpx2
+import pytest
+import tiny_encoder
+
+from plugway import BackendUnavailable, InvalidRequest, RequestRejected
+from plugway.testing import build_plugin, gateway
+from plugway_embeddings import Embeds, Wanted
+from plugway_llama_cpp import LlamaCpp
+from plugway_openai_api import OpenAIApi
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def encoder(tmp_path):
+    return tiny_encoder.write(tmp_path / "tiny-bert.gguf")
+
+
+async def embedded(engine, *inputs, **fields):
+    wanted = Wanted("default", inputs, **fields)
+    request = engine.request("embeddings")
+    return await engine.backend.embed(wanted, engine.attempt(request))
+
+
+def cosine(one, other):
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+async def test_each_text_gets_its_vector_of_length_1(engine, encoder):
+    async with engine(encoder) as e:
+        assert isinstance(e.backend, Embeds)
+        found = await embedded(e, "hello world", "a", "hello world")
+        assert [len(vector) for vector in found.vectors] == [32, 32, 32]
+        assert all(math.isclose(cosine(v, v), 1, abs_tol=1e-4) for v in found.vectors)
+        one, other, again = found.vectors
+        assert cosine(one, again) > 0.9999 > cosine(one, other)
+        assert found.tokens == 2 * (10 + 2) + 1 + 2  # each between [CLS] and [SEP]
+
+
+async def test_many_texts_come_back_in_their_order(engine, encoder):
+    async with engine(encoder) as e:
+        texts = [str(number) * (1 + number % 30) for number in range(70)]
+        found = await embedded(e, *texts)
+        for number in (0, 31, 32, 69):
+            (alone,) = (await embedded(e, texts[number])).vectors
+            assert cosine(alone, found.vectors[number]) > 0.999
+
+
+async def test_a_text_that_is_too_long_is_refused_by_its_number(engine, encoder):
+    async with engine(encoder) as e:
+        with pytest.raises(RequestRejected, match=r"input\[40\] has 131 tokens; .* accepts 128"):
+            await embedded(e, *["a"] * 40, "b" * 129)
+        assert (await embedded(e, "b" * 126)).tokens == 128
+
+
+@pytest.mark.parametrize(
+    ("inputs", "fields", "words"),
+    [
+        (((1, 2, 3),), {}, "token ids"),
+        (("a",), {"dimensions": 16}, "vectors of 32 numbers"),
+    ],
+)
+async def test_what_the_model_cannot_do_is_refused(engine, encoder, inputs, fields, words):
+    async with engine(encoder) as e:
+        with pytest.raises(InvalidRequest, match=words):
+            await embedded(e, *inputs, **fields)
+        assert (await embedded(e, "a", dimensions=32)).tokens == 3
+
+
+async def test_googles_task_is_dropped_with_a_line(engine, encoder):
+    async with engine(encoder) as e:
+        await embedded(e, "a", task="RETRIEVAL_QUERY")
+        assert "drop taskType" in str([entry.what for entry in e.exchanges[-1].receipt])
+
+
+async def test_each_kind_of_model_says_what_it_is_for(engine, encoder, models):
+    async with engine(encoder) as e:
+        with pytest.raises(InvalidRequest, match="is an embedding model"):
+            await e.send("hello")
+        with pytest.raises(InvalidRequest, match="is an embedding model"):
+            await e.count("hello")
+        (info, *_) = await e.backend.models()
+        assert info.capabilities == {"embeddings"}
+    async with engine(models["full"]) as e:
+        with pytest.raises(InvalidRequest, match="is not an embedding model"):
+            await embedded(e, "a")
+
+
+@pytest.mark.parametrize("pooling", [1, 2, 3, 0, None])
+async def test_every_pooling_gives_one_vector(engine, tmp_path, pooling):
+    path = tiny_encoder.write(tmp_path / "pooled.gguf", pooling=pooling)
+    async with engine(path) as e:
+        (vector,) = (await embedded(e, "hello")).vectors
+        assert len(vector) == 32
+
+
+async def test_a_reranker_is_no_embedding_model(engine, tmp_path):
+    path = tiny_encoder.write(tmp_path / "rank.gguf", pooling=4)
+    async with engine(path) as e:
+        with pytest.raises(BackendUnavailable, match="is a reranking model"):
+            await embedded(e, "a")
+
+
+async def test_a_worker_that_died_is_started_again(engine, encoder):
+    async with engine(encoder) as e:
+        await embedded(e, "a")
+        e.loaded.supervisor.kill()
+        with pytest.raises(BackendUnavailable, match="the worker ended"):
+            await embedded(e, "a")
+        assert (await embedded(e, "a")).tokens == 3
+
+
+async def test_an_openai_client_gets_them(encoder):
+    plugin = build_plugin(LlamaCpp, "local", model=str(encoder))
+    async with (
+        gateway([build_plugin(OpenAIApi, "openai-api"), plugin]) as found,
+        httpx2.AsyncClient(base_url=found.url, trust_env=False, timeout=60) as client,
+    ):
+        answer = await client.post(
+            "/v1/embeddings",
+            json={"model": "local/tiny-bert", "input": ["hello", "world"]},
+            headers={"authorization": f"Bearer {found.token}"},
+        )
+    assert answer.status_code == 200, answer.text
+    assert [entry["index"] for entry in answer.json()["data"]] == [0, 1]
+    assert answer.json()["usage"]["prompt_tokens"] == 14
