@@ -1,6 +1,6 @@
 """How many of a weak model's tool calls are valid: with and without our grammar and our repair.
 
-    python -m bench.tool_calls                    every family of models, 10 requests each
+    python -m bench.tool_calls                    every family of models, 5 requests each
     python -m bench.tool_calls --count 3 --families hermes,glm
     python -m bench.tool_calls --json
 
@@ -57,7 +57,7 @@ from plugway_toolcalls import (
 from plugway_toolcalls.testing import as_blocks
 
 MODES = ("plain", "grammar", "repair", "both")
-MOST_TOKENS = 120
+MOST_TOKENS = 200
 SEED = 7
 
 
@@ -133,8 +133,8 @@ class Engine:
             str(demo.model_path()),
             n_ctx=4096,
             n_batch=512,
-            n_threads=1,  # it is so small that a second one only waits
-            n_threads_batch=2,
+            n_threads=1,  # the model is so small that a second one only waits
+            n_threads_batch=1,
             swa_full=False,
             verbose=False,
         )
@@ -329,7 +329,7 @@ def print_row(row: Mapping[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=10, help="requests for each family and mode")
+    parser.add_argument("--count", type=int, default=5, help="requests for each family and mode")
     parser.add_argument("--families", default="", help="names of families, with commas")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     options = parser.parse_args()

@@ -16,7 +16,7 @@ from plugway_toolcalls import Memory, marks
 
 _BARE = re.compile(r"\[?\s*(?:\{\s*(?:\"(?:[a-z_]*(?:\"\s*(?::.*)?)?)?)?)?", re.DOTALL)
 _BARE_PYTHON = re.compile(r"\[\s*(?P<name>[A-Za-z_][\w.-]*)(?:\(|\Z)")
-_TICKS = re.compile(r"\n|`+|[^\s`]")
+_TICKS = re.compile("`+")
 _MAX_HEADER: Final = 300
 _MAX_TRIES: Final = 50
 """Maximum openings in one text that turned out not to start a call; later ones are ignored."""
@@ -372,20 +372,25 @@ class _Code:
         return self._fence or self._inline
 
     def see(self, text: str) -> None:
-        if "`" not in text and "\n" not in text:
-            self._line_begins = self._line_begins and text.isspace()
-            return
+        at = 0
         for match in _TICKS.finditer(text):
-            token = match[0]
-            if token == "\n":
-                self._inline, self._line_begins = False, True
-                continue
-            if token[0] == "`":
-                if len(token) >= 3 and self._line_begins and not self._inline:
-                    self._fence = not self._fence
-                elif not self._fence and len(token) < 3:
-                    self._inline = not self._inline
+            self._pass(text, at, match.start())
+            at = match.end()
+            ticks = at - match.start()
+            if ticks >= 3 and self._line_begins and not self._inline:
+                self._fence = not self._fence
+            elif not self._fence and ticks < 3:
+                self._inline = not self._inline
             self._line_begins = False
+        self._pass(text, at, len(text))
+
+    def _pass(self, text: str, start: int, end: int) -> None:
+        """Text without backticks; only its last line matters."""
+        line = text.rfind("\n", start, end) + 1
+        if line:
+            self._inline, self._line_begins = False, True
+        last = text[line or start : end] if self._line_begins else ""
+        self._line_begins = self._line_begins and not last.strip()
 
 
 def _begins(closes: tuple[str, ...], tail: str) -> bool:

@@ -90,7 +90,12 @@ _LEAKS: Final = frozenset(
 
 
 def _alternation(marks: Iterable[str]) -> str:
-    return "|".join(re.escape(mark) for mark in sorted(set(marks), key=lambda m: (-len(m), m)))
+    """A pattern for any of these marks, the longest first. Those that begin with the same
+    character are one branch: at most places of a text a search has to look at that alone."""
+    branches: dict[str, list[str]] = {}
+    for mark in sorted(set(marks), key=lambda m: (-len(m), m)):
+        branches.setdefault(mark[0], []).append(re.escape(mark[1:]))
+    return "|".join(f"{re.escape(first)}(?:{'|'.join(r)})" for first, r in branches.items())
 
 
 ALL: Final = tuple({*OPENINGS, *HEADERS, *_LEAKS, *THINKING, *PAIRED.values()})
