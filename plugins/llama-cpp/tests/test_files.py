@@ -152,20 +152,20 @@ BROKEN = {
     "part is a whole model": (part(2, lambda path: tiny_gguf.write(path)), "m-00002-of-00003.gguf is no part of a model"),
     "part with less": (part(2, only_one_tensor), "tensors, so they are of different models"),
     "later part": (lambda models, folder: odd_gguf.split(models["full"], folder)[1], "it is part 2 of 3 of a model: name its first part, m-00001-of-00003.gguf"),
-    "renamed part": (renamed, "it is the first of 3 parts of a model and its name does not say so"),
+    "renamed part": (renamed, "it is the first of 3 parts of a model, but its name does not say so"),
     "projector": (lambda models, folder: tiny_mmproj.write(folder / "vision.gguf", "gemma3"), "it is an image projector: name its model in `model`, and this file in `mmproj`"),
     "projector by type": (changed(general__type="mmproj"), "it is an image projector"),
     "adapter": (changed(general__type="adapter", adapter__type="lora", tensors=["token_embd.weight"]), "it is a LoRA adapter, which works only together with its base model"),
     "adapter of": (changed(general__type="adapter", general__base_model__0__name="Qwen3 4B"), "together with `Qwen3 4B`"),
     "importance matrix": (changed(general__type="imatrix", metadata=False), "it is an importance matrix"),
     "control vector": (changed(architecture="controlvector"), "it is a control vector"),
-    "vocabulary": (changed(tensors=[]), "it has a vocabulary and no weights"),
+    "vocabulary": (changed(tensors=[]), "it has a vocabulary but no weights"),
     "reranker": (changed(architecture="nomic-bert", **{"nomic-bert__pooling_type": 4}), "it is a reranking model"),
     "no gguf": (with_bytes(b"hello"), "it does not start with `GGUF`"),
     "safetensors": (with_bytes(struct.pack("<Q", 50) + b'{"a":1}'), "it looks like safetensors"),
     "cut off": (lambda models, folder: (cut(path := changed()(models, folder)), path)[1], "it is cut off"),
     "folder": (a_folder, "is a folder, not a model file. Name a file in it: `m-00001-of-00003.gguf`"),
-    "empty folder": (an_empty_folder, "is a folder, not a model file. It has no GGUF file"),
+    "empty folder": (an_empty_folder, "is a folder, not a model file. It contains no GGUF file"),
 }  # fmt: skip
 
 
