@@ -2,7 +2,8 @@
 
 Each target has a weight per feature, which starts at the mean over public vocabularies; recursive
 least squares correct it by the `usage` of each reply, and bound the error of the next estimate.
-`tests/test_meter.py` checks that with real vocabularies, `tests/test_kinds.py` by kind of text.
+`tests/test_meter.py` checks that with real vocabularies, and the repository's
+`tests/wire/test_windows.py` for each kind of text.
 """
 
 from __future__ import annotations
