@@ -179,7 +179,7 @@ UNREADABLE = {
     "truncated": image(data=b"\xff\xd8\xff"),
     "60,000 x 60,000 pixels": image(data=bomb()),
     "not base64": {"type": "image", "source": {"type": "base64", "data": "%%"}},
-    "nothing is fetched": {"type": "image", "source": {"type": "url", "url": "http://x/"}},
+    "not fetched": {"type": "image", "source": {"type": "url", "url": "http://x/"}},
 }
 
 
