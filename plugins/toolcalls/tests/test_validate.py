@@ -92,12 +92,12 @@ HOSTILE = {
 
 @pytest.mark.parametrize("schema", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_schema_is_dealt_with_at_once(schema):
-    started = time.perf_counter()
+    started = time.process_time()
     check_arguments(schema, {"a": "a" * 60 + "!"})
     for purpose in ("check", "grammar"):
         with suppress(SchemaTooLarge):
             prepare_schema(schema, purpose)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 2
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from plugway import as_list, as_object
@@ -32,7 +33,8 @@ _TAG_KEY: Final = r'[^<>"\n]+'
 _BARE_KEY: Final = r"[^\s{}\[\],:\"<>]+( [^\s{}\[\],:\"<>]+)*"
 _FLEXIBLE = re.compile(r"((?<=[:,]) |\n)")
 _MAX_DEPTH: Final = 6
-_NAME: Final = r"[A-Za-z_][A-Za-z0-9_]*"
+_NAME: Final = r"[^\W\d][\w-]*"
+"""Names of arguments that `read_python` accepts."""
 _SINGLE_QUOTED: Final = r"""/'([^'\\\x00-\x1f]|\\[\\'"nrtbf])*'/"""
 _TEXT_RULES: Final = {"pattern", "format", "minLength", "maxLength", "enum", "const", "allOf"}
 _JSON_TYPES: Final = {"number", "boolean", "null", "array", "object"}
@@ -262,9 +264,10 @@ class Lark:
                 return f'{self._other_key(members, _NAME, str)} "=" {self._any_python()}'
             return self.rule(f'{_quoted(name)} "=" {self._python(as_object(value), 0)}')
 
-        if not all(re.fullmatch(_NAME, name) for name in members.known):
+        known = {name: v for name, v in members.known.items() if re.fullmatch(_NAME, name)}
+        if not members.required & members.known.keys() <= known.keys():
             return as_json
-        named = self._any_order(members, each, '", "')
+        named = self._any_order(replace(members, known=known), each, '", "')
         return f"({named} | {as_json})"
 
     def _python(self, schema: dict[str, Any], depth: int) -> str:
