@@ -7,9 +7,12 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from plugway.testing import anthropic_stream
+from plugway.testing import ScriptedUpstream, anthropic_stream, gateway, parse_sse, sse
 from plugway_upstream_errors import _opening, is_error, opened, status_in
+from tests.receipts.servers import answer
+from tests.wire.adapted import PLUGINS
 from tests.wire.test_errors_in_streams import FORMS, STREAM
+from tests.wire.ways import asked
 
 pytestmark = pytest.mark.anyio
 
@@ -135,3 +138,21 @@ def test_a_report_of_progress_is_not_an_error(value):
 def test_an_error_has_one_of_these_forms(value, status):
     assert is_error(value)
     assert status_in(orjson.dumps(value)) == status
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("server", ["llama-server", "vllm", "lmstudio", "anthropic-compatible"])
+async def test_a_client_gets_the_answer_whatever_the_line_ends(server, end):
+    data = with_ends(GOOD["Messages API"], ENDS[end])
+    cut = [data[at : at + 7] for at in range(0, len(data), 7)]
+
+    def otherwise(request):
+        return answer(request) if request.method == "GET" else sse(cut)
+
+    async with (
+        ScriptedUpstream(otherwise=otherwise) as upstream,
+        gateway([PLUGINS[server](upstream.url)]) as running,
+    ):
+        response = await running.post({**asked("messages"), "tools": [], "stream": True})
+    assert response.status_code == 200
+    assert [name for name, _ in parse_sse(response.content)] == [name for name, _ in NAMED]
