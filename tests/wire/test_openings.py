@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
+from plugway import as_object
 from plugway.testing import ScriptedUpstream, anthropic_stream, gateway, parse_sse, sse
 from plugway_upstream_errors import _opening, is_error, opened, status_in
 from tests.receipts.servers import answer
@@ -156,3 +157,37 @@ async def test_a_client_gets_the_answer_whatever_the_line_ends(server, end):
         response = await running.post({**asked("messages"), "tools": [], "stream": True})
     assert response.status_code == 200
     assert [name for name, _ in parse_sse(response.content)] == [name for name, _ in NAMED]
+
+
+STOP = b'data: {"id":"c","object":"chat.completion.chunk","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
+ANSWERED = {
+    "chat": b"data: %b\n\n%b" % (CHUNK % b'{"content":"hello"}', STOP),
+    "llama-server": GOOD["Messages API"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("server", ANSWERED)
+@pytest.mark.parametrize(
+    "report",
+    [
+        b'{"type":"info","message":"queued at position 3"}',
+        b'{"status":"processing","detail":"warming up"}',
+        b'{"code":0,"message":"Success","choices":[]}',
+    ],
+)
+async def test_a_client_gets_the_answer_after_a_report_of_progress(server, report):
+    data = b"data: %b\n\n" % report + ANSWERED[server]
+
+    def otherwise(request):
+        return answer(request) if request.method == "GET" else sse([data])
+
+    async with (
+        ScriptedUpstream(otherwise=otherwise) as upstream,
+        gateway([PLUGINS[server](upstream.url)]) as running,
+    ):
+        response = await running.post({**asked("messages"), "tools": [], "stream": True})
+    assert response.status_code == 200
+    events = [data for _, data in parse_sse(response.content)]
+    deltas = [as_object(data.get("delta")) for data in events]
+    assert "".join(delta.get("text", "") for delta in deltas) == "hello"
+    assert events[-1]["type"] == "message_stop"
