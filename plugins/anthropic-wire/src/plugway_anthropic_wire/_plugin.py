@@ -28,6 +28,7 @@ from plugway_anthropic_wire._caching import limit_markers, with_cache_markers
 from plugway_anthropic_wire._claude import Claude, fitted
 from plugway_anthropic_wire._fitting import fitted_to, plain_schemas, plain_tools
 from plugway_anthropic_wire._headers import key_lines
+from plugway_anthropic_wire._no_thinking import steers_thinking, switched_off
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
 from plugway_anthropic_wire._searches import searches_as_text
 from plugway_anthropic_wire._system_turns import plain_texts, with_reminders, without_blanks
@@ -95,6 +96,8 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         request = await aside(request.heavy, partial(paired_request, request))
         request = await aside(request.heavy, partial(searches_as_text, request))
         request = self._for_claude(request, attempt, exchange)
+        if exchange.endpoint != "count_tokens":
+            request = await self._without_thinking(request, attempt)
         if (facts := self.backend.facts(attempt.model)) != Facts():
             request = await aside(request.heavy, partial(fitted_to, request, facts))
         if self.backend.wire.headers == "open":
@@ -110,8 +113,6 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
             request = request.replace(because=because, **found)
         if _may_show(request):
             request = await self._with_readable_media(request, attempt)
-        if request.original is None and exchange.endpoint != "count_tokens":
-            request = await self._without_thinking(request, attempt)
         return request
 
     def _for_claude(
@@ -135,25 +136,34 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
     async def _without_thinking(
         self, request: MessagesRequest, attempt: Attempt
     ) -> MessagesRequest:
-        """Turn thinking off if the client does not request it: no thinking is the default of the
-        Messages API, but not of every server."""
+        """Turn thinking off if the client switches it off, or uses the Messages API, where no
+        thinking is the default, and does not request it: not every server has that default.
+
+        Fields that the server is known to reject are not added.
+        """
         off = self.backend.no_thinking
-        if not off or any(change.field == "thinking" for change in request.changes):
-            return request
         kind = as_object(request.get("thinking")).get("type")
-        if kind not in (None, "disabled") or any(name in request.fields for name in off):
+        if not off or kind not in (None, "disabled"):
             return request
-        if kind is None:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(ASKED_SECONDS):
-                    if await self.backend.thinks(attempt.model):
-                        kind = "disabled"
-        if kind is None:
+        if kind is None and not await self._thinks_unasked(request, attempt):
             return request
-        fields: dict[str, Any] = dict(off)
+        fields: dict[str, Any] = switched_off(request, off, self.backend.facts(attempt.model))
+        if not fields:
+            return request
         if "thinking" in request.fields:
-            fields = {"thinking": REMOVE, **off}
+            fields.setdefault("thinking", REMOVE)
         return request.replace(because="the client does not ask for thinking", **fields)
+
+    async def _thinks_unasked(self, request: MessagesRequest, attempt: Attempt) -> bool:
+        """Whether the model would think though nobody said anything about it."""
+        if request.original is not None or any(c.field == "thinking" for c in request.changes):
+            return False
+        if any(steers_thinking(request.get(name)) for name in self.backend.no_thinking):
+            return False
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ASKED_SECONDS):
+                return await self.backend.thinks(attempt.model)
+        return False
 
     async def _with_readable_media(
         self, request: MessagesRequest, attempt: Attempt

@@ -133,7 +133,7 @@ def _values(row: Rejection, match: re.Match[str], places: Sequence[str]) -> list
         name = _named(str(groups.get("place") or next(iter(places), "")))
         most = _integer(groups["number"])
         return [(name, most)] if _can_be_shorter(name) and is_length(most) else []
-    if row.learns == "rejected_keywords" and groups.get("values"):
+    if row.learns in ("rejected_keywords", "rejected_fields") and groups.get("values"):
         return _QUOTED.findall(groups["values"])
     if isinstance(row.value, list):
         return list(row.value)

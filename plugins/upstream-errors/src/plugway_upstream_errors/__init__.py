@@ -4,6 +4,7 @@
 Code understands; `error-normalizer` sends them, `context-guard` learns from them.
 """
 
+from plugway_upstream_errors._forms import is_error, status_in
 from plugway_upstream_errors._limits import Learned
 from plugway_upstream_errors._meaning import (
     KINDS,
@@ -14,7 +15,7 @@ from plugway_upstream_errors._meaning import (
     meaning_of,
     retry_after,
 )
-from plugway_upstream_errors._opening import Resumed, is_error, opened, status_in
+from plugway_upstream_errors._opening import Resumed, opened
 from plugway_upstream_errors._sentences import (
     LEAST_ROOM,
     TOO_LONG,

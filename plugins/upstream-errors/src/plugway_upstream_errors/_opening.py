@@ -11,37 +11,29 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-import orjson
-
-from plugway import (
-    BackendRefused,
-    StreamInterrupted,
-    as_list,
-    as_object,
+from plugway import BackendRefused, StreamInterrupted, as_list, as_object, breath
+from plugway_upstream_errors._forms import (
+    MAX_OBJECT,
+    is_error,
+    parsed_object,
+    reports_progress,
+    status_in,
 )
 
-_BLANK_LINE: Final = re.compile(rb"(?:\r\n|\n|\r)(?:\r\n|\n|\r)")
+_BLANK_LINES: Final = re.compile(rb"(?>\r\n|\n|\r){2,}")
+"""A line end is taken as a whole: `\\r\\n` is never two of them."""
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
-_MOST: Final = 2**18
-"""Bytes without an answer after which a stream counts as one."""
+_LONGEST_END: Final = 3
+"""Bytes of the end of an event that may have come without its last one."""
 _TAIL: Final = 4096
+_BREATH: Final = 2**14
+"""Bytes after which others have their turn."""
+_UNNAMED: Final = frozenset(("", "message"))
+"""`message` is what an event without a name is called."""
 _WAITING: Final = frozenset(
     ("message_start", "ping", "response.created", "response.in_progress", "response.queued")
 )
 """Events after which nothing of the answer has been said."""
-_WORDS: Final = frozenset(("message", "msg", "detail"))
-_MARKS: Final = frozenset(("code", "status", "status_code", "error_code", "type", "object"))
-_STATUSES: Final[Mapping[str, int]] = {
-    "api_error": 500,
-    "authentication_error": 401,
-    "invalid_request_error": 400,
-    "not_found_error": 404,
-    "overloaded_error": 529,
-    "permission_error": 403,
-    "rate_limit_error": 429,
-    "request_too_large": 413,
-    "timeout_error": 504,
-}
 
 
 class Resumed:
@@ -95,7 +87,7 @@ async def opened(chunks: AsyncIterator[bytes], *, first: bool = False) -> tuple[
     Reads up to the first event that is a part of an answer; with `first`, up to the first event.
     Raises what `chunks` raises.
     """
-    held, start = list[bytes](), _Start(first)
+    held, start, unbroken = list[bytes](), _Start(first), 0
     while not start.is_known:
         chunk = await anext(chunks, None)
         if chunk is None:
@@ -103,27 +95,11 @@ async def opened(chunks: AsyncIterator[bytes], *, first: bool = False) -> tuple[
             break
         held.append(chunk)
         start.feed(chunk)
+        unbroken += len(chunk)
+        if unbroken > _BREATH:
+            unbroken = 0
+            await breath(True)
     return Resumed(held, chunks), start.error
-
-
-def status_in(body: bytes, otherwise: int = 502) -> int:
-    """The HTTP status that an error inside an answer stands for; `otherwise` where it does not
-    say."""
-    found = _object(body) or {}
-    error = as_object(found.get("error")) or found
-    for code in (error.get("code"), error.get("status"), found.get("code"), found.get("status")):
-        if isinstance(code, int) and 400 <= code < 600:
-            return code
-    return _STATUSES.get(str(error.get("type")), otherwise)
-
-
-def is_error(value: Mapping[str, Any]) -> bool:
-    """Whether an object is an error in one of the forms that servers have for it."""
-    if value.get("type") == "error" or value.get("object") == "error":
-        return True
-    if value.get("choices") or "content" in value or "output" in value:
-        return False
-    return bool(value.get("error")) or bool(_WORDS & value.keys() and _MARKS & value.keys())
 
 
 class _Start:
@@ -131,26 +107,33 @@ class _Start:
 
     def __init__(self, first: bool) -> None:
         self._first = first
-        self._rest = b""
+        self._rest = bytearray()
+        self._searched = 0
+        """Bytes of the rest in which no event ends."""
         self._size = 0
         self.is_known = False
         self.error = b""
 
     def feed(self, chunk: bytes) -> None:
         self._size += len(chunk)
-        *blocks, self._rest = _BLANK_LINE.split(self._rest + chunk)
-        for block in blocks:
-            if not self.is_known:
-                self._take(block)
-        self.is_known = self.is_known or self._size > _MOST
+        self._rest += chunk
+        taken = 0
+        for end in _BLANK_LINES.finditer(self._rest, self._searched):
+            self._take(bytes(self._rest[taken : end.start()]))
+            taken = end.end()
+            if self.is_known:
+                return
+        del self._rest[:taken]
+        self._searched = max(len(self._rest) - _LONGEST_END, 0)
+        self.is_known = self._size > MAX_OBJECT
 
     def _take(self, block: bytes) -> None:
         name, data, error = _fields(block)
-        value = _object(data)
+        value = parsed_object(data)
         if error or (error := _error_in(name, data, value, block)):
             self.error, self.is_known = error, True
         elif value is not None:
-            said = name or str(value.get("type") or "")
+            said = str(value.get("type") or "") if name in _UNNAMED else name
             self.is_known = self._first or not _says_nothing(said, value)
 
 
@@ -173,9 +156,9 @@ def _error_in(name: str, data: bytes, value: Mapping[str, Any] | None, block: by
     if name == "error" and data:
         return data
     if value is not None:
-        unknown = not name or not value.get("type")
+        unknown = name in _UNNAMED or not value.get("type")
         return data if unknown and is_error(value) else b""
-    if not name and not data and (bare := _object(block)) is not None and is_error(bare):
+    if not name and not data and (bare := parsed_object(block)) is not None and is_error(bare):
         return block
     return b""
 
@@ -185,7 +168,7 @@ def _says_nothing(name: str, value: Mapping[str, Any]) -> bool:
     if name in _WAITING:
         return True
     if "choices" not in value:
-        return False
+        return reports_progress(value)
     choices = [as_object(choice) for choice in as_list(value.get("choices"))]
     deltas = [as_object(choice.get("delta") or choice.get("message")) for choice in choices]
     said = (item for delta in deltas for key, item in delta.items() if key != "role")
@@ -197,19 +180,10 @@ def _error_at_the_end(tail: bytes) -> bytes:
     an end mark may follow it."""
     if b"error" not in tail:
         return b""
-    blocks = [block for block in _BLANK_LINE.split(tail) if block.strip()]
+    blocks = [block for block in _BLANK_LINES.split(tail) if block.strip()]
     while blocks and blocks[-1].strip() == b"data: [DONE]":
         blocks.pop()
     if not blocks:
         return b""
     name, data, error = _fields(blocks[-1])
-    return b"" if name else error or _error_in(name, data, _object(data), blocks[-1])
-
-
-def _object(data: bytes) -> dict[str, Any] | None:
-    if not data.lstrip().startswith(b"{") or len(data) > _MOST:
-        return None
-    try:
-        return as_object(orjson.loads(data))
-    except orjson.JSONDecodeError:
-        return None
+    return b"" if name else error or _error_in(name, data, parsed_object(data), blocks[-1])
