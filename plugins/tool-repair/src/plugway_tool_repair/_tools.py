@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -13,7 +14,7 @@ import orjson
 from plugway import as_list, as_object
 from plugway_tool_repair._arguments import Fitter, dumps, normal
 from plugway_toolcalls import Tool, plain_name
-from plugway_translation import ids_of_calls, is_placeholder
+from plugway_translation import ids_of_calls, is_placeholder, safe_name
 
 _MAX_NAMED: Final = 40
 MOST_JUDGED: Final = 20_000
@@ -74,12 +75,26 @@ class Toolbox:
         """The tool that must be called, empty for any; None if the model may choose."""
         if self.tools and (choice.get("type") == "any" or (choice.get("type") == "tool" and named)):
             self.forced = str(choice["name"]) if choice["type"] == "tool" else ""
-        self._close: dict[str, list[str]] = {}
-        for name in self.tools:
-            self._close.setdefault(normal(name), []).append(name)
+        self._index()
 
     def __bool__(self) -> bool:
         return bool(self.tools)
+
+    def of_client(self, names: Iterable[str]) -> Toolbox:
+        """The same tools under the client's own names, for a model that gets its request as it is.
+
+        `names` are in the client's API; those of tools that may not be called are skipped.
+        """
+        found = copy(self)
+        tools = ((name, self.tools.get(safe_name(name))) for name in names)
+        found.tools = {name: Tool(name, schema=tool.schema) for name, tool in tools if tool}
+        found._index()
+        return found
+
+    def _index(self) -> None:
+        self._close: dict[str, list[str]] = {}
+        for name in self.tools:
+            self._close.setdefault(normal(name), []).append(name)
 
     @cached_property
     def used_ids(self) -> set[str]:
