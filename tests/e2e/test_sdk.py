@@ -245,7 +245,8 @@ FAILURES = {
 @pytest.mark.parametrize(("name", "kind"), FAILURES.items())
 async def test_errors_are_the_sdks_own_exceptions(name, kind, stream):
     server = {"llamacpp": "llama-server"}.get(name.partition(".")[0], name.partition(".")[0])
-    async with through(server, ERRORS[name].script()) as b:
+    asked_first = [respond(404)] if server == "ollama" else []  # `/api/show`, for its thinking
+    async with through(server, *asked_first, ERRORS[name].script()) as b:
         with pytest.raises(kind) as caught:
             await b.client.messages.create(**TURN, stream=stream)
     assert caught.value.body["type"] == "error"
@@ -298,6 +299,8 @@ async def test_leaving_a_stream_early_stops_the_upstream():
 
 async def test_many_clients_in_threads_get_their_own_answers():
     def own(request):
+        if request.path != "/v1/messages":
+            return respond(404)
         text = request.json["messages"][0]["content"]
         return sse(anthropic_stream([*text], model="real"), chunk_sizes=[13])
 

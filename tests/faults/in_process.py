@@ -107,7 +107,7 @@ class Taken:
     def done(self):
         return self._whole and not self._pieces
 
-    async def take(self, most=32 * 1024):
+    async def read(self, most=32 * 1024):
         self._taken += 1
         if self._taken < _ALONE or self._taken % _TOGETHER == 0:
             await asyncio.sleep(0)
@@ -126,7 +126,7 @@ def answered_by(monkeypatch, answers):
         def __init__(self, url, *_):
             self._url = url
 
-        async def ask(self, method, target, lines, body):
+        async def send(self, method, target, lines, body):
             joined(f"{method} {target} HTTP/1.1", lines)
             return Taken(answers(method, target, body), self._url)
 

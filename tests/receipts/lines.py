@@ -64,7 +64,9 @@ _CLAUSES = {
     r"`(cache_control|citations)` left out": {"{0}"},
 }
 """Parts of a reason where one line speaks of several things done to a field."""
-_AGAIN = re.compile(r"the model is told (that|what)|a tool call was cut off by it")
+_AGAIN = re.compile(
+    r"the model (is asked for its call|gets the problems of its call)|a tool call was cut off by it"
+)
 """Reasons of changes to a request that is sent again: the first one does not have them."""
 _FORMAT = "output_config.format."
 _VALUE = re.compile(r"[\w-]+-\d{4}-?\d{2}-?\d{2}")

@@ -431,7 +431,7 @@ def test_a_model_that_the_client_cannot_use_is_found(row, two_models, tmp_path):
 UPSTREAMS = {
     "401": ("does not accept the key", "give the backend a valid key"),
     "403": ("does not allow this", "a key that has access to this model"),
-    "404": ("does not know the address", "the path in `base_url`"),
+    "404": ("does not have the requested path", "`base_url`"),
     "404/gone": ("model 'm' not found", "check that its server has this model"),
     "429": ("[redacted]", "wait, or add a fallback"),
     "500": ("[redacted]", "of the model's server"),

@@ -176,10 +176,10 @@ def bomb():
 UNREADABLE = {
     "not a JPEG, PNG, GIF or BMP": image(data=b"RIFF0000WEBPVP8 "),
     "damaged": image(data=tiny_mmproj.png(40, 40)[:90]),
-    "cut off": image(data=b"\xff\xd8\xff"),
+    "truncated": image(data=b"\xff\xd8\xff"),
     "60,000 x 60,000 pixels": image(data=bomb()),
     "not base64": {"type": "image", "source": {"type": "base64", "data": "%%"}},
-    "nothing is fetched": {"type": "image", "source": {"type": "url", "url": "http://x/"}},
+    "not fetched": {"type": "image", "source": {"type": "url", "url": "http://x/"}},
 }
 
 

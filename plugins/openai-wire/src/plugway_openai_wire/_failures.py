@@ -53,7 +53,7 @@ def answer_in(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
         raise BackendProtocolError(f"{record}: {told}", record=record) from None
     if not _answers(answer):
         if not answer.keys() & _ERRORS:
-            raise BackendProtocolError("it answered without a message")
+            raise BackendProtocolError("its response has no message")
         raise BackendRefused(status_in(body), body, headers=response.headers)
     return answer
 

@@ -155,9 +155,9 @@ def formats_of(opening: str, following: str) -> list[CallFormat]:
     same opening.
     """
     formats = [spec for spec in _ALL if spec.opening == opening and _fits(spec, following)]
-    # Of two formats that differ only in a closing tag, the first one accepts both.
+    # Of two formats that differ only in a closing tag, the one with a tag accepts both.
     by_head: dict[tuple[str, str], CallFormat] = {}
-    for spec in formats:
+    for spec in sorted(formats, key=lambda spec: not spec.closing):
         by_head.setdefault((spec.kind, spec.head), spec)
     return list(by_head.values())
 
