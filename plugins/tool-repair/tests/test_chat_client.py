@@ -5,17 +5,22 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import suppress
 
 import pytest
 
+from plugway import StreamInterrupted
 from plugway.testing import ScriptedUpstream, build_plugin, gateway, respond, sse
 from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_message, chat_stream, chunk, data
 from plugway_tool_repair import ToolRepair
+from plugway_tool_repair._chat import ChatText, read_stream
+from plugway_tool_repair._mend import Mender
 from plugway_toolcalls import FAMILIES, write_call
+from plugway_translation import safe_name
 
-from .conftest import TOOLS
+from .conftest import TOOLBOX, TOOLS
 
 pytestmark = pytest.mark.anyio
 
@@ -87,7 +92,8 @@ def read(content):
             continue
         for choice in json.loads(line[6:])["choices"]:
             delta = choice["delta"]
-            text += delta.get("content") or ""
+            said = delta.get("content") or ""
+            text += said if isinstance(said, str) else "".join(part["text"] for part in said)
             thought += delta.get("reasoning_content") or ""
             for piece in delta.get("tool_calls", ()):
                 call = calls.setdefault(piece["index"], ["", ""])
@@ -210,3 +216,115 @@ async def test_nothing_is_read_where_no_call_can_be_made(ask, body):
 async def test_without_rescue_nothing_is_read():
     events = chat_stream(IN_TEXT)
     assert await Server(rescue=False)(sse(events)) == b"".join(events)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_words_about_the_end_of_a_stream_do_not_end_it(ask, seed):
+    said = "The stream ends with `data: [DONE]`."
+    events = [data(chunk({"content": said})), data(chunk({"content": f"\n{IN_TEXT}"}))]
+    events += [data(chunk({}, "stop")), b"data: [DONE]\n\n"]
+    sizes = [random.Random(seed).randint(1, 90) for _ in range(9)]
+    text, _, calls, reason = read(await ask(sse(events, chunk_sizes=sizes)))
+    assert (text.strip(), calls, reason) == (said, [READ], "tool_calls")
+
+
+async def test_a_call_may_write_the_end_of_a_stream_into_a_file(ask):
+    given = {"file_path": "/a.txt", "content": "data: [DONE]\n\ndata: [DONE]"}
+    call = {"name": "Write", "arguments": given}
+    got = read(await ask(sse(chat_stream(f"<tool_call>\n{json.dumps(call)}\n</tool_call>"))))
+    assert (got[2], got[3]) == ([("Write", given)], "tool_calls")
+
+
+@pytest.mark.parametrize("name", ["files.read", "read file", "größe", "a:b/c"])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_relayed_model_calls_tools_by_the_names_that_the_client_sent(ask, name, stream):
+    function = {"name": name, "parameters": TOOLS[0]["input_schema"]}
+    tools = [{"type": "function", "function": function}]
+    made = []
+    for called in (name, safe_name(name)):
+        call = {"name": called, "arguments": {"command": "ls"}}
+        text = f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>"
+        answer = sse(chat_stream(text)) if stream else respond(200, chat_message(text))
+        got = await ask(answer, stream=stream, tools=tools)
+        made.append((read(got) if stream else read_whole(got))[2])
+    assert made[0] == [(name, {"command": "ls"})]
+    assert made[1] in ([], made[0])  # never under a name that the client does not have
+
+
+def reasons(content):
+    events = [line[6:] for line in content.decode().splitlines() if line.startswith("data: {")]
+    return [choice["finish_reason"] for line in events for choice in json.loads(line)["choices"]]
+
+
+@pytest.mark.parametrize("filler", ["", None])
+async def test_a_finish_reason_without_a_value_is_not_the_end(ask, filler):
+    deltas = [{"content": piece} for piece in cut(f"So.\n{IN_TEXT}", random.Random(5))]
+    events = [data(chunk(delta, filler)) for delta in deltas]
+    got = await ask(sse([*events, data(chunk({}, "stop")), b"data: [DONE]\n\n"]))
+    text, _, calls, reason = read(got)
+    assert (text.strip(), calls, reason) == ("So.", [READ], "tool_calls")
+
+
+@pytest.mark.parametrize("filler", ["", None])
+async def test_calls_of_a_stream_that_never_says_why_it_ends_have_a_reason(ask, filler):
+    events = [data(chunk({"content": IN_TEXT}, filler)), b"data: [DONE]\n\n"]
+    got = await ask(sse(events))
+    assert (read(got)[2], reasons(got)[-1]) == ([READ], "tool_calls")
+
+
+async def test_a_reason_that_is_sent_twice_stays_the_same(ask):
+    events = [data(chunk({"content": IN_TEXT})), data(chunk({}, "stop")), data(chunk({}, "stop"))]
+    got = await ask(sse([*events, b"data: [DONE]\n\n"]))
+    assert [reason for reason in reasons(got) if reason] == ["tool_calls", "tool_calls"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_text_in_parts_is_read_too(ask, stream):
+    parts = [{"type": "text", "text": "So: "}, {"type": "text", "text": IN_TEXT}]
+    if stream:
+        events = [data(chunk({"content": [part]})) for part in parts]
+        answer = sse([*events, data(chunk({}, "stop")), b"data: [DONE]\n\n"])
+    else:
+        message = chat_message("")
+        message["choices"][0]["message"]["content"] = parts
+        answer = respond(200, message)
+    got = await ask(answer, stream=stream)
+    text, _, calls, reason = read(got) if stream else read_whole(got)
+    assert (text.strip(), calls, reason) == ("So:", [READ], "tool_calls")
+
+
+async def broken(held, end):
+    """The events of a stream that breaks off, before its last event if that is an error."""
+    for delta in ("So: ", *held):
+        yield data(chunk({"content": delta}))
+    if end is None:
+        return
+    if isinstance(end, bytes):
+        yield end
+    raise StreamInterrupted("boom")
+
+
+@pytest.mark.parametrize("held", [IN_TEXT[:45], "and <tool", "a `b <function="])
+@pytest.mark.parametrize(
+    "end", [None, "cut", data({"error": {"message": "boom"}})], ids=["over", "cut", "error"]
+)
+async def test_a_stream_that_breaks_off_keeps_its_text(held, end):
+    mender = Mender(TOOLBOX, print, rescue=True, leaks=True, model="m")
+    got = b""
+    with suppress(StreamInterrupted):
+        async for piece in read_stream(broken(held, end), ChatText(mender, print)):
+            got += piece
+    events = [json.loads(line[6:]) for line in got.decode().splitlines() if line]
+    said = [c["delta"].get("content", "") for item in events for c in item.get("choices", ())]
+    assert "".join(said) == f"So: {held}"
+    assert ("error" in events[-1]) is isinstance(end, bytes)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_call_that_a_stop_sequence_cut_off_is_not_blamed_on_the_limit(ask, stream):
+    told = IN_TEXT[:45]
+    answer = sse(chat_stream(told)) if stream else respond(200, chat_message(told))
+    got = await ask(answer, stream=stream, stop=["</tool_call>", "END"])
+    text, _, calls, reason = read(got) if stream else read_whole(got)
+    assert (calls, reason) == ([], "stop")
+    assert "cut off before" in text

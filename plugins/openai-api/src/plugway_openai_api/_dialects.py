@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, ClassVar, Final
 
@@ -22,7 +23,7 @@ from plugway_openai_api._policy import CHAT, RESPONSES, refusal
 from plugway_openai_api._responses_reply import ResponsesEncoder
 from plugway_openai_api._responses_request import Items, responses_request
 from plugway_openai_api._stand_in import ToolReader, tools_of, turns_of
-from plugway_openai_api._tools import ToolBook, chat_tools, response_tools
+from plugway_openai_api._tools import Key, ToolBook, chat_tools, renamed, response_tools
 from plugway_openai_api._turns import Turns
 from plugway_translation import MediaPolicy, Notes, Rule
 
@@ -190,7 +191,10 @@ class ResponsesDialect(OpenAIDialect):
         """Return a function that adds one item to `turns`."""
         notes = Notes()
         hosted = hosted_ids(list(map(as_object, as_list(body.get(self.conversation_field)))))
-        return Items(turns, Parts(notes, "placeholder"), notes, hosted).read
+        names = dict[Key, str]()
+        with suppress(InvalidRequest):  # then the request is refused anyway
+            names = renamed(response_tools(body, Notes()))
+        return Items(turns, Parts(notes, "placeholder"), notes, hosted, names).read
 
     def encoder(self, original: Original) -> ResponsesEncoder:
         """Return the encoder of one reply."""

@@ -40,9 +40,18 @@ from plugway_openai_api._hosted import describe_hosted
 from plugway_openai_api._item_store import is_reference
 from plugway_openai_api._policy import RESPONSES, note_drops
 from plugway_openai_api._sampling import format_of, sampling, settle, thinking, who
-from plugway_openai_api._tools import INPUT, call_input, choice_of, offered, response_tools
+from plugway_openai_api._tools import (
+    INPUT,
+    Key,
+    call_input,
+    choice_of,
+    joined,
+    offered,
+    renamed,
+    response_tools,
+)
 from plugway_openai_api._turns import Turns
-from plugway_translation import MediaPolicy, Notes, encode_id, safe_name, type_name
+from plugway_translation import MediaPolicy, Notes, encode_id, type_name
 
 _REASONING: Final = "reasoning.encrypted_content"
 
@@ -56,7 +65,10 @@ def responses_request(
     found["max_tokens"] = integer(body, "max_output_tokens") or max_tokens
     turns = Turns(notes)
     turns.instruct(optional_text(body, "instructions", "instructions"))
-    _conversation(body, turns, Parts(notes, media), notes)
+    of_tools = Notes()
+    tools = response_tools(body, of_tools)
+    names = renamed(tools)
+    _conversation(body, turns, Parts(notes, media), notes, names)
     text_options = optional_object(body, "text", "text")
     if text_options.get("verbosity") not in (None, "medium"):
         notes.add("text.verbosity", "drop", "the Messages API has none")
@@ -64,7 +76,8 @@ def responses_request(
     config, as_json = format_of(form, "text.format")
     found |= turns.fields(as_json=as_json)
     parallel = boolean(body, "parallel_tool_calls")
-    found |= offered(response_tools(body, notes), choice_of(body), parallel=parallel, notes=notes)
+    notes.include(of_tools)
+    found |= offered(tools, choice_of(body, names), parallel=parallel, notes=notes)
     found |= sampling(body, notes) | who(body) | _thought(body, config, notes)
     settle(found, "reasoning", notes)
     for wanted in as_list(body.get("include")):
@@ -86,7 +99,9 @@ def _thought(body: Mapping[str, Any], config: Mapping[str, Any], notes: Notes) -
     return thinking(effort, "reasoning.effort", config, notes, shown=shown)
 
 
-def _conversation(body: Mapping[str, Any], turns: Turns, parts: Parts, notes: Notes) -> None:
+def _conversation(
+    body: Mapping[str, Any], turns: Turns, parts: Parts, notes: Notes, names: Mapping[Key, str]
+) -> None:
     value = body.get("input")
     if value is None:
         if not turns.system:
@@ -95,7 +110,7 @@ def _conversation(body: Mapping[str, Any], turns: Turns, parts: Parts, notes: No
         turns.user(value)
     elif isinstance(value, list):
         items = objects(body, "input", "input")
-        reader = Items(turns, parts, notes, hosted_ids(items))
+        reader = Items(turns, parts, notes, hosted_ids(items), names)
         for index, item in enumerate(items):
             reader.read(item, f"input[{index}]")
     else:
@@ -110,17 +125,26 @@ def _not_kept(item: Mapping[str, Any], path: str) -> InvalidRequest:
     )
 
 
-def _found(item: Mapping[str, Any]) -> str:
+def _found(item: Mapping[str, Any], renamed: Mapping[Key, str]) -> str:
     """Names of the tools that a search found; they are offered from then on."""
-    names = [tool.name for tool in response_tools({"input": [item]}, Notes())]
+    tools = response_tools({"input": [item]}, Notes())
+    names = [renamed.get(tool.key, tool.name) for tool in tools]
     return f"Found: {', '.join(names)}" if names else "Found nothing."
 
 
 class Items:
     """Reads input items by type. Output between two user turns becomes one assistant turn."""
 
-    def __init__(self, turns: Turns, parts: Parts, notes: Notes, hosted: frozenset[str]) -> None:
-        """`hosted` are ids of calls that OpenAI ran (`hosted_ids`)."""
+    def __init__(
+        self,
+        turns: Turns,
+        parts: Parts,
+        notes: Notes,
+        hosted: frozenset[str],
+        names: Mapping[Key, str],
+    ) -> None:
+        """`hosted` are ids of calls that OpenAI ran (`hosted_ids`); `names` is from `renamed`."""
+        self._names = names
         self._turns = turns
         self._parts = parts
         self._notes = notes
@@ -172,14 +196,13 @@ class Items:
     def _call(self, item: Mapping[str, Any], path: str) -> None:
         name = text(item, "name", f"{path}.name")
         namespace = optional_text(item, "namespace", f"{path}.namespace")
-        if namespace:
-            name = namespace + ("" if namespace.endswith("__") else "__") + name
+        name = self._names.get((namespace, name)) or joined(namespace, name)
         if item.get("type") == "custom_tool_call":
             arguments = {INPUT: optional_text(item, "input", f"{path}.input")}
         else:
             arguments = call_input(item, f"{path}.arguments", self._notes)
         id_ = encode_id(text(item, "call_id", f"{path}.call_id"))
-        block = {"type": "tool_use", "id": id_, "name": safe_name(name), "input": arguments}
+        block = {"type": "tool_use", "id": id_, "name": name, "input": arguments}
         self._turns.assistant([block], join=True)
 
     def _output(self, item: Mapping[str, Any], path: str) -> None:
@@ -199,7 +222,8 @@ class Items:
     def _typed_output(self, item: Mapping[str, Any], path: str) -> None:
         named = "call_id" if item.get("call_id") is not None else "id"
         id_ = text(item, named, f"{path}.call_id")
-        output = _found(item) if item["type"] == "tool_search_output" else output_text(item)
+        is_search = item["type"] == "tool_search_output"
+        output = _found(item, self._names) if is_search else output_text(item)
         self._turns.result(encode_id(self._call_ids.get(id_, id_)), output)
 
     def _hosted_item(self, item: Mapping[str, Any], path: str) -> None:
@@ -212,7 +236,7 @@ class Items:
         self._notes.add(f"input.{kind}", "translate", "written as text: OpenAI ran it")
         text = described.text
         if item["type"] == "tool_search_output":
-            text = f"[tool_search_output]\n{_found(item)}"
+            text = f"[tool_search_output]\n{_found(item, self._names)}"
         blocks: list[dict[str, Any]] = [{"type": "text", "text": text}]
         shown = [self._parts.block(image, path) for image in described.images]
         images = [block for block in shown if block is not None]

@@ -7,12 +7,14 @@ Both are read into the same `Tool`. Pure functions.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from operator import itemgetter
 from typing import Any, Final, Literal
 
 import orjson
 
-from plugway import as_list, as_object
+from plugway import InvalidRequest, as_list, as_object
 from plugway_openai_api._client_tools import KINDS, described, is_client_run
 from plugway_openai_api._fields import (
     invalid,
@@ -34,6 +36,10 @@ _HINTS: Final = ("defer_loading", "allowed_callers", "async", "output_schema")
 """Fields of a tool that only OpenAI's servers use."""
 
 
+Key = tuple[str, str]
+"""The namespace of a tool, or empty, and the client's name in it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A tool offered by the client."""
@@ -51,6 +57,11 @@ class Tool:
     own: str = ""
     """The client's name, within the namespace if there is one."""
     cache_control: Any = None
+
+    @property
+    def key(self) -> Key:
+        """What the client calls it by."""
+        return self.namespace, self.own
 
     def block(self) -> dict[str, Any]:
         """The tool in the shape of the Messages API."""
@@ -85,9 +96,13 @@ class ToolBook:
         return cls({tool.name: tool for tool in tools})
 
     def get(self, name: object) -> Tool:
-        """The tool of that name; an unknown name yields a plain function."""
-        found = self.tools.get(str(name))
-        return found or Tool(str(name), own=str(name))
+        """The tool of that name, or the only one that the client calls so, because prompts name a
+        tool as the client does; another name yields a plain function."""
+        name = str(name)
+        if found := self.tools.get(name):
+            return found
+        meant = [tool for tool in self.tools.values() if tool.own == name]
+        return meant[0] if len(meant) == 1 else Tool(name, own=name)
 
 
 # ── tools ────────────────────────────────────────────────────────────────────────────────────────
@@ -117,12 +132,37 @@ def response_tools(body: Mapping[str, Any], notes: Notes) -> list[Tool]:
         if item.get("type") in ("additional_tools", "tool_search_output"):
             path = f"input[{index}].tools"
             found += _response_tools(objects(item, "tools", path), path, notes)
-    once = dict[str, Tool]()
-    for tool in sorted(found, key=lambda tool: bool(tool.typed)):
-        if tool.typed and tool.name in once:
-            notes.add(f"tools.{tool.typed}", "drop", "another tool has the same name")
-        once.setdefault(tool.name, tool)
-    return [tool for tool in found if once[tool.name] is tool]
+    return _distinct(found, notes)
+
+
+def _distinct(found: Sequence[Tool], notes: Notes) -> list[Tool]:
+    """Each tool once, under a name of its own: the later of two tools with one name gets a hash."""
+    once = dict[str, tuple[int, Tool]]()
+    for place, tool in sorted(enumerate(found), key=lambda item: bool(item[1].typed)):
+        _, other = once.get(tool.name, (place, tool))
+        if other.key != tool.key and not tool.typed:
+            digest = sha256("\0".join(tool.key).encode("utf-8", "surrogatepass")).hexdigest()[:8]
+            tool = replace(tool, name=f"{tool.name[:119]}_{digest}")
+            notes.add("tools.name", "translate", "a hash, because another tool has the same name")
+        _, other = once.setdefault(tool.name, (place, tool))
+        if other is not tool and (tool.typed or other != tool):
+            named = tool.typed or "name"
+            notes.add(f"tools.{named}", "drop", "another tool has the same name")
+    return [tool for _, tool in sorted(once.values(), key=itemgetter(0))]
+
+
+def renamed(tools: Sequence[Tool]) -> dict[Key, str]:
+    """The names sent to the model of tools whose name another tool has."""
+    found = {tool.key: tool.name for tool in tools if tool.name != joined(*tool.key)}
+    plain = {tool.key for tool in tools if tool.name == joined(*tool.key)}
+    return {key: found[key] for key in found if key not in plain}
+
+
+def joined(namespace: str, own: str) -> str:
+    """The name sent to the model of a tool whose name no other tool has."""
+    if namespace and not namespace.endswith("__"):
+        namespace += "__"
+    return safe_name(namespace + own)
 
 
 def _response_tools(items: Sequence[dict[str, Any]], at: str, notes: Notes) -> list[Tool]:
@@ -152,9 +192,8 @@ def _response_tools(items: Sequence[dict[str, Any]], at: str, notes: Notes) -> l
 
 
 def _inside(namespace: str, tool: Tool) -> Tool:
-    joined = namespace if namespace.endswith("__") else f"{namespace}__"
     return Tool(
-        safe_name(joined + (tool.name if tool.namespace else tool.own)),
+        joined(namespace, tool.name if tool.namespace else tool.own),
         tool.description,
         tool.schema,
         tool.strict,
@@ -211,13 +250,29 @@ class Choice:
     mode: Literal["auto", "any", "none", "tool"]
     names: tuple[str, ...] | None = None
     """The allowed tools (exactly one in mode `tool`); None allows all."""
+    own: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What the client calls them, for messages."""
+
+    @classmethod
+    def of(cls, mode: Literal["auto", "any", "tool"], chosen: Iterable[tuple[str, str]]) -> Choice:
+        """The choice of tools, each with what the client calls it."""
+        own = dict(chosen)
+        return cls(mode, tuple(own), own)
+
+    def unknown(self, name: str) -> InvalidRequest:
+        """The error for a tool that is not offered."""
+        return invalid(f"Invalid value for 'tool_choice': {self.own[name]} is not in 'tools'.")
 
 
+_NONE: Final[Mapping[Key, str]] = {}
 _MODES: Final = {"auto": Choice("auto"), "required": Choice("any"), "none": Choice("none")}
 
 
-def choice_of(body: Mapping[str, Any]) -> Choice | None:
-    """`tool_choice` of either API; None if not set. Raises `InvalidRequest`."""
+def choice_of(body: Mapping[str, Any], names: Mapping[Key, str] = _NONE) -> Choice | None:
+    """`tool_choice` of either API; None if not set. `names` comes from `renamed`.
+
+    Raises `InvalidRequest`.
+    """
     value = body.get("tool_choice")
     if value is None:
         return None
@@ -230,15 +285,14 @@ def choice_of(body: Mapping[str, Any]) -> Choice | None:
     choice = as_object(value)
     match choice.get("type"):
         case "function" | "custom":
-            return Choice("tool", (_chosen(choice, "tool_choice"),))
+            return Choice.of("tool", [_chosen(choice, "tool_choice", names)])
         case "allowed_tools":
             choice = as_object(choice.get("allowed_tools")) or choice
             tools = objects(choice, "tools", "tool_choice.tools")
-            names = [_chosen(t, "tool_choice.tools") for t in tools if _callable(t)]
-            mode = "any" if choice.get("mode") == "required" else "auto"
-            return Choice(mode, tuple(names))
+            chosen = [_chosen(t, "tool_choice.tools", names) for t in tools if _callable(t)]
+            return Choice.of("any" if choice.get("mode") == "required" else "auto", chosen)
         case kind if str(kind) in KINDS:
-            return Choice("tool", (str(kind),))
+            return Choice.of("tool", [(str(kind), f"'{kind}'")])
         case kind:
             raise unsupported(
                 "tool_choice", f"a tool of type `{kind}` runs only on OpenAI's servers"
@@ -249,15 +303,17 @@ def _callable(tool: Mapping[str, Any]) -> bool:
     return tool.get("type") in ("function", "custom", *KINDS)
 
 
-def _chosen(choice: Mapping[str, Any], path: str) -> str:
+def _chosen(choice: Mapping[str, Any], path: str, names: Mapping[Key, str]) -> tuple[str, str]:
+    """The name sent to the model, and what the client calls the tool."""
     if str(choice.get("type")) in KINDS:
-        return str(choice["type"])
+        return str(choice["type"]), f"'{choice['type']}'"
     inner = as_object(choice.get("function")) or as_object(choice.get("custom")) or choice
     name = text(inner, "name", f"{path}.name")
     namespace = choice.get("namespace")
-    if isinstance(namespace, str):
-        return _inside(namespace, Tool(name, own=name)).name
-    return safe_name(name)
+    if not isinstance(namespace, str):
+        return names.get(("", name)) or safe_name(name), f"'{name}'"
+    told = f"'{name}' of the namespace '{namespace}'"
+    return names.get((namespace, name)) or joined(namespace, name), told
 
 
 def offered(
@@ -270,11 +326,11 @@ def offered(
     allowed = choice.names if choice else None
     if choice and choice.mode != "tool" and allowed is not None:
         if missing := sorted(set(allowed) - {tool.name for tool in tools}):
-            raise invalid(f"Invalid value for 'tool_choice': '{missing[0]}' is not in 'tools'.")
+            raise choice.unknown(missing[0])
         tools = [tool for tool in tools if tool.name in allowed]
         notes.add("tool_choice", "translate", "disallowed tools are left out")
-    elif allowed and allowed[0] not in {tool.name for tool in tools}:
-        raise invalid(f"Invalid value for 'tool_choice': '{allowed[0]}' is not in 'tools'.")
+    elif choice and allowed and allowed[0] not in {tool.name for tool in tools}:
+        raise choice.unknown(allowed[0])
     if not tools:
         if choice and choice.mode in {"any", "tool"}:
             raise invalid("Invalid value for 'tool_choice': only allowed when 'tools' are given.")

@@ -16,6 +16,7 @@ import orjson
 
 from plugway import (
     MAX_EVENT_BYTES,
+    BackendError,
     BackendProtocolError,
     InvalidRequest,
     Original,
@@ -39,19 +40,25 @@ _REASONS: Final = {
     "tool_calls": "tool_use",
     "content_filter": "refusal",
 }
-_DONE: Final = b"[DONE]"
+_DONE: Final = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:[\r\n]|$)")
+"""The event that ends a stream. The same text inside JSON is not a line of its own."""
 _WORDS: Final = re.compile(rb'"delta": ?\{"content": ?"([^"\\]+)"\}')
 _FIRST: Final = re.compile(rb'"index": ?0[,}]')
 _GOES_ON: Final = re.compile(rb'"finish_reason": ?null')
 
 
-def may_hold_calls(original: Original) -> bool:
-    """Whether the client accepts a `function` call of each of its tools, and only one choice."""
+def own_names(original: Original) -> list[str]:
+    """The client's names of its tools; empty if it does not accept a `function` call of each of
+    them, or wants several choices."""
     try:
-        kinds = {as_object(tool).get("type") for tool in as_list(original.get("tools"))}
-        return kinds == {"function"} and original.get("n") in (None, 1)
+        tools = list(map(as_object, as_list(original.get("tools"))))
+        if original.get("n") not in (None, 1):
+            return []
     except InvalidRequest:
-        return False
+        return []
+    if any(tool.get("type") != "function" for tool in tools):
+        return []
+    return [str(as_object(tool.get("function")).get("name")) for tool in tools]
 
 
 class ChatText:
@@ -116,11 +123,14 @@ class ChatText:
 
     def reason(self, received: Any) -> Any:
         """The matching `finish_reason`."""
-        if self._native:
-            return received
-        if self._mender.cut is not None:
+        if self._mender.cut is not None and not self._native and not self._mender.stopped:
             return "length"
         return "tool_calls" if self._calls and received in ("stop", None) else received
+
+    def broken(self) -> list[Delta]:
+        """The deltas of what is held back when the reply breaks off: text, and whole calls."""
+        self._mender.broken = True
+        return self.end(None)
 
     def _leave(self) -> list[Delta]:
         if not self._open:
@@ -159,10 +169,15 @@ async def read_stream(chunks: AsyncIterator[bytes], text: ChatText) -> AsyncIter
         BackendError: the stream broke off, or an event is larger than `MAX_EVENT_BYTES`.
     """
     decoder, reader = Decoder(), _Events(text)
-    async for chunk in chunks:
-        if out := b"".join(reader.read(item) for item in decoder.feed(chunk)):
+    try:
+        async for chunk in chunks:
+            if out := b"".join(reader.read(item) for item in decoder.feed(chunk)):
+                yield out
+    except BackendError:
+        if out := reader.broken():
             yield out
-    if rest := decoder.rest:
+        raise
+    if rest := reader.broken() + decoder.rest:
         yield rest
 
 
@@ -174,24 +189,53 @@ class _Events:
         self._last: Mapping[str, Any] = {}
         """The last event with content."""
         self._over = False
+        self._reason: Any = None
+        """The `finish_reason` sent, once the reply is over."""
 
     def read(self, item: StreamEvent) -> bytes:
         """The client's bytes for an event."""
         raw = item.encode()
-        if _DONE in raw and not self._over:
-            return self._ended(None) + raw
-        if b'"choices"' not in raw or self._over or self._is_plain(raw):
+        if _DONE.search(raw) is not None:
+            return raw if self._over else self._done() + raw
+        known = b'"choices"' in raw or b'"error"' in raw
+        if not known or (not self._over and self._is_plain(raw)):
             return raw
         try:
             data = item.data
         except BackendProtocolError:
             return raw  # the client reports the invalid event
+        if data.get("error"):
+            return self.broken() + raw
         choices = as_list(data.get("choices"))
         choice = as_object(choices[0]) if len(choices) == 1 else {}
         if not choice or choice.get("index", 0) != 0:
             return raw
+        if self._over:
+            return self._after(raw, data, choice)
         self._last = data
         return self._chosen(raw, data, choice)
+
+    def broken(self) -> bytes:
+        """The client's bytes for what is held back, if the reply has not ended."""
+        if self._over:
+            return b""
+        self._over = True
+        return self._written(self._text.broken())
+
+    def _done(self) -> bytes:
+        """The client's bytes at `[DONE]`, if there was no `finish_reason`."""
+        out = self._ended(None)
+        if self._reason is None:
+            return out
+        ending: dict[str, Any] = {"index": 0, "delta": {}, "finish_reason": self._reason}
+        return out + _event({**self._frame, "choices": [ending]})
+
+    def _after(self, raw: bytes, data: Mapping[str, Any], choice: dict[str, Any]) -> bytes:
+        """An event behind the end; a second `finish_reason` says the same as the first."""
+        finish = choice.get("finish_reason")
+        if not finish or self._reason is None or finish == self._reason:
+            return raw
+        return _event({**data, "choices": [{**choice, "finish_reason": self._reason}]})
 
     def _is_plain(self, raw: bytes) -> bool:
         """Whether an event, seen without parsing it, has only a piece of text that passes."""
@@ -202,19 +246,21 @@ class _Events:
         return open_end and self._text.passes(found[1].decode("utf-8", "replace"))
 
     def _chosen(self, raw: bytes, data: Mapping[str, Any], choice: dict[str, Any]) -> bytes:
-        delta, finish = as_object(choice.get("delta")), choice.get("finish_reason")
+        delta, finish = as_object(choice.get("delta")), choice.get("finish_reason") or None
         out, changed = b"", False
-        if (content := delta.get("content")) and isinstance(content, str):
+        content, others = _split(delta.get("content"))
+        if content:
             deltas = None if self._text.passes(content) else self._text.feed(content)
             if deltas is not None and deltas != [{"content": content}]:
                 out += self._written(deltas)
                 delta, changed = {k: delta[k] for k in delta if k != "content"}, True
+                delta |= {"content": others} if others else {}
         if native := as_list(delta.get("tool_calls")):
             out += self._written(self._text.parsed(native))
         if finish is not None:
             out += self._ended(finish)
-            if (reason := self._text.reason(finish)) != finish:
-                finish, changed = reason, True
+            changed = changed or self._reason != finish
+            finish = self._reason
         if not changed:
             return out + raw
         if not delta and finish is None and not data.get("usage"):
@@ -224,10 +270,16 @@ class _Events:
 
     def _ended(self, reason: str | None) -> bytes:
         self._over = True
-        return self._written(self._text.end(reason))
+        deltas = self._text.end(reason)
+        self._reason = self._text.reason(reason)
+        return self._written(deltas)
+
+    @property
+    def _frame(self) -> dict[str, Any]:
+        return {key: self._last[key] for key in self._last if key not in ("choices", "usage")}
 
     def _written(self, deltas: Iterable[Mapping[str, Any]]) -> bytes:
-        frame = {key: self._last[key] for key in self._last if key not in ("choices", "usage")}
+        frame = self._frame
         choices = ({"index": 0, "delta": delta, "finish_reason": None} for delta in deltas)
         return b"".join(_event({**frame, "choices": [choice]}) for choice in choices)
 
@@ -239,15 +291,18 @@ def read_whole(body: bytes, text: ChatText) -> bytes:
         data = as_object(orjson.loads(body))
     choices = as_list(data.get("choices"))
     choice = as_object(choices[0]) if len(choices) == 1 else {}
-    message, finish = as_object(choice.get("message")), choice.get("finish_reason")
-    content = message.get("content")
-    if not content or not isinstance(content, str):
+    message, finish = as_object(choice.get("message")), choice.get("finish_reason") or None
+    content, others = _split(message.get("content"))
+    if not content:
         return body
     native = as_list(message.get("tool_calls"))
     deltas = [*text.feed(content), *text.parsed(native), *text.end(finish)]
     if deltas == [{"content": content}]:
         return body
-    new = {**message, "content": _joined(deltas, "content") or None}
+    said: Any = _joined(deltas, "content") or None
+    if others:
+        said = [*others, *([{"type": "text", "text": said}] if said else [])]
+    new = {**message, "content": said}
     if thought := _joined(deltas, "reasoning_content"):
         new["reasoning_content"] = str(message.get("reasoning_content") or "") + thought
     made = [as_object(call) for delta in deltas for call in as_list(delta.get("tool_calls"))]
@@ -256,6 +311,20 @@ def read_whole(body: bytes, text: ChatText) -> bytes:
         new["tool_calls"] = calls
     chosen = {**choice, "message": new, "finish_reason": text.reason(finish)}
     return orjson.dumps({**data, "choices": [chosen]})
+
+
+def _split(content: Any) -> tuple[str, list[Any]]:
+    """The text of a `content`, which some servers send as a list of parts, and the other parts."""
+    if isinstance(content, str):
+        return content, []
+    texts, others = list[str](), list[Any]()
+    for part in as_list(content):
+        text = as_object(part).get("text")
+        if isinstance(text, str) and as_object(part).get("type") == "text":
+            texts.append(text)
+        else:
+            others.append(part)
+    return "".join(texts), others
 
 
 def _joined(deltas: Iterable[Mapping[str, Any]], name: str) -> str:

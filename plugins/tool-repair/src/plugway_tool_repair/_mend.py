@@ -77,6 +77,10 @@ class Mender(Writer):
         """Name, as far as it is known, of the first call that was cut off and removed."""
         self.repeatable = False
         """Whether there was nothing else, so that the model may be asked for that call again."""
+        self.broken = False
+        """Whether the reply broke off, so that a call that was cut off stays as text."""
+        self.stopped = False
+        """Whether a stop sequence may have ended the reply, and the limit did not."""
         self.bad: BadCall | None = None
         """The first bad call, if it precedes all other content."""
         self.empty = False
@@ -176,8 +180,6 @@ class Mender(Writer):
         if self._open is block:
             self._leave(out, item)
 
-    # ── possibly incomplete calls ────────────────────────────────────────────────────────────
-
     def _release(self, out: list[StreamEvent], *, cut: bool) -> None:
         """Send the waiting blocks, because something followed them, or the reply ended."""
         waiting, self._waiting = self._waiting, []
@@ -254,7 +256,7 @@ class Mender(Writer):
     def _cut_piece(self, block: Block, piece: Cut, out: list[StreamEvent]) -> None:
         """Handle a call in text that was cut off; if it may not be a call, its text stays."""
         self._settle(out, real=False, commit=True)
-        if piece.sure:
+        if piece.sure and not self.broken:
             self._leave_out(piece.name)
         else:
             self._visible(block, piece.source, out, None)
@@ -360,15 +362,13 @@ class Mender(Writer):
         out.append(event("content_block_delta", index=self._index, delta=delta))
         self._leave(out, None)
 
-    # ── the end ──────────────────────────────────────────────────────────────────────────────
-
     def _message_delta(self, item: StreamEvent, out: list[StreamEvent]) -> None:
         self.reason = reason = as_object(item.data.get("delta")).get("stop_reason")
-        ended = reason in OWN_END and not (self._stops and reason != "tool_use")
         full = 0 < self._most <= output_tokens(item)
+        self.stopped = self._stops and reason in OWN_END - {"tool_use"} and not full
         for index in list(self._blocks):
             self._stop(self._blocks.pop(index), None, out)
-        self._release(out, cut=full or not ended)
+        self._release(out, cut=full or self.stopped or reason not in OWN_END)
         self._settle(out, real=True, commit=True)
         self._leave(out, None)
         for mark, count in (self._leaks or {}).items():
@@ -377,7 +377,7 @@ class Mender(Writer):
         self._leaks = Counter[str]() if self._leaks is not None else None
         if reason in DONE and self.bad is None and self.cut is None:
             self._end_of_thought(out)
-        ending = fitting(reason, self.calls, cut=self.cut is not None)
+        ending = fitting(reason, self.calls, cut=self.cut is not None and not self.stopped)
         if self.cut is not None and not self.seen & {"text", "tool_use"}:
             self._say(cut_notice(self.cut, str(ending)), out)
         if ending != reason:

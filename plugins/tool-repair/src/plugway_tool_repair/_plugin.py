@@ -16,7 +16,7 @@ from plugway import (
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._relayed import Insisting
 from plugway_tool_repair._stream import Asking
-from plugway_tool_repair._tools import Toolbox
+from plugway_tool_repair._tools import Toolbox, client_names
 
 __all__ = ["ToolRepair", "ToolRepairOptions"]
 
@@ -35,7 +35,7 @@ class ToolRepair(Plugin[ToolRepairOptions]):
         """
         if attempt.backend.zone in self.options.native_zones:
             return await send(request, attempt)
-        toolbox = Toolbox(request.body)
+        toolbox = Toolbox(request.body, client_names(request.original))
         if not toolbox and not self.options.without_tools:
             return await send(request, attempt)
         note = partial(exchange.note, self.name, stage="repair")

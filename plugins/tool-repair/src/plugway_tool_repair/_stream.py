@@ -29,7 +29,7 @@ from plugway import (
     replay,
 )
 from plugway_tool_repair._blocks import BadCall
-from plugway_tool_repair._chat import DIALECT, ChatText, may_hold_calls, read_stream, read_whole
+from plugway_tool_repair._chat import DIALECT, ChatText, own_names, read_stream, read_whole
 from plugway_tool_repair._failed import rescued
 from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._mend import Mender
@@ -128,9 +128,11 @@ class Asking:
         original, able = request.original, self._options.rescue and bool(self._toolbox)
         if original is None or reply.dialect != DIALECT or not able or reply.status >= 400:
             return reply
-        if not may_hold_calls(original):
+        may_call = own_names(original)
+        if not may_call:
             return reply
-        text = ChatText(self._mender(request, reply), self._note)
+        toolbox = self._toolbox.of_client(may_call)
+        text = ChatText(self._mender(request, reply, toolbox), self._note)
         if reply.chunks is not None:
             return reply.replace(chunks=read_stream(reply.chunks, text))
         return reply.replace(body=read_whole(reply.body, text)) if reply.body else reply
@@ -167,7 +169,8 @@ class Asking:
         asked = _limit(request)
         lowered = any(change.field == "max_tokens" for change in request.changes)
         room = min(max(2 * asked, _LEAST_ROOM), _MOST_ROOM)
-        by_limit = mender.cut is not None and mender.reason != "model_context_window_exceeded"
+        by_limit = mender.cut is not None and not mender.stopped
+        by_limit = by_limit and mender.reason != "model_context_window_exceeded"
         if not (self._may_grow and by_limit and mender.repeatable and 0 < asked < room) or lowered:
             return None
         self._may_grow = False
@@ -181,12 +184,14 @@ class Asking:
         policy = self._options.unfixable
         return policy == "pass" or (policy == "fail_over" and self._attempt.last)
 
-    def _mender(self, request: MessagesRequest, reply: Reply) -> Mender:
-        options = self._options
+    def _mender(
+        self, request: MessagesRequest, reply: Reply, toolbox: Toolbox | None = None
+    ) -> Mender:
+        options, toolbox = self._options, self._toolbox if toolbox is None else toolbox
         mender = Mender(
-            self._toolbox,
+            toolbox,
             self._note,
-            rescue=options.rescue and bool(self._toolbox),
+            rescue=options.rescue and bool(toolbox),
             leaks=options.remove_leaks,
             model=self._attempt.model,
             most=_limit(request),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
@@ -10,10 +12,10 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import as_list, as_object
+from plugway import InvalidRequest, Original, as_list, as_object
 from plugway_tool_repair._arguments import Fitter, dumps, normal
 from plugway_toolcalls import Tool, plain_name
-from plugway_translation import ids_of_calls, is_placeholder
+from plugway_translation import ids_of_calls, is_placeholder, safe_name
 
 _MAX_NAMED: Final = 40
 MOST_JUDGED: Final = 20_000
@@ -55,10 +57,33 @@ def _is_object(text: str) -> bool:
         return False
 
 
+def client_names(original: Original | None) -> list[tuple[str, str]]:
+    """The name of each tool in the client's own API, with its namespace or an empty text."""
+    if original is None:
+        return []
+    try:
+        return _named_in(original.get("tools"))
+    except InvalidRequest:
+        return []
+
+
+def _named_in(tools: Any, namespace: str = "") -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+    for tool in map(as_object, as_list(tools)):
+        holder = as_object(tool.get("function")) or as_object(tool.get("custom")) or tool
+        name = holder.get("name")
+        if isinstance(name, str) and tool.get("type") != "namespace":
+            found.append((namespace, name))
+        elif isinstance(name, str) and not namespace:
+            found += _named_in(tool.get("tools"), name)
+    return found
+
+
 class Toolbox:
     """The tools that the model may call."""
 
-    def __init__(self, body: Mapping[str, Any]) -> None:
+    def __init__(self, body: Mapping[str, Any], client: Sequence[tuple[str, str]] = ()) -> None:
+        """`client` comes from `client_names`: prompts name a tool as the client does."""
         self.tools: dict[str, Tool] = {}
         self._body = body
         if as_object(body.get("tool_choice")).get("type") != "none":
@@ -74,12 +99,46 @@ class Toolbox:
         """The tool that must be called, empty for any; None if the model may choose."""
         if self.tools and (choice.get("type") == "any" or (choice.get("type") == "tool" and named)):
             self.forced = str(choice["name"]) if choice["type"] == "tool" else ""
-        self._close: dict[str, list[str]] = {}
-        for name in self.tools:
-            self._close.setdefault(normal(name), []).append(name)
+        self._index()
+        self._own = self._own_names(client)
+        """Names of the client, each for the only tool that it can mean."""
+        for own, name in self._own.items():
+            self.tools[own] = Tool(own, schema=self.tools[name].schema)
+
+    def _own_names(self, client: Sequence[tuple[str, str]]) -> dict[str, str]:
+        meant: dict[str, set[str]] = {}
+        users: Counter[str] = Counter()
+        for namespace, own in client:
+            joint = "__" if namespace and not namespace.endswith("__") else ""
+            name = safe_name(f"{namespace}{joint}{own}")
+            users[name] += 1
+            meant.setdefault(own, set()).add(name)
+        found = {own: min(names) for own, names in meant.items() if len(names) == 1}
+        return {
+            own: name
+            for own, name in found.items()
+            if own not in self.tools and name in self.tools and users[name] == 1
+        }
 
     def __bool__(self) -> bool:
         return bool(self.tools)
+
+    def of_client(self, names: Iterable[str]) -> Toolbox:
+        """The same tools under the client's own names, for a model that gets its request as it is.
+
+        `names` are in the client's API; those of tools that may not be called are skipped.
+        """
+        found = copy(self)
+        tools = ((name, self.tools.get(safe_name(name))) for name in names)
+        found.tools = {name: Tool(name, schema=tool.schema) for name, tool in tools if tool}
+        found._own = {}
+        found._index()
+        return found
+
+    def _index(self) -> None:
+        self._close: dict[str, list[str]] = {}
+        for name in self.tools:
+            self._close.setdefault(normal(name), []).append(name)
 
     @cached_property
     def used_ids(self) -> set[str]:
@@ -89,11 +148,10 @@ class Toolbox:
 
     def named(self, name: str) -> str | None:
         """The only tool that `name` can mean, or None."""
-        if name in self.tools:
-            return name
+        for form in (name, plain_name(name)):
+            if form in self.tools:
+                return self._own.get(form, form)
         name = plain_name(name)
-        if name in self.tools:
-            return name
         close = self._close.get(normal(name), [])
         return close[0] if len(close) == 1 else None
 
@@ -105,7 +163,8 @@ class Toolbox:
         """The call, unchanged or repaired, with its remaining problems."""
         real = self.named(name)
         if real is None:
-            names = ", ".join(list(self.tools)[:_MAX_NAMED])
+            real_names = [tool for tool in self.tools if tool not in self._own]
+            names = ", ".join(real_names[:_MAX_NAMED])
             problem = f"there is no tool `{name[:100]}`; there are: {names}"
             return Verdict(name, arguments, problems=(problem,))
         if arguments.count(",") > MOST_JUDGED and _is_object(arguments):
