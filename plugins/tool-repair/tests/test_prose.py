@@ -152,3 +152,29 @@ def test_a_quarter_of_a_megabyte_of_arguments_in_text_is_read():
     text = f"On it. <tool_call>\n{call}\n</tool_call> Done."
     ((_, name, arguments),) = calls_of(text, 40_000)
     assert (name, arguments["content"]) == ("Write", content)
+
+
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "(api.md#bash) runs it.",
+        ": https://x",
+        "[1]",
+        ".pop()",
+        "[0].run()",
+        " == []",
+        " is a list.",
+    ],
+)
+def test_a_list_of_calls_that_goes_on_in_its_line_is_text(behind, size):
+    for said in ("[Bash()]", "[Bash(command='ls'), Read(file_path='a')]"):
+        assert pieces_of(said + behind, size) == [("text", said + behind)]
+
+
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize("behind", ["", " \n", "<|eot_id|>", "<|im_end|>", "</s>", "\n[Bash()]"])
+def test_a_list_of_calls_alone_in_its_line_is_calls(behind, size):
+    more = [("call", "Bash", {})] if "Bash" in behind else []
+    found = calls_of("[Read(file_path='/a.txt')]" + behind, size)
+    assert found == READ + more
