@@ -322,3 +322,16 @@ def test_all_lists_before_the_closing_marker_are_calls(between, behind):
             ("call", "Bash", {"command": "pwd"}),
             ("text", "Done."),
         ]
+
+
+def test_a_marker_without_meaning_in_a_sentence_takes_no_space_with_it():
+    for text in (
+        "The marker [END FINAL RESPONSE] ends it.",
+        "The marker [END FINAL RESPONSE]ends it.",
+    ):
+        for pieces in ([text], list(text)):
+            found = as_blocks(read(BY_NAME["apriel"], pieces))
+            assert found == [("text", "The marker ends it.")]
+    assert as_blocks(read(BY_NAME["apriel"], list("Hi. [END FINAL RESPONSE] \n"))) == [
+        ("text", "Hi.")
+    ]
