@@ -8,7 +8,8 @@ import pytest
 
 from plugway import event
 from plugway_tool_repair._mend import Mender
-from plugway_toolcalls import FAMILIES
+from plugway_tool_repair._prose import Calls, Prose
+from plugway_toolcalls import FAMILIES, own_format, write_call
 
 from .conftest import TOOLBOX
 
@@ -179,3 +180,23 @@ def test_a_whole_object_in_the_start_of_a_block_stays_where_something_follows_it
 def test_words_about_calls_stay_where_an_answer_was_cut_off():
     words = "Models write <tool_call> tags for the Bash tool, and the"
     assert read(answer(words)) == ([], words, "max_tokens")
+
+
+RAW = [f for f in FAMILIES if own_format(f).kind in {"tags", "braces"}]
+
+
+@pytest.mark.parametrize("family", RAW, ids=lambda family: family.name)
+def test_a_value_that_is_cut_behind_a_closing_tag_of_it_gives_no_call(family):
+    def tagged(tool, key, value):
+        # A value that needs escaping is put where a plain one stood, as a model writes it.
+        return write_call(family, tool, {key: "VALUE"}).replace("VALUE", value)
+
+    inner = tagged("Read", "file_path", "/a")
+    closing = inner[inner.index("/a") + 2 :]
+    for value in (f"Use {inner} to read.", f"Ends: {closing} here.", f"{closing}</p"):
+        text = tagged("Write", "content", value)
+        begin = text.index(inner) if inner in value else text.index(closing) + len(closing) + 2
+        for at in range(begin, text.index(value) + len(value) + 1):
+            prose = Prose(TOOLBOX, None)
+            pieces = [*prose.feed(text[:at]), *prose.finish(cut=True)]
+            assert not [piece for piece in pieces if isinstance(piece, Calls)], text[:at]

@@ -152,3 +152,68 @@ def test_a_quarter_of_a_megabyte_of_arguments_in_text_is_read():
     text = f"On it. <tool_call>\n{call}\n</tool_call> Done."
     ((_, name, arguments),) = calls_of(text, 40_000)
     assert (name, arguments["content"]) == ("Write", content)
+
+
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize(
+    "behind",
+    [
+        "(api.md#bash) runs it.",
+        ": https://x",
+        "[1]",
+        ".pop()",
+        "[0].run()",
+        " == []",
+        " is a list.",
+    ],
+)
+def test_a_list_of_calls_that_goes_on_in_its_line_is_text(behind, size):
+    for said in ("[Bash()]", "[Bash(command='ls'), Read(file_path='a')]"):
+        assert pieces_of(said + behind, size) == [("text", said + behind)]
+
+
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize("behind", ["", " \n", "<|eot_id|>", "<|im_end|>", "</s>", "\n[Bash()]"])
+def test_a_list_of_calls_alone_in_its_line_is_calls(behind, size):
+    more = [("call", "Bash", {})] if "Bash" in behind else []
+    found = calls_of("[Read(file_path='/a.txt')]" + behind, size)
+    assert found == READ + more
+
+
+CALL = '<tool_call>{"name": "Read", "arguments": {"file_path": "/a.txt"}}</tool_call>'
+IN_CODE = {
+    "tildes": f"So:\n~~~\n{CALL}\n~~~\nDone.",
+    "tildes with a name": f"So:\n~~~xml\n```\n{CALL}\n~~~\nDone.",
+    "a longer fence": f"So:\n`````\n```\n{CALL}\n```\n{CALL}\n`````\nDone.",
+    "a longer fence with a name": f"So:\n````json\n```json\n{CALL}\n```\n{CALL}\n````\nDone.",
+    "longer tildes": f"So:\n~~~~\n~~~\n{CALL}\n~~~~\nDone.",
+    "a fence with a name in a fence": f"So:\n```\n```xml\n{CALL}\n```\nDone.",
+    "a quote": f"So:\n> ```\n> {CALL}\n> ```\nDone.",
+    "a quote in a quote": f"So:\n> > ~~~\n> > {CALL}\n> > ~~~\nDone.",
+    "a list": f"So:\n- ```\n  {CALL}\n  ```\nDone.",
+    "a span over two lines": f"So `write\n{CALL}` there.",
+    "a span of two backticks": f"So ``a ` b {CALL}`` there.",
+    "a span of three backticks": f"So ```a {CALL}``` there.",
+}
+
+
+@pytest.mark.parametrize("size", [None, 1, 3])
+@pytest.mark.parametrize("text", IN_CODE.values(), ids=IN_CODE)
+def test_a_call_in_markdown_code_of_any_kind_is_text(text, size):
+    assert pieces_of(text, size) == [("text", text)]
+
+
+BEHIND_CODE = {
+    "tildes": "So:\n~~~\nx\n~~~\n",
+    "a longer fence": "So:\n````\n```\n````\n",
+    "a fence in a quote": "So:\n> ```\n> x\n",
+    "a span": "So ``a`b`` is\n",
+    "a paragraph with a backtick": "So a ` is\n\n",
+    "tildes in a line": "About ~5 or ~~~ 6\n",
+}
+
+
+@pytest.mark.parametrize("size", [None, 1, 3])
+@pytest.mark.parametrize("text", BEHIND_CODE.values(), ids=BEHIND_CODE)
+def test_a_call_behind_markdown_code_is_a_call(text, size):
+    assert calls_of(text + CALL, size) == READ

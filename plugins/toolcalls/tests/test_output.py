@@ -278,3 +278,60 @@ def test_markers_around_nothing_leave_the_call_after_them_bare():
         assert as_blocks(read(BY_NAME["llama4"], pieces)) == [
             ("call", "Read", {"file_path": "/a.txt"})
         ]
+
+
+NO_CALLS = [
+    "[Bash()](api.md#get_time) returns the time.",
+    "[Bash()]: https://x",
+    "[Bash()][1]",
+    "[Bash(command='ls')].pop()",
+    "[Bash(command='ls')][0].run()",
+    "[Bash()] == []",
+    "[Bash()] < 5",
+    "[Bash()]<br>",
+    "[Bash()].",
+    "[Bash(), Read(file_path='a')] is a list of calls in Python.",
+    "[Bash()], then more.",
+]
+
+
+@pytest.mark.parametrize("name", ["llama", "llama4"])
+@pytest.mark.parametrize("text", NO_CALLS)
+def test_a_list_that_goes_on_in_its_line_is_text(name, text):
+    for pieces in ([text], list(text)):
+        assert as_blocks(read(BY_NAME[name], pieces)) == [("text", text)]
+
+
+@pytest.mark.parametrize("name", ["llama", "llama4"])
+@pytest.mark.parametrize("behind", ["", "  \n", "\r\n", "<|eot|>", " <|eot|>"])
+def test_a_list_that_is_alone_in_its_line_is_calls(name, behind):
+    text = f"[Bash(command='ls')]\n[Bash(command='pwd')]{behind}"
+    calls = [("call", "Bash", {"command": "ls"}), ("call", "Bash", {"command": "pwd"})]
+    for pieces in ([text], list(text)):
+        assert as_blocks(read(BY_NAME[name], pieces)) == calls
+
+
+@pytest.mark.parametrize("between", ["\n", " ", "  # first\n"])
+@pytest.mark.parametrize("behind", ["", "  # done"])
+def test_all_lists_before_the_closing_marker_are_calls(between, behind):
+    lists = f"[Bash(command='ls')]{between}[Bash(command='pwd')]{behind}"
+    text = f"<|tool_call_start|>{lists}<|tool_call_end|>Done."
+    for pieces in ([text], list(text)):
+        assert as_blocks(read(BY_NAME["lfm2"], pieces)) == [
+            ("call", "Bash", {"command": "ls"}),
+            ("call", "Bash", {"command": "pwd"}),
+            ("text", "Done."),
+        ]
+
+
+def test_a_marker_without_meaning_in_a_sentence_takes_no_space_with_it():
+    for text in (
+        "The marker [END FINAL RESPONSE] ends it.",
+        "The marker [END FINAL RESPONSE]ends it.",
+    ):
+        for pieces in ([text], list(text)):
+            found = as_blocks(read(BY_NAME["apriel"], pieces))
+            assert found == [("text", "The marker ends it.")]
+    assert as_blocks(read(BY_NAME["apriel"], list("Hi. [END FINAL RESPONSE] \n"))) == [
+        ("text", "Hi.")
+    ]

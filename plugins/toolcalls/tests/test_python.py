@@ -29,6 +29,12 @@ LFM2 = CallFormat("python", opening="<|tool_call_start|>", closing="<|tool_call_
         ("f(a=-1, b=+2.5, c=1e3, d=0x1F, e=1_000, f=.5, g=5.)",
          {"a": -1, "b": 2.5, "c": 1000.0, "d": 31, "e": 1000, "f": 0.5, "g": 5.0}),
         ("f(a=[1, (2, 3), {'k': []},],)", {"a": [1, [2, 3], {"k": []}]}),
+        ("f(a=('x'), b=(5), c={'k': (1)}, d=(('y')))", {"a": "x", "b": 5, "c": {"k": 1}, "d": "y"}),
+        ("f(a=(1,), b=(), c=((1, 2)), d=((1, 2),))",
+         {"a": [1], "b": [], "c": [1, 2], "d": [[1, 2]]}),
+        (r"f(a='\N{BULLET} \N{LATIN SMALL LETTER E WITH ACUTE}')", {"a": "• é"}),
+        (f"f(a={'9' * 400})", {"a": int("9" * 400)}),
+        ("f(a=00, b=0_0, c=010.5, d=1_0e1_0)", {"a": 0, "b": 0, "c": 10.5, "d": 10e10}),
         ('f({"a b": 1})', {"a b": 1}),
         ("f(**{'a': 1}, b=2)", {"a": 1, "b": 2}),
         ("print(default_api.f(a=1))  # done", {"a": 1}),
@@ -45,6 +51,9 @@ def test_arguments_are_read_as_python_means_them(text, arguments):
     [
         "f(1)", "f(a)", "f(a=g())", "f(a=1, a=2)", "f(a='x' 'y')", "f(a=f'{x}')", "f(a='x)",
         "f(a={1: 2})", "f(a=1", "f", "[f(a=1)", "[f(a=1) g()]", "x = 1", "f(a='it's')", "f(a=1) + 2",
+        "f(a=010)", "f(a=1__0)", "f(a=1_)", "f(a=0x)", "f(a=0b2)", "f(a=٣)", "f(a=1٣)", "f(a=.٣)",
+        r"f(a='\N{NO SUCH SIGN}')", r"f(a='\N')", r"f(a='\x4')", r"f(a='\x٣٣')", "f(a=(,))",
+        "f(a=(1 2))", f"f(a={'9' * 5000})", "[f()] g()", "f() [f()]",
         "f(a={'k': 1, 'k': 2})", "f(a=b'x')", r"f(a='\ud83d')", "f(a=" + "[" * 1000 + ")",
     ],
 )  # fmt: skip
@@ -74,3 +83,15 @@ def test_a_call_of_a_megabyte_is_read():
     content = "line of 'text' with \\ and \"\n" * 40_000
     (call,) = read_python(f"[Write(content={json.dumps(content)})]")
     assert call == ("Write", {"content": content})
+
+
+@pytest.mark.parametrize("end", ["<|tool_call_end|>", "  # done<|tool_call_end|>", "\n# a\n# b\n"])
+def test_lists_in_a_row_and_comments_behind_them_belong_to_the_call(end):
+    text = f"[f(a='x')]\n[g(b=1), f()] # more\n\n[f(a=']')]{end}"
+    spoken = text.removesuffix("<|tool_call_end|>")
+    calls = [("f", {"a": "x"}), ("g", {"b": 1}), ("f", {}), ("f", {"a": "]"})]
+    assert list(read_python(spoken)) == calls
+    if end.endswith(">"):
+        reader = CallReader([LFM2])
+        ends = [reader.find(f"{text}after"[:at]) for at in range(len(text) + 6)]
+        assert {end for end in ends if end is not None} == {len(text)}

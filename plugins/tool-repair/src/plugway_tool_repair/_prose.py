@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from plugway_tool_repair._capture import Capture, CutOff, Found
+from plugway_tool_repair._code import Code
 from plugway_tool_repair._tools import Toolbox
 from plugway_toolcalls import Memory, marks
 
 _BARE = re.compile(r"\[?\s*(?:\{\s*(?:\"(?:[a-z_]*(?:\"\s*(?::.*)?)?)?)?)?", re.DOTALL)
 _BARE_PYTHON = re.compile(r"\[\s*(?P<name>[A-Za-z_][\w.-]*)(?:\(|\Z)")
-_TICKS = re.compile("`+")
 _MAX_HEADER: Final = 300
 _MAX_TRIES: Final = 50
 """Maximum openings in one text that turned out not to start a call; later ones are ignored."""
@@ -103,7 +103,7 @@ class Prose:
         self._tries = self._begun_calls = 0
         self._waste = 0
         self._cut = False
-        self._code = _Code()
+        self._code = Code()
         self._opened: set[str] = set()
         self._memory = Memory()
         self._given = 0
@@ -206,7 +206,7 @@ class Prose:
 
     def _mark(self, pieces: list[Piece], mark: str, final: bool) -> bool:
         """Handle `mark` at the start of the buffer."""
-        if self._code.inside:
+        if (mark[0] == "`" and self._code.in_ticks) or self._code.inside:
             self._say(pieces, len(mark))
         elif mark in marks.THINKING and not self._begun:
             self._buffer = self._buffer[len(mark) :]
@@ -358,39 +358,6 @@ class Prose:
         if len(text) > _SLICE:
             self._input.append((text, _SLICE))
         self._buffer = text[:_SLICE]
-
-
-class _Code:
-    """Whether text is inside of Markdown code."""
-
-    def __init__(self) -> None:
-        self._fence = self._inline = False
-        self._line_begins = True
-
-    @property
-    def inside(self) -> bool:
-        return self._fence or self._inline
-
-    def see(self, text: str) -> None:
-        at = 0
-        for match in _TICKS.finditer(text):
-            self._pass(text, at, match.start())
-            at = match.end()
-            ticks = at - match.start()
-            if ticks >= 3 and self._line_begins and not self._inline:
-                self._fence = not self._fence
-            elif not self._fence and ticks < 3:
-                self._inline = not self._inline
-            self._line_begins = False
-        self._pass(text, at, len(text))
-
-    def _pass(self, text: str, start: int, end: int) -> None:
-        """Text without backticks; only its last line matters."""
-        line = text.rfind("\n", start, end) + 1
-        if line:
-            self._inline, self._line_begins = False, True
-        last = text[line or start : end] if self._line_begins else ""
-        self._line_begins = self._line_begins and not last.strip()
 
 
 def _begins(closes: tuple[str, ...], tail: str) -> bool:

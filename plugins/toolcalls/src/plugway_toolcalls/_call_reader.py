@@ -13,7 +13,7 @@ from typing import Final
 from plugway_toolcalls._calls import Call, MalformedCall, Tools, is_readable, parse_calls
 from plugway_toolcalls._families._base import CallFormat
 from plugway_toolcalls._held import HOLD, SHORT_HOLD, HeldFinder
-from plugway_toolcalls._python import PythonFinder
+from plugway_toolcalls._python_spans import PythonFinder
 from plugway_toolcalls._spans import NOT_A_CALL, Finder, JsonFinder
 from plugway_toolcalls._tokens import Memory
 

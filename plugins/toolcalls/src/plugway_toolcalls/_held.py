@@ -8,6 +8,7 @@ An ambiguous text is not a call: no argument is ever shortened or extended.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -66,8 +67,10 @@ class HeldFinder:
                 self._json = JsonFinder(spec)
         if self._json is not None:
             return self._after_json(text, self._json.find(text, final, cut), final)
+        if final and cut:
+            return self._decide_cut(text)
         if final:
-            return self._decide(text, whole=not cut)
+            return self._decide(text, whole=True)
         return self._wait(text)
 
     def _after_json(self, text: str, end: int | None, final: bool) -> int | None:
@@ -112,6 +115,18 @@ class HeldFinder:
             self._scan.plan = plan
         self.ends = [end - self._start for end in plan.run(self._start + self._begin)]
         if not whole and self.ends and not _goes_on(text[self.ends[-1] :], self._spec, self._hold):
+            self.ends = []
+        return self.ends[-1] if self.ends else NOT_A_CALL
+
+    def _decide_cut(self, text: str) -> int:
+        """The same for a reply that was cut off: text after the calls, or a tag in them that lacks
+        its end, shows that the cut may be in a value, of which a closing tag was a part."""
+        tokens = self._found_tokens(text)
+        count = Counter(token.kind for token in tokens)
+        if count["open"] > count["close"] or count["key"] > count["end"] > 0:
+            return NOT_A_CALL
+        self._decide(text, whole=False)
+        if self.ends and text[self.ends[-1] :].strip():
             self.ends = []
         return self.ends[-1] if self.ends else NOT_A_CALL
 

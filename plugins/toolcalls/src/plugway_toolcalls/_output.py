@@ -70,6 +70,8 @@ class OutputParser:
         self._in_first_header = bool(family.header and family.header.begins) and not thinking
         self._opening = ""
         self._gap = ""
+        self._joint = ""
+        """White space before a marker without meaning, if text stands before it."""
         self._formats: list[CallFormat] = []
         self._name = ""
         self._reader = CallReader(())
@@ -205,11 +207,13 @@ class OutputParser:
 
     def _say(self, parts: list[Part], text: str) -> None:
         if text:
-            parts.append(TextDelta(text))
-            self._fresh = False
+            parts.append(TextDelta(self._joint + text))
+            self._fresh, self._joint = False, ""
 
     def _open_marker(self, marker: str) -> None:
         closes = self._markers.closes_of(marker)
+        noise = marker in self._family.noise and marker not in self._markers.calls
+        self._joint = (self._joint or self._gap) if noise and not closes else ""
         if closes:
             self._mode, self._closes, self._fresh = "thinking", closes, True
         elif marker in self._markers.headers:
@@ -288,7 +292,7 @@ class OutputParser:
     # Calls
 
     def _begin_call(self, opening: str, formats: list[CallFormat], name: str = "") -> None:
-        self._mode, self._opening = "call", opening
+        self._mode, self._opening, self._joint = "call", opening, ""
         self._begun += 1
         self._formats, self._name = formats, name
         start = self._given - len(self._buffer) - sum(len(t) - at for t, at in self._input)

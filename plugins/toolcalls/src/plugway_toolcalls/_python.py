@@ -1,4 +1,4 @@
-"""Calls as Python writes them, `[name(key='value')]`: where one ends, and what it says.
+"""Read calls as Python writes them, `[name(key='value')]`; `_python_spans` finds their end.
 
 Literals only; nothing is evaluated. `true`, `false` and `null` are taken too (LFM2 writes both),
 and a string may hold line breaks as they are.
@@ -9,16 +9,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from typing import Any, Final
+from unicodedata import lookup
 
 from plugway import as_list, as_object
-from plugway_toolcalls._families._base import CallFormat
-from plugway_toolcalls._spans import HEAD_LIMIT, NOT_A_CALL
 
 _MAX_DEPTH: Final = 64
 _SPACE: Final = re.compile(r"(?:\s++|\\\n|#[^\n]*+)*+")
 _NAME: Final = re.compile(r"[A-Za-z_][\w.:/-]*")
 _KEY: Final = re.compile(r"[^\W\d][\w-]*")
-_NUMBER: Final = re.compile(r"[+-]?(?:0[xXoObB][\da-fA-F_]+|[\d_]*\.?[\d_]+(?:[eE][+-]?\d+)?\.?)")
+_DIGITS: Final = r"[0-9](?:_?[0-9])*+"
+_NUMBER: Final = re.compile(
+    r"[+-]?(?:0[xX](?:_?[\da-fA-F])++|0[oO](?:_?[0-7])++|0[bB](?:_?[01])++"
+    rf"|(?:{_DIGITS})?\.{_DIGITS}(?:[eE][+-]?{_DIGITS})?"
+    rf"|{_DIGITS}(?:\.(?:[eE][+-]?{_DIGITS})?|[eE][+-]?{_DIGITS})"
+    r"|[1-9](?:_?[0-9])*+|0(?:_?0)*+)",
+    re.ASCII,
+)
+"""A number by Python's rules; what follows it directly makes it none."""
 _WORDS: Final[dict[str, Any]] = {
     "True": True,
     "False": False,
@@ -27,10 +34,11 @@ _WORDS: Final[dict[str, Any]] = {
     "false": False,
     "null": None,
 }
-_QUOTES: Final = ("'''", '"""', "'", '"')
-_INSIDE: Final = {quote: re.compile(rf"{quote}|\\", re.DOTALL) for quote in _QUOTES}
+QUOTES: Final = ("'''", '"""', "'", '"')
+INSIDE: Final = {quote: re.compile(rf"{quote}|\\", re.DOTALL) for quote in QUOTES}
 _ESCAPE: Final = re.compile(
-    r"\\(?:x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|[0-7]{1,3}|.)", re.DOTALL
+    r"\\(?:x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8}|N\{[^{}]+\}|[0-7]{1,3}|.)",
+    re.DOTALL | re.ASCII,
 )
 _PLAIN: Final = {
     "n": "\n",
@@ -44,9 +52,7 @@ _PLAIN: Final = {
     "'": "'",
     '"': '"',
 }
-_BEGINS: Final = re.compile(r"\[?\s*+[A-Za-z_][\w.:/-]*+\s*+\(|\[\s*\]")
-_MAY_BEGIN: Final = re.compile(r"\[?\s*+(?:[A-Za-z_][\w.:/-]*+\s*+)?")
-_KNOWN_SIGNS: Final = {*_PLAIN, *"xuU01234567", "\n"}
+_KNOWN_SIGNS: Final = {*_PLAIN, *"xuUN01234567", "\n"}
 BARE_CALL: Final = re.compile(r"\[\s*(?P<name>[A-Za-z_][\w.-]*)\(")
 """How a list of calls begins that stands bare."""
 
@@ -55,121 +61,24 @@ class NotPython(ValueError):
     """The text is not a call with literal arguments; the message says why."""
 
 
-class PythonFinder:
-    """Finds the end of a list of calls, or of statements up to the closing marker.
-
-    A marker inside of a string is a part of the string.
-    """
-
-    def __init__(self, spec: CallFormat) -> None:
-        self._closing = spec.closing
-        self._is_fence = spec.opening.startswith("`")
-        marker = f"|{re.escape(spec.closing)}" if spec.closing else ""
-        self._outside = re.compile(rf"#[^\n]*+|[()\[\]{{}}'\"]{marker}")
-        self._at: int = 0
-        self._depth = 0
-        self._quote = ""
-        self._is_list: bool | None = None
-        self._value_end = -1
-
-    def find(self, text: str, final: bool, cut: bool = False) -> int | None:
-        """See `Finder.find`."""
-        if self._is_list is None:
-            begun = text.lstrip()
-            if not begun[1:].lstrip() and not final:
-                return None if len(text) < HEAD_LIMIT else NOT_A_CALL
-            if not self._is_fence and _BEGINS.match(begun) is None:
-                if final or len(begun) >= HEAD_LIMIT or _MAY_BEGIN.fullmatch(begun) is None:
-                    return NOT_A_CALL
-                return None
-            self._is_list = begun.startswith("[")
-        while self._value_end < 0:
-            end = self._advance(text, final)
-            if end is None:
-                return self._at_the_end(text, cut) if final else None
-            if end >= 0:
-                return end
-        return self._with_closing(text, final)
-
-    def _advance(self, text: str, final: bool) -> int | None:
-        """One step: where the call ends, -1 where it goes on, None where the text ends."""
-        if self._quote:
-            found = _INSIDE[self._quote].search(text, self._at)
-            if found is None:
-                self._at = max(self._at, len(text) - len(self._quote) + 1)
-                return None
-            if found[0] == "\\" and found.end() == len(text):
-                self._at = found.start()
-                return None
-            self._at = found.end() + (found[0] == "\\")
-            self._quote = self._quote if found[0] == "\\" else ""
-            return -1
-        found = self._outside.search(text, self._at)
-        if found is None:
-            self._at = max(self._at, len(text) - max(len(self._closing) - 1, 0))
-            return None
-        return self._outside_string(found, text, final)
-
-    def _outside_string(self, found: re.Match[str], text: str, final: bool) -> int | None:
-        mark = found[0]
-        if mark[0] == "#" and found.end() == len(text) and not final:
-            self._at = found.start()
-            return None
-        if mark in {"'", '"'}:
-            three = text[found.start() : found.start() + 3]
-            if len(three) < 3 and three == mark * len(three) and not final:
-                self._at = found.start()
-                return None
-            self._quote = mark * 3 if three == mark * 3 else mark
-            self._at = found.start() + len(self._quote)
-            return -1
-        self._at = found.end()
-        if mark == self._closing:
-            return found.end()
-        if mark in "([{":
-            self._depth += 1
-        elif mark in ")]}":
-            self._depth -= 1
-            if self._depth <= 0 and self._is_list:
-                self._value_end = found.end()
-        return -1
-
-    def _at_the_end(self, text: str, cut: bool) -> int:
-        """A closing marker in a string that is never closed, or none at all."""
-        at = text.find(self._closing) if self._closing else -1
-        if cut or not self._closing:
-            return NOT_A_CALL
-        return at + len(self._closing) if at >= 0 else NOT_A_CALL
-
-    def _with_closing(self, text: str, final: bool) -> int | None:
-        if not self._closing:
-            return self._value_end
-        rest = text[self._value_end : self._value_end + HEAD_LIMIT]
-        begun = rest.lstrip()
-        if begun.startswith(self._closing):
-            return self._value_end + len(rest) - len(begun) + len(self._closing)
-        if self._closing.startswith(begun) and len(rest) < HEAD_LIMIT and not final:
-            return None
-        return self._value_end
-
-
 def read_python(text: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The calls in `text`: a list of them, or one after the other.
+    """The calls in `text`: lists of them, or one after the other.
 
     Raises:
         NotPython: something in it is not a call with named, literal arguments.
     """
     reader = _Reader(text)
-    if not reader.take("["):
-        while not reader.ended:
+    is_list = reader.take("[")
+    while is_list:
+        while not reader.take("]"):
             yield reader.call(0)
-            reader.take(";")
-        return
-    while not reader.take("]"):
+            reader.comma("]")
+        is_list = reader.take("[")
+    while not reader.ended:
+        if text.lstrip().startswith("["):
+            raise NotPython(f"unexpected text at {reader.at}")
         yield reader.call(0)
-        reader.comma("]")
-    if not reader.ended:
-        raise NotPython(f"unexpected text at {reader.at}")
+        reader.take(";")
 
 
 def python_value(text: str) -> dict[str, Any] | list[Any] | None:
@@ -251,7 +160,7 @@ class _Reader:
         if self.take("["):
             return self._items("]", depth)
         if self.take("("):
-            return self._items(")", depth)
+            return self._in_parentheses(depth)
         if self.take("{"):
             return self._dict(depth)
         raw = self._text[self.at : self.at + 2].lower() in {"r'", 'r"'}
@@ -266,6 +175,16 @@ class _Reader:
             found.append(self.value(depth + 1))
             self.comma(closer)
         return found
+
+    def _in_parentheses(self, depth: int) -> Any:
+        """A list; without a comma, the value itself."""
+        if self.take(")"):
+            return []
+        first = self.value(depth + 1)
+        if self.take(")"):
+            return first
+        self.comma(")")
+        return [first, *self._items(")", depth)]
 
     def _dict(self, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
@@ -286,9 +205,9 @@ class _Reader:
             raise NotPython(f"expected `,` or `{closer}` at {self.at}")
 
     def string(self, *, raw: bool) -> str:
-        quote = next(q for q in _QUOTES if self._text.startswith(q, self.at))
+        quote = next(q for q in QUOTES if self._text.startswith(q, self.at))
         begin = at = self.at + len(quote)
-        while found := _INSIDE[quote].search(self._text, at):
+        while found := INSIDE[quote].search(self._text, at):
             if found[0] == quote:
                 break
             at = found.end() + 1
@@ -325,7 +244,7 @@ def _number(word: str) -> int | float:
     try:
         if re.match(r"[+-]?0[xob]", plain):
             return int(plain, 0)
-        return float(plain) if re.search(r"[.e]", plain) or len(plain) > 300 else int(plain)
+        return float(plain) if re.search(r"[.e]", plain) else int(plain)
     except ValueError:
         raise NotPython(f"{word[:80]!r} is not a number") from None
 
@@ -339,7 +258,9 @@ def _unescaped(body: str, *, lines_joined: bool) -> str:
 
     def said(match: re.Match[str]) -> str:
         sign = match[0][1:]
-        if sign[0] in "xuU" and len(sign) > 1:
+        if sign[0] == "N":
+            return lookup(sign[2:-1])
+        if sign[0] in "xuU":
             return chr(int(sign[1:], 16))
         if sign[0] in "01234567":
             return chr(int(sign, 8))
@@ -353,5 +274,5 @@ def _unescaped(body: str, *, lines_joined: bool) -> str:
         text = _ESCAPE.sub(said, body)
         # Two halves of one character, as JSON writes them.
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, KeyError):
         raise NotPython("a string holds an escape that is not a character") from None
