@@ -203,7 +203,7 @@ def test_an_image_projector_is_pulled_only_when_it_is_named():
     files = [RemoteFile(name, 1, "") for name in names]
     chosen = {q: choose(files, q, "r")[0].path for q in ("", "mmproj", "mmproj-f32")}
     assert chosen == {"": names[0], "mmproj": names[1], "mmproj-f32": names[2]}
-    with pytest.raises(PullFailed, match="has no `F16`"):
+    with pytest.raises(PullFailed, match="has no file for `F16`"):
         choose(files, "F16", "r")
 
 
