@@ -4,7 +4,9 @@ no pipe is waited for, and one bad file hides no other."""
 import json
 import os
 import struct
+import threading
 
+import anyio
 import odd_gguf
 import pytest
 import tiny_gguf
@@ -12,7 +14,7 @@ from test_gguf import gguf, pair, string
 from typer.testing import CliRunner
 
 from plugway.testing import build_plugin, gateway, request_body
-from plugway_llama_cpp import LlamaCpp
+from plugway_llama_cpp import LlamaCpp, _models
 from plugway_llama_cpp._commands import models_app
 from plugway_llama_cpp._files import glance, is_something_else, read_model
 from plugway_llama_cpp._folder import NoSuchModel, find_model, list_models, models_folder
@@ -179,6 +181,32 @@ async def test_a_gateway_with_a_pipe_in_its_folder_lists_and_serves_the_good_mod
         assert "not a regular file" in bad.text
         good = await running.post(request_body(model="local/full", max_tokens=4))
         assert good.status_code == 200, good.text
+
+
+@pytest.mark.anyio
+async def test_a_header_that_is_read_slowly_delays_no_other_model(
+    engine, models, folder, monkeypatch
+):
+    slow = tiny_gguf.write(folder / "slow.gguf")
+    tiny_gguf.write(folder / "good.gguf")
+    asked, go_on = threading.Event(), threading.Event()
+
+    def read(path):
+        if path == slow:
+            asked.set()
+            assert go_on.wait(60)
+        return read_model(path)
+
+    monkeypatch.setattr(_models, "read_model", read)
+    async with engine(models["full"]) as e, anyio.create_task_group() as group:
+        try:
+            group.start_soon(e.backend.loader.get, "slow")
+            assert await anyio.to_thread.run_sync(asked.wait, 60)
+            assert (await e.backend.loader.get("good")).file.name == "good"
+            assert await e.backend.models()
+            assert "slow" not in e.backend.loader.loaded
+        finally:
+            go_on.set()
 
 
 # What a header may say
