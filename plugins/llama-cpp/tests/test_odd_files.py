@@ -13,12 +13,14 @@ import tiny_gguf
 from test_gguf import gguf, pair, string
 from typer.testing import CliRunner
 
+from plugway import RequestRejected
 from plugway.testing import build_plugin, gateway, request_body
 from plugway_llama_cpp import LlamaCpp, _models
 from plugway_llama_cpp._commands import models_app
 from plugway_llama_cpp._files import glance, is_something_else, read_model
 from plugway_llama_cpp._folder import NoSuchModel, find_model, list_models, models_folder
 from plugway_llama_cpp._gguf import HostileFile, read_header
+from plugway_llama_cpp._pull import PullFailed, RemoteFile, pull
 
 
 def run(*words):
@@ -86,6 +88,45 @@ def test_a_folder_is_not_deleted_and_nobody_says_so(folder):
     assert code == 1
     assert "nothing was deleted" in out
     assert (folder / "a.gguf").is_dir()
+
+
+@pytest.mark.parametrize("link", ["org", "org/repo", "org/repo/tiny.gguf.part"])
+def test_nothing_is_downloaded_through_a_link_out_of_the_folder(folder, tmp_path, link):
+    class AHub:
+        def files(self, repo):
+            return [RemoteFile("tiny.gguf", 4, "")]
+
+        def download(self, repo, file, target, progress):
+            raise AssertionError(target)
+
+    (tmp_path / "outside").mkdir()
+    (folder / link).parent.mkdir(parents=True, exist_ok=True)
+    (folder / link).symlink_to(tmp_path / "outside" / ("" if "." not in link else "x"))
+    with pytest.raises(PullFailed, match="remove the link"):
+        pull(AHub(), "org/repo", folder, print)
+    assert not list((tmp_path / "outside").iterdir())
+
+
+@pytest.mark.anyio
+async def test_a_client_gets_models_of_the_folder_and_no_other_path(
+    engine, models, folder, tmp_path, monkeypatch
+):
+    tiny_gguf.write(tmp_path / "out.gguf")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    async with engine(models["full"]) as e:
+        for name in ("out.gguf", "./out.gguf", "~/out.gguf", "~nobody-here/x", "x" * 5000):
+            with pytest.raises(RequestRejected) as caught:
+                await e.backend.loader.get(name)
+            assert caught.value.status == 404
+            assert set(e.backend.loader.loaded) <= {"full"}
+
+
+@pytest.mark.parametrize("name", ["~nobody-here/x", "x" * 5000])
+def test_what_can_be_no_path_is_refused_in_a_sentence(name):
+    code, out = run("show", name)
+    assert code == 1
+    assert "is no name of a model file" in out
 
 
 # Names of more than one model

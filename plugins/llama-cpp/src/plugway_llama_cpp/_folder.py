@@ -82,14 +82,19 @@ def list_models(folder: Path | None = None) -> list[ModelFile]:
 def find_model(name: str, folder: Path | None = None) -> ModelFile:
     """The model that `name` means: the demo, a path, or a name in the folder.
 
+    Only for names from the user of this machine; see `find_in_folder` for those of clients.
+
     Raises:
         NoSuchModel: there is none, or more than one; the message names the files and the command.
     """
     if name == DEMO:
         return ModelFile(DEMO, _demo_path())
-    path = Path(name).expanduser()
-    if path.is_file():
-        return ModelFile(path.stem, path)
+    try:
+        path = Path(name).expanduser()
+        if path.is_file():
+            return ModelFile(path.stem, path)
+    except (OSError, RuntimeError) as error:  # such as a name that is too long
+        raise NoSuchModel(f"`{name[:200]}` is no name of a model file: {error}") from None
     known = list_models(folder)
     if model := _named(name, known, folder or models_folder()):
         return model
@@ -99,9 +104,24 @@ def find_model(name: str, folder: Path | None = None) -> ModelFile:
         raise NoSuchModel(f"{path} is not a regular file, so it is no model")
     if path.suffix == ".gguf" and len(path.parts) > 1:
         raise NoSuchModel(f"the model file {path} does not exist. {_advice(name, known)}")
-    raise NoSuchModel(
-        f"there is no model `{name}` in {folder or models_folder()}. {_advice(name, known)}"
-    )
+    raise _unknown(name, known, folder or models_folder())
+
+
+def find_in_folder(name: str) -> ModelFile:
+    """The demo, or the model of that name in the models folder; never another path.
+
+    Raises `NoSuchModel` as `find_model` does.
+    """
+    if name == DEMO:
+        return ModelFile(DEMO, _demo_path())
+    known, folder = list_models(), models_folder()
+    if model := _named(name, known, folder):
+        return model
+    raise _unknown(name, known, folder)
+
+
+def _unknown(name: str, known: Sequence[ModelFile], folder: Path) -> NoSuchModel:
+    return NoSuchModel(f"there is no model `{name}` in {folder}. {_advice(name, known)}")
 
 
 def _named(name: str, known: Sequence[ModelFile], folder: Path) -> ModelFile | None:

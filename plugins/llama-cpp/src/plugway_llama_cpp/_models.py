@@ -23,6 +23,7 @@ from plugway_llama_cpp._folder import (
     ModelFile,
     NoSuchModel,
     cache_folder,
+    find_in_folder,
     find_model,
     list_models,
     log_folder,
@@ -140,7 +141,7 @@ class Models:
         if "/" in wanted and Path(wanted).is_absolute():
             raise RequestRejected(f"model: {wanted}", status=404, retry=False, record=True)
         try:
-            return await anyio.to_thread.run_sync(find_model, wanted)
+            return await anyio.to_thread.run_sync(find_in_folder, wanted)
         except NoSuchModel as error:
             message = f"model: {error}"
             raise RequestRejected(message, status=404, retry=False, record=True) from None
