@@ -1,8 +1,11 @@
 """Embedding models: real llama.cpp on a tiny BERT with random weights."""
 
 import math
+from array import array
 
 import httpx2
+import numpy as np
+import odd_gguf
 import pytest
 import tiny_encoder
 
@@ -10,6 +13,8 @@ from plugway import BackendUnavailable, InvalidRequest, RequestRejected
 from plugway.testing import build_plugin, gateway
 from plugway_embeddings import Embeds, Wanted
 from plugway_llama_cpp import LlamaCpp
+from plugway_llama_cpp._embedding import vectors_of
+from plugway_local_engine import Frame
 from plugway_openai_api import OpenAIApi
 
 pytestmark = pytest.mark.anyio
@@ -128,3 +133,83 @@ async def test_an_openai_client_gets_them(encoder):
     assert answer.status_code == 200, answer.text
     assert [entry["index"] for entry in answer.json()["data"]] == [0, 1]
     assert answer.json()["usage"]["prompt_tokens"] == 14
+
+
+def with_weights(path, value):
+    """The model again, with that number in all weights and biases of its last norm."""
+    damaged = bytearray(path.read_bytes())
+    for tensor in odd_gguf.gguf.GGUFReader(str(path)).tensors:
+        if tensor.name.startswith("blk.0.layer_output_norm"):
+            numbers = np.full(tensor.n_elements, value, np.float32).tobytes()
+            damaged[tensor.data_offset : tensor.data_offset + len(numbers)] = numbers
+    path.write_bytes(damaged)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [(math.nan, "infinite or undefined"), (math.inf, "infinite or undefined"), (0, "only zeros")],
+)
+async def test_vectors_without_a_meaning_are_an_error_that_names_the_model(encoder, value, words):
+    plugin = build_plugin(LlamaCpp, "local", model=str(with_weights(encoder, value)))
+    async with (
+        gateway([build_plugin(OpenAIApi, "openai-api"), plugin]) as found,
+        httpx2.AsyncClient(base_url=found.url, trust_env=False, timeout=60) as client,
+    ):
+        answer = await client.post(
+            "/v1/embeddings",
+            json={"model": "local/tiny-bert", "input": ["hello", "world"]},
+            headers={"authorization": f"Bearer {found.token}"},
+        )
+    assert answer.status_code == 503, answer.text
+    assert "`tiny-bert` created a vector" in answer.text
+    assert words in answer.text
+    assert "input[0]" in answer.text
+
+
+@pytest.mark.parametrize("stated", [1, 16, 33, 64, 100_000])
+async def test_a_wrong_length_in_the_header_is_an_error_and_no_crash(
+    engine, encoder, tmp_path, stated
+):
+    wrong = {"bert__embedding_length_out": stated}
+    path = odd_gguf.rewrite(encoder, tmp_path / "wrong.gguf", **wrong)
+    async with engine(path) as e:
+        with pytest.raises(BackendUnavailable, match=f"have {stated} numbers .* computes 32"):
+            await embedded(e, "a", "b")
+        assert not e.loaded.supervisor.crashes
+
+
+async def test_the_right_length_in_the_header_is_accepted(engine, encoder, tmp_path):
+    right = {"bert__embedding_length_out": 32}
+    path = odd_gguf.rewrite(encoder, tmp_path / "right.gguf", **right)
+    async with engine(path) as e:
+        found = await embedded(e, "a", "b")
+        assert [len(vector) for vector in found.vectors] == [32, 32]
+
+
+class Answers:
+    """A worker that says `width`, and answers every request with the same numbers."""
+
+    def __init__(self, width, numbers):
+        self.width, self.body = width, array("f", numbers).tobytes()
+
+    async def ready(self):
+        return {"width": self.width}
+
+    async def call(self, header, body):
+        return self
+
+    async def aclose(self):
+        pass
+
+    async def __aiter__(self):
+        yield Frame({"end": True, "tokens": 1}, self.body)
+
+
+@pytest.mark.parametrize("numbers", [[], [1.0], [1.0] * 3, [1.0] * 6])
+async def test_another_number_of_vectors_than_of_texts_is_never_returned(engine, encoder, numbers):
+    async with engine(encoder) as e:
+        attempt = e.attempt(e.request("embeddings"))
+        wanted = Wanted("default", ("a", "b"))
+        with pytest.raises(BackendUnavailable, match="2 vectors of 2 numbers"):
+            await vectors_of(Answers(2, numbers), wanted, attempt, "m")

@@ -107,7 +107,7 @@ class LlamaCppBackend:
         if not loaded.header.embeds:
             what = f"model: `{loaded.file.name}` is not an embedding model"
             raise InvalidRequest(what, retry=False, record=True)
-        return await vectors_of(loaded.supervisor, wanted, attempt, loaded.width)
+        return await vectors_of(loaded.supervisor, wanted, attempt, loaded.file.name)
 
     async def models(self) -> Sequence[ModelInfo]:
         """The configured model first, then the others in the models folder."""

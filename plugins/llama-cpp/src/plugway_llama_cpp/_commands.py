@@ -21,8 +21,15 @@ from rich.table import Table
 
 from plugway import LocalGateway, PlugwayError
 from plugway_llama_cpp._control import ask_gateways
-from plugway_llama_cpp._files import parts_of, read_model
-from plugway_llama_cpp._folder import ModelFile, NoSuchModel, find_model, list_models, models_folder
+from plugway_llama_cpp._files import is_whole, parts_of, read_model
+from plugway_llama_cpp._folder import (
+    ModelFile,
+    NoSuchModel,
+    find_model,
+    is_inside,
+    list_models,
+    models_folder,
+)
 from plugway_llama_cpp._gguf import Header, HostileFile
 from plugway_llama_cpp._memory import MIB, plan
 from plugway_llama_cpp._options import LlamaCppOptions
@@ -33,8 +40,9 @@ models_app = typer.Typer(
     help="Local models: GGUF files, and which of them the gateway has loaded.",
     no_args_is_help=True,
 )
-_out = Console(soft_wrap=True)
-_talk = Console(stderr=True, soft_wrap=True)
+# Names of models and files are text of others, not markup.
+_out = Console(soft_wrap=True, markup=False, emoji=False)
+_talk = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 _LOAD_SECONDS = 600.0
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -53,13 +61,13 @@ def list_command(as_json: Json = False) -> None:
         _print_json(rows)
         return
     if not rows:
-        _talk.print(f"No models in {models_folder()}. Example: plugway models pull ORG/REPO")
+        _say(_talk, f"No models in {models_folder()}. Example: plugway models pull ORG/REPO")
         return
     table = Table("model", "size", "architecture", "trained for", "about", box=None)
     for row in rows:
         size = f"{row['bytes'] / MIB:,.0f} MiB"
         cells = (row["model"], size, row["architecture"], f"{row['context']:,}", row["about"])
-        table.add_row(*(str(cell) for cell in cells))
+        table.add_row(*(_printable(cell) for cell in cells))
     _out.print(table)
 
 
@@ -73,7 +81,7 @@ def pull_command(
     """Download a model; resumes an interrupted download, and verifies the files."""
     hub = Hub(endpoint)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(binary_units=True),
         TransferSpeedColumn(),
@@ -94,7 +102,7 @@ def pull_command(
     finally:
         hub.close()
     known = {model.path: model.name for model in list_models()}
-    _out.print(known.get(paths[0], str(paths[0])))
+    _say(_out, known.get(paths[0], str(paths[0])))
 
 
 @models_app.command("show", epilog="Example: plugway models show demo")
@@ -124,7 +132,7 @@ def show_command(name: Name, as_json: Json = False) -> None:
         _print_json(facts)
         return
     for key, value in facts.items():
-        _out.print(f"{key:16} {value:,}" if type(value) is int else f"{key:16} {value}")
+        _say(_out, f"{key:16} {value:,}" if type(value) is int else f"{key:16} {value}")
 
 
 @models_app.command("rm", epilog="Example: plugway models rm ORG/REPO/FILE --yes")
@@ -134,14 +142,22 @@ def rm_command(
     """Delete a model from the models folder, with all its parts."""
     model = _find(name)
     folder = models_folder()
-    if not model.path.is_relative_to(folder):
+    if not is_inside(model.path, folder):
         _fail(f"{model.path} is not in {folder}: delete it yourself")
-    files = [part for part in parts_of(model.path) if part.is_file()]
-    if not yes and not typer.confirm(f"Delete {', '.join(p.name for p in files)}?", err=True):
+    files = [p for p in parts_of(model.path) if p == model.path or not is_whole(p)]
+    files = [p for p in files if p.is_symlink() or (p.exists() and not p.is_dir())]
+    if not files:
+        _fail(f"{model.path} is not a file: nothing was deleted")
+    if not yes and not typer.confirm(
+        _printable(f"Delete {', '.join(p.name for p in files)}?"), err=True
+    ):
         raise typer.Exit(1)
     for path in files:
-        path.unlink()
-    _talk.print(f"deleted {model.name}")
+        try:
+            path.unlink()
+        except OSError as error:
+            _fail(f"{path} cannot be deleted ({error.strerror})")
+    _say(_talk, f"deleted {model.name}")
 
 
 @models_app.command("ps", epilog="Example: plugway models ps --json")
@@ -156,9 +172,9 @@ def ps_command(as_json: Json = False, config: ConfigPath = None) -> None:
     for row in rows:
         needs, idle = f"{row['needs_bytes'] / MIB:,.0f} MiB", f"{row['idle_seconds']:.0f} s"
         cells = (row["instance"], row["model"], row["state"], row["pid"], row["requests"])
-        table.add_row(*(str(cell) for cell in cells), needs, idle)
+        table.add_row(*(_printable(cell) for cell in cells), needs, idle)
         if row["reason"]:
-            _talk.print(row["reason"])
+            _say(_talk, row["reason"])
     _out.print(table)
 
 
@@ -167,7 +183,7 @@ def load_command(name: Name, config: ConfigPath = None) -> None:
     """Load a model into the running gateway; also enables it again after crashes."""
     answers = _answers({"do": "load", "model": name}, config, _LOAD_SECONDS)
     for row in answers[0].get("models", ()):
-        _talk.print(f"{answers[0]['instance']}: {row['model']} is {row['state']}")
+        _say(_talk, f"{answers[0]['instance']}: {row['model']} is {row['state']}")
 
 
 @models_app.command("unload", epilog="Example: plugway models unload demo")
@@ -176,7 +192,7 @@ def unload_command(name: Name, config: ConfigPath = None) -> None:
     answers = _answers({"do": "unload", "model": name}, config)
     if not any(answer.get("unloaded") for answer in answers):
         _fail(f"`{name}` is not loaded; `plugway models ps` lists the loaded models")
-    _talk.print(f"unloaded {name}")
+    _say(_talk, f"unloaded {name}")
 
 
 def _answers(
@@ -240,9 +256,21 @@ def _find(name: str) -> ModelFile:
 
 
 def _print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    typer.echo(text.encode("utf-8", "replace").decode())
 
 
 def _fail(message: str) -> NoReturn:
-    _talk.print(message)
+    _say(_talk, message)
     raise typer.Exit(1)
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(_printable(line))
+
+
+def _printable(text: object) -> str:
+    """Without characters that move the cursor, or that no terminal can show."""
+    return "".join(
+        sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in str(text)
+    )

@@ -11,7 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
-from llama_cpp import LLAMA_POOLING_TYPE_MEAN, LLAMA_POOLING_TYPE_UNSPECIFIED, Llama
+from llama_cpp import (
+    LLAMA_POOLING_TYPE_MEAN,
+    LLAMA_POOLING_TYPE_UNSPECIFIED,
+    Llama,
+    llama_model_n_embd_out,
+)
 
 from plugway_llama_cpp._settings import EmbedderSettings
 from plugway_local_engine import LoadFailed
@@ -25,14 +30,15 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
     settings = EmbedderSettings(**config)
     began = time.monotonic()
     embedder = Embedder(channel, _load(settings))
-    channel.send({"op": "ready", "seconds": round(time.monotonic() - began, 3)})
+    seconds = round(time.monotonic() - began, 3)
+    channel.send({"op": "ready", "seconds": seconds, "width": embedder.width})
     embedder.run()
 
 
 def _load(settings: EmbedderSettings) -> Llama:
     pooling = LLAMA_POOLING_TYPE_UNSPECIFIED if settings.pooled else LLAMA_POOLING_TYPE_MEAN
     try:
-        return Llama(
+        model = Llama(
             settings.path,
             embedding=True,
             n_ctx=settings.context,
@@ -46,6 +52,14 @@ def _load(settings: EmbedderSettings) -> Llama:
         )
     except (ValueError, MemoryError) as error:
         raise LoadFailed(f"{settings.path}: {error}. See the worker's log") from None
+    computed, stated = int(model.n_embd()), int(llama_model_n_embd_out(model.model))
+    if stated != computed:  # llama.cpp would read past the end of its own numbers
+        raise LoadFailed(
+            f"{settings.path}: its header says that its vectors have {stated} numbers "
+            f"(`embedding_length_out`), but the model computes {computed}. Use another file of the "
+            "model"
+        )
+    return model
 
 
 class Embedder:
@@ -54,6 +68,8 @@ class Embedder:
     def __init__(self, channel: Channel, model: Llama) -> None:
         self._channel = channel
         self._model = model
+        self.width = int(model.n_embd())
+        """Length of the vectors; the header of the file may say another."""
         self._cancelled: set[int] = set()
         channel.on_cancel = self._cancelled.add
 

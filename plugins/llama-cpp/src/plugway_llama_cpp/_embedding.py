@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Sequence
 
@@ -14,15 +15,16 @@ from plugway_local_engine import Supervisor
 
 
 async def vectors_of(
-    supervisor: Supervisor, wanted: Wanted, attempt: Attempt, width: int
+    supervisor: Supervisor, wanted: Wanted, attempt: Attempt, model: str
 ) -> Embedded:
-    """Vectors of `width` numbers for all inputs.
+    """A vector for each input.
 
     Raises:
         InvalidRequest: an input is a list of tokens, or `dimensions` is not the model's.
         RequestRejected: an input is too long.
-        BackendUnavailable: the worker failed.
+        BackendUnavailable: the worker failed, or the model created vectors without a meaning.
     """
+    width = int((await supervisor.ready())["width"])
     if wanted.dimensions not in (0, width):
         what = f"dimensions: this model creates vectors of {width} numbers only"
         raise InvalidRequest(what, retry=False, record=True)
@@ -36,6 +38,7 @@ async def vectors_of(
     tokens = 0
     for at in range(0, len(texts), AT_ONCE):
         found = await _asked(supervisor, texts[at : at + AT_ONCE], at, width)
+        _check(found.vectors, model, at)
         vectors += found.vectors
         tokens += found.tokens
     return Embedded(tuple(vectors), tokens)
@@ -47,9 +50,25 @@ async def _asked(supervisor: Supervisor, texts: Sequence[str], first: int, width
     try:
         async for frame in call:
             raise_error(frame.header)
+            if len(frame.body) != 4 * width * len(texts):
+                what = f"the worker returned {len(frame.body):,} bytes for {len(texts)} vectors"
+                raise BackendUnavailable(f"{what} of {width} numbers", permanent=True)
             numbers = array("f", frame.body)
             vectors = [numbers[n : n + width] for n in range(0, len(numbers), width)]
             return Embedded(tuple(vectors), int(frame.header["tokens"]))
     finally:
         await call.aclose()
     raise BackendUnavailable("the worker returned no vectors", status=529)
+
+
+def _check(vectors: Sequence[Vector], model: str, first: int) -> None:
+    """Vectors have length 1, unless the model's weights are damaged or do not suit llama.cpp."""
+    for at, vector in enumerate(vectors, first):
+        length = math.hypot(*vector)
+        if not math.isfinite(length) or not length:
+            made = "only zeros" if not length else "numbers that are infinite or undefined (NaN)"
+            raise BackendUnavailable(
+                f"`{model}` created a vector with {made} for input[{at}]: its file is damaged or "
+                "does not work with this llama.cpp. Use another file or quantization of the model",
+                permanent=True,
+            )

@@ -30,7 +30,29 @@ _OTHER_TYPES: Final[Mapping[str, str]] = {
 
 
 def parts_of(path: Path) -> list[Path]:
-    """The files of a model, given one of them; a model that is not split has one."""
+    """The files of a model, given one of them; a model that is not split has one, whatever its
+    name is."""
+    named = _named_parts(path)
+    return [path] if len(named) > 1 and is_whole(path) else named
+
+
+def is_whole(path: Path) -> bool:
+    """Whether the header says that the file is all of its model, although its name may say that it
+    is a part; False if that cannot be read."""
+    try:
+        status = path.stat()
+        return _says_whole(path, (status.st_mtime_ns, status.st_size))
+    except (HostileFile, OSError):
+        return False
+
+
+@lru_cache(maxsize=512)
+def _says_whole(path: Path, changed: tuple[int, int]) -> bool:
+    return read_header(path).values.get("split.count", 1) <= 1
+
+
+def _named_parts(path: Path) -> list[Path]:
+    """The files of a split model by the name of one of them."""
     named = _PART.fullmatch(path.stem)
     if named is None or not 1 <= int(named["count"]) <= _MOST_PARTS:
         return [path]
@@ -129,9 +151,9 @@ def _without_a_voice(header: Header) -> str:
 def _later_parts(path: Path, values: Mapping[str, Any]) -> list[Path]:
     """The other files of a split model. Raises `HostileFile` if one is missing."""
     count, number = values.get("split.count", 1), values.get("split.no", 0)
-    if not isinstance(count, int) or count <= 1:
+    if count <= 1:
         return []
-    parts = parts_of(path)
+    parts = _named_parts(path)
     if number:
         first = f": name its first part, {parts[0].name}" if len(parts) > 1 else ""
         raise HostileFile(f"{path}: it is part {number + 1} of {count} of a model{first}")
@@ -147,7 +169,7 @@ def _later_parts(path: Path, values: Mapping[str, Any]) -> list[Path]:
 
 def _missing(path: Path) -> str:
     parts = parts_of(path)
-    lacking = [n for n, part in enumerate(parts, 1) if not part.is_file()]
+    lacking = [n for n, part in enumerate(parts, 1) if not part.exists()]
     if not lacking:
         return ""
     named = ", ".join(parts[n - 1].name for n in lacking[:_MOST_NAMED])

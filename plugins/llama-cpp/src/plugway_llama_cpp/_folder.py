@@ -8,12 +8,15 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import platformdirs
+
+from plugway_llama_cpp._files import is_whole
 
 DEMO: Final = "demo"
 DEMO_TITLE: Final = "Plugway demo model"
@@ -52,39 +55,90 @@ def log_folder() -> Path:
     return platformdirs.user_log_path("plugway")
 
 
+def is_inside(path: Path, folder: Path) -> bool:
+    """Whether a file is in a folder or its subfolders, after all `..` and linked folders."""
+    return path.parent.resolve().is_relative_to(folder.resolve())
+
+
 def list_models(folder: Path | None = None) -> list[ModelFile]:
-    """The models in the folder, by name; the first part of a split one."""
+    """The models in the folder, by name; the first part of a split one. Names that would be equal
+    are those of the files."""
     folder = folder or models_folder()
-    found: list[ModelFile] = []
+    names: dict[Path, str] = {}
     for path in sorted(folder.rglob("*.gguf")) if folder.is_dir() else ():
+        name = path.relative_to(folder).with_suffix("").as_posix()
         shard = _SHARD.search(path.stem)
-        if shard is None or shard[1] == "00001":
-            found.append(ModelFile(_name(path, folder), path))
-    return found
+        if shard is None or is_whole(path):
+            names[path] = name
+        elif shard[1] == "00001":
+            names[path] = _SHARD.sub("", name)
+    often = Counter(names.values())
+    return [
+        ModelFile(name if often[name] == 1 else path.relative_to(folder).as_posix(), path)
+        for path, name in names.items()
+    ]
 
 
 def find_model(name: str, folder: Path | None = None) -> ModelFile:
     """The model that `name` means: the demo, a path, or a name in the folder.
 
+    Only for names from the user of this machine; see `find_in_folder` for those of clients.
+
     Raises:
-        NoSuchModel: there is none; the message names the file and the command.
+        NoSuchModel: there is none, or more than one; the message names the files and the command.
     """
     if name == DEMO:
         return ModelFile(DEMO, _demo_path())
-    path = Path(name).expanduser()
-    if path.is_file():
-        return ModelFile(path.stem, path)
+    try:
+        path = Path(name).expanduser()
+        if path.is_file():
+            return ModelFile(path.stem, path)
+    except (OSError, RuntimeError) as error:  # such as a name that is too long
+        raise NoSuchModel(f"`{name[:200]}` is no name of a model file: {error}") from None
     known = list_models(folder)
-    for model in known:
-        if name in (model.name, model.path.name, model.path.stem):
-            return model
+    if model := _named(name, known, folder or models_folder()):
+        return model
     if path.is_dir():
         raise NoSuchModel(f"{path} is a folder, not a model file. {_inside(path, known)}")
+    if path.exists():
+        raise NoSuchModel(f"{path} is not a regular file, so it is no model")
     if path.suffix == ".gguf" and len(path.parts) > 1:
         raise NoSuchModel(f"the model file {path} does not exist. {_advice(name, known)}")
-    raise NoSuchModel(
-        f"there is no model `{name}` in {folder or models_folder()}. {_advice(name, known)}"
-    )
+    raise _unknown(name, known, folder or models_folder())
+
+
+def find_in_folder(name: str) -> ModelFile:
+    """The demo, or the model of that name in the models folder; never another path.
+
+    Raises `NoSuchModel` as `find_model` does.
+    """
+    if name == DEMO:
+        return ModelFile(DEMO, _demo_path())
+    known, folder = list_models(), models_folder()
+    if model := _named(name, known, folder):
+        return model
+    raise _unknown(name, known, folder)
+
+
+def _unknown(name: str, known: Sequence[ModelFile], folder: Path) -> NoSuchModel:
+    return NoSuchModel(f"there is no model `{name}` in {folder}. {_advice(name, known)}")
+
+
+def _named(name: str, known: Sequence[ModelFile], folder: Path) -> ModelFile | None:
+    """The model with that name, file name or file name without its end, in this order."""
+    files = {model: model.path.relative_to(folder).as_posix() for model in known}
+    exact = [model for model in known if name in (model.name, files[model])]
+    found = exact or [
+        model
+        for model in known
+        if name in (model.path.name, model.path.stem)
+        or name in (_SHARD.sub("", model.path.stem), _SHARD.sub("", files[model][: -len(".gguf")]))
+    ]
+    if len(found) > 1:
+        listed = " or ".join(f"`{files[model]}`" for model in found[:4])
+        more = f" ({len(found) - 4} more)" if len(found) > 4 else ""
+        raise NoSuchModel(f"`{name}` is ambiguous: name {listed}{more}")
+    return found[0] if found else None
 
 
 def _inside(folder: Path, known: Sequence[ModelFile]) -> str:
@@ -113,8 +167,3 @@ def _demo_path() -> Path:
     if not path.is_file():
         raise NoSuchModel(f"the embedded model lacks {path}: install `plugway-demo-model`")
     return path
-
-
-def _name(path: Path, folder: Path) -> str:
-    relative = path.relative_to(folder).with_suffix("")
-    return _SHARD.sub("", relative.as_posix())

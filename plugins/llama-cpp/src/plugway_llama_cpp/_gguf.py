@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,9 +23,14 @@ _SCALARS: Final = {
     12: "<d",
 }  # fmt: skip
 _MAX_PAIRS: Final = 65_536
-_MAX_TENSORS: Final = 1_000_000
+_MAX_TENSORS: Final = 200_000
 _MAX_KEY: Final = 65_535
 _MAX_STRING: Final = 64 << 20
+_MAX_TEXT: Final = 256 << 20
+"""Bytes of all strings together."""
+_MAX_ITEMS: Final = 2_000_000
+"""Strings in all arrays together, which are read one by one; a vocabulary has less than 600,000
+tokens and merges in the largest models of 2026."""
 _KEPT_ITEMS: Final = 64
 _MAX_DEPTH: Final = 2
 
@@ -70,9 +76,9 @@ class Header:
         """A number under the architecture's prefix; the largest if layers differ."""
         value = self.values.get(f"{self.architecture}.{key}", default)
         if isinstance(value, list):
-            numbers = [item for item in value if isinstance(item, int)]  # pyright: ignore
+            numbers = [item for item in value if type(item) is int]  # pyright: ignore
             return max(numbers, default=default)
-        return value if isinstance(value, int) else default
+        return value if type(value) is int else default
 
     @property
     def pooling(self) -> int:
@@ -94,7 +100,7 @@ def read_header(path: Path) -> Header:
         HostileFile: the file is damaged, truncated, of another type, or malicious.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with _regular(path).open("rb") as file:
         return _Reader(file, path).header()
 
 
@@ -103,8 +109,15 @@ def read_beginning(path: Path) -> dict[str, Any]:
 
     Raises as `read_header` does.
     """
-    with path.open("rb") as file:
+    with _regular(path).open("rb") as file:
         return _Reader(file, path).beginning()
+
+
+def _regular(path: Path) -> Path:
+    """The path, if it can be opened without waiting, as a pipe or a device cannot."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise HostileFile(f"{path}: it is not a regular file, so it is no model. Remove it")
+    return path
 
 
 class _Reader:
@@ -112,6 +125,8 @@ class _Reader:
         self._file = file
         self._path = path
         self._size = os.fstat(file.fileno()).st_size
+        self._items_left = _MAX_ITEMS
+        self._text_left = _MAX_TEXT
 
     def header(self) -> Header:
         version, tensors, pairs = self._start()
@@ -123,10 +138,20 @@ class _Reader:
         self._check(sane, f"its alignment is {alignment!r}")
         parameters = self._tensors(tensors, int(alignment))
         header = Header(self._path, self._size, version, tensors, parameters, values)
+        self._check_split(values)
         # A later part of a split model, and a file that is not a model, need no architecture.
         named = header.architecture or header.text("general.type") or values.get("split.no")
         self._check(bool(named), "it has no `general.architecture`")
         return header
+
+    def _check_split(self, values: Mapping[str, Any]) -> None:
+        for key in ("split.no", "split.count", "split.tensors.count"):
+            value = values.get(key, 0)
+            sound = type(value) is int and value >= 0
+            self._check(sound, f"its `{key}` is {str(value)[:40]!r} instead of a whole number")
+        number, count = values.get("split.no", 0), values.get("split.count")
+        sound = count is None or number < max(count, 1)
+        self._check(sound, f"its `split.no` is {number}, but its `split.count` is {count}")
 
     def beginning(self) -> dict[str, Any]:
         _, _, pairs = self._start()
@@ -216,6 +241,12 @@ class _Reader:
             kept = [self._scalar(_SCALARS[kind]) for _ in range(keep)]
             self._file.seek((count - keep) * least, os.SEEK_CUR)
             return kept
+        self._items_left -= count
+        self._check(
+            self._items_left >= 0,
+            f"its arrays have more than {_MAX_ITEMS:,} items up to {key[:80]!r}, more than any "
+            "vocabulary",
+        )
         for index in range(count):
             item = (
                 self._array(key, values, depth + 1) if kind == _ARRAY else self._single(key, kind)
@@ -228,6 +259,8 @@ class _Reader:
         length = self._scalar("<Q")
         left = self._size - self._file.tell()
         self._check(length <= min(limit, left), f"a string declares {length:,} bytes")
+        self._text_left -= length
+        self._check(self._text_left >= 0, f"its texts have more than {_MAX_TEXT:,} bytes")
         return self._file.read(length).decode("utf-8", "replace")
 
     def _scalar(self, form: str) -> Any:

@@ -23,6 +23,7 @@ from plugway_llama_cpp._folder import (
     ModelFile,
     NoSuchModel,
     cache_folder,
+    find_in_folder,
     find_model,
     list_models,
     log_folder,
@@ -55,12 +56,6 @@ class Loaded:
     """Sizes and modification times of its files when they were read."""
 
     @property
-    def width(self) -> int:
-        """Length of the vectors that an embedding model creates."""
-        own = self.header.number("embedding_length")
-        return self.header.number("embedding_length_out", own)
-
-    @property
     def is_demo(self) -> bool:
         """Whether it is the model that ships with Plugway, also under another name."""
         return self.file.name == DEMO or self.header.text("general.name") == DEMO_TITLE
@@ -87,14 +82,19 @@ class Models:
             BackendUnavailable: the file is missing, damaged or too large; permanent.
             RequestRejected: no model has that name.
         """
+        # Files are read outside of the lock: a slow disk delays only those who want that model.
+        file = await self._file(model)
+        if known := await self._current(file):
+            return known
+        changed = await anyio.to_thread.run_sync(_state_of, file.path)
+        header, projector = await self._header(file), await self._projector(file)
         async with self._lock:
-            file = await self._file(model)
-            known = self._loaded.get(file.name)
-            if known is not None and known.changed == _state(*parts_of(file.path)):
+            if known := await self._current(file):
                 return known
-            if known is not None:
-                await known.supervisor.aclose()
-            loaded = await self._load(file)
+            if former := self._loaded.pop(file.name, None):
+                await former.supervisor.aclose()
+            supervisor, chosen = await self._start(file, header, projector)
+            loaded = Loaded(file, header, chosen, supervisor, projector, changed)
             self._loaded[file.name] = loaded
             return loaded
 
@@ -141,19 +141,30 @@ class Models:
         if "/" in wanted and Path(wanted).is_absolute():
             raise RequestRejected(f"model: {wanted}", status=404, retry=False, record=True)
         try:
-            return await anyio.to_thread.run_sync(find_model, wanted)
+            return await anyio.to_thread.run_sync(find_in_folder, wanted)
         except NoSuchModel as error:
             message = f"model: {error}"
             raise RequestRejected(message, status=404, retry=False, record=True) from None
 
-    async def _load(self, file: ModelFile) -> Loaded:
+    async def _current(self, file: ModelFile) -> Loaded | None:
+        """The loaded model, if its files are still the same."""
+        known = self._loaded.get(file.name)
+        if known is None or known.file.path != file.path:
+            return None
+        same = known.changed == await anyio.to_thread.run_sync(_state_of, file.path)
+        return known if same and self._loaded.get(file.name) is known else None
+
+    async def _header(self, file: ModelFile) -> Header:
         try:
-            header = await anyio.to_thread.run_sync(read_model, file.path)
+            return await anyio.to_thread.run_sync(read_model, file.path)
         except HostileFile as error:
             raise BackendUnavailable(
                 f"the model cannot be used: {error}", status=503, permanent=True
             ) from None
-        projector = await self._projector(file)
+
+    async def _start(
+        self, file: ModelFile, header: Header, projector: Path | None
+    ) -> tuple[Supervisor, Plan]:
         chosen = self._plan(header, projector)
         if not chosen.fits and await self._make_room():
             chosen = self._plan(header, projector)
@@ -167,12 +178,18 @@ class Models:
         spec = self._embedder if header.embeds else self._spec
         supervisor = Supervisor(spec(file, header, chosen, projector))
         supervisor.start()
-        return Loaded(file, header, chosen, supervisor, projector, _state(*parts_of(file.path)))
+        return supervisor, chosen
 
     async def _projector(self, file: ModelFile) -> Path | None:
         """The checked file of `mmproj`, if `file` is the configured model."""
         wanted = self._options.mmproj
-        if wanted is None or file.name != find_model(self._options.model).name:
+        if wanted is None:
+            return None
+        try:
+            main = await anyio.to_thread.run_sync(find_model, self._options.model)
+        except NoSuchModel:
+            return None
+        if file.path != main.path:
             return None
         try:
             found = await anyio.to_thread.run_sync(find_model, wanted)
@@ -264,6 +281,11 @@ class Models:
 
 def _models_in_folder() -> list[ModelFile]:
     return [model for model in list_models() if not is_something_else(model.path)]
+
+
+def _state_of(path: Path) -> tuple[int, int]:
+    """The state of all files of a model."""
+    return _state(*parts_of(path))
 
 
 def _state(*paths: Path) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from urllib.parse import quote
 import httpx2
 
 from plugway_llama_cpp._files import is_something_else, read_model
+from plugway_llama_cpp._folder import is_inside
 from plugway_llama_cpp._gguf import HostileFile, read_header
 
 PUBLIC_HUB: Final = "https://huggingface.co"
@@ -80,7 +81,7 @@ class Hub:
 
     def download(self, repo: str, file: RemoteFile, target: Path, progress: Progress) -> None:
         """Download to `target`; an existing part is continued."""
-        part = target.with_name(target.name + ".part")
+        part = _part(target)
         part.parent.mkdir(parents=True, exist_ok=True)
         _check_space(part, file)
         url = f"{self.endpoint}/{quote(repo)}/resolve/main/{quote(file.path)}"
@@ -148,6 +149,8 @@ def pull(hub: Hub, name: str, folder: Path, progress: Progress) -> list[Path]:
     paths: list[Path] = []
     for file in chosen:
         target = folder / repo / Path(file.path).name
+        if not (is_inside(target, folder) and is_inside(_part(target).resolve(), folder)):
+            raise PullFailed(f"{target} is a link to another folder, or in one: remove the link")
         if not _complete(target, file):
             hub.download(repo, file, target, progress)
         paths.append(target)
@@ -196,6 +199,10 @@ def _parts(found: list[RemoteFile]) -> list[RemoteFile]:
         (f for f in found if f.path.startswith(stem) and _SHARD.search(f.path)),
         key=lambda f: f.path,
     )
+
+
+def _part(target: Path) -> Path:
+    return target.with_name(target.name + ".part")
 
 
 def _complete(target: Path, file: RemoteFile) -> bool:
