@@ -48,7 +48,8 @@ class Small(Plugin[PlainOptions]):
         return [self]
 
     def tokens(self, request):
-        return round(Meter().count("", text_features(request.raw)).tokens * (self.counts or 1))
+        counted = Meter().count("", text_features(orjson.dumps(request.body))).tokens
+        return round(counted * (self.counts or 1))
 
     async def send(self, request, attempt):
         self.seen.append(request)
@@ -412,12 +413,23 @@ def dense(size, tokens):
     least, most = 0, size
     while most - least > 1:
         digits = (least + most) // 2
-        text = "7" * digits + "a" * (size - digits)
+        text = ("74" * size)[:digits] + ("ab" * size)[: size - digits]
         body = request_body(text, model="m", max_tokens=32_000)
         found = Meter().count("", text_features(orjson.dumps(body))).tokens
         least, most = (least, digits) if found > tokens else (digits, most)
     assert abs(found - tokens) <= 2
     return body
+
+
+RUNS = {
+    "rules": (("─" * 76 + "\n") * 200, 2201),
+    "dashes": ("—" * 40_000, 2501),
+    "full-width spaces": ("　" * 40_000, 1300),
+    "a table": (("│" + " " * 20 + "│\n├" + "━" * 30 + "┤\n") * 160, 2400),
+    "commas": ((",".join(["7", *[""] * 40]) + "\n") * 240, 2200),
+    "pairs of signs": ("+-" * 9000, 1200),
+}
+"""Texts, and how many tokens a thrifty vocabulary makes of them."""
 
 
 async def test_a_prompt_that_fits_by_the_estimate_is_sent_where_the_server_cannot_count(guard):
@@ -484,6 +496,52 @@ async def test_only_the_answer_is_too_long_so_the_server_is_asked_for_a_shorter_
     assert response.status_code == 200
     assert first > second == 32_768 - backend.tokens(backend.seen[0])
     assert "changes=2; by=guard" in response.headers["plugway-receipt"]
+
+
+@pytest.mark.parametrize("kind", RUNS)
+@pytest.mark.parametrize("window", [8192, 4096])
+async def test_a_prompt_of_runs_is_served_again_and_its_server_is_not_said_to_truncate(
+    guard, caplog, kind, window
+):
+    """The server counts a token for 16 of a character, and the estimate is far too high."""
+    text, tokens = RUNS[kind]
+    backend = small(window=window)
+    backend.count = _cannot_count
+    backend.tokens = lambda request: tokens
+    async with gateway([guard, backend]) as running:
+        for _ in range(3):
+            answer = await running.post(request_body(text, model="m", max_tokens=1000))
+            assert answer.status_code == 200, answer.text
+    assert "truncate" not in caplog.text
+
+
+async def test_a_server_that_counts_only_what_is_not_cached_does_not_turn_the_guard_off(guard):
+    backend = small(window=16_384)
+    backend.count = _cannot_count
+    async with gateway([guard, backend]) as running:
+        for _ in range(8):
+            await running.post(request_body(words(2000), max_tokens=1000))
+        backend.tokens = lambda request: 60
+        for _ in range(3):
+            await running.post(request_body(words(3000), max_tokens=1000))
+        refused = await running.post(request_body(words(21_602), max_tokens=1000))
+    assert refused.status_code == 400
+
+
+async def test_a_text_of_more_tokens_than_any_before_is_not_sent_unchecked(guard):
+    """Prose first, and then a dump of bytes that has four times as many tokens for its size."""
+    backend = small(window=8192)
+    backend.count = _cannot_count
+    listed = ModelInfo("m", context_tokens=8192, extra={"cuts_prompts": True})
+    backend.models = lambda: _listed(listed)
+    dump = "\n".join(f"{n:08x}  " + " ".join(["5f", "03", "9c", "71"] * 4) for n in range(280))
+    async with gateway([guard, backend]) as running:
+        for _ in range(3):
+            served = await running.post(request_body(words(700), max_tokens=1000))
+            assert served.status_code == 200
+        refused = await running.post(request_body(words(700) + dump, max_tokens=1000))
+    assert refused.status_code == 400
+    assert len(backend.seen) == 3
 
 
 async def test_a_server_that_counts_double_does_not_shut_itself_off(guard):

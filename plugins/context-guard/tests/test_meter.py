@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import random
+import uuid
 from pathlib import Path
 
 import orjson
@@ -16,7 +17,7 @@ from conversations import conversation, rendered
 
 from plugway import MessagesRequest
 from plugway_context_guard._features import collapsed, features_of, text_features
-from plugway_context_guard._meter import LEAST_BOUND, Meter
+from plugway_context_guard._meter import LEAST_BOUND, Meter, at_most
 from plugway_context_guard._thoughts import thoughts_in
 from plugway_signature import signature
 from plugway_translation import Reasoning
@@ -55,7 +56,7 @@ def test_after_one_answer_the_error_in_a_conversation_is_below_five_percent(name
             (within if turn else first).append(abs(count.tokens / real - 1))
             if turn or seed or name != "demo":  # 4,096 pieces are fewer than any in use has
                 assert count.least <= real <= count.most, "the stated bound holds"
-            assert real <= meter.at_most(name, raw)
+            assert real <= at_most(raw)
             meter.learn(name, real, len(raw), features)
     shown = " ".join(f"{error:.3f}" for error in first)
     print(f"{name}: largest error {max(within):.3f}; first requests {shown}")
@@ -88,6 +89,48 @@ def test_each_kind_of_text_is_learned_by_one_answer_and_never_held_for_more_than
         meter.learn("x", real, len(raw), features)
         assert meter.count("x", features).tokens == pytest.approx(real, rel=0.05), kind
         assert meter.fewest("x", collapsed(MessagesRequest(raw))) <= real, kind
+
+
+DENSE = {
+    "UUIDs": "\n".join(str(uuid.UUID(int=n * 7919**9 % 2**128)) for n in range(300)),
+    "base64 lines": base64.encodebytes(random.Random(4).randbytes(9000)).decode(),
+    "hexadecimal dump": "\n".join(random.Random(n).randbytes(16).hex(" ") for n in range(300)),
+    "numbers": json.dumps([n * 7919 % 1000 / 8 for n in range(1500)]),
+    "single digits": " ".join(str(n * 7 % 10) for n in range(5000)),
+    "Ethiopic": "ፕሮግራሙ የእያንዳንዱን ጽሑፍ መጠን ማወቅ አለበት። " * 60,
+    "emoji": "😀🧪🛰" * 900,
+}
+
+
+@pytest.mark.parametrize("name", ["demo", *KNOWN, "qwen2"])
+def test_no_text_has_more_tokens_than_the_cheap_bound_says_and_each_count_is_learned(name):
+    tokens_in = vocabulary(name)
+    for kind, text in (KINDS | DENSE).items():
+        raw, features = sized(spoken(text))
+        real, meter = tokens_in(text), Meter()
+        assert real <= at_most(raw), kind
+        meter.learn("x", real, len(raw), features)
+        assert meter.count("x", features).tokens == pytest.approx(real, rel=0.15), kind
+
+
+RUNS = ["─", "━", "═", "█", "—", "…", "\u3000", "\u00a0", "\ufffd", *",?!<(=0xA", "\t", "\n"]
+
+
+@pytest.mark.parametrize("name", [*KNOWN, "qwen2"])
+def test_a_run_of_a_character_is_never_held_for_more_tokens_than_it_is(name):
+    tokens_in = vocabulary(name)
+    for sign in RUNS:
+        for text in (f"{sign * 76}\n" * 50, sign * 2000, f"a{sign * 5}b{sign * 18}\n" * 50):
+            raw, _ = sized(spoken(text))
+            few = Meter().fewest("x", collapsed(MessagesRequest(raw)))
+            assert few <= tokens_in(text) + 10, (sign, text[:80])
+
+
+def test_a_count_below_what_any_vocabulary_makes_teaches_nothing():
+    meter = Meter()
+    raw, features = sized(spoken(KINDS["prose"]))
+    meter.learn("x", meter.plain(features) // 3, len(raw), features)
+    assert meter.count("x", features) == Meter().count("x", features)
 
 
 def test_a_kind_of_text_that_was_never_counted_is_not_judged_by_another():
@@ -176,7 +219,7 @@ def weighed(backend, *messages):
     request = MessagesRequest(orjson.dumps({"model": "m", "messages": talk}))
     thoughts, meter = thoughts_in(request, backend), Meter()
     features = features_of(request, thoughts)
-    return meter.count("x", features).tokens, meter.at_most("x", request.raw, thoughts)
+    return meter.count("x", features).tokens, at_most(request.raw, thoughts)
 
 
 @pytest.mark.parametrize("redacted", [False, True])
@@ -191,7 +234,7 @@ def test_thinking_of_another_model_counts_nothing_as_it_is_not_sent():
     plain = weighed("here", {"role": "assistant", "content": [{"type": "text", "text": "Yes."}]})
     for redacted in (False, True):
         counts = weighed("here", thinking(redacted=redacted))
-        assert counts == pytest.approx(plain, abs=40)
+        assert counts == pytest.approx(plain, abs=60)
 
 
 def test_what_others_signed_and_texts_that_look_like_it_count_as_text():

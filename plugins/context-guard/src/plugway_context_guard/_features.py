@@ -5,6 +5,7 @@ How many tokens a class makes for a model is in `_meter`.
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,9 +28,17 @@ reasoning."""
 MEDIA_AT: Final = -1
 NOTHING: Final[Features] = (0.0,) * 12
 
-_RUNS: Final = (*(bytes([sign]) for sign in b" =-_*#~.+|/xX0"), b"\\n", b"\\t")
-_MOST_FOR_RUNS: Final = 2**21
-"""Bytes of a request in which runs are looked for: it takes 10 ms for each MiB."""
+_RUNS: Final = (
+    re.compile(r"(.)\1{2,63}", re.DOTALL),
+    re.compile(r"([!-/:-@\[-`{-~\r]{2})\1{2,63}"),
+)
+"""One character, or a pair of signs, 3 to 64 times. The most thrifty vocabularies have a token for
+such a run of nearly any character; longer runs are found in parts."""
+_ESCAPES: Final = ((b"\\r\\n", b"\r"), (b"\\n", b"\n"), (b"\\t", b"\t"))
+"""Escapes in JSON, and single bytes that JSON never has, to find runs of them."""
+_MOST_FOR_RUNS: Final = 2**20
+"""Bytes of a request in which runs are looked for: it takes some 80 ms. The rest of it is left out
+where the fewest tokens are counted."""
 
 _LOWER: Final = string.ascii_lowercase.encode()
 _UPPER: Final = string.ascii_uppercase.encode()
@@ -74,11 +83,22 @@ def features_of(request: MessagesRequest, thoughts: Thoughts = NONE, sees: Sees 
 
 
 def collapsed(request: MessagesRequest, thoughts: Thoughts = NONE, sees: Sees = ALL) -> Features:
-    """The features of a request in which each run of 16 equal signs is one sign."""
+    """The features of the first MiB of a request, each run of a character as one character."""
     raw, media = _text_and_media(request, thoughts, sees)
-    for run in _RUNS if len(raw) <= _MOST_FOR_RUNS else ():
-        raw = raw.replace(run * 16, run)
-    return _features(raw, media, thoughts)
+    return _features(without_runs(raw[:_MOST_FOR_RUNS]), media, thoughts)
+
+
+def without_runs(raw: bytes) -> bytes:
+    """JSON text in which each run of up to 64 times a character is that character."""
+    for escape, byte in _ESCAPES:
+        raw = raw.replace(escape, byte)
+    text = raw.decode(errors="ignore")
+    for runs in _RUNS:
+        text = runs.sub(r"\1", text)
+    raw = text.encode()
+    for escape, byte in _ESCAPES:
+        raw = raw.replace(byte, escape)
+    return raw
 
 
 def text_features(raw: bytes) -> Features:

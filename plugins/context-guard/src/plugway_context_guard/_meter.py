@@ -22,8 +22,6 @@ LEAST_BOUND: Final = 0.06
 """Smallest stated error, relative to the real count: the first request of a conversation may differ
 by that much from all requests that a target has counted before."""
 MOST_BOUND: Final = 0.3
-MOST_PER_BYTE: Final = 0.6
-"""Tokens per byte of JSON: no known vocabulary needs more for a whole prompt."""
 _MAX_TARGETS: Final = 1000
 
 WEIGHTS: Final[Features] = (
@@ -33,10 +31,14 @@ WEIGHTS: Final[Features] = (
 """Tokens for each feature, before a target has taught better: least squares over vocabularies in
 use and kinds of text."""
 _FEWEST: Final[Features] = (
-    *(0.145, 0.20, 0.40, 0.58, 0.14, 0.50),
-    *(0.24, 0.33, 0.80, 0.0, 7.0, 0.04),
+    *(0.145, 0.20, 0.40, 0.50, 0.14, 0.50),
+    *(0.22, 0.25, 0.80, 0.0, 7.0, 0.04),
 )
 """The same for the vocabulary that is best at each."""
+_MOST_KNOWN: Final[Features] = (*(math.inf,) * 6, *WEIGHTS[6:8], *(math.inf,) * 4)
+_PLAUSIBLE: Final = 0.5
+"""The least count that is believed, relative to the fewest tokens of any vocabulary: a server that
+leaves out what it has cached, or has cut, counts less."""
 _KNOWN_SHARE: Final = 1.5
 """A class of characters is known at a target that has counted a prompt of which it made so much
 less, at most."""
@@ -83,7 +85,7 @@ def _first_spread() -> list[list[float]]:
 class _Scale:
     """The weights of one target, and their uncertainty."""
 
-    __slots__ = ("_shares", "_spread", "_weights", "learned", "per_byte", "worst")
+    __slots__ = ("_shares", "_spread", "_weights", "learned", "worst")
 
     def __init__(self) -> None:
         self._weights = list(WEIGHTS)
@@ -92,8 +94,6 @@ class _Scale:
         """The largest share of each class in a prompt that was counted."""
         self.learned = 0
         """Prompts of known features that were counted."""
-        self.per_byte = 0.0
-        """Recent real tokens per byte."""
         self.worst = 0.0
         """Worst recent relative error; it decays."""
 
@@ -106,15 +106,21 @@ class _Scale:
 
     def fewest(self, features: Features) -> int:
         """The estimate at its lower end, with the fewest tokens that a vocabulary makes of each
-        class which prompts that were counted here did not have as much of."""
+        class which prompts that were counted here did not have as much of.
+
+        Characters outside ASCII never count more than the mean over vocabularies: one script may
+        need far more than another of the same class, as Ethiopic does where Chinese needs little.
+        """
         sure = 1 - self.count(features).bound
         known = (
             share <= _KNOWN_SHARE * most
             for share, most in zip(_shares(features), self._shares, strict=True)
         )
         weights = [
-            weight * sure if is_known else min(weight, least)
-            for is_known, weight, least in zip(known, self._weights, _FEWEST, strict=True)
+            min(weight * sure, most) if is_known else min(weight, least)
+            for is_known, weight, most, least in zip(
+                known, self._weights, _MOST_KNOWN, _FEWEST, strict=True
+            )
         ]
         return round(_product(weights, features))
 
@@ -165,19 +171,21 @@ def _shares(features: Features) -> list[float]:
     return [part / whole for part in parts]
 
 
+def at_most(raw: bytes, thoughts: Thoughts = NONE) -> int:
+    """An upper bound on the tokens of a request with the body `raw`: cheap, but loose.
+
+    No vocabulary has more tokens than bytes, and some have as many in numbers and signs.
+    """
+    apart = thoughts.tokens * (1 + MOST_BOUND) + raw.count(b'"base64"') * IMAGE_TOKENS
+    return int(len(raw) - len(thoughts.apart) + apart)
+
+
 class Meter:
     """Estimates, by target."""
 
     def __init__(self) -> None:
         self._scales: Bounded[str, _Scale] = Bounded(_MAX_TARGETS)
         self._unknown = _Scale()
-
-    def at_most(self, target: str, raw: bytes, thoughts: Thoughts = NONE) -> int:
-        """An upper bound on the tokens of a request with the body `raw`: cheap, but loose."""
-        scale = self._scales.get(target)
-        share = MOST_PER_BYTE if scale is None else min(MOST_PER_BYTE, scale.per_byte * 1.4)
-        apart = thoughts.tokens * (1 + MOST_BOUND) + raw.count(b'"base64"') * IMAGE_TOKENS
-        return int((len(raw) - len(thoughts.apart)) * share + apart)
 
     def count(self, target: str, features: Features) -> Count:
         """The estimate for a prompt with these features."""
@@ -196,15 +204,16 @@ class Meter:
         scale = self._scales.get(target)
         return scale is None or scale.learned < _FIRST_PROMPTS
 
-    def learn(self, target: str, tokens: int, size: int, features: Features | None) -> None:
-        """Learn from the server's count of a prompt of that size."""
+    def learn(self, target: str, tokens: int, size: int, features: Features) -> None:
+        """Learn from the server's count of a prompt of `size` bytes, if that is plausible.
+
+        A count that only runs of one character explain says nothing of other text.
+        """
         if tokens < 50 or tokens > size:  # too small to be useful, or not this prompt's count
             return
-        if features and not 0.25 <= tokens / _product(WEIGHTS, features) <= 4:
+        if tokens < _PLAUSIBLE * _product(_FEWEST, features):
             return
         scale = self._scales.get(target)
         if scale is None:
             scale = self._scales[target] = _Scale()
-        if features:
-            scale.learn(features, tokens)
-        scale.per_byte = tokens / size
+        scale.learn(features, tokens)

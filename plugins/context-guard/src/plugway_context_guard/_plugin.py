@@ -31,7 +31,7 @@ from plugway import (
 )
 from plugway_context_guard._edits import apply, describe, least_trigger, wanted
 from plugway_context_guard._features import ALL, Features, Sees, collapsed, features_of
-from plugway_context_guard._meter import Count, Meter
+from plugway_context_guard._meter import Count, Meter, at_most
 from plugway_context_guard._options import ContextGuardOptions
 from plugway_context_guard._room import Room, limit_of, shorter_answer, with_answer
 from plugway_context_guard._thoughts import NONE, Thoughts, thoughts_in
@@ -209,7 +209,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         asked = request.body.get("max_tokens")
         asked = asked if isinstance(asked, int) else 0
         over_output = window.output and asked > window.output
-        loose = self._meter.at_most(attempt.target, request.raw, seen.thoughts)
+        loose = at_most(request.raw, seen.thoughts)
         if not over_output and (not window.context or loose + asked <= window.context):
             return request
         if not window.context:
@@ -272,7 +272,8 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if not isinstance(counted, int) or counted <= 0:
             self._uncountable.add(attempt.backend.name)
             return None
-        self._meter.learn(attempt.target, counted, seen.size, seen.features)
+        if seen.features is not None:
+            self._meter.learn(attempt.target, counted, seen.size, seen.features)
         return Count(counted)
 
     def _edited(
@@ -284,7 +285,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if not edits:
             return request, []
         target, size = seen.target, len(request.raw)
-        prompt = self._meter.at_most(target, request.raw, seen.thoughts)
+        prompt = at_most(request.raw, seen.thoughts)
         if prompt * scale > least_trigger(edits):
             prompt = self._meter.count(target, seen.measured(request)).tokens
         share = prompt / max(1, size)
@@ -358,7 +359,8 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         new = seen.size <= MOST_TO_LEARN and self._meter.is_new(seen.target)
         if seen.features is None and new and tokens and seen.request is not None:
             seen.features = seen.measured(seen.request)
-        self._meter.learn(seen.target, tokens, seen.size, seen.features)
+        if seen.features is not None:
+            self._meter.learn(seen.target, tokens, seen.size, seen.features)
 
     def _shorter(self, request: MessagesRequest, meaning: Meaning) -> MessagesRequest | None:
         if meaning.kind != "overflow" or not meaning.limit:
