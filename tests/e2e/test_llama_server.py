@@ -15,7 +15,7 @@ from plugway_demo_model import model_path
 from plugway_llama_server import LlamaServer
 from tests.e2e.claude import Claude
 
-pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.slow, pytest.mark.timeout(300)]
 ROOT = Path(__file__).resolve().parents[2]
 
 

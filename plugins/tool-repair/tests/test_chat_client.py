@@ -143,7 +143,7 @@ async def test_reasoning_in_text_is_told_apart(ask):
 @pytest.mark.parametrize(
     "events",
     [
-        chat_stream("Plain words, `code` and a < b."),
+        chat_stream("Plain words, `code` and a = b."),
         chat_stream("", tool_calls=NATIVE),
         chat_stream("I read it.", tool_calls=NATIVE, thinking="Hm."),
         [data({"odd": 1}), data(chunk({"content": None, "x": 1})), *chat_stream("Hi.")],
@@ -155,6 +155,11 @@ async def test_reasoning_in_text_is_told_apart(ask):
 async def test_what_holds_no_call_passes_byte_for_byte(ask, events):
     sent = b"".join(events)
     assert await ask(sse(events, chunk_sizes=[7, 50, 3])) == sent
+
+
+async def test_a_piece_that_may_begin_a_call_goes_out_with_the_next_one(ask):
+    words = "If a < b then `x` else y."
+    assert read(await ask(sse(chat_stream(words)))) == (words, "", [], "stop")
 
 
 async def test_words_about_calls_stay(ask):

@@ -1,6 +1,7 @@
 """Calls in the text of a reply that is relayed to a client of Chat Completions.
 
-Events without a call pass byte for byte; others are rewritten in the format of
+Events without a call pass byte for byte, but a piece of text that may begin one is sent with the
+next piece; others are rewritten in the format of
 `types/chat/chat_completion_chunk.py` of the `openai` SDK. Calls that the server parsed are not
 checked, and nothing is retried. `_mend` interprets the text.
 """
