@@ -415,6 +415,15 @@ async def test_a_model_thinks_only_where_the_client_asks_for_it(server, asked, a
     assert len(sent(server, "/api/show")) <= 1
 
 
+async def test_a_model_that_show_does_not_report_is_not_looked_up_for_every_request(server):
+    async with gateway([build_plugin(Ollama, "ollama", base_url=server.url)]) as running:
+        for _ in range(3):
+            await running.post(request_body(model="unknown"))
+            await running.post(request_body(model="another"))
+    assert [body["model"] for body in sent(server, "/api/show")] == ["unknown", "another"]
+    assert len(sent(server, "/v1/messages")) == 6
+
+
 async def test_of_a_model_of_which_nothing_is_known_nothing_is_assumed(server):
     async with gateway([build_plugin(Ollama, "ollama", base_url=server.url)]) as running:
         await running.post(request_body(model="unknown"))

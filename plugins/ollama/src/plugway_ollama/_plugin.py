@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from plugway import (
     Attempt,
     BackendError,
     BackendRefused,
+    Bounded,
     Exchange,
     MessagesRequest,
     ModelInfo,
@@ -42,6 +44,8 @@ from plugway_ollama._models import (
 from plugway_translation import Media
 
 _ASKED_AT_ONCE = 8
+_MOST_SILENT = 100
+_SILENT_SECONDS = 60.0
 PARALLEL = "Ollama ignores `disable_parallel_tool_use`: a reply may have several calls"
 MAKE_SECONDS = 30.0
 """Time limit for Ollama to write the manifest of a variant; no weights are copied."""
@@ -76,6 +80,8 @@ class OllamaBackend(OpenAIEmbeddings, AnthropicBackend):
         super().__init__(name, "ollama-cloud" if leaves else zone_of(options, upstream), upstream)
         self._options = options
         self._shown: dict[tuple[str, str], Mapping[str, Any]] = {}
+        self._silent_until: Bounded[str, float] = Bounded(_MOST_SILENT)
+        """Models that `/api/show` did not report, and when it may be requested again."""
         self._variants: dict[str, str] = {}
         """Variants that were created, by the model's own name."""
         self._making = anyio.Lock()
@@ -131,9 +137,18 @@ class OllamaBackend(OpenAIEmbeddings, AnthropicBackend):
         return "vision" in as_list(able) if able else None
 
     async def thinks(self, model: str) -> bool:
-        """Whether `/api/show` lists `thinking` for a model: Ollama then lets it think unless told
-        not to (`ChatHandler` of its `server/routes.go`)."""
-        return "thinking" in as_list((await self._show(model, "")).get("capabilities"))
+        """Whether `/api/show` lists `thinking` for a model: Ollama then lets it think by default
+        (`ChatHandler` of its `server/routes.go`). After a failure it is not requested again for
+        a minute, because every request would wait for it."""
+        if time.monotonic() < self._silent_until.get(model, 0.0):
+            return False
+        shown: Mapping[str, Any] = {}
+        try:
+            shown = await self._show(model, "")
+        finally:
+            if not shown:
+                self._silent_until[model] = time.monotonic() + _SILENT_SECONDS
+        return "thinking" in as_list(shown.get("capabilities"))
 
     def unfit(self, media: Media) -> str:
         """Ollama silently drops documents, and rejects images that are not in the request
