@@ -100,7 +100,6 @@ class Embedder:
         found = array("f")
         for some in _batches(texts, counts, most):
             if number in self._cancelled:
-                self._cancelled.discard(number)
                 self._end(number, cancelled=True)
                 return
             vectors = self._model.embed(some, normalize=True, truncate=False)
@@ -110,6 +109,7 @@ class Embedder:
         self._end(number, found.tobytes(), tokens=sum(counts))
 
     def _end(self, number: int, body: bytes = b"", **said: Any) -> None:
+        self._cancelled.discard(number)
         self._channel.send({"id": number, "end": True, **said}, body)
 
 

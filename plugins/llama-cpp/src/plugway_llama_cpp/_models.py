@@ -175,8 +175,10 @@ class Models:
                 status=503,
                 permanent=True,
             )
-        spec = self._embedder if header.embeds else self._spec
-        supervisor = Supervisor(spec(file, header, chosen, projector))
+        if header.embeds:
+            supervisor = Supervisor(self._embedder(file, header, chosen))
+        else:
+            supervisor = Supervisor(self._engine(file, chosen, projector))
         supervisor.start()
         return supervisor, chosen
 
@@ -229,9 +231,7 @@ class Models:
             await self.unload(name)
         return bool(idle)
 
-    def _embedder(
-        self, file: ModelFile, header: Header, chosen: Plan, _: Path | None
-    ) -> WorkerSpec:
+    def _embedder(self, file: ModelFile, header: Header, chosen: Plan) -> WorkerSpec:
         options = self._options
         settings = EmbedderSettings(
             str(file.path),
@@ -243,9 +243,7 @@ class Models:
         name, log = f"{self._name}/{file.name}", self._log(file)
         return WorkerSpec(name, EMBEDDER, asdict(settings), log, _PATIENT)
 
-    def _spec(
-        self, file: ModelFile, header: Header, chosen: Plan, projector: Path | None
-    ) -> WorkerSpec:
+    def _engine(self, file: ModelFile, chosen: Plan, projector: Path | None) -> WorkerSpec:
         options = self._options
         settings = EngineSettings(
             path=str(file.path),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from operator import itemgetter
 from typing import Any, Final, Literal
 
@@ -26,7 +25,7 @@ from plugway_openai_api._fields import (
     wrong_type,
     wrong_value,
 )
-from plugway_translation import Notes, parse_arguments, safe_name, type_name
+from plugway_translation import Notes, parse_arguments, safe_name, type_name, with_hash
 
 INPUT: Final = "input"
 """Name of the only argument of the function that emulates a `custom` tool with its plain text."""
@@ -136,13 +135,12 @@ def response_tools(body: Mapping[str, Any], notes: Notes) -> list[Tool]:
 
 
 def _distinct(found: Sequence[Tool], notes: Notes) -> list[Tool]:
-    """Each tool once, under a name of its own: the later of two tools with one name gets a hash."""
+    """Each tool once, under a unique name: the later of two tools with one name gets a hash."""
     once = dict[str, tuple[int, Tool]]()
     for place, tool in sorted(enumerate(found), key=lambda item: bool(item[1].typed)):
         _, other = once.get(tool.name, (place, tool))
         if other.key != tool.key and not tool.typed:
-            digest = sha256("\0".join(tool.key).encode("utf-8", "surrogatepass")).hexdigest()[:8]
-            tool = replace(tool, name=f"{tool.name[:119]}_{digest}")
+            tool = replace(tool, name=with_hash(tool.name, "\0".join(tool.key)))
             notes.add("tools.name", "translate", "a hash, because another tool has the same name")
         _, other = once.setdefault(tool.name, (place, tool))
         if other is not tool and (tool.typed or other != tool):
@@ -312,8 +310,8 @@ def _chosen(choice: Mapping[str, Any], path: str, names: Mapping[Key, str]) -> t
     namespace = choice.get("namespace")
     if not isinstance(namespace, str):
         return names.get(("", name)) or safe_name(name), f"'{name}'"
-    told = f"'{name}' of the namespace '{namespace}'"
-    return names.get((namespace, name)) or joined(namespace, name), told
+    shown = f"'{name}' of the namespace '{namespace}'"
+    return names.get((namespace, name)) or joined(namespace, name), shown
 
 
 def offered(

@@ -21,7 +21,13 @@ from plugway_translation._media import (
     unreadable,
 )
 from plugway_translation._media_types import plain_base64, true_type
-from plugway_translation._names import PLACEHOLDER_LEFT_OUT, ToolNames, is_placeholder, safe_name
+from plugway_translation._names import (
+    PLACEHOLDER_LEFT_OUT,
+    ToolNames,
+    is_placeholder,
+    safe_name,
+    with_hash,
+)
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
 from plugway_translation._pairs import NO_RESULT, paired, paired_request
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
@@ -126,4 +132,5 @@ __all__ = [
     "type_name",
     "unreadable",
     "usage_of",
+    "with_hash",
 ]

@@ -5,11 +5,12 @@ OpenAI accepts `[a-zA-Z0-9_-]{1,64}`; names of MCP tools (`mcp__server__tool`) a
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
+
+from plugway_translation._lengths import hashed
 
 PATTERN: Final = r"[a-zA-Z0-9_-]"
 """The characters that most APIs accept."""
@@ -37,8 +38,13 @@ def safe_name(name: str) -> str:
     """
     if _SAFE.fullmatch(name):
         return name
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-    return f"{_UNSAFE.sub('_', name)[:119]}_{digest}"
+    return with_hash(_UNSAFE.sub("_", name), name)
+
+
+def with_hash(name: str, source: str, limit: int = 128) -> str:
+    """`name` cut so that a short hash of `source` fits behind it within `limit` characters."""
+    tail = f"_{hashed(source)[:8]}"
+    return name[: limit - len(tail)] + tail
 
 
 class ToolNames:
@@ -83,9 +89,7 @@ class ToolNames:
     def _short(self, name: str) -> str:
         clean = "".join(re.findall(self._pattern, name))
         for salt in range(1000):
-            digest = hashlib.sha256(f"{salt or ''}{name}".encode("utf-8", "surrogatepass"))
-            tail = "_" + digest.hexdigest()[:8]
-            found = clean[: self.limit - len(tail)] + tail
+            found = with_hash(clean, f"{salt or ''}{name}", self.limit)
             if self._back.get(found, name) == name:
                 return found
         raise RuntimeError(f"no free name for the tool `{name}`")
