@@ -42,8 +42,8 @@ ROUNDS, EACH = 12, 60
 
 def as_chat(body: bytes) -> bytes:
     """A request of the Messages API in the format of an OpenAI client."""
-    told: dict[str, Any] = json.loads(body)
-    system = [{"role": "system", "content": block["text"]} for block in told.get("system", ())]
+    asked: dict[str, Any] = json.loads(body)
+    system = [{"role": "system", "content": block["text"]} for block in asked.get("system", ())]
     tools = [
         {
             "type": "function",
@@ -53,11 +53,11 @@ def as_chat(body: bytes) -> bytes:
                 "parameters": tool["input_schema"],
             },
         }
-        for tool in told.get("tools", ())
+        for tool in asked.get("tools", ())
     ]
-    fields = {"model": "chat/bench", "max_completion_tokens": told["max_tokens"], "stream": False}
+    fields = {"model": "chat/bench", "max_completion_tokens": asked["max_tokens"], "stream": False}
     fields |= {"tools": tools} if tools else {}
-    fields["messages"] = [*system, *told["messages"]]
+    fields["messages"] = [*system, *asked["messages"]]
     return json.dumps(fields, separators=(",", ":")).encode()
 
 

@@ -13,32 +13,23 @@ import orjson
 
 from plugway import MAX_EVENT_BYTES, BackendProtocolError, as_object
 from plugway_translation import SurrogateJoiner, may_have_surrogates
+from plugway_upstream_errors import WrappedChunks
 
 _EVENT: Final = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r|\n\r\n)", re.DOTALL)
 _DATA: Final = re.compile(rb"^data: ?([^\r\n]*)", re.MULTILINE)
 _BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 
 
-class JoinedCharacters:
+class JoinedCharacters(WrappedChunks):
     """A server's chunks, each ending after an event. The owner of the chunks closes them."""
 
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
+        super().__init__(chunks)
         self._surrogates = SurrogateJoiner()
         self._rest: list[bytes] = []
         """Pieces of an incomplete event."""
         self._size = 0
         self._over = False
-
-    @property
-    def most(self) -> int:
-        """Maximum bytes per read."""
-        return getattr(self._chunks, "most", 0)
-
-    @most.setter
-    def most(self, most: int) -> None:
-        if hasattr(self._chunks, "most"):
-            setattr(self._chunks, "most", most)  # noqa: B010
 
     def __aiter__(self) -> JoinedCharacters:
         """Iterate over the chunks in order."""

@@ -1,4 +1,4 @@
-"""The fields that turn thinking off, beside what a client set there itself. Pure functions."""
+"""The fields that turn thinking off, merged with the client's own. Pure functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ABOUT_THINKING: Final = re.compile(r"think|reason", re.IGNORECASE)
 def switched_off(request: MessagesRequest, off: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     """The fields to set so that `off` applies; empty if nothing changes.
 
-    The client's own members stay, and what the server is known to reject is left out.
+    The client's own values are kept, and fields that the server is known to reject are omitted.
     """
     fields: dict[str, Any] = {}
     for name, value in off.items():
@@ -27,5 +27,5 @@ def switched_off(request: MessagesRequest, off: Mapping[str, Any], facts: Facts)
 
 
 def steers_thinking(value: object) -> bool:
-    """Whether a client's own variables of the chat template say how the model is to think."""
+    """Whether a client's own variables for the chat template are about thinking."""
     return any(_ABOUT_THINKING.search(name) for name in as_object(value))

@@ -155,7 +155,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         return request.replace(because="the client does not ask for thinking", **fields)
 
     async def _thinks_unasked(self, request: MessagesRequest, attempt: Attempt) -> bool:
-        """Whether the model would think though nobody said anything about it."""
+        """Whether the model thinks by default and nothing in the request is about thinking."""
         if request.original is not None or any(c.field == "thinking" for c in request.changes):
             return False
         if any(steers_thinking(request.get(name)) for name in self.backend.no_thinking):

@@ -1,8 +1,8 @@
-"""Requests of clients other than Claude Code, put so that the demonstration model knows them.
+"""Translates requests of clients other than Claude Code to the tools that the demo model knows.
 
-The model was trained on `Write`, `Bash` and `Read`. Where a client has a tool that does the same,
-the model sees it under that name, and the client gets the call under its own. What may be called
-is decided in `_guard`, by the names that the model knows.
+The model was trained on `Write`, `Bash` and `Read`. If a client has an equivalent tool, the model
+sees it under that name, and the client receives the call under its own. `_guard` decides which
+calls are allowed, by the names that the model knows.
 """
 
 from __future__ import annotations
@@ -29,38 +29,38 @@ _KNOWN: Final[Mapping[str, tuple[tuple[str, ...], Mapping[str, tuple[str, ...]]]
     "Bash": (_SHELLS, {"command": ("command", "cmd"), "description": ("description",)}),
     "Read": (("read", "read_file", "view_file"), {"file_path": _PATHS}),
 }
-"""By the model's name of a tool: how others call it, and its arguments."""
+"""The other names of each tool of the model, and of its arguments."""
 _OPTIONAL: Final = frozenset(("description",))
 _WHY: Final = "To follow the request"
 _CREATE: Final = re.compile(r"set -C; printf %s (.+) > (\S+)", re.DOTALL)
-"""Creates a file by a shell; one that exists is not written over."""
+"""Creates a file with a shell; an existing file is not overwritten."""
 _SHOW: Final = re.compile(r"cat (\S+)")
 _RAN: Final = re.compile(r"(?:.*\n)?Process exited with code 0\n(?:.*\n)?Output:\n(.*)", re.DOTALL)
-"""What Codex says around the output of a command."""
+"""The text of Codex around the output of a command."""
 _NO_OUTPUT: Final = "(Bash completed with no output)"
 _FOLDERS: Final = re.compile(
     r"(?:[Ww]orking directory: *|working in the directory: *|<cwd>)(/[^\n<]*[^\n</\s])"
 )
 """How opencode, Qwen Code and others name the working folder."""
 _QUOTED: Final = re.compile(r'\s*"([^"]*)"\s*')
-"""The words of a user as opencode gives those of its command line."""
+"""A prompt in quotes, as opencode sends the one on its command line."""
 _CONTEXT: Final = re.compile(r"\s*<(\w+_context)>.*</\1>\s*", re.DOTALL)
-"""What Codex and Gemini CLI say of the machine, as words of the user."""
+"""A description of the machine, which Codex and Gemini CLI send as a user message."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Tool:
-    """A tool of the client that does what one of the model's does."""
+    """A tool of the client that is equivalent to one of the model's."""
 
     name: str
     arguments: Mapping[str, str]
-    """The client's names of its arguments, by the model's."""
+    """The client's argument names, by the model's."""
     absolute: bool = False
-    """It wants a path from the root on."""
+    """Whether it requires an absolute path."""
 
 
 class ClientNames:
-    """The names of one request."""
+    """The tool names of one request, in both directions."""
 
     def __init__(self, request: MessagesRequest) -> None:
         offered = [as_object(tool) for tool in as_list(request.body.get("tools"))]
@@ -74,15 +74,15 @@ class ClientNames:
         self._by_shell = {
             ours for ours in ("Write", "Read") if shell and ours not in taken | self._tools.keys()
         }
-        """What is done by a shell, for want of a tool."""
-        told = [request.body.get("system"), *as_list(request.body.get("messages"))]
-        folders = set(_FOLDERS.findall("\n".join(_texts(told)))) if self._tools else set[str]()
+        """Tools of the model that a shell replaces, because the client has no equivalent."""
+        sources = [request.body.get("system"), *as_list(request.body.get("messages"))]
+        folders = set(_FOLDERS.findall("\n".join(_texts(sources)))) if self._tools else set[str]()
         self._folder = f"{folders.pop()}/" if len(folders) == 1 else ""
         self.request = self._put(request, offered)
-        """The request in the model's names."""
+        """The request with the model's names."""
 
     def back(self, name: str, arguments: str) -> tuple[str, str]:
-        """A call of the model, as the client knows it."""
+        """A call of the model, translated to the client's tools."""
         given = as_object(json.loads(arguments or "{}")) if self._knows(name) else {}
         if name in self._by_shell:
             path = shlex.quote(str(given.get("file_path")))
@@ -107,9 +107,9 @@ class ClientNames:
     def _put(self, request: MessagesRequest, offered: list[dict[str, Any]]) -> MessagesRequest:
         changes: dict[str, Any] = {}
         messages = as_list(request.body.get("messages"))
-        told = [self._message(as_object(message)) for message in messages]
-        if told != messages:
-            changes["messages"] = told
+        translated = [self._message(as_object(message)) for message in messages]
+        if translated != messages:
+            changes["messages"] = translated
         if self._tools:
             theirs = {tool.name for tool in self._tools.values()}
             ours = [_shown(name) for name in _KNOWN if self._knows(name)]
@@ -144,22 +144,22 @@ class ClientNames:
         for ours, tool in self._tools.items():
             if tool.name == name:
                 known = {theirs: key for key, theirs in tool.arguments.items()}
-                told = {known.get(key, key): value for key, value in given.items()}
+                input_ = {known.get(key, key): value for key, value in given.items()}
                 if tool.absolute:
-                    told["file_path"] = str(told.get("file_path")).removeprefix(self._folder)
-                ours, told = self._from_shell(ours, told)
-                return {**block, "name": ours, "input": told}
+                    input_["file_path"] = str(input_.get("file_path")).removeprefix(self._folder)
+                ours, input_ = self._from_shell(ours, input_)
+                return {**block, "name": ours, "input": input_}
         return block
 
     def _words(self, text: str) -> str:
-        """What a user says; what the client says of the machine is no order."""
+        """A user's text; the client's description of the machine becomes a reminder."""
         if _CONTEXT.fullmatch(text):
             return f"<system-reminder>{text}</system-reminder>"
         found = _QUOTED.fullmatch(text) if self._tools else None
         return found[1] if found else text
 
     def _from_shell(self, name: str, given: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """A command that stands for a call of the model, as that call."""
+        """Convert a command that replaced a call of the model back to that call."""
         command = given.get("command")
         if name != "Bash" or not self._by_shell or not isinstance(command, str):
             return name, given
@@ -174,7 +174,7 @@ class ClientNames:
 
 
 def _equal(ours: str, offered: list[dict[str, Any]]) -> _Tool | None:
-    """The tool of the client that does the same and asks for nothing else."""
+    """The equivalent tool of the client, if it requires no other argument."""
     names, known = _KNOWN[ours]
     for tool in offered:
         schema = as_object(tool.get("input_schema"))
@@ -198,7 +198,7 @@ def _takes(properties: Mapping[str, Any], name: str) -> bool:
 
 
 def _shown(name: str) -> dict[str, Any]:
-    """A tool as the model knows it."""
+    """The definition of a tool that the model knows."""
     arguments = list(_KNOWN[name][1])
     properties = {argument: {"type": "string"} for argument in arguments}
     required = [argument for argument in arguments if argument not in _OPTIONAL]
@@ -219,7 +219,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _output(content: Any) -> Any:
-    """What a command printed, without what stands around it."""
+    """The output of a command without the text around it."""
     texts = [as_object(block).get("text") for block in as_list(content)]
     text = content if isinstance(content, str) else texts[0] if len(texts) == 1 else None
     found = _RAN.fullmatch(text) if isinstance(text, str) else None

@@ -1,4 +1,4 @@
-"""Answers that are errors though their status says otherwise: whole ones, and streams."""
+"""Errors in responses with a status of success, complete or streamed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from plugway_openai_wire._events import parsed
 from plugway_upstream_errors import retry_after, status_in
 
 _ERRORS: Final = frozenset(("error", "errors", "detail", "message", "msg", "code", "base_resp"))
-"""Members by which servers say in an answer that it is none; the last is MiniMax's."""
+"""Fields that report an error in a response with status 200; `base_resp` is MiniMax's."""
 
 
 def failure_at_the_start(
     error: bytes, headers: Headers, call: Call | None = None
 ) -> BackendRefused:
-    """The failure that an error at the beginning of a stream stands for; the API's own reader of
-    `call` knows its codes."""
+    """The failure for an error at the start of a stream; the API's reader of `call` knows its
+    codes."""
     if call is not None:
         try:
             call.reader().feed(parsed(error))
@@ -38,29 +38,29 @@ def failure_at_the_start(
 
 
 def answer_in(response: UpstreamResponse, body: bytes) -> dict[str, Any]:
-    """The answer in a body; some servers put an error there, with a status of success.
+    """Parse a response body; some servers report an error with status 200.
 
     Raises:
-        BackendRefused: it is an error.
-        BackendProtocolError: it is no JSON object, or says nothing.
+        BackendRefused: the body is an error.
+        BackendProtocolError: the body is not a JSON object, or contains no message.
     """
     try:
         answer = parsed(body)
     except BackendProtocolError:
         kind = response.content_type or "no content type"
-        told = BackendRefused(response.status, body).message[:300]
+        text = BackendRefused(response.status, body).message[:300]
         record = f"it answered {response.status} with {kind}"
-        raise BackendProtocolError(f"{record}: {told}", record=record) from None
-    if not _answers(answer):
+        raise BackendProtocolError(f"{record}: {text}", record=record) from None
+    if not _has_message(answer):
         if not answer.keys() & _ERRORS:
             raise BackendProtocolError("its response has no message")
         raise BackendRefused(status_in(body), body, headers=response.headers)
     return answer
 
 
-def _answers(answer: Mapping[str, Any]) -> bool:
-    """Whether a model speaks: some servers put an error beside an empty choice, or in a form of
-    their own, such as MiniMax's `base_resp`."""
+def _has_message(answer: Mapping[str, Any]) -> bool:
+    """Whether the response has content: some servers put an error beside an empty choice, or in a
+    proprietary field such as MiniMax's `base_resp`."""
     choices = [as_object(choice) for choice in as_list(answer.get("choices"))]
     if not answer.get("error"):
         return bool(choices) or "output" in answer

@@ -130,11 +130,11 @@ def _alias_names(options: RouterOptions, zones: Zones) -> Iterator[Flaw]:
 
 def _circles(aliases: Mapping[str, Entry]) -> Iterator[Flaw]:
     """Aliases that refer back to themselves; each circle is reported once."""
-    told: set[str] = set()
+    reported: set[str] = set()
     for name in aliases:
         circle = _circle_from(name, aliases, (name,))
-        if circle and told.isdisjoint(circle):
-            told.update(circle)
+        if circle and reported.isdisjoint(circle):
+            reported.update(circle)
             chain = " -> ".join(f"`{step}`" for step in circle)
             yield ("aliases", name), f"is circular: {chain}"
 

@@ -37,10 +37,10 @@ class Fitter:
 
     def fit_text(self, text: str) -> tuple[dict[str, Any], list[str]]:
         """The fitted arguments, and the remaining problems."""
-        mended = whole_escapes(text)
-        if mended != text:
+        repaired = whole_escapes(text)
+        if repaired != text:
             self.fixes.append("an incomplete character in its arguments was replaced")
-            text = mended
+            text = repaired
         try:
             if once := last_of_joined(text.strip()):
                 self.fixes.append("its arguments were repeated")

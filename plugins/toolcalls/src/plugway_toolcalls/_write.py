@@ -71,8 +71,8 @@ def _body(spec: CallFormat, arguments: Mapping[str, Any]) -> str | None:
 
 
 def _is_spelled_out(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
-    """Whether the schema says what each list and object in `value` holds: only then are the tags
-    of its members told from those around them."""
+    """Whether the schema defines the content of each list and object in `value`: only then can
+    the tags of its members be distinguished from those around them."""
     if not isinstance(value, dict | list):
         return True
     found = resolved(schema, root)

@@ -15,7 +15,7 @@ from plugway_upstream_errors._meaning import (
     meaning_of,
     retry_after,
 )
-from plugway_upstream_errors._opening import Resumed, opened
+from plugway_upstream_errors._opening import Resumed, WrappedChunks, opened
 from plugway_upstream_errors._sentences import (
     LEAST_ROOM,
     TOO_LONG,
@@ -37,6 +37,7 @@ __all__ = [
     "Meaning",
     "Resumed",
     "Wording",
+    "WrappedChunks",
     "is_error",
     "max_tokens_sentence",
     "meaning_of",

@@ -1,4 +1,4 @@
-"""Tells errors from answers and from reports of progress, in the forms that servers have for them.
+"""Distinguishes errors, replies and progress reports in the forms that servers use.
 
 Pure functions.
 """
@@ -21,7 +21,7 @@ _EVENTS: Final = frozenset(
         *("content_block_start", "content_block_delta", "content_block_stop"),
     )
 )
-"""Events of the Messages API; one of them has a member `message`."""
+"""Events of the Messages API; one of them has a field `message`."""
 _ANSWERS: Final = frozenset(("choices", "content", "output", "delta", "response"))
 _TEXTS: Final = ("message", "msg", "detail")
 _CODES: Final = ("code", "status", "status_code", "error_code")
@@ -33,7 +33,7 @@ _BESIDE: Final = frozenset(
         *("requestId", "trace_id", "timestamp", "path", "details", "documentation_url"),
     )
 )
-"""Members beside a text that do not make it a report of progress."""
+"""Fields beside a text that do not make it a progress report."""
 _FAILED: Final = re.compile(
     r"error|exception|fail|invalid|exceeded|exhausted|denied|refused|reject|unauthori[sz]ed"
     r"|forbidden|not_?found|overload|unavailable|time(?:d_?)?_?out|insufficient|unsupported|abort",
@@ -58,8 +58,7 @@ _STATUSES: Final[Mapping[str, int]] = {
 
 
 def status_in(body: bytes, otherwise: int = 502) -> int:
-    """The HTTP status that an error inside an answer stands for; `otherwise` where it does not
-    say."""
+    """The HTTP status of an error inside a response; `otherwise` if it has none."""
     found = parsed_object(body) or {}
     error = as_object(found.get("error")) or found
     for place in (error, found):
@@ -70,10 +69,10 @@ def status_in(body: bytes, otherwise: int = 502) -> int:
 
 
 def is_error(value: Mapping[str, Any]) -> bool:
-    """Whether an object is an error in one of the forms that servers have for it.
+    """Whether an object is an error in one of the forms that servers use.
 
-    A text is an error where a code or a state beside it says so, or where nothing else is said;
-    beside other members it reports progress.
+    A text is an error if a code or state beside it indicates one, or if there is nothing else;
+    beside other fields it reports progress.
     """
     if value.get("type") == "error" or value.get("object") == "error":
         return True
@@ -86,11 +85,11 @@ def is_error(value: Mapping[str, Any]) -> bool:
     if _number(as_object(value.get("base_resp")).get("status_code")) > 0:  # MiniMax
         return True
     text = _text(value)
-    return bool(text) and not _FINE.fullmatch(text) and _tells_failure(value)
+    return bool(text) and not _FINE.fullmatch(text) and _indicates_failure(value)
 
 
 def reports_progress(value: Mapping[str, Any]) -> bool:
-    """Whether an object that is no error says only how far the server is: no answer has begun."""
+    """Whether an object other than an error only reports progress: no reply has started."""
     if _is_event(value) or value.keys() & _ANSWERS:
         return False
     return bool(_text(value)) or isinstance(value.get("status") or value.get("state"), str)
@@ -111,20 +110,22 @@ def _is_event(value: Mapping[str, Any]) -> bool:
     return isinstance(kind, str) and (kind in _EVENTS or kind.startswith("response."))
 
 
-def _tells_failure(value: Mapping[str, Any]) -> bool:
-    """Whether the members beside a text say that it is about a failure."""
+def _indicates_failure(value: Mapping[str, Any]) -> bool:
+    """Whether the fields beside a text indicate a failure."""
     if any(value.get(name) is False for name in (*_PASSED, "status")):
         return True
-    told = {name: item for name, item in value.items() if item not in (None, "", [], {})}
-    if any(isinstance(told.get(name), str) and _FAILED.search(told[name]) for name in _STATES):
+    filled = {name: item for name, item in value.items() if item not in (None, "", [], {})}
+    if any(isinstance(filled.get(name), str) and _FAILED.search(filled[name]) for name in _STATES):
         return True
-    if any(_is_fine(told[name]) for name in ("code", "error_code", "status_code") if name in told):
+    if any(
+        _is_fine(filled[name]) for name in ("code", "error_code", "status_code") if name in filled
+    ):
         return False
-    return told.keys() <= _BESIDE
+    return filled.keys() <= _BESIDE
 
 
 def _is_fine(code: object) -> bool:
-    """Whether a code stands for success, or for work in progress."""
+    """Whether a code means success or work in progress."""
     if isinstance(code, str) and not code.isdigit():
         return not code or _FINE.fullmatch(code) is not None
     return _number(code) == 0 or 100 <= _number(code) < 400

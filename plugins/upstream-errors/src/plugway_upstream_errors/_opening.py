@@ -1,8 +1,8 @@
-"""Streams that begin with an error: found before anything of them is an answer, in any framing.
+"""Finds an error at the start of a stream, before any of the reply, in any framing.
 
-Servers that have sent the head of an answer can only report a failure inside it: as an `error`
-event, as an event without a name (llama.cpp, vLLM), as a line `error:` (llama.cpp before b4000), as
-a bare JSON object (proxies), or after a first event that says nothing yet (LM Studio).
+Once a server has sent the response head, it can only report a failure inside the stream: as an
+`error` event, an event without a name (llama.cpp, vLLM), a line `error:` (llama.cpp before b4000),
+a bare JSON object (proxies), or after a first event without content (LM Studio).
 """
 
 from __future__ import annotations
@@ -21,42 +21,30 @@ from plugway_upstream_errors._forms import (
 )
 
 _BLANK_LINES: Final = re.compile(rb"(?>\r\n|\n|\r){2,}")
-"""A line end is taken as a whole: `\\r\\n` is never two of them."""
+"""Line ends are atomic: `\\r\\n` is never two of them."""
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
 _LONGEST_END: Final = 3
-"""Bytes of the end of an event that may have come without its last one."""
+"""Bytes of an event's end that may have arrived without the last one."""
 _TAIL: Final = 4096
 _BREATH: Final = 2**14
-"""Bytes after which others have their turn."""
+"""Bytes after which to yield to the event loop."""
 _UNNAMED: Final = frozenset(("", "message"))
-"""`message` is what an event without a name is called."""
+"""`message` is the default name of an event."""
 _WAITING: Final = frozenset(
     ("message_start", "ping", "response.created", "response.in_progress", "response.queued")
 )
-"""Events after which nothing of the answer has been said."""
+"""Events before the first content of a reply."""
 
 
-class Resumed:
-    """The chunks that were read already, then the others.
+class WrappedChunks:
+    """Base of iterators over an upstream's chunks; passes the limit for each read on to them."""
 
-    Raises `StreamInterrupted` with the server's words where the last thing it sent is an error
-    that has no event of its own.
-    """
-
-    def __init__(self, held: list[bytes], chunks: AsyncIterator[bytes]) -> None:
-        self._held = held[::-1]
-        self.beginning = b"".join(held)
-        """What was read to see whether an answer begins."""
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         self._chunks = chunks
-        self._tail = b""
-
-    def put_before(self, data: bytes) -> None:
-        """Have `data` come first."""
-        self._held.append(data)
 
     @property
     def most(self) -> int:
-        """The most bytes that are taken at once."""
+        """Maximum bytes per read."""
         return getattr(self._chunks, "most", 0)
 
     @most.setter
@@ -64,8 +52,27 @@ class Resumed:
         if hasattr(self._chunks, "most"):
             setattr(self._chunks, "most", most)  # noqa: B010
 
+
+class Resumed(WrappedChunks):
+    """The chunks that were read already, then the others.
+
+    Raises `StreamInterrupted` with the server's words where the last thing it sent is an error
+    that has no event of its own.
+    """
+
+    def __init__(self, held: list[bytes], chunks: AsyncIterator[bytes]) -> None:
+        super().__init__(chunks)
+        self._held = held[::-1]
+        self.beginning = b"".join(held)
+        """The bytes that were read to find the start of the reply."""
+        self._tail = b""
+
+    def put_before(self, data: bytes) -> None:
+        """Yield `data` first."""
+        self._held.append(data)
+
     def __aiter__(self) -> Resumed:
-        """The bytes, in order."""
+        """Iterate over the chunks in order."""
         return self
 
     async def __anext__(self) -> bytes:
@@ -81,10 +88,10 @@ class Resumed:
 
 
 async def opened(chunks: AsyncIterator[bytes], *, first: bool = False) -> tuple[Resumed, bytes]:
-    """The chunks of an event stream from the first byte on, and the body of the error that it
-    begins with; empty where there is none.
+    """The chunks of an event stream from the first byte on, and the body of an error at its start;
+    empty if there is none.
 
-    Reads up to the first event that is a part of an answer; with `first`, up to the first event.
+    Reads up to the first event of a reply; with `first`, up to the first event.
     Raises what `chunks` raises.
     """
     held, start, unbroken = list[bytes](), _Start(first), 0
@@ -103,13 +110,13 @@ async def opened(chunks: AsyncIterator[bytes], *, first: bool = False) -> tuple[
 
 
 class _Start:
-    """Reads events until it is known whether an answer begins or an error."""
+    """Reads events until it is known whether a reply or an error starts."""
 
     def __init__(self, first: bool) -> None:
         self._first = first
         self._rest = bytearray()
         self._searched = 0
-        """Bytes of the rest in which no event ends."""
+        """Bytes of the rest that contain no end of an event."""
         self._size = 0
         self.is_known = False
         self.error = b""
@@ -133,8 +140,8 @@ class _Start:
         if error or (error := _error_in(name, data, value, block)):
             self.error, self.is_known = error, True
         elif value is not None:
-            said = str(value.get("type") or "") if name in _UNNAMED else name
-            self.is_known = self._first or not _says_nothing(said, value)
+            kind = str(value.get("type") or "") if name in _UNNAMED else name
+            self.is_known = self._first or not _is_empty(kind, value)
 
 
 def _fields(block: bytes) -> tuple[str, bytes, bytes]:
@@ -163,16 +170,16 @@ def _error_in(name: str, data: bytes, value: Mapping[str, Any] | None, block: by
     return b""
 
 
-def _says_nothing(name: str, value: Mapping[str, Any]) -> bool:
-    """Whether an event is before the answer; in Chat Completions the role comes first."""
+def _is_empty(name: str, value: Mapping[str, Any]) -> bool:
+    """Whether an event has no content; in Chat Completions, the first one only has the role."""
     if name in _WAITING:
         return True
     if "choices" not in value:
         return reports_progress(value)
     choices = [as_object(choice) for choice in as_list(value.get("choices"))]
     deltas = [as_object(choice.get("delta") or choice.get("message")) for choice in choices]
-    said = (item for delta in deltas for key, item in delta.items() if key != "role")
-    return not any(said) and not any(choice.get("finish_reason") for choice in choices)
+    content = (item for delta in deltas for key, item in delta.items() if key != "role")
+    return not any(content) and not any(choice.get("finish_reason") for choice in choices)
 
 
 def _error_at_the_end(tail: bytes) -> bytes:
