@@ -16,7 +16,7 @@ from typing import Annotated, NoReturn, cast
 import typer
 from rich.console import Console
 
-from plugway import log as _log
+import plugway_log as _log
 from plugway.cli import config as configs
 from plugway.cli import new as new_plugins
 from plugway.cli import running as running

@@ -9,7 +9,6 @@ import logging
 import math
 from dataclasses import dataclass
 
-from plugway.log import redact
 from plugway.types.attempt import Attempt
 from plugway.types.errors import (
     BackendError,
@@ -24,6 +23,7 @@ from plugway.types.errors import (
 from plugway.types.exchange import Exchange
 from plugway.types.reason import code_in
 from plugway.types.response import Reply
+from plugway_log import redact
 
 log = logging.getLogger("plugway.exchange")
 

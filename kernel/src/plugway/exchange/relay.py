@@ -11,7 +11,6 @@ from typing import Any, Final, Protocol
 
 import anyio.lowlevel
 
-from plugway.credentials import CleanStream
 from plugway.exchange.dialect import ForeignRelay
 from plugway.exchange.writer import Resources, Responder
 from plugway.plugins.contain import next_of
@@ -24,6 +23,7 @@ from plugway.types.json import as_object, edit
 from plugway.types.response import Reply
 from plugway.types.shape import wrong_in_message
 from plugway.types.sse import Decoder, StreamScan
+from plugway_log import CleanStream
 
 MAX_TOGETHER_BYTES: Final = 16 * 1024
 """Events that have already arrived are sent to the client in one piece of up to this size."""

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import anyio
 
-from plugway.credentials import clean_reply
 from plugway.exchange.channel import Channel
 from plugway.plugins.contain import is_defect
 from plugway.types.cancel import Cancellable
@@ -21,6 +20,7 @@ from plugway.types.errors import BackendTimeout, Headers
 from plugway.types.events import PING
 from plugway.types.response import Close
 from plugway.upstream.lines import to_client
+from plugway_log import clean_reply
 
 log = logging.getLogger("plugway.stream")
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from plugway.log import redact
+from plugway_log import redact
 
 __all__ = ["Owner", "port_owner"]
 

@@ -21,7 +21,6 @@ from plugway.config.config import Config
 from plugway.config.document import Place, dotted, in_order
 from plugway.exchange.intake import ExchangeServer
 from plugway.exchange.pipeline import Limits, Pipeline
-from plugway.log import redact
 from plugway.plugins.contain import is_defect, with_message
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hooks import Hooks
@@ -41,6 +40,7 @@ from plugway.types.exchange import EXCHANGES, Exchange
 from plugway.types.json import as_list, as_object
 from plugway.types.models import valid_models
 from plugway.types.request import MessagesRequest
+from plugway_log import redact
 
 log = logging.getLogger("plugway.app")
 

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Literal, TypeVar
 
-from plugway.types.errors import HookError, PlugwayError, described
+from plugway.types.errors import HookError, PlugwayError
+from plugway_log import described
 
 log = logging.getLogger("plugway.hooks")
 

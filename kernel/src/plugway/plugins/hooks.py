@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import os
 import sys
 import time
@@ -16,7 +15,7 @@ from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar, cast
 
-from plugway.plugins.contain import is_defect, unwound, with_message
+from plugway.plugins.contain import is_defect, log, unwound, with_message
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send
 from plugway.plugins.impls import Impl, registered
@@ -26,13 +25,13 @@ from plugway.types.attempt import Attempt
 from plugway.types.backend import ModelInfo
 from plugway.types.bounds import breath
 from plugway.types.cancel import bounded
-from plugway.types.errors import BackendError, HookError, PluginError, RequestRejected, described
+from plugway.types.errors import BackendError, HookError, PluginError, RequestRejected
 from plugway.types.events import EventStream
 from plugway.types.exchange import Exchange, Identity, Outcome, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
+from plugway_log import described
 
-log = logging.getLogger("plugway.hooks")
 T = TypeVar("T")
 
 _SEQUENCE: Final[Any] = (list, tuple)

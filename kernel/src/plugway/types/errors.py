@@ -20,15 +20,14 @@ The pipeline and the plugins decide how to handle an error.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import orjson
 
-from plugway.credentials import bytes_without_secrets, without_secrets
 from plugway.types.reason import code_in, reason_in
+from plugway_log import Recorded, bytes_without_secrets, without_secrets
 
 ErrorType = Literal[
     "invalid_request_error",
@@ -69,21 +68,6 @@ Headers = tuple[tuple[str, str], ...]
 """Headers in order; names in lower case."""
 
 
-def described(error: BaseException) -> str:
-    """An exception in one line for the log: its type, and its message only if it is Plugway's own.
-
-    Other messages may contain the invalid value, as that of a `KeyError`, or a path. The text of a
-    system error comes from its number.
-    """
-    name = type(error).__name__
-    text = ""
-    if isinstance(error, PlugwayError):
-        text = error.record
-    elif isinstance(error, OSError) and type(error).__module__ == "builtins" and error.errno:
-        text = os.strerror(error.errno)
-    return f"{name}: {text}" if text else name
-
-
 def error_type(status: int) -> ErrorType:
     """The documented `error.type` of an HTTP status."""
     if status in TYPE_FOR_STATUS:
@@ -107,14 +91,8 @@ def error_body(type_: str, message: str, request_id: str) -> bytes:
     return orjson.dumps({"type": "error", "error": error, "request_id": request_id})
 
 
-class PlugwayError(Exception):
+class PlugwayError(Recorded):
     """Base of all exceptions that Plugway raises on purpose."""
-
-    @property
-    def record(self) -> str:
-        """The text for the log, the receipt and the list of exchanges. Unlike the message, which is
-        for the client, it never quotes a request or a response."""
-        return str(self)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from plugway.log import silence_libraries
 from plugway.types.errors import (
     BackendError,
     BackendProtocolError,
@@ -25,6 +24,7 @@ from plugway.upstream.connection import MAX_CHUNK_BYTES, NO_RESPONSE
 from plugway.upstream.network import NetworkOptions, ProxySetting, tls_context
 from plugway.upstream.pool import KEEP_SECONDS, SEE_NETWORK, START_IT, tls_reason
 from plugway.upstream.wire import joined
+from plugway_log import silence_libraries
 
 silence_libraries()
 _LOGIN: Final = "set `proxy_login`, or the login in the proxy URL of the environment"

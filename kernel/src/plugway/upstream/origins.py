@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from plugway.credentials import register_secret
 from plugway.upstream.url import DEFAULT_PORTS
+from plugway_log import register_secret
 
 
 @dataclass(frozen=True, slots=True)

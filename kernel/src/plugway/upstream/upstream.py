@@ -13,7 +13,6 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from plugway.credentials import register_secret
 from plugway.types.bounds import check_answer, marks
 from plugway.types.errors import (
     BackendError,
@@ -31,6 +30,7 @@ from plugway.upstream.origins import misdirected, remember_host
 from plugway.upstream.pool import Pool
 from plugway.upstream.transport import Transport, TransportResponse
 from plugway.upstream.url import is_loopback
+from plugway_log import register_secret
 
 MAX_WHOLE_BYTES: Final = 8 * 2**20
 """Largest body that is read whole; a larger one is a permanent error."""

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from typing import Any, Final, cast
 
-from plugway.types.errors import described
-
 _MAX_CAUSES: Final = 8
+
+
+class Recorded(Exception):
+    """Base of exceptions with a text for the log."""
+
+    @property
+    def record(self) -> str:
+        """The text for the log, the receipt and the list of exchanges. Unlike the message, which is
+        for the client, it never quotes a request or a response."""
+        return str(self)
+
+
+def described(error: BaseException) -> str:
+    """An exception in one line for the log: its type, and its message only if it is `Recorded`.
+
+    Other messages may contain the invalid value, as that of a `KeyError`, or a path. The text of a
+    system error comes from its number.
+    """
+    name = type(error).__name__
+    text = ""
+    if isinstance(error, Recorded):
+        text = error.record
+    elif isinstance(error, OSError) and type(error).__module__ == "builtins" and error.errno:
+        text = os.strerror(error.errno)
+    return f"{name}: {text}" if text else name
 
 
 def trace(error: BaseException | None) -> list[str]:

@@ -15,9 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from plugway import BackendError
-from plugway import log as _log
-from plugway.credentials import register_secret
-from plugway.log import LogWriter, configure, redact
+from plugway_log import LogWriter, _log, configure, redact, register_secret
 
 log = logging.getLogger("plugway.test")
 
@@ -292,7 +290,7 @@ def test_a_closed_stream_is_survived() -> None:
 
 def test_what_is_queued_is_written_when_the_process_ends() -> None:
     code = (
-        "import logging; from plugway.log import configure; configure('info', True);"
+        "import logging; from plugway_log import configure; configure('info', True);"
         "[logging.getLogger('plugway.x').info('n%d', n) for n in range(500)]"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

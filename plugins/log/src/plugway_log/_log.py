@@ -19,8 +19,8 @@ from typing import Any, Final, TextIO
 
 import orjson
 
-from plugway.credentials import SHORTEST, without_secrets
-from plugway.trace import trace
+from plugway_log._secrets import SHORTEST, without_secrets
+from plugway_log._trace import trace
 
 _log = logging.getLogger("plugway.process")
 
