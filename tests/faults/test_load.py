@@ -19,8 +19,6 @@ import pytest
 
 from plugway.config.config import parse_config
 from plugway.http.app import App
-from plugway.http.bind import bind
-from plugway.http.server import Server
 from plugway.http.snapshot import Snapshot
 from plugway.testing import (
     Hold,
@@ -38,6 +36,7 @@ from plugway.testing import (
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_resilience import Resilience
 from plugway_router import Router
+from plugway_server import Server, bind
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 

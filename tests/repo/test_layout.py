@@ -8,7 +8,6 @@ import pytest
 KERNEL = Path(__file__).parents[2] / "kernel/src/plugway"
 LAYERS = (
     "types",
-    "system",
     "kept",
     "upstream",
     "config",
@@ -17,14 +16,14 @@ LAYERS = (
     "http",
     "cli",
 )
-"""Each uses only those before it. `system` and `kept` are single modules."""
+"""Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 3_339,
-    "upstream": 1_614,
-    "config": 1_310,
-    "plugins": 1_325,
-    "exchange": 2_761,
-    "http": 2_224,
+    "types": 3_317,
+    "upstream": 1_569,
+    "config": 1_309,
+    "plugins": 1_290,
+    "exchange": 2_672,
+    "http": 984,
     "cli": 1_248,
 }
 """They may be lowered; a commit that raises one gives the reason."""

@@ -16,7 +16,7 @@ from typing import cast
 from plugway.config.document import Document, Place, did_you_mean
 from plugway.config.key_store import SecretError, fetch
 from plugway.config.settings import DEFAULT_STORE
-from plugway.system import user_id
+from plugway.kept import user_id
 from plugway.types.errors import Problem
 from plugway.types.json import as_object
 from plugway_log import register_secret

@@ -14,8 +14,7 @@ import platformdirs
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from plugway.config.document import Document
-from plugway.kept import remove_drafts
-from plugway.system import user_id
+from plugway.kept import remove_drafts, user_id
 from plugway.types.backend import RESERVED_CALLERS
 from plugway.types.errors import ConfigError, Problem
 from plugway.types.options import Options, Secret

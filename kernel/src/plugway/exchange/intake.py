@@ -21,7 +21,6 @@ from plugway.exchange.channel import channel_of
 from plugway.exchange.dialect import DialectChannel
 from plugway.exchange.failures import rejection_reply
 from plugway.exchange.pipeline import Limits, Pipeline
-from plugway.exchange.pressure import PRESSURE
 from plugway.exchange.run import ExchangeRun
 from plugway.exchange.validate import validate
 from plugway.exchange.writer import Responder
@@ -32,10 +31,14 @@ from plugway.types.errors import Headers, HookError, RequestRejected
 from plugway.types.exchange import Endpoint, Exchange
 from plugway.types.request import MessagesRequest, Original
 from plugway.types.response import Reply
+from plugway.upstream.connection import Connection
 from plugway.upstream.lines import named_by
+from plugway_server import Pressure
 
 log = logging.getLogger("plugway.exchange")
 
+PRESSURE: Final = Pressure(outbound=lambda: Connection.count)
+"""How close this process is to its limits on files and memory."""
 _MEMO_SECONDS: Final = 5.0
 _CONNECTION = frozenset(
     b"host connection keep-alive te trailer transfer-encoding upgrade expect content-length"

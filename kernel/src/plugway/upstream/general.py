@@ -23,8 +23,8 @@ from plugway.types.errors import (
 from plugway.upstream.connection import MAX_CHUNK_BYTES, NO_RESPONSE
 from plugway.upstream.network import NetworkOptions, ProxySetting, tls_context
 from plugway.upstream.pool import KEEP_SECONDS, SEE_NETWORK, START_IT, tls_reason
-from plugway.upstream.wire import joined
 from plugway_log import silence_libraries
+from plugway_server import joined
 
 silence_libraries()
 _LOGIN: Final = "set `proxy_login`, or the login in the proxy URL of the environment"

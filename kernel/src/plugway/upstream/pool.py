@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from plugway.types.errors import BackendUnavailable, Headers
 from plugway.upstream.connection import Connection, ConnectionLost, ConnectionResponse
-from plugway.upstream.wire import joined
+from plugway_server import joined
 
 KEEP_SECONDS: Final = 60.0
 """How long an idle connection is kept."""

@@ -1,6 +1,6 @@
-"""One request on a connection and its response: uvicorn's cycle, extended by `Channel`.
+"""One request on a connection and its response: uvicorn's cycle, with more than ASGI offers.
 
-`http/protocol` reads the connection and decides when it closes.
+`_protocol` reads the connection and decides when it closes.
 """
 
 from __future__ import annotations
@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from plugway.types.errors import Headers, error_body, error_type
-from plugway.types.ids import new_id
-from plugway.upstream.wire import joined
+from plugway_server._wire import Headers, joined
 
 if TYPE_CHECKING:
-    from plugway.http.protocol import GatewayProtocol
+    from plugway_server._protocol import GatewayProtocol
 
 log = logging.getLogger("plugway.protocol")
 
@@ -27,7 +25,7 @@ _COPIED: Final = 64 * 1024
 
 
 class Turn(RequestResponseCycle):
-    """One request and its response; also the `Channel` of the exchange."""
+    """One request and its response. The application finds it in the scope's `extensions`."""
 
     _leave: Callable[[], None] | None = None
 
@@ -67,7 +65,8 @@ class Turn(RequestResponseCycle):
             self._connection.cut()
         else:
             self.keep_alive = False
-            self._write(error_response(500, "internal gateway error", self.default_headers))
+            error = self._connection.render_error(500, "internal gateway error")
+            self._write(error_response(500, error, self.default_headers))
 
     def _write(self, response: bytes) -> None:
         """Write a complete response, which ends this turn."""
@@ -78,7 +77,7 @@ class Turn(RequestResponseCycle):
             self.transport.close()
         self._connection.on_response_complete()
 
-    # ── beyond ASGI (`Channel`) ──────────────────────────────────────────────────────────────
+    # ── beyond ASGI ──────────────────────────────────────────────────────────────────────────
 
     def whole_body(self) -> bytes | None:
         """The body if all of it has arrived and none was received through ASGI, else None."""
@@ -171,14 +170,10 @@ def date_of(lines: list[tuple[bytes, bytes]]) -> str:
     return f"date: {lines[0][1].decode()}"
 
 
-def error_response(status: int, reason: str, lines: list[tuple[bytes, bytes]]) -> bytes:
-    """A complete error response, after which the connection closes."""
-    request_id = new_id("req")
-    body = error_body(error_type(status), reason, request_id)
-    own = (
-        ("content-type", "application/json"),
-        ("content-length", str(len(body))),
-        ("request-id", request_id),
-        _CLOSE,
-    )
+def error_response(
+    status: int, error: tuple[Headers, bytes], lines: list[tuple[bytes, bytes]]
+) -> bytes:
+    """A complete response with this `error`, after which the connection closes."""
+    headers, body = error
+    own = (*headers, ("content-length", str(len(body))), _CLOSE)
     return STATUS_LINE[status] + joined(date_of(lines), own) + body

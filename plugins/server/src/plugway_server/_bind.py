@@ -7,8 +7,8 @@ import os
 import socket
 from contextlib import suppress
 
-from plugway.http.port_owner import Owner, port_owner
-from plugway.types.errors import PlugwayError
+from plugway_log import Recorded
+from plugway_server._port_owner import Owner, port_owner
 
 __all__ = ["BindError", "bind"]
 
@@ -17,7 +17,7 @@ _EXCLUSIVE: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 """On Windows `SO_REUSEADDR` would let a second process listen on the same port."""
 
 
-class BindError(PlugwayError):
+class BindError(Recorded):
     """Cannot listen on the address; the message names its owner and a fix."""
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
-from plugway.system import soft_limit
-from plugway.upstream.connection import Connection
+from plugway_server._system import soft_limit
 
 State = Literal["calm", "shed", "pause"]
 
@@ -34,8 +34,16 @@ _CGROUP = Path("/sys/fs/cgroup/memory.max")
 class Pressure:
     """The state as of the last `update`; `calm` where the system does not report usage."""
 
-    def __init__(self, *, max_files: int | None = None, max_bytes: int | None = None) -> None:
-        """The arguments replace the limits of the process and its control group."""
+    def __init__(
+        self,
+        *,
+        max_files: int | None = None,
+        max_bytes: int | None = None,
+        outbound: Callable[[], int] = int,
+    ) -> None:
+        """`max_files` and `max_bytes` replace the limits of the process and its control group;
+        `outbound` returns the number of open connections to other servers."""
+        self._outbound = outbound
         self._max_files = max_files or soft_limit("RLIMIT_NOFILE")
         self._max_bytes = max_bytes or _memory_limit()
         self._others = 0
@@ -45,7 +53,7 @@ class Pressure:
     def update(self, clients: int = 0) -> State:
         """Measure the state now, with `clients` open client connections."""
         count = _open_files() if self._max_files else 0
-        self._others = max(count - clients - Connection.count, 0)
+        self._others = max(count - clients - self._outbound(), 0)
         files = count / self._max_files if self._max_files else 0.0
         memory = _resident_bytes() / self._max_bytes if self._max_bytes else 0.0
         if files >= PAUSE_FILES or memory >= PAUSE_MEMORY:
@@ -58,7 +66,7 @@ class Pressure:
         """Whether one more client may connect; checked without opening a file."""
         if self.state == "pause":
             return False
-        used = self._others + clients + max(clients, Connection.count)
+        used = self._others + clients + max(clients, self._outbound())
         return not self._max_files or used + 2 <= ROOM_FILES * self._max_files
 
 
@@ -86,7 +94,3 @@ def _memory_limit() -> int:
     with suppress(OSError, ValueError):  # the file says `max` without a limit
         found.append(int(_CGROUP.read_text(encoding="ascii")))
     return min(found, default=0)
-
-
-PRESSURE: Final = Pressure()
-"""The state of this process; the server updates it every second."""

@@ -1,10 +1,20 @@
-"""HTTP/1.1 as shared by the server and the client: limits, errors, and writing a head."""
+"""HTTP/1.1: limits, errors, and writing a head."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from plugway.types.errors import Headers
+Headers = tuple[tuple[str, str], ...]
+"""Headers in order; names in lower case."""
+
+RenderError = Callable[[int, str], tuple[Headers, bytes]]
+"""Returns headers and body of the response with a status, for a reason."""
+
+
+def plain_error(status: int, reason: str) -> tuple[Headers, bytes]:
+    """The reason as plain text."""
+    return (("content-type", "text/plain; charset=utf-8"),), reason.encode()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,23 +8,12 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import importlib
-import os
 import signal
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Final
-
-__all__ = [
-    "RELOAD",
-    "disable_core_dumps",
-    "event_loop",
-    "signals",
-    "soft_limit",
-    "tune_malloc",
-    "user_id",
-]
 
 RELOAD: Final[int | None] = getattr(signal, "SIGHUP", None)
 """The signal for a reload; None on Windows, where a changed file is still noticed."""
@@ -64,12 +53,6 @@ def signals() -> Generator[asyncio.Queue[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-
-
-def user_id() -> int | None:
-    """The effective user id; None on Windows, where files have no owner id and mode."""
-    geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)
-    return None if geteuid is None else geteuid()
 
 
 def soft_limit(kind: str) -> int:

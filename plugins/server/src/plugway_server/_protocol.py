@@ -3,7 +3,7 @@
 uvicorn itself accepts heads of any size and pace, several `Host` headers and any target, and
 rejects requests in plain text. Here heads are limited in bytes, lines and time, errors are JSON as
 the API defines it, clients that stop reading are dropped, and a client that is still sending when
-it gets its response can read it. `http/turn` writes the responses.
+it gets its response can read it. `_turn` writes the responses.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from plugway.http.turn import OldTurn, Turn, error_response
-from plugway.upstream.wire import WireError, WireLimits
+from plugway_server._turn import OldTurn, Turn, error_response
+from plugway_server._wire import RenderError, WireError, WireLimits
 
 log = logging.getLogger("plugway.protocol")
 
@@ -53,9 +53,11 @@ class GatewayProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
         limits: WireLimits,
+        render_error: RenderError,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._limits = limits
+        self.render_error = render_error
         self._running: Turn | None = None
         """The turn being served; pipelined ones wait in `pipeline`."""
         self._arriving: Turn | None = None
@@ -250,7 +252,11 @@ class GatewayProtocol(HttpToolsProtocol):
         else:
             self._abandon()
             self.transport.write(
-                error_response(error.status, str(error), self.server_state.default_headers)
+                error_response(
+                    error.status,
+                    self.render_error(error.status, str(error)),
+                    self.server_state.default_headers,
+                )
             )
             self.hang_up()
 

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from plugway.http import port_owner as _port_owner
-from plugway.http.bind import BindError, bind
-from plugway.http.port_owner import Owner, port_owner
+from plugway_server import BindError, _port_owner, bind
+from plugway_server._port_owner import Owner, port_owner
 
 
 @pytest.fixture(autouse=True)
