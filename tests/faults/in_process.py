@@ -9,7 +9,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from plugway.types.errors import StreamInterrupted
 from plugway.upstream import upstream as _upstream
-from plugway_server import joined
+from plugway_http.wire import joined
 
 
 class Client:

@@ -34,9 +34,9 @@ from plugway.testing import (
     sse,
 )
 from plugway_anthropic_compatible import AnthropicCompatible
+from plugway_http.server import Server, bind
 from plugway_resilience import Resilience
 from plugway_router import Router
-from plugway_server import Server, bind
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 

@@ -19,11 +19,11 @@ LAYERS = (
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
     "types": 3_317,
-    "upstream": 1_569,
+    "upstream": 630,
     "config": 1_309,
     "plugins": 1_290,
     "exchange": 2_672,
-    "http": 984,
+    "http": 983,
     "cli": 1_248,
 }
 """They may be lowered; a commit that raises one gives the reason."""

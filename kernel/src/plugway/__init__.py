@@ -59,7 +59,7 @@ from plugway.types.shape import wrong_choice
 from plugway.upstream.network import NetworkOptions
 from plugway.upstream.origins import StoredKey, origin_of, remember_key
 from plugway.upstream.upstream import Upstream, UpstreamResponse
-from plugway.upstream.url import url_problem
+from plugway_http.client.url import url_problem
 
 __all__ = [
     "CUT_REASONS",

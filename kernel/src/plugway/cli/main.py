@@ -143,7 +143,7 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
     config = read()
     from plugway.http.app import build  # imports for half a second, so errors are reported first
     from plugway.http.server import run
-    from plugway_server import WireLimits
+    from plugway_http.wire import WireLimits
 
     gateway, server = build(config), config.server
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from plugway.upstream.origins import is_upstream
-from plugway.upstream.url import address_of
+from plugway_http.client.url import address_of
 
 _ADDRESSED: Final = re.compile(r"(?:^|[^a-z])ur[il]s?(?:$|[^a-z])|Ur[il]s?(?:$|[^a-z])|UR[IL]")
 """Member names that contain an address, in any spelling: `image_url`, `fileUri`."""

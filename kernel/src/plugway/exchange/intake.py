@@ -31,13 +31,13 @@ from plugway.types.errors import Headers, HookError, RequestRejected
 from plugway.types.exchange import Endpoint, Exchange
 from plugway.types.request import MessagesRequest, Original
 from plugway.types.response import Reply
-from plugway.upstream.connection import Connection
 from plugway.upstream.lines import named_by
-from plugway_server import Pressure
+from plugway_http.client import open_connections
+from plugway_http.pressure import Pressure
 
 log = logging.getLogger("plugway.exchange")
 
-PRESSURE: Final = Pressure(outbound=lambda: Connection.count)
+PRESSURE: Final = Pressure(outbound=open_connections)
 """How close this process is to its limits on files and memory."""
 _MEMO_SECONDS: Final = 5.0
 _CONNECTION = frozenset(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from plugway.upstream.url import DEFAULT_PORTS
+from plugway_http.client.url import DEFAULT_PORTS
 from plugway_log import register_secret
 
 

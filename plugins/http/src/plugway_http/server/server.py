@@ -1,6 +1,6 @@
 """The lifecycle of the server: bind, announce, serve, reload, drain, exit.
 
-`_protocol` parses bytes into requests.
+`server/protocol` parses bytes into requests.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
 from uvicorn.server import ServerState
 
+from plugway_http.pressure import Pressure
+from plugway_http.server.accept import Acceptor
+from plugway_http.server.bind import BindError, bind
+from plugway_http.server.loop import ContinuingLoop, surviving_exit
+from plugway_http.server.protocol import GatewayProtocol
+from plugway_http.server.watch import Watchdog, watch_file
+from plugway_http.system import RELOAD, disable_core_dumps, event_loop, signals, tune_malloc
+from plugway_http.wire import RenderError, WireLimits, plain_error
 from plugway_log import Recorded
-from plugway_server._accept import Acceptor
-from plugway_server._bind import BindError, bind
-from plugway_server._loop import ContinuingLoop, surviving_exit
-from plugway_server._pressure import Pressure
-from plugway_server._protocol import GatewayProtocol
-from plugway_server._system import RELOAD, disable_core_dumps, event_loop, signals, tune_malloc
-from plugway_server._watch import Watchdog, watch_file
-from plugway_server._wire import RenderError, WireLimits, plain_error
 
 EXIT_NOT_STARTED = 3
 CUT_SECONDS = 1.5

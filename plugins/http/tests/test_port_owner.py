@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from plugway_server import BindError, _port_owner, bind
-from plugway_server._port_owner import Owner, port_owner
+from plugway_http.server import BindError, bind
+from plugway_http.server import port_owner as _port_owner
+from plugway_http.server.port_owner import Owner, port_owner
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,6 @@
 """A transport for proxies and HTTP/2, based on httpx2.
 
-It costs four to five times as much CPU as `upstream/pool`, so it is used only when needed.
+It costs four to five times as much CPU as `client/pool`, so it is used only when needed.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from plugway.types.errors import (
-    BackendError,
-    BackendProtocolError,
-    BackendUnavailable,
-    Headers,
-    StreamInterrupted,
+from plugway_http.client.connection import MAX_CHUNK_BYTES, NO_RESPONSE
+from plugway_http.client.errors import (
+    ClientError,
+    Incomplete,
+    InvalidResponse,
+    Unreachable,
+    untrusted,
 )
-from plugway.upstream.connection import MAX_CHUNK_BYTES, NO_RESPONSE
-from plugway.upstream.network import NetworkOptions, ProxySetting, tls_context
-from plugway.upstream.pool import KEEP_SECONDS, SEE_NETWORK, START_IT, tls_reason
+from plugway_http.client.network import ProxySetting, Tls
+from plugway_http.client.pool import KEEP_SECONDS, SEE_NETWORK, START_IT, tls_reason
+from plugway_http.wire import Headers, joined
 from plugway_log import silence_libraries
-from plugway_server import joined
 
 silence_libraries()
 _LOGIN: Final = "set `proxy_login`, or the login in the proxy URL of the environment"
@@ -34,24 +34,24 @@ class GeneralTransport:
     """A transport over httpx2, to one server."""
 
     def __init__(
-        self, where: str, options: NetworkOptions, proxy: ProxySetting, connect_seconds: float
+        self, where: str, proxy: ProxySetting, tls: Tls, *, http2: bool, connect_seconds: float
     ) -> None:
-        """Raises `BackendUnavailable` if a library is missing."""
+        """Raises `Unreachable` if a library is missing."""
         parts = urlsplit(where)
         self._where, self._proxy, self._seconds = where, proxy, connect_seconds
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._closing: set[asyncio.Task[None]] = set()
         try:
             self._transport = httpx2.AsyncHTTPTransport(
-                verify=tls_context(options, own=True),
-                http2=options.http2,
-                proxy=_httpx_proxy(proxy, options),
+                verify=tls.context(own=True),
+                http2=http2,
+                proxy=_httpx_proxy(proxy, tls),
                 trust_env=False,
                 limits=httpx2.Limits(keepalive_expiry=KEEP_SECONDS),
             )
         except ImportError:
-            extra = "http2" if options.http2 else "socks"
-            raise BackendUnavailable(
+            extra = "http2" if http2 else "socks"
+            raise Unreachable(
                 f'connecting to {where} needs another library: `pip install "plugway[{extra}]"`',
                 permanent=True,
             ) from None
@@ -94,34 +94,32 @@ class GeneralTransport:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _failure(self, error: Exception, peer: str) -> BackendError:
+    def _failure(self, error: Exception, peer: str) -> ClientError:
         """The error to raise; `peer` is the server or proxy of the last TLS handshake."""
         causes = list(_causes(error))
         tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
         if tls is not None:
-            failure = BackendUnavailable(f"{peer} {tls_reason(tls)}", status=502, permanent=True)
-            failure.try_next = False
-            return failure
+            return untrusted(peer, tls_reason(tls))
         if isinstance(error, httpx2.ProxyError):
             # The proxy's text after the status may quote the login.
             status = str(error)[:3] if str(error)[:3].isdecimal() else "it sent an invalid reply"
             fix = _LOGIN if status == "407" else self._fix
-            return BackendUnavailable(
+            return Unreachable(
                 f"{self._proxy_text} cannot connect to {self._where}: {status} - {fix}",
                 permanent=True,
             )
         if isinstance(error, httpx2.RemoteProtocolError):
             if "without sending" in str(error) or "ConnectionTerminated" in str(error):
-                return BackendUnavailable(f"{self._where} {NO_RESPONSE}")
-            return BackendProtocolError(f"{self._where} sent an invalid HTTP response: {error}")
+                return Unreachable(f"{self._where} {NO_RESPONSE}")
+            return InvalidResponse(f"{self._where} sent an invalid HTTP response: {error}")
         if isinstance(error, httpx2.ConnectTimeout):
             reason = f"timed out after {self._seconds:g} s while connecting"
-            return BackendUnavailable(f"{self._target} {reason} - {self._fix}")
+            return Unreachable(f"{self._target} {reason} - {self._fix}")
         if isinstance(error, httpx2.ConnectError):
             refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
             fix = START_IT if refused and not self._proxy.url else self._fix
-            return BackendUnavailable(f"cannot connect to {self._target}: {error} - {fix}")
-        return BackendUnavailable(f"{self._where} {NO_RESPONSE}")
+            return Unreachable(f"cannot connect to {self._target}: {error} - {fix}")
+        return Unreachable(f"{self._where} {NO_RESPONSE}")
 
     @property
     def _proxy_text(self) -> str:
@@ -137,11 +135,11 @@ class GeneralTransport:
         return "check the proxy, or set `proxy: direct`" if self._proxy.url else SEE_NETWORK
 
 
-def _httpx_proxy(proxy: ProxySetting, options: NetworkOptions) -> httpx2.Proxy | None:
+def _httpx_proxy(proxy: ProxySetting, tls: Tls) -> httpx2.Proxy | None:
     if not proxy.url:
         return None
     secure = proxy.url.startswith("https:")
-    return httpx2.Proxy(proxy.url, ssl_context=tls_context(options, own=True) if secure else None)
+    return httpx2.Proxy(proxy.url, ssl_context=tls.context(own=True) if secure else None)
 
 
 class _Response:
@@ -177,7 +175,7 @@ class _Response:
                     return piece
         except (httpx2.TransportError, OSError) as error:
             self.close()
-            raise StreamInterrupted(f"{self._where} sent an incomplete response") from error
+            raise Incomplete(f"{self._where} sent an incomplete response") from error
         self.done = True
         await self._response.aclose()
         return b""

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable
 from typing import Any, Final
 
-from plugway_server._pressure import Pressure
+from plugway_http.pressure import Pressure
 
 MOST_AT_ONCE: Final = 16
 """Connections accepted in one iteration of the loop."""

@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to an upstream, with one request at a time.
 
-`upstream/pool` chooses the connection of a request, and `upstream/upstream` writes its headers. A
-general client takes 40 % more CPU for a small request (`bench/gateway.py`).
+`client/pool` chooses the connection of a request. A general client takes 40 % more CPU for a small
+request (`bench/gateway.py`).
 """
 
 from __future__ import annotations
@@ -15,13 +15,8 @@ from typing import Any, ClassVar, Final, cast
 import anyio.lowlevel
 import httptools
 
-from plugway.types.errors import (
-    BackendError,
-    BackendProtocolError,
-    BackendUnavailable,
-    Headers,
-    StreamInterrupted,
-)
+from plugway_http.client.errors import ClientError, ConnectionLost, Incomplete, InvalidResponse
+from plugway_http.wire import Headers
 
 MAX_HEAD_BYTES: Final = 64 * 1024
 """Largest head, and most consecutive bytes without body data, such as trailers."""
@@ -37,13 +32,6 @@ NO_RESPONSE: Final = (
 )
 MAX_CACHED_NAME: Final = 64
 """Length of the longest header name that is cached."""
-
-
-class ConnectionLost(BackendUnavailable):
-    """A connection was lost before the head of a response."""
-
-    begun = False
-    """Some bytes of the head had arrived."""
 
 
 class ConnectionResponse:
@@ -68,7 +56,7 @@ class ConnectionResponse:
         """The first byte has arrived."""
         self.done = False
         """Everything has arrived."""
-        self.error: BackendError | None = None
+        self.error: ClientError | None = None
         """Why nothing more will arrive."""
         self.status = 0
         """0 until the head has arrived."""
@@ -77,7 +65,7 @@ class ConnectionResponse:
     async def wait_for_head(self) -> ConnectionResponse:
         """Wait for the head and return this response; the connection is closed on failure.
 
-        Raises `ConnectionLost` or `BackendProtocolError`.
+        Raises `ConnectionLost` or `InvalidResponse`.
         """
         try:
             while not self.status:
@@ -92,7 +80,7 @@ class ConnectionResponse:
     async def read(self, most: int = MAX_CHUNK_BYTES) -> bytes:
         """Wait for body data and return up to `most` bytes of it; empty at the end.
 
-        Raises `StreamInterrupted`, after everything that arrived before the failure was read.
+        Raises `Incomplete`, after everything that arrived before the failure was read.
         """
         if self._pieces and monotonic() - self._since > MAX_SECONDS:
             await anyio.lowlevel.checkpoint()  # a fast upstream must not block the loop
@@ -232,7 +220,7 @@ class Connection(asyncio.Protocol):
         if response.status and not self._has_length and self._eof:
             response.done = True
         elif response.status:
-            response.error = StreamInterrupted(f"{self._where} sent an incomplete response")
+            response.error = Incomplete(f"{self._where} sent an incomplete response")
         else:
             response.error = ConnectionLost(f"{self._where} {NO_RESPONSE}")
             response.error.begun = response.begun
@@ -240,9 +228,9 @@ class Connection(asyncio.Protocol):
 
     def _fail(self, response: ConnectionResponse, why: object) -> None:
         record = f"{self._where} sent an invalid HTTP response"
-        response.error = BackendProtocolError(f"{record}: {why}", record=record)
+        response.error = InvalidResponse(f"{record}: {why}", record=record)
         if response.status:
-            response.error = StreamInterrupted(f"{self._where} sent an incomplete response")
+            response.error = Incomplete(f"{self._where} sent an incomplete response")
         self.abort()
         response.notify()
 

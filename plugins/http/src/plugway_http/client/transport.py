@@ -1,13 +1,13 @@
 """The interface of transports, which send requests to a server and receive the responses.
 
-`upstream/pool` is a fast one for direct connections; `upstream/general` does proxies and HTTP/2.
+`client/pool` is a fast one for direct connections; `client/general` does proxies and HTTP/2.
 """
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from plugway.types.errors import Headers
+from plugway_http.wire import Headers
 
 
 class TransportResponse(Protocol):
@@ -20,7 +20,7 @@ class TransportResponse(Protocol):
     """Everything has arrived."""
 
     async def read(self, most: int = ...) -> bytes:
-        """A piece of the body, up to `most` bytes; empty at the end. Raises `StreamInterrupted`."""
+        """A piece of the body, up to `most` bytes; empty at the end. Raises `Incomplete`."""
         ...
 
     def close(self) -> None:
@@ -35,7 +35,7 @@ class Transport(Protocol):
         self, method: str, target: str, lines: Headers, body: bytes | None
     ) -> TransportResponse:
         """Send a request; returns the response when its head has arrived. Raises
-        `BackendUnavailable`, `BackendProtocolError`, or `ValueError` for an invalid header."""
+        `Unreachable`, `InvalidResponse`, or `ValueError` for an invalid header."""
         ...
 
     async def aclose(self) -> None:

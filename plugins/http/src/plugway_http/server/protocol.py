@@ -3,7 +3,7 @@
 uvicorn itself accepts heads of any size and pace, several `Host` headers and any target, and
 rejects requests in plain text. Here heads are limited in bytes, lines and time, errors are JSON as
 the API defines it, clients that stop reading are dropped, and a client that is still sending when
-it gets its response can read it. `_turn` writes the responses.
+it gets its response can read it. `server/turn` writes the responses.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from plugway_server._turn import OldTurn, Turn, error_response
-from plugway_server._wire import RenderError, WireError, WireLimits
+from plugway_http.server.turn import OldTurn, Turn, error_response
+from plugway_http.wire import RenderError, WireError, WireLimits
 
 log = logging.getLogger("plugway.protocol")
 

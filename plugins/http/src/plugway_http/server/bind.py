@@ -7,8 +7,8 @@ import os
 import socket
 from contextlib import suppress
 
+from plugway_http.server.port_owner import Owner, port_owner
 from plugway_log import Recorded
-from plugway_server._port_owner import Owner, port_owner
 
 __all__ = ["BindError", "bind"]
 

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 import anyio
 import pytest
 
-from plugway_server import BindError, Server, StartFailed, Watchdog, bind, serving, watch_file
+from plugway_http.server import BindError, Server, StartFailed, Watchdog, bind, serving, watch_file
 
 pytestmark = pytest.mark.anyio
 
@@ -123,7 +123,7 @@ async def test_answers_on_a_kept_connection_do_not_wait():
 
 
 async def test_a_loop_that_watches_no_socket_serves_by_its_own_server(monkeypatch):
-    monkeypatch.setattr("plugway_server._accept._WITHOUT_READERS", asyncio.AbstractEventLoop)
+    monkeypatch.setattr("plugway_http.server.accept._WITHOUT_READERS", asyncio.AbstractEventLoop)
     async with serving(Inside()) as port, await anyio.connect_tcp("127.0.0.1", port) as stream:
         await stream.send(ASK)
         assert b"200 OK" in await until(stream, b"0\r\n\r\n")
@@ -369,7 +369,7 @@ PROGRAM = """
 import logging, resource, sys, threading
 from pathlib import Path
 import anyio.to_thread
-from plugway_server import run
+from plugway_http.server import run
 
 logging.basicConfig(level="INFO", format="%(message)s")
 print = __import__("functools").partial(print, flush=True)

@@ -1,6 +1,6 @@
 """One request on a connection and its response: uvicorn's cycle, with more than ASGI offers.
 
-`_protocol` reads the connection and decides when it closes.
+`server/protocol` reads the connection and decides when it closes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from plugway_server._wire import Headers, joined
+from plugway_http.wire import Headers, joined
 
 if TYPE_CHECKING:
-    from plugway_server._protocol import GatewayProtocol
+    from plugway_http.server.protocol import GatewayProtocol
 
 log = logging.getLogger("plugway.protocol")
 

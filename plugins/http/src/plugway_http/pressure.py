@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Literal
 
-from plugway_server._system import soft_limit
+from plugway_http.system import soft_limit
 
 State = Literal["calm", "shed", "pause"]
 

@@ -1,4 +1,4 @@
-"""The connections to one origin: opened on demand, kept for a minute, closed with the plugin."""
+"""The connections to one origin: opened on demand, kept for a minute, closed together."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from itertools import chain, zip_longest
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from plugway.types.errors import BackendUnavailable, Headers
-from plugway.upstream.connection import Connection, ConnectionLost, ConnectionResponse
-from plugway_server import joined
+from plugway_http.client.connection import Connection, ConnectionResponse
+from plugway_http.client.errors import ConnectionLost, Unreachable, untrusted
+from plugway_http.wire import Headers, joined
 
 KEEP_SECONDS: Final = 60.0
 """How long an idle connection is kept."""
@@ -87,7 +87,7 @@ class Pool:
         return None
 
     async def _new(self) -> Connection:
-        """A new connection. Raises `BackendUnavailable` with place, reason and fix."""
+        """A new connection. Raises `Unreachable` with place, reason and fix."""
         connected: list[socket.socket] = []
         try:
             async with asyncio.timeout(self._seconds):
@@ -95,21 +95,18 @@ class Pool:
         except TimeoutError:
             doing = "in the TLS handshake" if connected else "while connecting"
             reason = f"{self._where} timed out after {self._seconds:g} s {doing}"
-            raise BackendUnavailable(f"{reason} - {SEE_NETWORK}") from None
+            raise Unreachable(f"{reason} - {SEE_NETWORK}") from None
         except ssl.SSLError as error:
-            reason = f"{self._where} {tls_reason(error)}"
-            failure = BackendUnavailable(reason, status=502, permanent=True)
-            failure.try_next = False
-            raise failure from error
+            raise untrusted(self._where, tls_reason(error)) from error
         except (socket.gaierror, UnicodeError) as error:
             reason = f"cannot resolve the host name in {self._where}"
-            raise BackendUnavailable(f"{reason} - {SEE_NETWORK}") from error
+            raise Unreachable(f"{reason} - {SEE_NETWORK}") from error
         except OSError as error:
             refused = isinstance(error, ConnectionRefusedError)
             why = os.strerror(error.errno) if error.errno else str(error)
             reason = f"cannot connect to {self._where}: {why.lower() or 'connection closed'}"
             fix = START_IT if refused else SEE_NETWORK
-            raise BackendUnavailable(f"{reason} - {fix}") from error
+            raise Unreachable(f"{reason} - {fix}") from error
 
     async def aclose(self) -> None:
         """Close every connection, including those in use."""
@@ -135,7 +132,7 @@ class Pool:
         )
         if self._closed or not connection.open:  # `connection_lost` may have been called already
             connection.abort()
-            raise BackendUnavailable(f"the connection to {self._where} is not open")
+            raise Unreachable(f"the connection to {self._where} is not open")
         self._open.add(connection)
         return connection
 
