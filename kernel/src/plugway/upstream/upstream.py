@@ -26,7 +26,8 @@ from plugway.types.errors import (
 )
 from plugway.upstream.lines import from_upstream
 from plugway.upstream.network import NetworkOptions, proxy_for
-from plugway.upstream.origins import misdirected, remember_host
+from plugway.upstream.origins import misdirected
+from plugway_grants import add_upstream_host
 from plugway_http.client import (
     MAX_CHUNK_BYTES,
     ClientError,
@@ -177,7 +178,6 @@ class Upstream:
         self.base_url = base_url.rstrip("/")
         if reason := misdirected(self.base_url, credentials or {}):
             raise PlugwayError(reason)
-        remember_host(self.base_url)
         self.loopback = is_loopback(self.base_url)
         self._credentials = dict(credentials or {})
         _keep_secret(self._credentials)
@@ -188,6 +188,7 @@ class Upstream:
         self.way = self._proxy.description
         """How the server is reached, as text: directly, or through which proxy set by what."""
         parts = urlsplit(self.base_url)
+        add_upstream_host(parts.hostname or "")
         self._authority, self._path = parts.netloc, parts.path
         self._transport: Transport | None = None
 

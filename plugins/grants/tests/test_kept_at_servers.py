@@ -6,11 +6,11 @@ import httpx2
 import orjson
 import pytest
 
-from plugway.exchange.addresses import is_public
 from plugway.testing import ScriptedUpstream, build_plugin, gateway, respond
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_gemini import Gemini
 from plugway_gemini_api import GeminiApi
+from plugway_grants._addresses import is_public
 from plugway_openai import OpenAI
 from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible

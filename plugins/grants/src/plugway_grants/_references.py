@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from plugway.types import json as _json
+from plugway_grants._json import as_list, as_object
 
 _SEALED: Final[Mapping[Any, str]] = {
     "compaction": "encrypted_content",
@@ -22,8 +22,8 @@ _EMPTY: Final = frozenset(("call_id", "id", "phase", "role", "status", "type"))
 
 def references(items: Any) -> Iterator[str]:
     """Places of items without content, which a server finds by their id."""
-    for at, item in enumerate(_json.as_list(items)):
-        members = _json.as_object(item)
+    for at, item in enumerate(as_list(items)):
+        members = as_object(item)
         kind = members.get("type")
         if kind == "mcp_approval_response":
             yield f"input[{at}].approval_request_id"

@@ -10,7 +10,6 @@ import re
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-from plugway.upstream.origins import is_upstream
 from plugway_http.client.url import address_of
 
 _ADDRESSED: Final = re.compile(r"(?:^|[^a-z])ur[il]s?(?:$|[^a-z])|Ur[il]s?(?:$|[^a-z])|UR[IL]")
@@ -30,6 +29,13 @@ _API: Final = re.compile(r"(?:^|[.-])(?:api|[a-z0-9]*apis)(?:[.-]|$)")
 _STORED_FILE: Final = re.compile(r"/v\d[^/]*/files/|/files/[^/]+/content/?$", re.IGNORECASE)
 _INNER: Final = ("localhost", "local", "internal", "lan", "home", "arpa")
 """Top-level domains of private networks."""
+_upstreams: Final[set[str]] = set()
+"""Hosts of all configured upstreams, in lower case and without a trailing dot."""
+
+
+def add_upstream_host(host: str) -> None:
+    """Register the host of an upstream, which has the owner's key."""
+    _upstreams.add(host.lower().rstrip("."))
 
 
 def has_private_address(name: str, value: str) -> bool:
@@ -58,7 +64,7 @@ def is_public(address: str) -> bool:
     host = (parts.hostname or "").rstrip(".")
     if parts.scheme not in ("http", "https") or "@" in parts.netloc or not _is_outside(host):
         return False
-    return not (is_upstream(host) or _API.search(host) or _STORED_FILE.search(unquote(parts.path)))
+    return not (host in _upstreams or _API.search(host) or _STORED_FILE.search(unquote(parts.path)))
 
 
 def _is_outside(host: str) -> bool:
