@@ -19,12 +19,12 @@ LAYERS = (
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
     "types": 3_317,
-    "upstream": 630,
+    "upstream": 617,
     "config": 1_309,
     "plugins": 1_290,
-    "exchange": 2_672,
+    "exchange": 2_304,
     "http": 983,
-    "cli": 1_248,
+    "cli": 962,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 

@@ -5,14 +5,33 @@ from __future__ import annotations
 import keyword
 import re
 import shutil
+import sys
+from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Annotated
 
-from plugway.plugins.loader import installed
-from plugway.types.errors import PlugwayError
+import typer
+
+from plugway import PlugwayError
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _SKIPPED = ("__pycache__", ".*", "*.pyc", "*.egg-info", "dist", "build")
 _MAX_NAME = 40
+
+new_app = typer.Typer()
+
+
+@new_app.command(epilog="Example: plugway new my-filter && cd plugway-my-filter")
+def new(
+    name: Annotated[str, typer.Argument(help="Name of the plugin, such as my-filter.")],
+    directory: Annotated[
+        Path | None, typer.Option(help="Folder to create; plugway-NAME by default.")
+    ] = None,
+) -> None:
+    """Create a new plugin from a working, tested template."""
+    target = new_plugin(name, directory)
+    print(target)
+    print(f"next:\n  pip install -e '{target}[test]'\n  pytest {target}", file=sys.stderr)
 
 
 def new_plugin(name: str, directory: Path | None = None) -> Path:
@@ -31,11 +50,13 @@ def new_plugin(name: str, directory: Path | None = None) -> Path:
 
 def template_folder() -> Path:
     """The template in the checkout that this package runs from, else the packaged copy."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package.parents[2] / "plugin-template", package / "_template"):
+    package = Path(__file__).resolve().parent
+    for folder in (package.parents[3] / "plugin-template", package / "_template"):
         if (folder / "pyproject.toml").is_file():
             return folder
-    raise PlugwayError("the plugin template is missing from this installation: reinstall `plugway`")
+    raise PlugwayError(
+        "the plugin template is missing from this installation: reinstall `plugway-commands`"
+    )
 
 
 def renamed(text: str, name: str) -> str:
@@ -75,6 +96,7 @@ def _refuse_name(name: str) -> None:
         )
     if keyword.iskeyword(name.capitalize()):
         raise PlugwayError(f"`{name}` is a Python keyword: choose another name")
-    if (other := installed().get(name)) is not None or name == "template":
-        source = f" (`{other.distribution}`)" if other else ""
+    others = [point.dist for point in entry_points(group="plugway", name=name)]
+    if others or name == "template":
+        source = f" (`{others[0].name}`)" if others and others[0] else ""
         raise PlugwayError(f"a plugin `{name}` already exists{source}: choose another name")
