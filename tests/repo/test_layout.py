@@ -18,13 +18,13 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 3_317,
+    "types": 1_611,
     "upstream": 617,
     "config": 1_309,
-    "plugins": 1_290,
-    "exchange": 2_304,
-    "http": 983,
-    "cli": 962,
+    "plugins": 1_280,
+    "exchange": 2_301,
+    "http": 936,
+    "cli": 960,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 

@@ -18,8 +18,9 @@ from plugway.config.config import (
     server_options,
 )
 from plugway.config.settings import token_path
-from plugway.types.errors import ConfigError, PlugwayError
-from plugway.types.json import as_object
+from plugway.types.errors import ConfigError
+from plugway_wire.errors import PlugwayError
+from plugway_wire.json import as_object
 
 _SECONDS = 10.0
 

@@ -1,7 +1,4 @@
-"""The command `plugway`: its subcommands, options and exit codes.
-
-The other modules of this package do the work.
-"""
+"""The command `plugway`: its subcommands, options and exit codes."""
 
 from __future__ import annotations
 
@@ -29,6 +26,7 @@ from plugway.cli.plugins import (
     packages_of,
     plugin_rows,
 )
+from plugway.cli.serve import print_error as _print_error
 from plugway.config.approval import approvals_path, approve
 from plugway.config.config import (
     Config,
@@ -37,12 +35,12 @@ from plugway.config.config import (
     find_config,
 )
 from plugway.plugins.audit import startup_files
-from plugway.types.errors import ConfigError, PluginError, PlugwayError
+from plugway.types.errors import ConfigError, PluginError
+from plugway_wire.errors import PlugwayError
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_EXPOSED = 3
-_print_error = serving.print_error
 
 app = typer.Typer(
     name="plugway",
@@ -218,14 +216,13 @@ def plugins(
     if not rows:
         _print_error("no plugins are installed: install the package `plugway-starter`")
         return
-    shown = [{**row, "instances": ", ".join(cast("list[str]", row["instances"]))} for row in rows]
-    for row in shown:
-        rivals = cast("list[str]", row.pop("conflicts_with"))
-        if rivals:
+    for row in rows:
+        row["instances"] = ", ".join(cast("list[str]", row["instances"]))
+        if rivals := cast("list[str]", row.pop("conflicts_with")):
             row["conflict"] = f"also claimed by {', '.join(rivals)}"
-    columns = list(dict.fromkeys(key for row in shown for key in row))
+    columns = list(dict.fromkeys(key for row in rows for key in row))
     table = Table(*columns, box=None, padding=(0, 2))
-    for row in shown:
+    for row in rows:
         table.add_row(*[Text(str(row.get(column, "-"))) for column in columns])
     Console().print(table)
 

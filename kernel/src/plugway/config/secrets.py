@@ -18,8 +18,8 @@ from plugway.config.key_store import SecretError, fetch
 from plugway.config.settings import DEFAULT_STORE
 from plugway.kept import user_id
 from plugway.types.errors import Problem
-from plugway.types.json import as_object
 from plugway_log import register_secret
+from plugway_wire.json import as_object
 
 _MAX_FILE = 64 * 1024
 _FORBIDDEN = re.compile(r"[\r\n\0]")

@@ -13,7 +13,6 @@ from uuid import UUID
 import orjson
 
 from plugway.types.backend import Caller
-from plugway.types.errors import Forbidden
 from plugway.types.exchange import Exchange
 from plugway.types.request import MessagesRequest, Original
 from plugway_grants import (
@@ -25,6 +24,7 @@ from plugway_grants import (
     is_known,
     passes,
 )
+from plugway_wire.errors import Forbidden
 
 _UNKNOWN: Final = "unknown to the gateway, and this token may only choose a model"
 _CONVERSATION: Final = tuple(

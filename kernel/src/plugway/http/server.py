@@ -6,9 +6,9 @@ from functools import partial
 from typing import Final
 
 from plugway.exchange.intake import PRESSURE
-from plugway.types.errors import Headers, error_body, error_type
-from plugway.types.ids import new_id
 from plugway_http import server
+from plugway_wire.errors import Headers, error_body, error_type
+from plugway_wire.ids import new_id
 
 
 def _rendered(status: int, reason: str) -> tuple[Headers, bytes]:

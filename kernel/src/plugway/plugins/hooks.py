@@ -15,22 +15,21 @@ from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar, cast
 
-from plugway.plugins.contain import is_defect, log, unwound, with_message
+from plugway.plugins.contain import Attributed, Layer, is_defect, log, unwound, with_message
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send
 from plugway.plugins.impls import Impl, registered
-from plugway.plugins.layer import Attributed, Layer
 from plugway.plugins.plugin import Plugin
-from plugway.types.attempt import Attempt
 from plugway.types.backend import ModelInfo
-from plugway.types.bounds import breath
 from plugway.types.cancel import bounded
-from plugway.types.errors import BackendError, HookError, PluginError, RequestRejected
-from plugway.types.events import EventStream
-from plugway.types.exchange import Exchange, Identity, Outcome, Route
+from plugway.types.errors import HookError, PluginError
+from plugway.types.exchange import Attempt, Exchange, Identity, Outcome, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
 from plugway_log import described
+from plugway_wire.bounds import breath
+from plugway_wire.errors import BackendError, RequestRejected
+from plugway_wire.events import EventStream
 
 T = TypeVar("T")
 

@@ -15,8 +15,9 @@ from plugway.config.options import build_options
 from plugway.plugins.audit import startup_files
 from plugway.plugins.hookspecs import REPLY_HOOKS
 from plugway.plugins.plugin import Plugin
-from plugway.types.errors import ConfigError, PluginError, PlugwayError, Problem
+from plugway.types.errors import ConfigError, PluginError, Problem
 from plugway_log import redact
+from plugway_wire.errors import PlugwayError
 
 GROUP = "plugway"
 """Entry point group of plugins."""

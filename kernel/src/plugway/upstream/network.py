@@ -8,10 +8,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from plugway.types.errors import PlugwayError
 from plugway.types.options import Options, Secret
 from plugway_http.client import network
 from plugway_http.client.network import ProxySetting
+from plugway_wire.errors import PlugwayError
 
 
 def _proxy_fits(url: str) -> str:

@@ -13,17 +13,6 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from plugway.types.bounds import check_answer, marks
-from plugway.types.errors import (
-    BackendError,
-    BackendProtocolError,
-    BackendRefused,
-    BackendTimeout,
-    BackendUnavailable,
-    Headers,
-    PlugwayError,
-    StreamInterrupted,
-)
 from plugway.upstream.lines import from_upstream
 from plugway.upstream.network import NetworkOptions, proxy_for
 from plugway.upstream.origins import misdirected
@@ -40,6 +29,17 @@ from plugway_http.client import (
 from plugway_http.client.transport import Transport, TransportResponse
 from plugway_http.client.url import is_loopback
 from plugway_log import register_secret
+from plugway_wire.bounds import check_answer, marks
+from plugway_wire.errors import (
+    BackendError,
+    BackendProtocolError,
+    BackendRefused,
+    BackendTimeout,
+    BackendUnavailable,
+    Headers,
+    PlugwayError,
+    StreamInterrupted,
+)
 
 MAX_WHOLE_BYTES: Final = 8 * 2**20
 """Largest body that is read whole; a larger one is a permanent error."""

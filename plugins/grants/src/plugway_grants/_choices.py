@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from plugway_grants._addresses import any_private_address, has_private_address
-from plugway_grants._json import as_list, as_object
 from plugway_grants._references import references
+from plugway_wire.json import as_list, as_object
 
 
 def _words(text: str) -> frozenset[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from plugway_grants._json import as_list, as_object
+from plugway_wire.json import as_list, as_object
 
 _SEALED: Final[Mapping[Any, str]] = {
     "compaction": "encrypted_content",

@@ -1,6 +1,6 @@
 """Server-sent events: incremental decoding, and scanning a relayed stream without parsing it.
 
-Format: the WHATWG HTML standard, "Server-sent events". `types/events` has the meaning of events.
+Format: the WHATWG HTML standard, "Server-sent events". `events` has the meaning of events.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 
-from plugway.types.bounds import check_answer
-from plugway.types.errors import BackendProtocolError
-from plugway.types.events import StreamEvent
-from plugway.types.gather import MAX_EVENT_BYTES
-from plugway.types.json import as_object
+from plugway_wire.bounds import check_answer
+from plugway_wire.errors import BackendProtocolError
+from plugway_wire.events import StreamEvent
+from plugway_wire.gather import MAX_EVENT_BYTES
+from plugway_wire.json import as_object
 
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?:\r\n|\n|\r)")
 _LINE_END = re.compile(rb"\r\n|\n|\r")

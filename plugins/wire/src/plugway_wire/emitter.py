@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from plugway.types.errors import BackendProtocolError
-from plugway.types.events import StreamEvent, cut_notice, event
-from plugway.types.ids import new_id
-from plugway.types.json import as_object
+from plugway_wire.errors import BackendProtocolError
+from plugway_wire.events import StreamEvent, cut_notice, event
+from plugway_wire.ids import new_id
+from plugway_wire.json import as_object
 
 StopReason = Literal[
     "end_turn",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from plugway.types.errors import BackendProtocolError
+from plugway_wire.errors import BackendProtocolError
 
 MAX_EVENT_BYTES: Final = 8 * 2**20
 """Largest event, and longest tool call, accepted from an upstream."""

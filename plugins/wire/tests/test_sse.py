@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugway import BackendProtocolError
-from plugway.types.sse import Decoder, StreamScan
+from plugway_wire.sse import Decoder, StreamScan
 
 PIECES = st.lists(
     st.sampled_from(

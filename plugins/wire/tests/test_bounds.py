@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from plugway import BackendProtocolError, MessagesRequest
-from plugway.types.bounds import (
+from plugway_wire.bounds import (
     MAX_DIGITS,
     MAX_ESCAPES,
     MAX_VALUES,
@@ -14,7 +14,7 @@ from plugway.types.bounds import (
     check_answer,
     check_values,
 )
-from plugway.types.errors import RequestRejected
+from plugway_wire.errors import RequestRejected
 
 pytestmark = pytest.mark.anyio
 MIB = 2**20

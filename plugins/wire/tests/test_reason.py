@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from plugway import BackendRefused
 from plugway.testing import ERRORS
-from plugway.types.reason import MAX_CHARACTERS, reason_in, reason_of
+from plugway_wire.reason import MAX_CHARACTERS, reason_in, reason_of
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from plugway import BackendProtocolError
-from plugway.types.bounds import check_answer
-from plugway.types.shape import wrong_in_event, wrong_in_message
-from plugway.types.sse import Decoder
+from plugway_wire.bounds import check_answer
+from plugway_wire.shape import wrong_in_event, wrong_in_message
+from plugway_wire.sse import Decoder
 
 TEXT = {"type": "text", "text": "Hi"}
 MESSAGE = {"type": "message", "role": "assistant", "model": "m", "content": [TEXT], "usage": {}}

@@ -14,8 +14,8 @@ import anyio.lowlevel
 import anyio.to_thread
 import orjson
 
-from plugway.types.errors import BackendProtocolError, RequestRejected
-from plugway.types.json import MAX_DEPTH, opens_more
+from plugway_wire.errors import BackendProtocolError, RequestRejected
+from plugway_wire.json import MAX_DEPTH, opens_more
 
 MAX_VALUES: Final = 100_000
 """Most JSON values in a request, a response, or an event. A conversation of a million tokens has

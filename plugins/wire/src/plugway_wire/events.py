@@ -1,6 +1,6 @@
 """Stream events of the Messages API, which keep their original bytes.
 
-`types/sse` decodes them from bytes; `types/emitter` makes valid streams.
+`sse` decodes them from bytes; `emitter` makes valid streams.
 
 Order of events (`lib/streaming/_messages.py` of the `anthropic` SDK): `message_start`, then per
 block `content_block_start`, any `content_block_delta`, `content_block_stop`, then `message_delta`
@@ -15,13 +15,13 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import orjson
 
-from plugway.types.arguments import is_json, object_text, whole_escapes
-from plugway.types.bounds import TOGETHER, breath, check_answer, is_deep
-from plugway.types.errors import BackendProtocolError, StreamInterrupted
-from plugway.types.gather import Gathered, width
-from plugway.types.json import as_list, as_object
-from plugway.types.reason import reason_of
-from plugway.types.shape import wrong_in_event
+from plugway_wire.arguments import is_json, object_text, whole_escapes
+from plugway_wire.bounds import TOGETHER, breath, check_answer, is_deep
+from plugway_wire.errors import BackendProtocolError, StreamInterrupted
+from plugway_wire.gather import Gathered, width
+from plugway_wire.json import as_list, as_object
+from plugway_wire.reason import reason_of
+from plugway_wire.shape import wrong_in_event
 
 CUT_REASONS: Final = frozenset(
     ("max_tokens", "model_context_window_exceeded", "stop_sequence", "refusal", "pause_turn")

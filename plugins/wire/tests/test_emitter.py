@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugway import BackendProtocolError, Emitter, event
-from plugway.types.emitter import Order
+from plugway_wire.emitter import Order
 
 STEPS = st.lists(
     st.tuples(st.sampled_from(["text", "thinking", "tool", "whole", "close"]), st.text(max_size=5)),

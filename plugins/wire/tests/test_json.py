@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugway.types import json as _json
+from plugway_wire import json as _json
 
 json_values = st.recursive(
     st.none()

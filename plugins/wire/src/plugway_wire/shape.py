@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from plugway.types.json import as_list, as_object
+from plugway_wire.json import as_list, as_object
 
 _TEXTS: Final = {
     "text_delta": "text",
