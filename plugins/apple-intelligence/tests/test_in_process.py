@@ -69,6 +69,19 @@ async def test_counts_are_those_of_the_sdk(fake):
     assert message["usage"]["output_tokens"] == 2
 
 
+async def test_a_prompt_that_is_too_long_is_counted_and_waits_for_no_turn(fake):
+    fake.window = 40
+    fake.gate.clear()
+    async with gateway(stack()) as running, anyio.create_task_group() as group:
+        group.start_soon(running.post, body())
+        while fake.running == 0:
+            await asyncio.sleep(0)
+        text = " ".join("x" * 60)
+        counted = await running.post(body(text), "/v1/messages/count_tokens")
+        fake.gate.set()
+    assert counted.json()["input_tokens"] > 60
+
+
 async def test_a_mac_that_cannot_count_still_answers(fake):
     fake.counts = False
     message = (await answer(body())).json()

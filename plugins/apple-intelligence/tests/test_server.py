@@ -139,6 +139,11 @@ async def test_a_whole_reply_is_asked_for_because_streams_are_the_default(server
     assert sent(server)[0]["stream"] is False
 
 
+async def test_a_limit_beyond_the_window_is_lowered(server):
+    await answered(server, fm_serve(), body(max_tokens=32_000))
+    assert sent(server)[0]["max_tokens"] == 4096
+
+
 async def test_usage_of_a_stream_is_asked_for(server):
     server.script = fm_serve("Hi.")
     async with gateway(stack(server)) as running:
@@ -196,7 +201,7 @@ async def test_a_request_with_tools_goes_on_to_the_next_target(server):
     server.script = fm_serve()
     models = {"*": {"targets": ["apple/system", "echo/echo"]}}
     router = build_plugin(Router, "router", models=models)
-    plugins = [router, plugin(server), build_plugin(Echo, "echo")]
+    plugins = [router, *stack(server), build_plugin(Echo, "echo")]
     async with gateway(plugins) as running:
         router.check({"apple": "local", "echo": "local"})
         with_tools = await running.ask("hello", model="x", tools=[FLAT])

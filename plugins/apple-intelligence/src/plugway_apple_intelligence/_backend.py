@@ -72,9 +72,8 @@ class InProcess:
         """Tokens of the prompt, exact on macOS 26.4 and newer; None on older ones."""
         self._require(attempt.model)
         await anyio.to_thread.run_sync(_loaded)
-        body = {**request.body, "max_tokens": 0}
-        stream = Generation(plan_of(body), request.model, self._options.guardrails, self._slots)
-        stream.counts_only = True
+        plan, free = plan_of(request.body), anyio.Semaphore(1)  # counting does not wait for a turn
+        stream = Generation(plan, request.model, self._options.guardrails, free, counts_only=True)
         try:
             await stream.begin()
             return stream.prompt
@@ -95,10 +94,17 @@ class InProcess:
 class Generation:
     """The events of one reply."""
 
-    def __init__(self, plan: Plan, model: str, guardrails: str, slots: anyio.Semaphore) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        model: str,
+        guardrails: str,
+        slots: anyio.Semaphore,
+        *,
+        counts_only: bool = False,
+    ) -> None:
         self.prompt: int | None = None
         """Exact tokens of the prompt, once begun; None if they cannot be counted."""
-        self.counts_only = False
         self._emitter = Emitter(model=model)
         self._slots = slots
         self._items: asyncio.Queue[Item] = asyncio.Queue()
@@ -108,7 +114,8 @@ class Generation:
         self._holds = False
         loop = asyncio.get_running_loop()
         put = partial(_tell, loop, self._items.put_nowait)
-        self._run = Run(plan, guardrails, put, partial(_tell, loop, slots.release))
+        done = partial(_tell, loop, slots.release)
+        self._run = Run(plan, guardrails, put, done, counts_only)
 
     async def begin(self) -> None:
         """Wait for a slot, then for the first content.
@@ -120,7 +127,7 @@ class Generation:
         self._holds = True
         self._run.start()
         self._first = await self._next()
-        while not self._ended and not self.counts_only and len(self._first) < 2:
+        while not self._ended and len(self._first) < 2:
             self._first += await self._next()
 
     async def __aiter__(self) -> AsyncIterator[StreamEvent]:

@@ -81,6 +81,8 @@ class Run:
     put: Callable[[Item], None]
     done: Callable[[], None]
     """Called in the thread when the session is no longer used."""
+    counts_only: bool = False
+    """Stop after `Started`, also if the prompt does not fit."""
     _sizes: _errors.Sizes = _errors.Sizes(0, 0)
     _exact: bool = False
     _words: str = ""
@@ -151,7 +153,7 @@ class Run:
         self.put(Started(self._sizes.prompt, self._exact))
         room = self._sizes.window - self._sizes.prompt if self._exact else self._sizes.window
         options = _sdk.options_of(fm, self.plan, room)
-        if self.plan.max_tokens == 0:
+        if self.plan.max_tokens == 0 or self.counts_only:
             self.put(Ended("max_tokens"))
         elif self.plan.forced:
             await self._forced(fm, model, session, options)
@@ -173,7 +175,8 @@ class Run:
         size = await _sdk.size_of(fm, model, session.transcript, self.plan.prompt)
         self._exact = size is not None
         self._sizes = _errors.Sizes(self._estimated() if size is None else size, window)
-        if self._exact and self._sizes.prompt >= window:
+        too_long = self._exact and self._sizes.prompt >= window
+        if too_long and not self.counts_only:
             raise _errors.too_long(self._sizes)
 
     def _estimated(self) -> int:

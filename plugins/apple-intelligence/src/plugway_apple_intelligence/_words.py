@@ -11,6 +11,8 @@ SWITCH_ON: Final = "System Settings > Apple Intelligence & Siri"
 SIDE_REQUESTS: Final = "side_requests_only"
 """Key in `ModelInfo.extra`: the model is for titles and small chats, not for conversations with
 tools. `recommend` does not recommend such a model for them."""
+CLIENT_TOKENS: Final = 20_000
+"""Tokens of Claude Code's instructions and tools (`docs/configuration.md`)."""
 _NAMES: Final = {
     "system": "Apple Intelligence (on device)",
     "pcc": "Apple Intelligence (Private Cloud Compute)",
@@ -20,10 +22,11 @@ _NAMES: Final = {
 
 def purpose(model: str, window: int) -> str:
     """What the model is for, as a notice."""
+    fits = "does not fit" if window < CLIENT_TOKENS else "has little room"
     return (
         f"`{model}` has a window of {window:,} tokens: use it for titles, small chats and side "
-        "requests. An agent's main conversation does not fit; Claude Code's instructions and "
-        "tools alone take about 20,000 tokens."
+        f"requests. An agent's main conversation {fits}; Claude Code's instructions and tools "
+        f"alone take about {CLIENT_TOKENS:,} tokens."
     )
 
 
