@@ -1,6 +1,6 @@
 """Loads Apple's SDK and describes a request in its terms. The only module that knows its classes.
 
-The SDK is imported on the first request of an instance that runs in process, never before.
+The SDK is imported when an instance that runs in process is first used, never before.
 Source: apple-fm-sdk 0.2.1 (PyPI), `core.py`, `session.py`, `tool.py`, `generation_schema.py`.
 """
 
@@ -21,6 +21,8 @@ from plugway_apple_intelligence._shape import Shape
 
 MODULE: Final = "apple_fm_sdk"
 LEAST_MACOS: Final = 26
+_ALSO_26: Final = 16
+"""What macOS 26 calls itself to programs that were built for an older one."""
 INSTALL: Final = "pip install 'plugway-apple-intelligence[in-process]'"
 
 _log = logging.getLogger("plugway.apple-intelligence")
@@ -50,7 +52,7 @@ def problem_here() -> str:
             " Use `run: fm-serve` or `run: apfel` with the `base_url` of a Mac"
         )
     major = version.partition(".")[0]
-    if major.isdigit() and int(major) < LEAST_MACOS:
+    if major.isdigit() and int(major) < LEAST_MACOS and int(major) != _ALSO_26:
         return (
             f"`in-process` needs macOS {LEAST_MACOS} or newer; this Mac has {version}. Update it, "
             "or use the `base_url` of another Mac"

@@ -23,6 +23,7 @@ from plugway import (
     MessagesRequest,
     ModelInfo,
     NoRoute,
+    Original,
     Reply,
     Upstream,
     as_list,
@@ -70,6 +71,10 @@ _PROBE: Final[Mapping[str, Any]] = {
 
 class AppleChat(ChatApi):
     """Chat Completions as `fm serve` reads them."""
+
+    def accepts_original(self, original: Original, facts: Facts) -> bool:
+        """Never: what `call` adds would be missing."""
+        return False
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """Without `stream` the server streams; without a tool's `description` it returns 400."""
