@@ -29,9 +29,10 @@ class Sizes:
     window: int
 
 
-def refused(status: int, message: str, *, permanent: bool = True) -> BackendRefused:
-    """An error about this request, which another target may still serve."""
-    failure = BackendRefused(status, b"", message=message, permanent=permanent)
+def refused(status: int, message: str, *, record: str = "") -> BackendRefused:
+    """An error about this request, which another target may still serve. A message that quotes a
+    server needs a `record` for the log."""
+    failure = BackendRefused(status, b"", message=message, permanent=True, record=record)
     failure.try_next = True
     return failure
 

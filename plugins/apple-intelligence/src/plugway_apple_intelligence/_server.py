@@ -185,6 +185,7 @@ class AppleServer(OpenAIBackend):
             400,
             f"`{self.name}/{self.model}` accepts tools, but not one of these: {refusal.message}. "
             "Simplify its schema, or route this request to another model",
+            record=f"`{self.model}` refuses the schema of a tool",
         )
 
     def _only(self, model: str) -> str:
@@ -236,6 +237,7 @@ def _guide(refusal: BackendRefused, server: AppleServer) -> BackendError:
         400,
         f"`{server.model}` cannot be forced to call a tool, or a schema is not supported "
         f"({refusal.message}). Use `tool_choice: auto`, or another model",
+        record="a forced call, or a schema, is not supported",
     )
 
 
@@ -244,6 +246,7 @@ def _guardrails(refusal: BackendRefused, server: AppleServer) -> BackendError:
         400,
         f"Apple's guardrails blocked this request or its reply ({refusal.message}). They sometimes "
         "block harmless text: rephrase it, or use another model",
+        record="blocked by Apple's guardrails",
     )
 
 
