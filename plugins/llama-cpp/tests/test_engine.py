@@ -9,10 +9,11 @@ import pytest
 
 from conftest import computed, reused, text_of
 from plugway import BackendUnavailable, RequestRejected, StreamInterrupted
+from tests.slow import quick_first
 
 pytestmark = pytest.mark.anyio
 BOTH = pytest.mark.parametrize("kind", ["full", "sliding"])
-ALL = pytest.mark.parametrize("kind", ["full", "sliding", "hybrid", "recurrent"])
+ALL = pytest.mark.parametrize("kind", quick_first(["full", "hybrid", "sliding", "recurrent"], 2))
 
 LONG = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 12
 

@@ -1,0 +1,76 @@
+"""The protocols between backends that hold models in memory, and the plugin that divides it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from plugway import Loads
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model that is in this machine's memory, or is being loaded into it."""
+
+    model: str
+    """The backend's own name of the model, as in a request."""
+    size: int = 0
+    """Bytes of memory with its caches; 0 if unknown."""
+    requests: int = 0
+    """Requests that the backend serves with it now, as far as the backend knows."""
+    idle_seconds: float | None = None
+    """Since its last request ended; None if unknown."""
+    state: Literal["loaded", "loading"] = "loaded"
+    context_tokens: int = 0
+    """Window that it is loaded with; 0 if unknown."""
+
+
+@runtime_checkable
+class HoldsModels(Loads, Protocol):
+    """A backend in zone `local` that holds models in memory, and can be told to unload them."""
+
+    async def loaded(self) -> Sequence[LoadedModel]:
+        """What is in memory now, also if somebody else had it loaded.
+
+        Raises:
+            BackendError: the list cannot be read.
+        """
+        ...
+
+    async def needs(self, model: str) -> int:
+        """Estimated bytes that `model` needs once it is loaded; 0 if unknown.
+
+        Raises:
+            BackendError: the estimate cannot be made, as if the model is missing or damaged.
+            RequestRejected: no model has that name.
+        """
+        ...
+
+
+@runtime_checkable
+class FreesCaches(Protocol):
+    """A backend that can give memory back and keep its models."""
+
+    async def free_caches(self) -> int:
+        """Give up what can be computed again; returns the bytes that this frees, 0 for nothing."""
+        ...
+
+
+@runtime_checkable
+class MakesRoom(Protocol):
+    """The plugin that decides which models stay in memory."""
+
+    def loading(
+        self, backend: str, model: str, size: int, note: Callable[[str], None]
+    ) -> AbstractAsyncContextManager[None]:
+        """Hold `size` bytes for a model of the backend while it is loaded.
+
+        Entering waits for room: idle models are unloaded, never one that serves a request. `note`
+        gets each decision as a sentence.
+
+        Raises:
+            BackendUnavailable: it can never fit, or no model became idle in time.
+        """
+        ...
