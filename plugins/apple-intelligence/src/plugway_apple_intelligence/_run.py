@@ -224,8 +224,8 @@ class Run:
     ) -> None:
         """Run the session until it ends or calls a tool; then it is cancelled, and the client runs
         the tool. The next request continues from the transcript."""
-        reply = asyncio.ensure_future(session.respond(self.plan.prompt, options=options))
-        called = asyncio.ensure_future(calls.some.wait())
+        reply = asyncio.create_task(session.respond(self.plan.prompt, options=options))
+        called = asyncio.create_task(calls.some.wait())
         try:
             await asyncio.wait((reply, called), return_when=asyncio.FIRST_COMPLETED)
             if not calls.some.is_set():
@@ -237,7 +237,8 @@ class Run:
         finally:
             called.cancel()
             calls.release()
-            reply.cancel()
+            if not reply.cancelling():  # a second one would cut the SDK's own wait short
+                reply.cancel()
             with suppress(asyncio.CancelledError, Exception):  # its outcome no longer matters
                 await reply
         self._call(calls.found)
