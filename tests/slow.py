@@ -7,7 +7,7 @@ combines them, with more seeds, larger inputs and real clients and engines.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from typing import Any
 
@@ -19,6 +19,14 @@ SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
 def seeds(quick: int, slow: int) -> range:
     """The seeds of generated inputs: the first `quick` of them, or `slow` in the slow suite."""
     return range(slow if SLOW else quick)
+
+
+def share(values: Sequence[Any], number: int, parts: int) -> Sequence[Any]:
+    """One of so many parts of the values, in turn by `number`; all of them in the slow suite.
+
+    Tests that differ in something else take one part each, so that together they try every value.
+    """
+    return values if SLOW else values[number % parts :: parts]
 
 
 def quick_first(values: Iterable[Any], quick: int) -> list[Any]:
