@@ -17,7 +17,8 @@ class LoadedModel:
     model: str
     """The backend's own name of the model, as in a request."""
     size: int = 0
-    """Bytes of memory with its caches; 0 if unknown."""
+    """Bytes of this machine's memory with its caches; 0 if unknown. What is in a GPU's own memory
+    does not count."""
     requests: int = 0
     """Requests that the backend serves with it now, as far as the backend knows."""
     idle_seconds: float | None = None
@@ -25,6 +26,8 @@ class LoadedModel:
     state: Literal["loaded", "loading"] = "loaded"
     context_tokens: int = 0
     """Window that it is loaded with; 0 if unknown."""
+    kept: str = ""
+    """Why it cannot be unloaded, as a sentence without its end; empty if it can."""
 
 
 @runtime_checkable
@@ -40,7 +43,8 @@ class HoldsModels(Loads, Protocol):
         ...
 
     async def needs(self, model: str) -> int:
-        """Estimated bytes that `model` needs once it is loaded; 0 if unknown.
+        """Estimated bytes of this machine's memory that `model` needs once it is loaded; 0 if
+        unknown.
 
         Raises:
             BackendError: the estimate cannot be made, as if the model is missing or damaged.
