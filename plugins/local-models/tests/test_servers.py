@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from plugway import BackendUnavailable, Reply
-from plugway_local_models import InUse, Loading, becomes, has_gpu_memory
+from plugway_local_models.servers import InUse, Loading, becomes, has_gpu_memory
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
@@ -133,5 +133,5 @@ def test_only_a_gpu_beside_the_memory_has_its_own(
         driver.touch()
     monkeypatch.setattr("sys.platform", system)
     monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr("plugway_local_models._servers._GPU_DEVICES", (str(driver),))
+    monkeypatch.setattr("plugway_local_models.servers._GPU_DEVICES", (str(driver),))
     assert has_gpu_memory() is found
