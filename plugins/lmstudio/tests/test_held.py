@@ -169,12 +169,19 @@ async def test_two_instances_count_together_and_are_unloaded_together(server, ba
     (model,) = await backend.loaded()
     assert (model.model, model.size, model.context_tokens) == ("qwen", 10 * GB, 8192)
     assert await backend.name_of("qwen:2") == "qwen"
+    assert await backend.name_of("unknown") == "unknown"
     assert await backend.unload("qwen") is True
     assert commands(server) == [
         ("unload", {"instance_id": "qwen"}),
         ("unload", {"instance_id": "qwen:2"}),
     ]
     assert await backend.loaded() == []
+
+
+async def test_a_name_is_looked_up_once_also_where_nothing_is_loaded(server, backend):
+    server.studio.have("qwen")
+    assert [await backend.name_of("qwen") for _ in range(3)] == ["qwen"] * 3
+    assert len(server.requests) == 1
 
 
 async def test_one_instance_can_be_unloaded_by_its_id(server, backend):

@@ -33,7 +33,7 @@ from plugway_translation import Media
 
 LOAD_SECONDS = 600.0
 """Time limit for loading a model."""
-UNLOAD_SECONDS = 30.0
+UNLOAD_SECONDS = 20.0
 """Time limit for unloading one. A router kills its process after 10 s (`stop-timeout`)."""
 
 

@@ -33,7 +33,7 @@ from plugway_translation import Media
 
 LOAD_SECONDS = 600.0
 """Time limit for loading a model."""
-UNLOAD_SECONDS = 30.0
+UNLOAD_SECONDS = 20.0
 """Time limit for unloading one."""
 OLD = (
     "this LM Studio cannot load or unload models over its API, which came with 0.4.0; update it, "
@@ -50,8 +50,8 @@ class LmStudioBackend(OpenAIEmbeddings, AnthropicBackend):
 
     def __init__(self, name: str, zone: str, upstream: Upstream) -> None:
         super().__init__(name, zone, upstream)
-        self._keys: dict[str, str] = {}
-        """The model of each other name, as listed last: of instances and variants."""
+        self._keys: dict[str, str] | None = None
+        """The model of each name of an instance or a variant; None until it was listed."""
         self._old = False
         """Whether only v0 of its API answered last."""
         self._in_use = InUse()
@@ -74,7 +74,7 @@ class LmStudioBackend(OpenAIEmbeddings, AnthropicBackend):
 
     def own_name(self, model: str) -> str:
         """The listed name for a name in a request, such as that of an instance."""
-        return self._keys.get(model, model)
+        return (self._keys or {}).get(model, model)
 
     def unfit(self, media: Media) -> str:
         """LM Studio has no documents: its Messages API page lists none."""

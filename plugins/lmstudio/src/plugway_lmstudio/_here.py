@@ -36,7 +36,7 @@ class LmStudioHere(LmStudioBackend):
 
     async def name_of(self, model: str) -> str:
         """The name in `loaded` for a name in a request, such as that of an instance."""
-        if not self._keys:
+        if self._keys is None:
             await self.entries()
         return self.own_name(model)
 
