@@ -238,6 +238,18 @@ async def test_requests_count_under_the_name_that_is_loaded(server):
     assert model.idle_seconds >= 0
 
 
+async def test_use_by_another_client_shows_in_the_expiry(server, backend):
+    server.ollama.hold("m:8b", expires_at="2026-11-29T14:38:31-07:00")
+    server.ollama.hold("idle:8b")
+    for _ in range(2):
+        assert [model.idle_seconds for model in await backend.loaded()] == [None, None]
+    server.ollama.hold("m:8b", expires_at="2026-11-29T14:43:31-07:00")
+    used, idle = await backend.loaded()
+    assert (used.idle_seconds, idle.idle_seconds) == (0, None)
+    used, _ = await backend.loaded()
+    assert used.idle_seconds > 0
+
+
 @pytest.mark.parametrize(
     ("name", "listed"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -31,13 +32,16 @@ class OllamaHere(OllamaBackend):
         super().__init__(name, options)
         self._sizes: Bounded[str, int] = Bounded(_MOST_SIZES)
         """Bytes of models when they were last seen loaded, by their names in `/api/ps`."""
+        self._expiries: Bounded[str, tuple[Any, float | None]] = Bounded(_MOST_SIZES)
+        """`expires_at` of these models, and when it was seen to change."""
 
     async def loaded(self) -> Sequence[LoadedModel]:
         """What `/api/ps` lists, and what is being loaded from here. Variants count as their model.
 
         `size` has weights, caches and buffers; `size_vram` is the part in the memory of GPUs
         (`ProcessModelResponse` of Ollama's `api/types.go`), which counts only if that is this
-        machine's memory. Ollama does not say whether a model serves requests of other clients.
+        machine's memory. `expires_at` moves when a request of any client ends (`processCompleted`
+        of its `server/sched.go`): it shows use by others, but not that it goes on.
         """
         running = await self._running()
         for name in self._loading.models.difference(map(key_of, running)):
@@ -92,12 +96,21 @@ class OllamaHere(OllamaBackend):
                 self._sizes[key_of(name)] = max(here, 0)
         windows = (positive(entry.get("context_length")) for entry in parts.values())
         keys = {key_of(name) for name in (own, *parts)}
-        idle = [seconds for key in keys if (seconds := self._in_use.idle_seconds(key)) is not None]
+        idle = [self._in_use.idle_seconds(key) for key in keys]
+        idle += [self._idle_elsewhere(key_of(name), entry) for name, entry in parts.items()]
         return LoadedModel(
             own,
             size=size,
             requests=sum(map(self._in_use.requests, keys)),
-            idle_seconds=min(idle, default=None),
+            idle_seconds=min((seconds for seconds in idle if seconds is not None), default=None),
             state="loading" if self._loading.models.intersection(keys) else "loaded",
             context_tokens=min(filter(None, windows), default=0),
         )
+
+    def _idle_elsewhere(self, key: str, entry: Mapping[str, Any]) -> float | None:
+        """Seconds since a model's expiry moved; None if it was not seen to move."""
+        expiry, now = entry.get("expires_at"), time.monotonic()
+        last, moved = self._expiries.get(key, (expiry, None))
+        moved = moved if last == expiry else now
+        self._expiries[key] = (expiry, moved)
+        return None if moved is None else now - moved
