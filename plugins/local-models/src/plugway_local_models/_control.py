@@ -20,7 +20,7 @@ from weakref import WeakSet
 import orjson
 import platformdirs
 
-from plugway import BackendError, Gateway, PlugwayError
+from plugway import BackendError, Gateway, PlugwayError, as_object
 from plugway_local_models._protocols import HoldsModels, LoadedModel, MakesRoom, NamesModels
 
 _LIMIT: Final = 1 << 20
@@ -75,7 +75,7 @@ async def _serve(
     gateway: Gateway, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     try:
-        command: Any = orjson.loads(await asyncio.wait_for(reader.readline(), 5))
+        command = as_object(orjson.loads(await asyncio.wait_for(reader.readline(), 5)))
         answer = await _obey(gateway, command)
     except (ValueError, TimeoutError, KeyError, TypeError) as error:
         answer = {"error": f"not a command: {error}"}
