@@ -8,9 +8,11 @@ a model", "Show Model Information") and `GenerateHandler`, `EmbedHandler` and `P
 from __future__ import annotations
 
 import json
+import tempfile
 
 import anyio
 import anyio.lowlevel
+import anyio.to_thread
 import pytest
 
 from plugway import BackendError, Loads, RequestRejected
@@ -27,6 +29,7 @@ from plugway.testing import (
     sse,
 )
 from plugway_local_models import HoldsModels
+from plugway_local_models._control import ask_gateways
 from plugway_ollama import Ollama
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
@@ -465,3 +468,36 @@ async def test_an_unload_that_takes_a_moment_is_waited_for(server, backend):
     server.script(held, server.ollama, held, held)
     assert await backend.unload("m:8b") is True
     assert paths(server) == ["/api/ps", "/api/generate", "/api/ps", "/api/ps", "/api/ps"]
+
+
+# ── `plugway models` ──────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def sockets(monkeypatch):
+    """A folder with a short name: the path of a socket has at most about 100 bytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("XDG_STATE_HOME", folder)
+        yield
+
+
+async def command(**asked):
+    (answer,) = await anyio.to_thread.run_sync(ask_gateways, asked)
+    return answer
+
+
+async def test_plugway_models_reaches_an_ollama_on_this_machine(server, sockets):
+    server.ollama.have("m:8b")
+    async with gateway([build_plugin(Ollama, "ollama", base_url=server.url)]):
+        loaded = await command(do="load", model="m:8b")
+        assert [(row["instance"], row["model"]) for row in loaded["models"]] == [("ollama", "m:8b")]
+        (row,) = (await command(do="ps"))["models"]
+        assert (row["needs_bytes"], row["context"]) == (5 * GIB, 4096)
+        assert await command(do="unload", model="ollama/m:8b") == {"unloaded": True}
+        assert (await command(do="ps"))["models"] == []
+
+
+async def test_a_server_elsewhere_opens_no_socket(sockets):
+    plugin = build_plugin(Ollama, "ollama", base_url="http://192.168.1.5:11434")
+    async with gateway([plugin]):
+        assert await anyio.to_thread.run_sync(ask_gateways, {"do": "ps"}) == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+
+from plugway import Gateway, hookimpl
 from plugway_anthropic_wire import (
     AnthropicBackend,
     EndpointOptions,
@@ -11,6 +14,7 @@ from plugway_anthropic_wire import (
 )
 from plugway_llama_server._backend import LlamaServerBackend
 from plugway_llama_server._here import LlamaServerHere
+from plugway_local_models.servers import serving
 
 
 class LlamaServerOptions(EndpointOptions):
@@ -22,6 +26,13 @@ class LlamaServerOptions(EndpointOptions):
 
 class LlamaServer(EndpointPlugin[LlamaServerOptions]):
     """Registers one llama-server as a backend."""
+
+    @hookimpl
+    def lifespan(  # pyright: ignore[reportIncompatibleMethodOverride]  hooks take what they name
+        self, gateway: Gateway
+    ) -> AbstractAsyncContextManager[object]:
+        """Keep connections open from start to end, and open the socket of `plugway models`."""
+        return serving(self.backend, gateway)
 
     def make_backend(self) -> AnthropicBackend:
         """The server at `base_url`; one that says what it holds only if it runs on this machine."""

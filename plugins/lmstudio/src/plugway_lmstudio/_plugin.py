@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+
 from pydantic import Field
 
+from plugway import Gateway, hookimpl
 from plugway_anthropic_wire import (
     AnthropicBackend,
     EndpointOptions,
@@ -13,6 +16,7 @@ from plugway_anthropic_wire import (
 )
 from plugway_lmstudio._backend import LmStudioBackend
 from plugway_lmstudio._here import LmStudioHere
+from plugway_local_models.servers import serving
 
 
 class LmStudioOptions(EndpointOptions):
@@ -28,6 +32,13 @@ class LmStudioOptions(EndpointOptions):
 
 class LmStudio(EndpointPlugin[LmStudioOptions]):
     """Registers one LM Studio server as a backend."""
+
+    @hookimpl
+    def lifespan(  # pyright: ignore[reportIncompatibleMethodOverride]  hooks take what they name
+        self, gateway: Gateway
+    ) -> AbstractAsyncContextManager[object]:
+        """Keep connections open from start to end, and open the socket of `plugway models`."""
+        return serving(self.backend, gateway)
 
     def make_backend(self) -> AnthropicBackend:
         """The server at `base_url`; one that says what it holds only if it runs on this machine."""

@@ -11,12 +11,14 @@ import platform
 import sys
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from plugway import Bounded, Reply
+from plugway import Bounded, Gateway, Reply
+from plugway_local_models._control import control_socket
+from plugway_local_models._protocols import HoldsModels
 
 _MOST_MODELS: Final = 1_000
 _FIRST_PAUSE: Final = 0.05
@@ -112,6 +114,16 @@ class Loading:
         del self._tasks[model]
         if not done.cancelled():
             done.exception()  # the caller may have left
+
+
+@asynccontextmanager
+async def serving(
+    backend: AbstractAsyncContextManager[object], gateway: Gateway
+) -> AsyncGenerator[None]:
+    """Keep a backend open, and within reach of `plugway models` if it holds models here; for
+    `lifespan`."""
+    async with backend, control_socket(gateway if isinstance(backend, HoldsModels) else None):
+        yield
 
 
 async def becomes(check: Callable[[], Awaitable[bool]], seconds: float) -> bool:

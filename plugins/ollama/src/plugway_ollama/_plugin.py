@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from plugway import Attempt, Exchange, MessagesRequest, as_object, hookimpl
+from contextlib import AbstractAsyncContextManager
+
+from plugway import Attempt, Exchange, Gateway, MessagesRequest, as_object, hookimpl
 from plugway_anthropic_wire import AnthropicBackend, EndpointPlugin
+from plugway_local_models.servers import serving
 from plugway_ollama._backend import OllamaBackend
 from plugway_ollama._choice import chosen
 from plugway_ollama._here import OllamaHere
@@ -33,6 +36,13 @@ class Ollama(EndpointPlugin[OllamaOptions]):
         if choice.get("disable_parallel_tool_use") is True:
             exchange.note(self.name, PARALLEL, stage="prepare_attempt")
         return prepared
+
+    @hookimpl
+    def lifespan(  # pyright: ignore[reportIncompatibleMethodOverride]  hooks take what they name
+        self, gateway: Gateway
+    ) -> AbstractAsyncContextManager[object]:
+        """Keep connections open from start to end, and open the socket of `plugway models`."""
+        return serving(self.backend, gateway)
 
     def make_backend(self) -> AnthropicBackend:
         """The server at `base_url`; one that says what it holds only if it runs on this machine."""
