@@ -5,7 +5,17 @@ from functools import partial
 
 import anyio
 
-from plugway import Attempt, Exchange, MessagesRequest, Reply
+from plugway import (
+    Attempt,
+    Emitter,
+    Exchange,
+    MessagesRequest,
+    ModelInfo,
+    Options,
+    Plugin,
+    Reply,
+    hookimpl,
+)
 from plugway_local_models import LoadedModel, Memory
 from plugway_memory import MemoryOptions, MemoryPlugin
 from plugway_memory._arbiter import Arbiter
@@ -83,6 +93,29 @@ class Engine:
     async def count(self, request, attempt):
         return self.tokens
 
+    async def send(self, request, attempt):
+        await self.load(attempt.model)
+        self.busy[attempt.model] += 1
+
+        async def close():
+            self.busy[attempt.model] -= 1
+
+        return Reply.streamed(self.events(attempt), close=close)
+
+    async def events(self, attempt):
+        emitter = Emitter(model=attempt.model)
+        for made in (
+            emitter.start({"input_tokens": 1, "output_tokens": 0}),
+            emitter.text("hello"),
+            emitter.finish("end_turn", {"output_tokens": 1}),
+        ):
+            for event in made:
+                assert self.busy[attempt.model]
+                yield event
+
+    async def models(self):
+        return [ModelInfo(model) for model in self.sizes]
+
     @asynccontextmanager
     async def serving(self, model):
         await self.load(model)
@@ -103,6 +136,14 @@ class Asking(Engine):
         if model not in self.held:
             async with self.room.loading(self.name, model, self.sizes[model], print):
                 await super().load(model)
+
+
+class Owner(Plugin[Options]):
+    """A plugin with an engine as its backend."""
+
+    @hookimpl
+    def register_backends(self):
+        return [self.engine]
 
 
 class FakeGateway:
@@ -152,7 +193,13 @@ class Running:
             close = partial(context.__aexit__, None, None, None)
             return Reply.message({"role": "assistant"}).replace(close=close)
 
-        return await self.plugin.around_attempt(send, request, attempt, exchange)
+        reply = await self.plugin.around_attempt(send, request, attempt, exchange)
+
+        async def close():
+            await reply.close()
+            self.plugin.finished(exchange)
+
+        return reply.replace(close=close)
 
     async def ask(self, engine, model, **kinds):
         """A whole exchange."""

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 
 import anyio
 
-from plugway import Attempt, Exchange, Gateway, MessagesRequest, Plugin, Reply, Send, hookimpl
+from plugway import (
+    Attempt,
+    Exchange,
+    Gateway,
+    MessagesRequest,
+    Plugin,
+    Reply,
+    Send,
+    StateKey,
+    hookimpl,
+)
 from plugway_local_models import AsksForRoom, HoldsModels, MemoryReport, control_socket
 from plugway_local_models.memory import read_memory
 from plugway_memory._arbiter import Arbiter
 from plugway_memory._options import MemoryOptions
-from plugway_memory._owners import Key
 from plugway_memory._pressure import Stall
 from plugway_memory._watch import Watch
+
+_RUNNING: StateKey[list[Callable[[], None]]] = StateKey("memory.running")
+"""What to call when the exchange has finished."""
 
 
 class MemoryPlugin(Plugin[MemoryOptions]):
@@ -54,8 +66,8 @@ class MemoryPlugin(Plugin[MemoryOptions]):
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """The attempt, once its model may be in memory; the model counts as busy until the reply is
-        closed.
+        """The attempt, once its model may be in memory; the model counts as busy until the exchange
+        has finished.
 
         Raises:
             BackendUnavailable: the model can never fit, or no other became idle in time.
@@ -74,13 +86,18 @@ class MemoryPlugin(Plugin[MemoryOptions]):
         except BaseException:
             self.arbiter.end(key)
             raise
-        return reply.replace(close=partial(self._closed, key, reply.close))
+        running = exchange.state.get(_RUNNING)
+        if running is None:
+            running = exchange.state[_RUNNING] = []
+        running.append(partial(self.arbiter.end, key))
+        return reply
 
-    async def _closed(self, key: Key, close: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await close()
-        finally:
-            self.arbiter.end(key)
+    @hookimpl
+    def finished(self, exchange: Exchange) -> None:
+        """The streams of the exchange are closed."""
+        running = exchange.state.get(_RUNNING) or []
+        while running:
+            running.pop()()
 
     # ── `MakesRoom` ──────────────────────────────────────────────────────────────────────────
 
