@@ -25,7 +25,7 @@ MOST_LINES = {
     "types": 3_339,
     "upstream": 1_614,
     "config": 1_310,
-    "plugins": 1_325,
+    "plugins": 1_340,
     "exchange": 2_761,
     "http": 2_224,
     "cli": 1_248,
