@@ -18,8 +18,6 @@ import pytest
 
 from plugway.config.config import parse_config
 from plugway.http.app import App
-from plugway.http.bind import bind
-from plugway.http.server import Server
 from plugway.http.snapshot import Snapshot
 from plugway.testing import (
     Hold,
@@ -35,6 +33,7 @@ from plugway.testing import (
     sse,
 )
 from plugway_anthropic_compatible import AnthropicCompatible
+from plugway_http.server import Server, bind
 from plugway_resilience import Resilience
 from plugway_router import Router
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from anyio.lowlevel import checkpoint
 from starlette.types import Receive, Scope, Send
 
-from plugway.exchange.channel import channel_of
 from plugway.exchange.dialect import DialectChannel, ForeignRelay, note_missing
 from plugway.exchange.dry import count, explain
 from plugway.exchange.failures import (
@@ -23,29 +22,35 @@ from plugway.exchange.failures import (
     rejection_reply,
 )
 from plugway.exchange.grants import check_grants
-from plugway.exchange.outcome import log_outcome, usage_of
-from plugway.exchange.relay import EventRelay, RawRelay, write_events, write_raw
+from plugway.exchange.relay import (
+    EventRelay,
+    RawRelay,
+    log_outcome,
+    usage_of,
+    write_events,
+    write_raw,
+)
 from plugway.exchange.validate import validate
-from plugway.exchange.writer import Clock, Resources, Responder, timeout_of
+from plugway.exchange.writer import Clock, Resources, Responder, channel_of, timeout_of
 from plugway.plugins.contain import is_defect, unwound
 from plugway.types.backend import Caller
 from plugway.types.cancel import Cancellable
-from plugway.types.errors import (
+from plugway.types.errors import HookError
+from plugway.types.exchange import Endpoint, Exchange, Outcome, OutcomeKind
+from plugway.types.request import MessagesRequest
+from plugway.types.response import DecodedStream, Reply
+from plugway_wire.errors import (
     BackendError,
     BackendProtocolError,
     Headers,
-    HookError,
     PlugwayError,
     RequestRejected,
     StreamInterrupted,
     error_type,
 )
-from plugway.types.events import check_inputs, collect, event, interrupted, replayed
-from plugway.types.exchange import Endpoint, Exchange, Outcome, OutcomeKind
-from plugway.types.json import loaded
-from plugway.types.reason import reason_in
-from plugway.types.request import MessagesRequest
-from plugway.types.response import DecodedStream, Reply
+from plugway_wire.events import check_inputs, collect, event, interrupted, replayed
+from plugway_wire.json import loaded
+from plugway_wire.reason import reason_in
 
 if TYPE_CHECKING:
     from plugway.exchange.intake import ExchangeServer

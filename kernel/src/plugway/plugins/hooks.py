@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import os
 import sys
 import time
@@ -18,22 +17,21 @@ from typing import Any, Final, TypeVar, cast
 
 from anyio.lowlevel import checkpoint
 
-from plugway.plugins.contain import is_defect, unwound, with_message
+from plugway.plugins.contain import Attributed, Layer, is_defect, log, unwound, with_message
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send
 from plugway.plugins.impls import Impl, registered
-from plugway.plugins.layer import Attributed, Layer
 from plugway.plugins.plugin import Plugin
-from plugway.types.attempt import Attempt
 from plugway.types.backend import ModelInfo
 from plugway.types.cancel import bounded
-from plugway.types.errors import BackendError, HookError, PluginError, RequestRejected, described
-from plugway.types.events import EventStream
-from plugway.types.exchange import Exchange, Identity, Outcome, Route
+from plugway.types.errors import HookError, PluginError
+from plugway.types.exchange import Attempt, Exchange, Identity, Outcome, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
+from plugway_log import described
+from plugway_wire.errors import BackendError, RequestRejected
+from plugway_wire.events import EventStream
 
-log = logging.getLogger("plugway.hooks")
 T = TypeVar("T")
 
 _SEQUENCE: Final[Any] = (list, tuple)

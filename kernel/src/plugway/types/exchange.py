@@ -11,14 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
-from plugway.types.backend import Caller, Usage
-from plugway.types.ids import new_id
+from plugway.types.backend import Backend, Caller, Usage
 from plugway.types.request import MessagesRequest
-
-if TYPE_CHECKING:
-    from plugway.types.attempt import Attempt
+from plugway_wire.ids import new_id
 
 log = logging.getLogger("plugway.exchange")
 
@@ -259,3 +256,46 @@ def header_text(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if " " <= c <= "~" else "?" for c in text)
+
+
+_FIELDS: Final = ("backend", "model", "number", "first_event_seconds", "last", "exchange")
+
+
+class Attempt:
+    """One attempt of an exchange on one backend and model. Immutable; `replace` makes a copy."""
+
+    __slots__ = ("target", *_FIELDS)
+
+    def __init__(
+        self,
+        backend: Backend,
+        model: str,
+        number: int = 1,
+        first_event_seconds: float | None = None,
+        last: bool = True,
+        exchange: Exchange | None = None,
+    ) -> None:
+        self.backend = backend
+        self.model = model
+        """The backend's own name of the model."""
+        self.target = f"{backend.name}/{model}"
+        """`instance/model`, as in routes, logs and errors."""
+        self.number = number
+        """1 for the first attempt of the exchange."""
+        self.first_event_seconds = first_event_seconds
+        """Time limit for the first content event; None for no limit."""
+        self.last = last
+        """No other target is left after this one."""
+        self.exchange = exchange or Exchange(MessagesRequest(b"{}"))
+        """The exchange, with its caller, conversation, subagent and receipt. A backend must keep
+        data of a conversation by `session_id` and share it only within `caller.share`. By default,
+        as in tests, an empty exchange of the owner."""
+
+    def note(self, *lines: str) -> None:
+        """Record on the receipt how the backend changed the request for its own API. Lines that are
+        there already, as after a retry, are not added again."""
+        self.exchange.note_once(self.backend.name, lines, stage="send")
+
+    def replace(self, **changes: Any) -> Attempt:
+        """A copy with some fields changed."""
+        return Attempt(**({name: getattr(self, name) for name in _FIELDS} | changes))

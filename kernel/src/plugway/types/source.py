@@ -8,9 +8,9 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from plugway.types import json as _json
-from plugway.types.bounds import is_heavy
-from plugway.types.errors import InvalidRequest
+from plugway_wire import json as _json
+from plugway_wire.bounds import is_heavy
+from plugway_wire.errors import InvalidRequest
 
 _Members = Mapping[str, msgspec.Raw]
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-from plugway.credentials import holds_secret
-from plugway.types.errors import LONGEST_WAIT, Headers
+from plugway_log import holds_secret
+from plugway_wire.errors import LONGEST_WAIT, Headers
 
 _PASSING: Final = {
     "retry-after",  # this and the two after it: `_base_client.py` of both vendors' SDKs
