@@ -6,6 +6,7 @@ The worker renders, counts and decodes; `_models` knows the worker of each model
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -27,10 +28,12 @@ from plugway_llama_cpp._client_names import ClientNames
 from plugway_llama_cpp._embedding import vectors_of
 from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
 from plugway_llama_cpp._held import Held
+from plugway_llama_cpp._memory import resident_memory
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
 from plugway_llama_cpp._refusal import raise_error
 from plugway_local_engine import Call
+from plugway_local_models import LoadedModel
 from plugway_signature import signature
 
 Note = Callable[[str], None]
@@ -128,6 +131,23 @@ class LlamaCppBackend:
         """Unload a model from memory; False if it was not loaded."""
         return await self.loader.unload(model)
 
+    async def loaded(self) -> list[LoadedModel]:
+        """The models that have a worker, also one that failed (`HoldsModels`)."""
+        return [_held(model) for model in self.loader.loaded.values()]
+
+    async def needs(self, model: str) -> int:
+        """Bytes of a model with its cache, from the file's header.
+
+        Raises:
+            BackendUnavailable: the file is missing or damaged.
+            RequestRejected: no model has that name.
+        """
+        return await self.loader.needs(model)
+
+    async def name_of(self, model: str) -> str:
+        """The name of the file that a request means (`NamesModels`)."""
+        return await self.loader.name_of(model)
+
     async def _speaking(self, model: str) -> Loaded:
         loaded = await self.loader.get(model)
         if loaded.header.embeds:
@@ -154,6 +174,22 @@ class LlamaCppBackend:
             extra={"architecture": loaded.header.architecture, **size},
             notice=DEMO_NOTICE if loaded.is_demo else "",
         )
+
+
+def _held(loaded: Loaded) -> LoadedModel:
+    supervisor = loaded.supervisor
+    resident, mapped = resident_memory(supervisor.pid)
+    return LoadedModel(
+        loaded.file.name,
+        size=max(loaded.plan.total, resident),
+        requests=supervisor.busy,
+        idle_seconds=time.monotonic() - supervisor.last_used,
+        state="loaded" if supervisor.state == "ready" else supervisor.state,
+        context_tokens=loaded.plan.context,
+        reclaimable=mapped,
+        pid=supervisor.pid,
+        problem=supervisor.failure[0] if supervisor.failure else "",
+    )
 
 
 class Generation:
