@@ -61,6 +61,10 @@ class Plan:
             f"available {_mib(self.available)}"
         )
 
+    def sentence(self) -> str:
+        """The same in short, for a user who chooses a model."""
+        return self._need.sentence(self.available)
+
     @property
     def _need(self) -> Need:
         return Need(self.cells, self.weights, self.cache, self.compute)

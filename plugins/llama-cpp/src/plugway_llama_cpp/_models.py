@@ -65,7 +65,12 @@ class Models:
         self._name = name
         self._options = options
         self._loaded: dict[str, Loaded] = {}
+        self._misfits: dict[str, str] = {}
         self._lock = anyio.Lock()
+
+    def misfit(self, name: str) -> str:
+        """Why the model did not fit when it was last to be loaded; empty if it did."""
+        return self._misfits.get(name, "")
 
     @property
     def loaded(self) -> Mapping[str, Loaded]:
@@ -180,7 +185,9 @@ class Models:
         chosen = self._plan(header, projector)
         if not chosen.fits and await self._make_room():
             chosen = self._plan(header, projector)
+        self._misfits.pop(file.name, None)
         if not chosen.fits:
+            self._misfits[file.name] = f"{file.name} does not fit into memory: {chosen.sentence()}"
             raise BackendUnavailable(
                 f"`{file.name}` does not fit into memory: {chosen.arithmetic()}. "
                 "Lower `context` or `slots`, or use a smaller quantization",
