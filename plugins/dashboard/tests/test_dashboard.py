@@ -173,8 +173,8 @@ def test_the_file_that_the_gateway_runs_on_is_named_or_how_to_get_one(monkeypatc
 def small_machine(monkeypatch):
     """A machine of 8 GiB without a card, and without models."""
     machine = described_machine(8 * GIB)
-    monkeypatch.setattr("plugway_dashboard._plugin.read_machine", lambda: machine)
-    monkeypatch.setattr("plugway_dashboard._plugin.installed_models", tuple)
+    monkeypatch.setattr("plugway_local_models.fitting.read_machine", lambda: machine)
+    monkeypatch.setattr("plugway_local_models.fitting.installed_models", tuple)
 
 
 async def test_the_page_gets_the_advice_of_the_command_and_other_callers_do_not(small_machine):

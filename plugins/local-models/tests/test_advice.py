@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from plugway_local_models._advice import CONTEXTS, Installed, advise
 from plugway_local_models._catalog import catalog
 from plugway_local_models._machine import Card, Machine, described_machine
-from plugway_local_models.sizing import GIB, MIB
+from plugway_local_models.sizing import GIB, MIB, gib, short_count
 
 SEEDS = [
     # 10.7 GiB for Metal: gpt-oss 20B has 11.3 GiB of weights. Of what fits, only models of up to 10
@@ -24,6 +25,20 @@ SEEDS = [
     # 48.0 GiB, and twice the memory bandwidth of a Pro: the dense 27B is usable.
     ("MacBook Pro Max 64 GB", 64, "Apple M4 Max", "qwen3.8-27b", "UD-Q5_K_XL", 131_072),
 ]
+
+
+def row_of(seed):
+    """The row of a machine in the README."""
+    best = advise(described_machine(seed[1] * GIB, chip=seed[2])).best
+    size = f"{gib(best.need.total)} of {gib(best.place.free)} GiB"
+    cells = (seed[0], best.model.title, best.files.quant, short_count(best.context), size)
+    return f"| {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize("seed", SEEDS, ids=lambda seed: seed[0])
+def test_the_table_of_the_readme_is_what_the_command_says(seed):
+    readme = Path(__file__).parents[1].joinpath("README.md").read_text("utf-8")
+    assert row_of(seed) in readme.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,7 @@ def test_the_model_its_sum_and_the_one_command_are_printed():
     lines = [line.strip() for line in done.stdout.splitlines()]
     assert "128K needs 3.2 GiB beside 16.5 GiB of weights; 21.3 are free" in lines
     assert lines.count("plugway models pull unsloth/Qwen3.6-35B-A3B-GGUF:UD-IQ4_XS") == 1
+    assert "and for the context: options: {context: 131072}" in lines
 
 
 def test_nothing_useful_says_what_is_missing_and_what_else_there_is():

@@ -19,7 +19,6 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from plugway import Exchange, Options, Outcome, Plugin, hookimpl
-from plugway_local_models.fitting import advise, installed_models, read_machine
 
 PATH: Final = "/dashboard/exchanges"
 ADVICE: Final = "/dashboard/advice"
@@ -100,7 +99,10 @@ class Dashboard(Plugin[DashboardOptions]):
 
 def _advice() -> dict[str, Any]:
     """What `plugway models recommend --json` prints here; measures the machine."""
-    return advise(read_machine(), installed=installed_models()).as_json()
+    # Imported when it is first needed: it brings an HTTP client that a gateway starts without.
+    from plugway_local_models import fitting
+
+    return fitting.advise(fitting.read_machine(), installed=fitting.installed_models()).as_json()
 
 
 def exchange_data(exchange: Exchange, outcome: Outcome) -> dict[str, Any]:

@@ -89,6 +89,14 @@ class Choice:
         }
 
     @property
+    def setting(self) -> str:
+        """Where the size of the context is set for its backend."""
+        return {
+            "llama-cpp": f"options: {{context: {self.context}}}",
+            "ollama": f"OLLAMA_CONTEXT_LENGTH={self.context}",
+        }.get(self.backend, "")
+
+    @property
     def tags(self) -> tuple[str, ...]:
         """What is wrong with it, in a few words."""
         return tuple(tag for tag, _ in self._warnings())
@@ -130,6 +138,7 @@ class Choice:
             "notes": list(self.notes),
             "here": [{"owner": item.owner, "name": item.name} for item in self.here],
             "command": self.command,
+            "setting": self.setting,
             "commands": dict(self.commands),
             "sources": list(self.model.sources),
         }

@@ -130,6 +130,8 @@ def _show_choice(choice: Choice) -> None:
     for line in (choice.sentence(), *choice.notes, *_here(choice), choice.command):
         if line:
             _say(f"  {line}")
+    if choice.setting:
+        _say(f"  and for the context: {choice.setting}")
 
 
 def _here(choice: Choice) -> list[str]:
