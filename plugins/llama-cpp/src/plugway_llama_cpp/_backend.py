@@ -32,8 +32,8 @@ from plugway_llama_cpp._memory import resident_memory
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
 from plugway_llama_cpp._refusal import raise_error
-from plugway_local_engine import Call
-from plugway_local_models import LoadedModel
+from plugway_local_engine import Call, Supervisor
+from plugway_local_models import LoadedModel, MakesRoom
 from plugway_signature import signature
 
 Note = Callable[[str], None]
@@ -64,7 +64,7 @@ class LlamaCppBackend:
         """
         if request.get("tool_choice") is not None and (wrong := wrong_choice(request.body)):
             raise InvalidRequest(wrong, retry=False, record=True)
-        loaded = await self._speaking(attempt.model)
+        loaded = await self._speaking(attempt)
         exchange = attempt.exchange
         header = {
             "op": "generate",
@@ -87,7 +87,7 @@ class LlamaCppBackend:
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
         """Exact number of tokens of the rendered prompt."""
-        loaded = await self._speaking(attempt.model)
+        loaded = await self._speaking(attempt)
         header = {"op": "count", "caller": attempt.exchange.caller.share}
         asked = ClientNames(request).request if loaded.is_demo else request
         call = await loaded.supervisor.call(header, asked.raw)
@@ -106,7 +106,7 @@ class LlamaCppBackend:
             InvalidRequest: the model is not an embedding model, or the input does not suit it.
             BackendError: the model cannot be loaded, or its worker failed.
         """
-        loaded = await self.loader.get(attempt.model)
+        loaded = await self.loader.get(attempt.model, attempt.note)
         if not loaded.header.embeds:
             what = f"model: `{loaded.file.name}` is not an embedding model"
             raise InvalidRequest(what, retry=False, record=True)
@@ -144,12 +144,25 @@ class LlamaCppBackend:
         """
         return await self.loader.needs(model)
 
+    def ask_for_room(self, room: MakesRoom) -> None:
+        """From now on, load no model before `room` has made room for it (`AsksForRoom`)."""
+        self.loader.room = room
+
+    async def free_caches(self) -> int:
+        """Drop the states of conversations that have no slot; those on disk stay. Returns their
+        bytes (`FreesCaches`)."""
+        freed = 0
+        for loaded in self.loader.loaded.values():
+            if loaded.supervisor.state == "ready" and not loaded.header.embeds:
+                freed += await _freed(loaded.supervisor)
+        return freed
+
     async def name_of(self, model: str) -> str:
         """The name of the file that a request means (`NamesModels`)."""
         return await self.loader.name_of(model)
 
-    async def _speaking(self, model: str) -> Loaded:
-        loaded = await self.loader.get(model)
+    async def _speaking(self, attempt: Attempt) -> Loaded:
+        loaded = await self.loader.get(attempt.model, attempt.note)
         if loaded.header.embeds:
             what = (
                 f"model: `{loaded.file.name}` is an embedding model; request it at /v1/embeddings"
@@ -174,6 +187,16 @@ class LlamaCppBackend:
             extra={"architecture": loaded.header.architecture, **size},
             notice=DEMO_NOTICE if loaded.is_demo else "",
         )
+
+
+async def _freed(supervisor: Supervisor) -> int:
+    call = await supervisor.call({"op": "free"})
+    try:
+        async for frame in call:
+            return int(frame.header.get("freed", 0))
+    finally:
+        await call.aclose()
+    return 0
 
 
 def _held(loaded: Loaded) -> LoadedModel:

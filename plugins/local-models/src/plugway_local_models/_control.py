@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, cast
 from weakref import WeakSet
@@ -92,7 +92,7 @@ async def _obey(gateway: Gateway, command: Mapping[str, Any]) -> dict[str, Any]:
     model = str(command.get("model", ""))
     match command["do"]:
         case "ps":
-            return {"models": await _rows(owners), "memory": await _memory(gateway)}
+            return await _listed(gateway, owners)
         case "load":
             return await _load(owners, model)
         case "unload":
@@ -171,10 +171,18 @@ def _row(instance: str, loaded: LoadedModel) -> dict[str, Any]:
     }
 
 
-async def _memory(gateway: Gateway) -> dict[str, Any] | None:
+async def _listed(gateway: Gateway, owners: Owners) -> dict[str, Any]:
+    """All models, and the report of the plugin that makes room, if there is one."""
+    rows = await _rows(owners)
     for _, plugin in gateway.find(MakesRoom):
-        return asdict(await plugin.report())
-    return None
+        report = await plugin.report()
+        known = {(name, model.model): _row(name, model) for name, model in report.models}
+        memory = asdict(replace(report, models=()))
+        return {
+            "models": [known.get((row["instance"], row["model"]), row) for row in rows],
+            "memory": {name: value for name, value in memory.items() if name != "models"},
+        }
+    return {"models": rows, "memory": None}
 
 
 def ask_gateways(
