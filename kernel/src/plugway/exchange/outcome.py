@@ -16,6 +16,12 @@ from plugway.types.json import as_object
 log = logging.getLogger("plugway.exchange")
 
 _REASONS: Final = frozenset(get_args(StopReason))
+_COUNTS: Final = (
+    *("input_tokens", "output_tokens", "cache_read_input_tokens"),
+    "cache_creation_input_tokens",
+)
+"""In the order of `Usage`."""
+_ABSURD: Final = 2**40
 _BLANK: Final = vars(
     logging.makeLogRecord({"name": log.name, "levelno": logging.INFO, "levelname": "INFO"})
 )
@@ -34,16 +40,8 @@ def usage_of(relay: Watched | None, message: Mapping[str, Any]) -> tuple[Usage, 
 
 def parse_usage(usage: Mapping[str, Any]) -> Usage:
     """The counts of an Anthropic `usage` object; missing or absurd ones are 0."""
-    return Usage(
-        _count(usage.get("input_tokens")),
-        _count(usage.get("output_tokens")),
-        _count(usage.get("cache_read_input_tokens")),
-        _count(usage.get("cache_creation_input_tokens")),
-    )
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and 0 <= value < 2**40 else 0
+    found = map(usage.get, _COUNTS)
+    return Usage(*[n if isinstance(n, int) and 0 <= n < _ABSURD else 0 for n in found])
 
 
 def _reason(value: Any) -> str | None:

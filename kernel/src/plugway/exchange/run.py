@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from anyio.lowlevel import checkpoint
 from starlette.types import Receive, Scope, Send
 
 from plugway.exchange.channel import channel_of
@@ -28,7 +29,6 @@ from plugway.exchange.validate import validate
 from plugway.exchange.writer import Clock, Resources, Responder, timeout_of
 from plugway.plugins.contain import is_defect, unwound
 from plugway.types.backend import Caller
-from plugway.types.bounds import breath
 from plugway.types.cancel import Cancellable
 from plugway.types.errors import (
     BackendError,
@@ -121,10 +121,13 @@ class ExchangeRun:
             exchange = self.exchange = Exchange(
                 self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
             )
-            await breath(self.request.heavy)
+            heavy = self.request.heavy
+            if heavy:
+                await checkpoint()
             if not self.request.deferred:
                 validate(self.request, counting=self.endpoint != "messages")
-            await breath(self.request.heavy)
+            if heavy:
+                await checkpoint()
             if exchange.caller.limited:
                 check_grants(self.request, exchange.caller)
             self.server.admit()
