@@ -8,8 +8,9 @@ import anyio
 import orjson
 import pytest
 
-from plugway import Attempt, Caller, Exchange, MessagesRequest, collect
+from plugway import Attempt, Caller, Exchange, MessagesRequest
 from plugway_llama_cpp import LlamaCpp, LlamaCppOptions
+from plugway_wire.events import collect
 
 sys.path.insert(0, str(Path(__file__).parent))
 

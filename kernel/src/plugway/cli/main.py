@@ -28,12 +28,7 @@ from plugway.cli.plugins import (
 )
 from plugway.cli.serve import print_error as _print_error
 from plugway.config.approval import approvals_path, approve
-from plugway.config.config import (
-    Config,
-    ExposedError,
-    default_config_path,
-    find_config,
-)
+from plugway.config.config import Config, ExposedError, default_config_path, find_config
 from plugway.plugins.audit import startup_files
 from plugway.types.errors import ConfigError, PluginError
 from plugway_wire.errors import PlugwayError

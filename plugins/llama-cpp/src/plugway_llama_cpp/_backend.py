@@ -21,7 +21,6 @@ from plugway import (
     Reply,
     StreamEvent,
     StreamInterrupted,
-    wrong_choice,
 )
 from plugway_embeddings import Embedded, Wanted
 from plugway_llama_cpp._client_names import ClientNames
@@ -35,6 +34,7 @@ from plugway_llama_cpp._refusal import raise_error
 from plugway_local_engine import Call, Supervisor
 from plugway_local_models import LoadedModel, MakesRoom
 from plugway_signature import signature
+from plugway_wire.shape import wrong_choice
 
 Note = Callable[[str], None]
 

@@ -16,7 +16,6 @@ from typing import Any, Final
 import orjson
 
 from plugway import (
-    MAX_EVENT_BYTES,
     BackendError,
     BackendProtocolError,
     InvalidRequest,
@@ -30,6 +29,7 @@ from plugway import (
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._tools import Verdict
 from plugway_tool_repair._wire import Decoder
+from plugway_wire.gather import MAX_EVENT_BYTES
 
 Delta = dict[str, Any]
 """The `delta` of a choice."""

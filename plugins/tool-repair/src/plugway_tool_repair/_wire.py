@@ -12,15 +12,8 @@ from typing import Final, TypeVar
 import anyio
 import anyio.lowlevel
 
-from plugway import (
-    MAX_EVENT_BYTES,
-    Attempt,
-    BackendProtocolError,
-    BackendTimeout,
-    Reply,
-    StreamEvent,
-    as_object,
-)
+from plugway import Attempt, BackendProtocolError, BackendTimeout, Reply, StreamEvent, as_object
+from plugway_wire.gather import MAX_EVENT_BYTES
 
 T = TypeVar("T")
 
