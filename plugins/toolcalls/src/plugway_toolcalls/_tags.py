@@ -56,7 +56,9 @@ class Names:
 
     def allows(self, name: str) -> bool:
         """Whether the schema has the name, in any spelling."""
-        return not self.closed or _plain(name) in {_plain(key) for key in self.known}
+        if name in self.known or not self.closed:
+            return True
+        return _plain(name) in {_plain(key) for key in self.known}
 
 
 def _plain(name: str) -> str:
