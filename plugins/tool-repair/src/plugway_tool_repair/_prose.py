@@ -116,7 +116,9 @@ class Prose:
 
     def plain(self, text: str) -> bool:
         """Whether `text` may pass unchanged; if so, it is recorded."""
-        if not self.idle or self._fresh or marks.FIRST.search(text):
+        if self._fresh or self._buffer or self._capture is not None or self._closes:
+            return False
+        if marks.FIRST.search(text) and (marks.MARK.search(text) or marks.held(text)):
             return False
         self._code.see(text)
         return True

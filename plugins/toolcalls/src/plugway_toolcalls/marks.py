@@ -123,10 +123,9 @@ _LONGER: Final = {
 }
 LONGEST: Final = max(len(mark) for mark in ALL)
 _NUMBERED: Final = ("<unused", "<|reserved_special_token_", "<extra_id_")
-_BY_FIRST: Final = {
-    first: tuple(mark for mark in (*ALL, *_NUMBERED) if mark[0] == first)
-    for first in {mark[0] for mark in (*ALL, *_NUMBERED)}
-}
+_BEGUN: Final = frozenset(
+    mark[:size] for mark in (*ALL, *_NUMBERED) for size in range(1, len(mark) + 1)
+)
 _UNUSED_BEGUN = re.compile(
     r"<(?:unused\d{0,4}|\|reserved_special_token_\d{0,4}\|?|extra_id_\d{0,3})"
 )
@@ -137,8 +136,7 @@ def held(text: str) -> int:
     start = max(0, len(text) - LONGEST)
     for match in FIRST.finditer(text, start):
         tail = text[match.start() :]
-        known = _BY_FIRST.get(tail[0], ())
-        if _UNUSED_BEGUN.fullmatch(tail) or any(mark.startswith(tail) for mark in known):
+        if tail in _BEGUN or _UNUSED_BEGUN.fullmatch(tail):
             return len(tail)
     return 0
 
