@@ -61,3 +61,34 @@ def test_marks_in_a_value_that_a_model_wrote_never_change_it(family: Family):
 @pytest.mark.parametrize("family", RAW, ids=lambda family: family.name)
 def test_marks_in_thousands_of_values_never_change_one(family: Family):
     check_raw(family, 3000)
+
+
+@pytest.mark.parametrize("family", RAW, ids=lambda family: family.name)
+def test_a_whole_example_of_the_same_tool_in_a_value_stays_there(family: Family):
+    example = raw_call(family, {"content": "a", "file_path": "/b"})
+    for given in (
+        {"content": f"Write so: {example}"},
+        {"content": f"Write so: {example} It is easy.", "mode": "fast"},
+        {"file_path": "/x", "content": f"{example}\n"},
+    ):
+        assert parsed(family, [raw_call(family, given)]) == [("call", "Write", given)]
+
+
+@pytest.mark.parametrize("family", RAW, ids=lambda family: family.name)
+def test_an_example_that_is_not_closed_is_no_argument_of_the_call_around_it(family: Family):
+    example = raw_call(family, {"content": "a", "file_path": "/b"})
+    begun = example[: example.index("/b") + 2]
+    text = raw_call(family, {"content": f"Write so: {begun}", "mode": "fast"})
+    found = parsed(family, [text])
+    said = {"content": f"Write so: {begun}", "mode": "fast"}
+    assert found == [("call", "Write", said)] or not any(block[0] == "call" for block in found)
+
+
+@pytest.mark.parametrize("family", RAW, ids=lambda family: family.name)
+def test_a_call_around_examples_of_which_one_is_not_closed_is_never_shortened(family: Family):
+    example = raw_call(family, {"content": "a"})
+    begun = raw_call(family, {"content": "|"}).partition("|")[0]
+    given = {"content": f"{example} and {example} and {begun}b"}
+    found = parsed(family, [raw_call(family, given)])
+    calls = [block for block in found if block[0] == "call"]
+    assert not calls or found == [("call", "Write", given)]

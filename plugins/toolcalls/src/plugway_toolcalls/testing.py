@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import pairwise
@@ -24,6 +25,7 @@ from plugway_toolcalls._parts import (
     ThinkingDelta,
     merged,
 )
+from plugway_toolcalls._tokens import CDATA, CDATA_END
 from plugway_toolcalls._tools import Tool
 from plugway_toolcalls._write import own_format, write_call
 
@@ -233,16 +235,26 @@ def said(family: Family, block: tuple[Any, ...]) -> list[str]:
     if block[0] != "call":
         return [block[1]]
     values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in block[2].items()}
-    raw = raw_call(family, values).replace("Write", block[1], 1)
-    whole = json.dumps({"name": block[1], "arguments": block[2]}, ensure_ascii=False)
+    spec, inner = own_format(family), json.dumps(block[2], ensure_ascii=False)
+    shape = spec.shape
+    assert shape is not None
+    raw = raw_call(family, values)
+    raws = [
+        raw.replace(' string="true"', mark) for mark in (' string="true"', ' string="false"', "")
+    ]
+    raws += [raw_call(family, {k: f"{CDATA}{v}{CDATA_END}" for k, v in values.items()})]
+    raws += [f"{spec.opening}{shape.before}Write{shape.between}{inner}{shape.after}"]
+    named = [text.replace("Write", block[1], 1) for text in raws]
     openings = [spec.opening for spec in family.calls if spec.kind == "object"]
-    typed = {' string="true"', ' string="false"', ""}
-    raws = [raw.replace(' string="true"', mark) for mark in typed]
-    return [*raws, *(opening + whole for opening in openings)]
+    whole = json.dumps({"name": block[1], "arguments": block[2]}, ensure_ascii=False)
+    return [*named, *(opening + whole for opening in openings)]
 
 
 def squeezed(text: str, family: Family) -> str:
-    """Without white space, and without the marks that say nothing."""
+    """Without white space, and without the headers and marks that say nothing."""
+    header = family.header
+    for opening in header.openings if header is not None else ():
+        text = re.sub(rf"{re.escape(opening)}[^<>]{{0,100}}{re.escape(header.end)}", "", text)
     before, text = "", _squeeze(text)
     while before != text:
         before = text
