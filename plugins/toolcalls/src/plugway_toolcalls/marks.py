@@ -89,13 +89,25 @@ _LEAKS: Final = frozenset(
 ) - set(HEADERS)
 
 
+_Tree = dict[str, "_Tree"]
+
+
 def _alternation(marks: Iterable[str]) -> str:
-    """A pattern for any of these marks, the longest first. Those that begin with the same
-    character are one branch: at most places of a text a search has to look at that alone."""
-    branches: dict[str, list[str]] = {}
-    for mark in sorted(set(marks), key=lambda m: (-len(m), m)):
-        branches.setdefault(mark[0], []).append(re.escape(mark[1:]))
-    return "|".join(f"{re.escape(first)}(?:{'|'.join(r)})" for first, r in branches.items())
+    """A pattern for any of these marks, the longest that fits. What they begin with in common is
+    looked for once."""
+    tree: _Tree = {}
+    for mark in marks:
+        node = tree
+        for sign in mark:
+            node = node.setdefault(sign, {})
+        node[""] = {}
+    return _branches(tree)
+
+
+def _branches(tree: _Tree) -> str:
+    options = [re.escape(sign) + _branches(rest) for sign, rest in sorted(tree.items()) if sign]
+    either = options[0] if len(options) == 1 else f"(?:{'|'.join(options)})" if options else ""
+    return f"(?:{either})?" if "" in tree and either else either
 
 
 ALL: Final = tuple({*OPENINGS, *HEADERS, *_LEAKS, *THINKING, *PAIRED.values()})
@@ -139,6 +151,17 @@ def held(text: str) -> int:
         if tail in _BEGUN or _UNUSED_BEGUN.fullmatch(tail):
             return len(tail)
     return 0
+
+
+def run_of(mark: str, text: str) -> int:
+    """Length of the run of `mark` that `text` starts with; of one, if it may be part of a longer
+    mark or has a meaning in Markdown."""
+    end = len(mark)
+    if mark in _LONGER or "`" in mark or "\n" in mark:
+        return end
+    while text.startswith(mark, end):
+        end += len(mark)
+    return end
 
 
 def grows(mark: str, rest: str) -> bool:

@@ -252,9 +252,9 @@ def said(family: Family, block: tuple[Any, ...]) -> list[str]:
 
 def squeezed(text: str, family: Family) -> str:
     """Without white space, and without the headers and marks that say nothing."""
-    header = family.header
-    for opening in header.openings if header is not None else ():
-        text = re.sub(rf"{re.escape(opening)}[^<>]{{0,100}}{re.escape(header.end)}", "", text)
+    if (header := family.header) is not None:
+        begins = "|".join(map(re.escape, header.openings))
+        text = re.sub(rf"(?:{begins})[^<>]{{0,100}}{re.escape(header.end)}", "", text)
     before, text = "", _squeeze(text)
     while before != text:
         before = text
