@@ -13,8 +13,8 @@ from plugway.testing import build_plugin, gateway, request_body
 from plugway_llama_cpp import LlamaCpp
 from plugway_llama_cpp._images import Images
 from plugway_llama_cpp._mtmd import Piece
-from plugway_llama_cpp._slots import Owner
-from plugway_llama_cpp._states import SavedState, StateStore
+from plugway_local_engine._slots import Owner
+from plugway_local_engine._states import SavedState, StateStore
 
 pytestmark = pytest.mark.anyio
 ALL = pytest.mark.parametrize("kind", ["full", "sliding", "hybrid", "recurrent"])

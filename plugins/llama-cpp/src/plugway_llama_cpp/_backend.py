@@ -23,14 +23,14 @@ from plugway import (
     wrong_choice,
 )
 from plugway_embeddings import Embedded, Wanted
-from plugway_llama_cpp._client_names import ClientNames
 from plugway_llama_cpp._embedding import vectors_of
 from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
-from plugway_llama_cpp._held import Held
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
-from plugway_llama_cpp._refusal import raise_error
 from plugway_local_engine import Call
+from plugway_local_engine._demo_client_names import ClientNames
+from plugway_local_engine._demo_held import Held
+from plugway_local_engine._refusal import raise_error
 from plugway_signature import signature
 
 Note = Callable[[str], None]

@@ -8,8 +8,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Context, Tokens
-    from plugway_llama_cpp._job import Job
-    from plugway_llama_cpp._slots import Slot
+    from plugway_llama_cpp._job import LlamaJob
+    from plugway_local_engine.engine import Slot
 
 
 STEP_SECONDS: Final = 1.0
@@ -20,7 +20,7 @@ _FIRST_CHUNK: Final = 128
 class Part(NamedTuple):
     """The part of a batch that belongs to one request."""
 
-    job: Job
+    job: LlamaJob
     slot: Slot
     start: int
     size: int
@@ -55,7 +55,7 @@ class Batch:
         """Empty the batch."""
         self.parts, self.count = [], 0
 
-    def put_reply(self, job: Job, slot: Slot, guesses: Tokens) -> None:
+    def put_reply(self, job: LlamaJob, slot: Slot, guesses: Tokens) -> None:
         """Add the last token of a reply and the guesses after it; all have outputs."""
         at, size = self.count, 1 + len(guesses)
         context = self._context
@@ -65,7 +65,7 @@ class Batch:
         context.outputs[at : at + size] = 1
         self.parts.append(Part(job, slot, at, size, size, tuple(guesses.tolist())))
 
-    def put_prompt(self, job: Job, slot: Slot, room: int) -> int:
+    def put_prompt(self, job: LlamaJob, slot: Slot, room: int) -> int:
         """Add the next piece of a prompt, at most `room` tokens and up to its next stop."""
         start, at = slot.length, self.count
         end = min(len(job.prompt), start + room)

@@ -14,16 +14,21 @@ import numpy as np
 
 from plugway_llama_cpp import _binding as binding
 from plugway_llama_cpp._binding import Context, ContextSettings, Model
-from plugway_llama_cpp._disk import DiskCache
 from plugway_llama_cpp._engine import Engine
 from plugway_llama_cpp._files import parts_of
-from plugway_llama_cpp._prefix import PrefixCache
-from plugway_llama_cpp._prepare import Preparer
+from plugway_llama_cpp._job import LlamaJob
 from plugway_llama_cpp._settings import EngineSettings
-from plugway_llama_cpp._slots import SlotTable
-from plugway_llama_cpp._states import StateStore
 from plugway_llama_cpp._threads import Threads
-from plugway_local_engine import LoadFailed
+from plugway_local_engine import GrammarTokenizer, LoadFailed
+from plugway_local_engine.engine import (
+    DiskCache,
+    PrefixCache,
+    Preparer,
+    SlotTable,
+    StateStore,
+    Window,
+    load_template,
+)
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._images import Images
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 
 _MIB: Final = 1 << 20
 _TRIALS: Final = 16
+_TEMPLATE: Final = "tokenizer.chat_template"
 
 
 def main(channel: Channel, config: Mapping[str, Any]) -> None:
@@ -68,7 +74,16 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
     images = _images(settings, model, channel)
     threads = Threads(settings.threads, speaking)
     engine = Engine(channel, context, slots, prefix, threads, images, settings.guess_ahead)
-    preparer = Preparer(channel, engine, model, settings, images)
+    preparer = Preparer(
+        channel,
+        engine.submit,
+        LlamaJob,
+        model,
+        _window(settings),
+        load_template(model.meta(_TEMPLATE), settings.template, model, settings.path),
+        lambda ends: GrammarTokenizer.of_llama_cpp(model.vocab, eos=ends),
+        images,
+    )
     channel.send(
         {
             "op": "ready",
@@ -85,6 +100,17 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
         }
     )
     engine.run(preparer.take)
+
+
+def _window(settings: EngineSettings) -> Window:
+    return Window(
+        settings.context,
+        settings.seed,
+        settings.temperature,
+        settings.top_k,
+        settings.top_p,
+        settings.min_p,
+    )
 
 
 def _load(settings: EngineSettings, channel: Channel) -> Model:

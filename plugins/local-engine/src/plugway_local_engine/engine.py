@@ -1,0 +1,43 @@
+"""For the worker of an engine: the loop, requests, reuse of prompts, the preparation of requests.
+
+Needs the engine's process only; the gateway's own process does not import it.
+"""
+
+from typing import TYPE_CHECKING
+
+from plugway_local_engine._contract import SHARED_POSITION, Sampling, Sequences, Traits, Vocabulary
+from plugway_local_engine._disk import DiskCache
+from plugway_local_engine._job import Job
+from plugway_local_engine._loop import EngineLoop
+from plugway_local_engine._pieces import Picture, Pictures, UnreadableImage
+from plugway_local_engine._prefix import PrefixCache
+from plugway_local_engine._prepare import Preparer, Window, load_template
+from plugway_local_engine._slots import Slot, SlotTable
+from plugway_local_engine._states import StateStore
+
+if TYPE_CHECKING:
+    from plugway_local_engine._contract import Blob, Logits, Tokens
+
+__all__ = [
+    "SHARED_POSITION",
+    "Blob",
+    "DiskCache",
+    "EngineLoop",
+    "Job",
+    "Logits",
+    "Picture",
+    "Pictures",
+    "PrefixCache",
+    "Preparer",
+    "Sampling",
+    "Sequences",
+    "Slot",
+    "SlotTable",
+    "StateStore",
+    "Tokens",
+    "Traits",
+    "UnreadableImage",
+    "Vocabulary",
+    "Window",
+    "load_template",
+]
