@@ -17,14 +17,10 @@ from typing import Final
 import platformdirs
 
 from plugway_llama_cpp._files import is_whole
+from plugway_local_engine.demo import DEMO
 
-DEMO: Final = "demo"
 DEMO_TITLE: Final = "Plugway demo model"
 """`general.name` in its file."""
-DEMO_NOTICE: Final = (
-    "The model behind this is a tiny demonstration model: it can greet, say what Plugway is, and "
-    "create, append to or show a file. It shows that everything works, and cannot do more."
-)
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 

@@ -18,7 +18,6 @@ import anyio
 from plugway import BackendUnavailable, RequestRejected
 from plugway_llama_cpp._files import is_something_else, parts_of, read_model
 from plugway_llama_cpp._folder import (
-    DEMO,
     DEMO_TITLE,
     ModelFile,
     NoSuchModel,
@@ -33,6 +32,7 @@ from plugway_llama_cpp._memory import Plan, default_threads, plan
 from plugway_llama_cpp._options import LlamaCppOptions
 from plugway_llama_cpp._settings import EmbedderSettings, EngineSettings
 from plugway_local_engine import Limits, Supervisor, WorkerSpec
+from plugway_local_engine.demo import DEMO
 
 ENTRY = "plugway_llama_cpp._start:main"
 EMBEDDER = "plugway_llama_cpp._embedder:main"

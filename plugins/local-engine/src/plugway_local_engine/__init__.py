@@ -22,12 +22,18 @@ from plugway_local_engine._tools import ToolChoice, tool_choice_of, tools_of
 
 if TYPE_CHECKING:
     from plugway_local_engine._frames import Frame
+    from plugway_local_engine._generation import check_choice, count_tokens, generate
     from plugway_local_engine._grammar import Constraint, arguments_constraint, build_constraint
     from plugway_local_engine._mask import GrammarError, GrammarTokenizer, TokenMask
+    from plugway_local_engine._refusal import raise_error
     from plugway_local_engine._supervisor import Call, Limits, Supervisor, WorkerSpec
     from plugway_local_engine._worker import Channel, EngineFailed, LoadFailed
 
 _LATER = {
+    "check_choice": "_generation",
+    "count_tokens": "_generation",
+    "generate": "_generation",
+    "raise_error": "_refusal",
     "Constraint": "_grammar",
     "arguments_constraint": "_grammar",
     "build_constraint": "_grammar",
@@ -68,6 +74,10 @@ __all__ = [
     "arguments_constraint",
     "build_constraint",
     "build_conversation",
+    "check_choice",
+    "count_tokens",
+    "generate",
+    "raise_error",
     "render_prompt",
     "tool_choice_of",
     "tools_of",
