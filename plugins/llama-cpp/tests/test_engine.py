@@ -349,7 +349,7 @@ async def test_a_template_that_reaches_out_is_refused(engine, tmp_path):
 
 async def test_another_model_of_the_folder_is_loaded_on_demand(engine, models):
     from plugway import Attempt
-    from plugway_llama_cpp._folder import models_folder
+    from plugway_local_models import models_folder
 
     folder = models_folder()
     folder.mkdir(parents=True)

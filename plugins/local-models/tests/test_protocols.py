@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from plugway import Loads
-from plugway_local_models import FreesCaches, HoldsModels, LoadedModel, MakesRoom
+from plugway_local_models import FreesCaches, HoldsModels, LoadedModel, MakesRoom, MemoryReport
 
 
 class Engine:
@@ -29,6 +29,12 @@ class Arbiter:
     async def loading(self, backend, model, size, note):
         note(f"{size} bytes for {backend}/{model}")
         yield
+
+    async def obtainable(self, backend, model):
+        return 5
+
+    async def report(self):
+        return MemoryReport(10, 5, 1)
 
 
 class OnlyLoads:
@@ -54,3 +60,10 @@ def test_what_is_not_known_about_a_model_is_zero_or_none():
     model = LoadedModel("m")
     assert (model.size, model.requests, model.context_tokens) == (0, 0, 0)
     assert model.idle_seconds is None
+
+
+@pytest.mark.parametrize(
+    ("state", "takes"), [("loaded", True), ("loading", True), ("failed", False)]
+)
+def test_a_model_that_failed_takes_no_memory(state, takes):
+    assert LoadedModel("m", state=state).in_memory is takes

@@ -5,16 +5,19 @@ The worker renders, counts and decodes; `_models` knows the worker of each model
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Final
 
 from plugway import Attempt, InvalidRequest, MessagesRequest, ModelInfo, Reply
 from plugway_embeddings import Embedded, Wanted
 from plugway_llama_cpp._embedding import vectors_of
+from plugway_llama_cpp._memory import resident_memory
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
 from plugway_local_engine import check_choice, count_tokens, generate
 from plugway_local_engine.demo import DEMO, DEMO_NOTICE
+from plugway_local_models import LoadedModel
 
 _STATES: Final = {"ready": "loaded", "loading": "loading", "restarting": "loading"}
 
@@ -86,6 +89,23 @@ class LlamaCppBackend:
         """Unload a model from memory; False if it was not loaded."""
         return await self.loader.unload(model)
 
+    async def loaded(self) -> list[LoadedModel]:
+        """The models that have a worker, also one that failed (`HoldsModels`)."""
+        return [_held(model) for model in self.loader.loaded.values()]
+
+    async def needs(self, model: str) -> int:
+        """Bytes of a model with its cache, from the file's header.
+
+        Raises:
+            BackendUnavailable: the file is missing or damaged.
+            RequestRejected: no model has that name.
+        """
+        return await self.loader.needs(model)
+
+    async def name_of(self, model: str) -> str:
+        """The name of the file that a request means (`NamesModels`)."""
+        return await self.loader.name_of(model)
+
     async def _speaking(self, model: str) -> Loaded:
         loaded = await self.loader.get(model)
         if loaded.header.embeds:
@@ -112,3 +132,19 @@ class LlamaCppBackend:
             extra={"architecture": loaded.header.architecture, **size},
             notice=DEMO_NOTICE if loaded.is_demo else "",
         )
+
+
+def _held(loaded: Loaded) -> LoadedModel:
+    supervisor = loaded.supervisor
+    resident, mapped = resident_memory(supervisor.pid)
+    return LoadedModel(
+        loaded.file.name,
+        size=max(loaded.plan.total, resident),
+        requests=supervisor.busy,
+        idle_seconds=time.monotonic() - supervisor.last_used,
+        state="loaded" if supervisor.state == "ready" else supervisor.state,
+        context_tokens=loaded.plan.context,
+        reclaimable=mapped,
+        pid=supervisor.pid,
+        problem=supervisor.failure[0] if supervisor.failure else "",
+    )

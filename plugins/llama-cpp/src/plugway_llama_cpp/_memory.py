@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import psutil
 
 from plugway_llama_cpp._gguf import Header
+from plugway_local_models.memory import available_memory
 
 MIB: Final = 1 << 20
 DEFAULT_CONTEXT: Final = 65_536
@@ -90,20 +90,16 @@ def plan(
     return Plan(wanted, cells, weights, cells * per_token + fixed, compute, free)
 
 
-def available_memory() -> int:
-    """Bytes that are available without swapping, within a container's limit."""
-    free = psutil.virtual_memory().available
-    for limit_file, used_file in (
-        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
-        (
-            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
-        ),
-    ):
-        limit, used = _number(limit_file), _number(used_file)
-        if limit is not None and used is not None and limit < 1 << 60:
-            free = min(free, max(0, limit - used))
-    return int(free)
+def resident_memory(pid: int | None) -> tuple[int, int]:
+    """Bytes that a process holds, and those of them that are mapped from files; (0, 0) if there is
+    no such process. Linux counts mapped files as available memory, other systems do not."""
+    if pid is None:
+        return 0, 0
+    try:
+        memory = psutil.Process(pid).memory_info()
+    except psutil.Error:
+        return 0, 0
+    return int(memory.rss), int(getattr(memory, "shared", 0))
 
 
 def default_threads() -> int:
@@ -137,13 +133,6 @@ def _compute(header: Header, batch: int) -> int:
     inner = header.number("feed_forward_length", 4 * width)
     vocabulary = int(header.values.get("array:tokenizer.ggml.tokens", 0))
     return 4 * batch * (8 * width + 3 * inner) + 4 * 16 * vocabulary + 32 * MIB
-
-
-def _number(path: str) -> int | None:
-    try:
-        return int(Path(path).read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
 
 
 def _mib(size: int) -> str:

@@ -15,17 +15,13 @@ from typing import Any, Final
 
 import anyio
 
-from plugway import BackendUnavailable, RequestRejected
+from plugway import BackendUnavailable, PlugwayError, RequestRejected
 from plugway_llama_cpp._files import is_something_else, parts_of, read_model
 from plugway_llama_cpp._folder import (
     DEMO_TITLE,
-    ModelFile,
-    NoSuchModel,
-    cache_folder,
     find_in_folder,
     find_model,
     list_models,
-    log_folder,
 )
 from plugway_llama_cpp._gguf import Header, HostileFile, read_header
 from plugway_llama_cpp._memory import Plan, default_threads, plan
@@ -33,6 +29,7 @@ from plugway_llama_cpp._options import LlamaCppOptions
 from plugway_llama_cpp._settings import EmbedderSettings, EngineSettings
 from plugway_local_engine import Limits, Supervisor, WorkerSpec
 from plugway_local_engine.demo import DEMO
+from plugway_local_models import ModelFile, NoSuchModel, cache_folder, log_folder
 
 ENTRY = "plugway_llama_cpp._start:main"
 EMBEDDER = "plugway_llama_cpp._embedder:main"
@@ -97,6 +94,21 @@ class Models:
             loaded = Loaded(file, header, chosen, supervisor, projector, changed)
             self._loaded[file.name] = loaded
             return loaded
+
+    async def needs(self, model: str) -> int:
+        """Bytes that the model needs, or uses by plan if it is loaded; raises as `get` does."""
+        file = await self._file(model)
+        if known := await self._current(file):
+            return known.plan.total
+        header, projector = await self._header(file), await self._projector(file)
+        return self._plan(header, projector).total
+
+    async def name_of(self, model: str) -> str:
+        """The name in `loaded` of a model in a request; the same if there is no such model."""
+        try:
+            return (await self._file(model)).name
+        except PlugwayError:
+            return model
 
     async def names(self) -> list[ModelFile]:
         """The models that can be requested, the configured one first."""

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from plugway import Loads
+
+GONE: Final = frozenset(("failed", "quarantined", "stopped"))
+"""States in which a model takes no memory, although its backend still lists it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +25,22 @@ class LoadedModel:
     """Requests that the backend serves with it now, as far as the backend knows."""
     idle_seconds: float | None = None
     """Since its last request ended; None if unknown."""
-    state: Literal["loaded", "loading"] = "loaded"
+    state: str = "loaded"
+    """`loaded`, `loading`, one of `GONE`, or the backend's own word for something between."""
     context_tokens: int = 0
     """Window that it is loaded with; 0 if unknown."""
+    reclaimable: int = 0
+    """Bytes of `size` that the system counts as available all the same: weights that are mapped
+    from a file on Linux."""
+    pid: int | None = None
+    """The process that holds it, if it is known."""
+    problem: str = ""
+    """Why it does not run, for `plugway models ps`."""
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether it takes memory, or soon will."""
+        return self.state not in GONE
 
 
 @runtime_checkable
@@ -50,12 +66,42 @@ class HoldsModels(Loads, Protocol):
 
 
 @runtime_checkable
+class NamesModels(Protocol):
+    """A backend whose models have several names in requests, such as `default`."""
+
+    async def name_of(self, model: str) -> str:
+        """The name in `LoadedModel` for a name in a request; the same one if it is unknown."""
+        ...
+
+
+@runtime_checkable
 class FreesCaches(Protocol):
     """A backend that can give memory back and keep its models."""
 
     async def free_caches(self) -> int:
         """Give up what can be computed again; returns the bytes that this frees, 0 for nothing."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Something that the plugin which makes room has done."""
+
+    age_seconds: float
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryReport:
+    """What the plugin that makes room knows, in bytes."""
+
+    total: int
+    available: int
+    """Without swapping, less the reservations of models that are being loaded."""
+    reserve: int
+    """What stays free for everything else."""
+    decisions: Sequence[Decision] = ()
+    """The last ones, the newest last."""
 
 
 @runtime_checkable
@@ -68,9 +114,19 @@ class MakesRoom(Protocol):
         """Hold `size` bytes for a model of the backend while it is loaded.
 
         Entering waits for room: idle models are unloaded, never one that serves a request. `note`
-        gets each decision as a sentence.
+        gets each decision as a sentence. If the same model is being loaded already, its
+        reservation is shared.
 
         Raises:
             BackendUnavailable: it can never fit, or no model became idle in time.
         """
+        ...
+
+    async def obtainable(self, backend: str, model: str) -> int:
+        """Bytes that the model could have if all other models were idle and unloaded, except those
+        that stay."""
+        ...
+
+    async def report(self) -> MemoryReport:
+        """The present state."""
         ...
