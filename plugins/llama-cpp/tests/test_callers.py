@@ -7,8 +7,8 @@ import anyio
 import numpy as np
 import pytest
 import tiny_mmproj
+from running_engine import computed, reused, text_of
 
-from conftest import computed, reused, text_of
 from plugway.testing import build_plugin, gateway, request_body
 from plugway_llama_cpp import LlamaCpp
 from plugway_llama_cpp._images import Images

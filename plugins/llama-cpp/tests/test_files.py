@@ -13,9 +13,9 @@ import odd_gguf
 import pytest
 import tiny_gguf
 import tiny_mmproj
+from running_engine import text_of
 from typer.testing import CliRunner
 
-from conftest import text_of
 from plugway import BackendUnavailable
 from plugway.testing import build_plugin, gateway, request_body
 from plugway_error_normalizer import ErrorNormalizer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -10,11 +10,6 @@ if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Context, Tokens
     from plugway_llama_cpp._job import LlamaJob
     from plugway_local_engine.engine import Slot
-
-
-STEP_SECONDS: Final = 1.0
-"""Target size of a micro-batch: a cancel may have to wait for one if decoding cannot be aborted."""
-_FIRST_CHUNK: Final = 128
 
 
 class Part(NamedTuple):
@@ -37,19 +32,11 @@ class Batch:
         self._context = context
         self.parts: list[Part] = []
         self.count = 0
-        self.seconds_per_token = 0.0
-        """Duration of the last large batch; 0 before the first one."""
 
     @property
     def room(self) -> int:
         """Number of tokens that may still be added."""
         return self._context.batch - self.count
-
-    def chunk(self) -> int:
-        """Number of prompt tokens to add, so that a round stays short on a slow machine."""
-        if not self.seconds_per_token:
-            return min(self.room, _FIRST_CHUNK)
-        return min(self.room, max(16, int(STEP_SECONDS / self.seconds_per_token)))
 
     def clear(self) -> None:
         """Empty the batch."""

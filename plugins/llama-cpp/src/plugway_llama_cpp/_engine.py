@@ -17,7 +17,7 @@ from plugway_llama_cpp._binding import ABORTED, NO_ROOM, Context
 from plugway_llama_cpp._guess import guess
 from plugway_llama_cpp._job import LlamaJob
 from plugway_local_engine import EngineFailed
-from plugway_local_engine.engine import EngineLoop, PrefixCache, Slot, SlotTable
+from plugway_local_engine.engine import EngineLoop, Pace, PrefixCache, Slot, SlotTable
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._images import Images
@@ -53,6 +53,7 @@ class Engine(EngineLoop[LlamaJob]):
         self._guesses = guesses
         self._in_batch: frozenset[int] = frozenset()
         self._batch = Batch(context)
+        self._pace = Pace()
         self.tokens_computed = 0
 
     def abort(self, number: int) -> None:
@@ -87,7 +88,7 @@ class Engine(EngineLoop[LlamaJob]):
         for job in speaking:
             assert job.slot is not None
             batch.put_reply(job, job.slot, self._guess(job, job.slot, most))
-        room = batch.chunk()
+        room = self._pace.size(batch.room)
         for job in self._running:
             if room <= 0:
                 break
@@ -117,8 +118,7 @@ class Engine(EngineLoop[LlamaJob]):
             rows = self._commit()
             if rows:
                 self._speak(rows)
-            if count > 32:
-                self._batch.seconds_per_token = seconds / count
+            self._pace.report(count, seconds)
         elif status == ABORTED:
             self._resynchronise()
         elif status == NO_ROOM:
@@ -214,17 +214,3 @@ class Engine(EngineLoop[LlamaJob]):
             if not removed or self._context.last_position(slot.index) != slot.position - 1:
                 self._prefix.drop(slot)
                 self._requeue(job)
-
-    def _make_room(self) -> None:
-        if self._prefix.make_room():
-            return
-        youngest = max(self._running, key=lambda j: j.arrived)
-        if len(self._running) == 1:
-            _log.error("request %d does not fit into the context", youngest.number)
-            youngest.end("model_context_window_exceeded")
-            self._finish(youngest)
-            return
-        slot = youngest.slot
-        self._requeue(youngest)
-        if slot is not None:
-            self._prefix.clear(slot)

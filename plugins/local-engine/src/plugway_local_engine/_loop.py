@@ -55,11 +55,10 @@ class EngineLoop(ABC, Generic[J]):
     def compute(self) -> bool:
         """One round for the running requests; False if there was nothing to compute."""
 
-    @abstractmethod
     def abort(self, number: int) -> None:
-        """Make a computation for that request end soon; called from another thread."""
+        """Make a computation for that request end soon; called from another thread. An engine whose
+        rounds are short need not do anything."""
 
-    @abstractmethod
     def resume(self) -> None:
         """Allow computations again after `abort`."""
 
@@ -215,6 +214,21 @@ class EngineLoop(ABC, Generic[J]):
     def _fail(self, job: J, message: str) -> None:
         self._sender.fail(job, message)
         self._release(job)
+
+    def _make_room(self) -> None:
+        """Give up an idle conversation, or else the youngest request, which waits again."""
+        if self._prefix.make_room():
+            return
+        youngest = max(self._running, key=lambda j: j.arrived)
+        if len(self._running) == 1:
+            _log.error("request %d does not fit into the context", youngest.number)
+            youngest.end("model_context_window_exceeded")
+            self._finish(youngest)
+            return
+        slot = youngest.slot
+        self._requeue(youngest)
+        if slot is not None:
+            self._prefix.clear(slot)
 
     def _requeue(self, job: J) -> None:
         if job.slot is not None:

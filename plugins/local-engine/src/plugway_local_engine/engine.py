@@ -9,6 +9,7 @@ from plugway_local_engine._contract import SHARED_POSITION, Sampling, Sequences,
 from plugway_local_engine._disk import DiskCache
 from plugway_local_engine._job import Job
 from plugway_local_engine._loop import EngineLoop
+from plugway_local_engine._pace import Pace
 from plugway_local_engine._pieces import Picture, Pictures, UnreadableImage
 from plugway_local_engine._prefix import PrefixCache
 from plugway_local_engine._prepare import Preparer, Window, load_template
@@ -25,6 +26,7 @@ __all__ = [
     "EngineLoop",
     "Job",
     "Logits",
+    "Pace",
     "Picture",
     "Pictures",
     "PrefixCache",
