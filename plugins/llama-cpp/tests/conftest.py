@@ -6,7 +6,7 @@ from pathlib import Path
 
 import anyio
 import pytest
-from running_engine import Engine
+from running_engine import Alone, Engine
 
 from plugway_llama_cpp import LlamaCpp, LlamaCppOptions
 

@@ -5,6 +5,16 @@ import orjson
 from plugway import Attempt, Caller, Exchange, MessagesRequest, collect
 
 
+class Alone:
+    """A gateway with one backend, as a plugin sees it."""
+
+    def __init__(self, backend):
+        self.backend = backend
+
+    def find(self, kind):
+        return [("local", self.backend)] if isinstance(self.backend, kind) else []
+
+
 class Engine:
     """A running plugin and short ways to ask it."""
 
