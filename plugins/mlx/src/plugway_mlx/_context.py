@@ -8,13 +8,11 @@ one costs a mask for each layer.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
-import mlx.core as mx
 import numpy as np
-from mlx_lm.models import cache as caches
 
+from plugway_mlx._mlx import Array, caches, mx
 from plugway_mlx._model import CUT_ANYWHERE, Model
 
 if TYPE_CHECKING:
@@ -53,13 +51,13 @@ class Context:
         mx.clear_cache()
         self._grow(sequence, len(tokens))
 
-    def start(self, sequence: int, token: int) -> mx.array:
+    def start(self, sequence: int, token: int) -> Array:
         """Compute the last token of a prompt; returns its logits, 1 by vocabulary."""
         logits = self.model.network(mx.array([[token]]), cache=self._own(sequence))
         self._grow(sequence, 1)
         return logits[:, -1, :]
 
-    def step(self, sequences: tuple[int, ...], tokens: mx.array) -> mx.array:
+    def step(self, sequences: tuple[int, ...], tokens: Array) -> Array:
         """Compute one token of each sequence; returns the logits, one row for each.
 
         Nothing is evaluated here: `tokens` may be the result of a computation that runs.
@@ -163,7 +161,7 @@ class Context:
         stay ahead until a state is loaded for them."""
         self.separate(target)
         row = self._own(source)
-        self._rows[target] = [type(c).from_state(_shared(c.state)) for c in row]
+        self._rows[target] = [_twin(c) for c in row]
         self._lengths[target] = self._lengths[source]
         self._cut_at[target] = self._cut_at[source]
         if self.remove(target, end):
@@ -180,7 +178,7 @@ class Context:
         kept = self._bound(row) if partial else row
         file = io.BytesIO()
         metadata = {_LENGTH: str(self._lengths[sequence])}
-        caches.save_prompt_cache(file, kept, metadata)  # pyright: ignore[reportArgumentType]
+        caches.save_prompt_cache(file, kept, metadata)
         return np.frombuffer(file.getbuffer(), np.uint8)
 
     def load(self, sequence: int, blob: Blob, *, partial: bool) -> bool:
@@ -203,18 +201,28 @@ class Context:
         return [c for c, free in zip(row, self._free, strict=True) if not free]
 
 
+def _twin(cache: Any) -> Any:
+    """A second cache with the same state."""
+    kind: Any = type(cache)
+    return kind.from_state(_shared(cache.state))
+
+
 def _shared(state: Any) -> Any:
     """The same state for a second cache: arrays are copied when one of the two is changed."""
     if isinstance(state, mx.array):
         return mx.array(state)
-    if isinstance(state, list | tuple):
-        items: Sequence[Any] = state  # pyright: ignore[reportUnknownVariableType]
-        return type(items)(_shared(item) for item in items)  # pyright: ignore[reportCallIssue]
+    if isinstance(state, list):
+        return [_shared(item) for item in cast("list[Any]", state)]
+    if isinstance(state, tuple):
+        return tuple(_shared(item) for item in cast("tuple[Any, ...]", state))
     return state
 
 
+class _File(io.BytesIO):
+    """A file in memory; MLX finds the format by its name."""
+
+    name = "state.safetensors"
+
+
 def _read(blob: Blob) -> tuple[Row, dict[str, str]]:
-    file = io.BytesIO(blob.tobytes())
-    file.name = "state.safetensors"  # pyright: ignore[reportAttributeAccessIssue]
-    loaded, metadata = caches.load_prompt_cache(file, return_metadata=True)
-    return loaded, metadata
+    return caches.load_prompt_cache(_File(blob.tobytes()), return_metadata=True)

@@ -9,11 +9,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import mlx.core as mx
 import numpy as np
 
 from plugway_local_engine.engine import EngineLoop, Pace, PrefixCache, Slot, SlotTable
 from plugway_mlx._job import MlxJob
+from plugway_mlx._mlx import Array, mx
 
 if TYPE_CHECKING:
     from plugway_local_engine import Channel
@@ -42,7 +42,7 @@ class Engine(EngineLoop[MlxJob]):
         self._pace = Pace()
         self._group: list[MlxJob] = []
         """The jobs whose next tokens were computed together."""
-        self._logits: mx.array | None = None
+        self._logits: Array | None = None
         """Their logits, one row for each."""
 
     def piece(self, token: int) -> bytes:
@@ -110,12 +110,12 @@ class Engine(EngineLoop[MlxJob]):
         logits = self._context.step(tuple(slot.index for slot in slots), tokens)
         self._group, self._logits = jobs, logits
         mx.async_eval(tokens, logits)
-        values: list[int] = tokens.tolist()  # pyright: ignore[reportAssignmentType]
+        values: list[int] = tokens.tolist()
         for job, slot, value in zip(jobs, slots, values, strict=True):
             slot.append(np.array([value], np.int32))
             self._accept(job, value)
 
-    def _choose(self, jobs: list[MlxJob]) -> mx.array:
+    def _choose(self, jobs: list[MlxJob]) -> Array:
         plain = all(job.sampling.greedy and not job.output.restricted for job in jobs)
         if plain and jobs == self._group and self._logits is not None:
             return mx.argmax(self._logits, axis=-1)
@@ -124,7 +124,7 @@ class Engine(EngineLoop[MlxJob]):
             return jobs[0].choose(rows[0])
         return mx.concatenate([job.choose(row) for job, row in zip(jobs, rows, strict=True)])
 
-    def _rows(self, jobs: list[MlxJob]) -> list[mx.array]:
+    def _rows(self, jobs: list[MlxJob]) -> list[Array]:
         """The logits of each job, from the group or its own."""
         if self._logits is not None and jobs == self._group and len(jobs) == 1:
             return [self._logits]

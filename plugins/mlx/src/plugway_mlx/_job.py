@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-import mlx.core as mx
 import numpy as np
-from mlx_lm.sample_utils import apply_min_p, apply_top_k, apply_top_p
 
 from plugway_local_engine.engine import Job
+from plugway_mlx import _mlx
+from plugway_mlx._mlx import Array, mx
 
 if TYPE_CHECKING:
     from plugway_local_engine.engine import Sampling
@@ -23,7 +23,7 @@ class MlxJob(Job):
     """A request in the engine."""
 
     sampling: Sampling = field(init=False)
-    logits: mx.array | None = None
+    logits: Array | None = None
     """Logits of the next token, 1 by vocabulary, while the job is in no group."""
     drawn: int = 0
     """Number of random choices so far."""
@@ -32,7 +32,7 @@ class MlxJob(Job):
         Job.__post_init__(self)
         self.sampling = self.wishes.sampling
 
-    def choose(self, logits: mx.array) -> mx.array:
+    def choose(self, logits: Array) -> Array:
         """The next token as an array of one; not evaluated yet."""
         if self.output.restricted:
             allowed = np.zeros(logits.shape[-1], np.float32)
@@ -45,17 +45,17 @@ class MlxJob(Job):
         key = mx.random.key(self.sampling.seed + (self.drawn << 32))
         return mx.random.categorical(self._likely(logits), key=key)
 
-    def _likely(self, logits: mx.array) -> mx.array:
+    def _likely(self, logits: Array) -> Array:
         """The logits with all but the likeliest set to `-inf`, divided by the temperature."""
         sampling = self.sampling
         logits = logits.astype(mx.float32)
         logits = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
         if 0 < sampling.top_k < logits.shape[-1]:
-            logits = apply_top_k(logits, sampling.top_k)
+            logits = _mlx.sampling.apply_top_k(logits, sampling.top_k)
         if sampling.top_p < 1:
-            logits = apply_top_p(logits, sampling.top_p)
+            logits = _mlx.sampling.apply_top_p(logits, sampling.top_p)
         if sampling.min_p > 0:
-            logits = apply_min_p(logits, sampling.min_p)
+            logits = _mlx.sampling.apply_min_p(logits, sampling.min_p)
         return logits / sampling.temperature
 
     def choose_differently(self) -> None:

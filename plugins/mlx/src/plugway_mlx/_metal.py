@@ -6,9 +6,9 @@ On the CPU there is no limit, because Linux limits and reports the process itsel
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import Any, Final
 
-import mlx.core as mx
+from plugway_mlx._mlx import mx
 
 _log = logging.getLogger(__name__)
 
@@ -16,6 +16,7 @@ _MIB: Final = 1 << 20
 _CACHE_SHARE: Final = 0.05
 """Share of the limit for buffers that MLX keeps for reuse."""
 _FULL: Final = 0.9
+_RECOMMENDED: Final = "max_recommended_working_set_size"
 
 
 class Metal:
@@ -24,8 +25,8 @@ class Metal:
     def __init__(self, share: float) -> None:
         """`share` of what Metal recommends for a process."""
         metal = bool(mx.metal.is_available()) and mx.default_device() == mx.gpu
-        info = mx.device_info() if metal else {}
-        self.recommended = int(info.get("max_recommended_working_set_size", 0))
+        info: dict[str, Any] = mx.device_info() if metal else {}
+        self.recommended = int(info.get(_RECOMMENDED, 0))
         """Bytes that Metal recommends for a process; 0 without Metal."""
         self.most = int(self.recommended * share)
 

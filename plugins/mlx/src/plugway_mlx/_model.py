@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 from llguidance import LLTokenizer
-from mlx_lm import utils
-from mlx_lm.models.cache import make_prompt_cache
 
 from plugway_local_engine import GrammarTokenizer
 from plugway_local_engine.engine import Vocabulary
+from plugway_mlx._mlx import caches, models
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,17 +35,16 @@ class Model(Vocabulary):
 
     def __init__(self, folder: Path) -> None:
         """Raises what mlx-lm and the tokenizer raise if they reject the folder."""
-        loaded = cast("tuple[Any, Mapping[str, Any]]", utils.load_model(folder))
-        self.network, self.config = loaded
-        self._wrapper: Any = utils.load_tokenizer(
-            folder, eos_token_ids=self.config.get("eos_token_id")
-        )
+        network, config = models.load_model(folder)
+        self.network: Any = network
+        self.config: Mapping[str, Any] = config
+        self._wrapper: Any = models.load_tokenizer(folder, eos_token_ids=config.get("eos_token_id"))
         backend: Any = self._wrapper.backend_tokenizer
         backend.no_padding()
         backend.no_truncation()
         self._backend = backend
-        caches = make_prompt_cache(self.network)
-        self.kinds: tuple[str, ...] = tuple(type(cache).__name__ for cache in caches)
+        made = caches.make_prompt_cache(network)
+        self.kinds: tuple[str, ...] = tuple(type(cache).__name__ for cache in made)
         self.vocabulary_size = int(backend.get_vocab_size(with_added_tokens=True))
         self._serialized: str = backend.to_str()
         self._inner = self._grammar_tokenizer(sorted(self.ends))
@@ -71,7 +69,8 @@ class Model(Vocabulary):
     def description(self) -> str:
         """Architecture and number format, such as `qwen3, 4 bits`."""
         kind = str(self.config.get("model_type", "unknown"))
-        bits = (self.config.get("quantization") or {}).get("bits")
+        quantization: Any = self.config.get("quantization") or {}
+        bits: Any = quantization.get("bits")
         return f"{kind}, {bits} bits" if bits else kind
 
     @cached_property
