@@ -111,7 +111,9 @@ class PrefixCache:
             if job is None or job.prefilled:
                 continue
             common = min(common_prefix(job.prompt, prompt), len(prompt) - 1, len(job.prompt) - 1)
-            useful = common > slot.length and common - now >= WORTH_WAITING
+            # If the best start is what that request has so far, waiting costs nothing.
+            enough = common - now >= WORTH_WAITING or now == slot.length
+            useful = common > slot.length and enough
             if useful and (best is None or common > best[1]):
                 best = (slot, common)
         return best

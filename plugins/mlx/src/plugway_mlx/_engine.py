@@ -134,7 +134,9 @@ class Engine(EngineLoop[MlxJob]):
         return [job.logits for job in jobs if job.logits is not None]
 
     def leave(self, job: MlxJob) -> None:
-        """Take the logits of a job out of its group."""
+        """Take a job and its logits out of its group."""
+        if job.slot is not None:
+            self._context.separate(job.slot.index)
         if self._logits is None:
             return
         for place, member in enumerate(self._group):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from plugway_local_engine.engine import Job
-from plugway_mlx import _mlx
 from plugway_mlx._mlx import Array, mx
 
 if TYPE_CHECKING:
@@ -43,20 +42,24 @@ class MlxJob(Job):
         self.drawn += 1
         # Each request has a random sequence of its own, whatever is computed next to it.
         key = mx.random.key(self.sampling.seed + (self.drawn << 32))
-        return mx.random.categorical(self._likely(logits), key=key)
+        return self._draw(logits.astype(mx.float32), key)
 
-    def _likely(self, logits: Array) -> Array:
-        """The logits with all but the likeliest set to `-inf`, divided by the temperature."""
-        sampling = self.sampling
-        logits = logits.astype(mx.float32)
-        logits = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-        if 0 < sampling.top_k < logits.shape[-1]:
-            logits = _mlx.sampling.apply_top_k(logits, sampling.top_k)
-        if sampling.top_p < 1:
-            logits = _mlx.sampling.apply_top_p(logits, sampling.top_p)
-        if sampling.min_p > 0:
-            logits = _mlx.sampling.apply_min_p(logits, sampling.min_p)
-        return logits / sampling.temperature
+    def _draw(self, logits: Array, key: Array) -> Array:
+        """One of the likely tokens. mlx-lm's own filters are compiled on their first use, which on
+        the CPU needs a C++ compiler and many seconds."""
+        sampling, size = self.sampling, logits.shape[-1]
+        most = min(sampling.top_k or size, size)
+        tokens = mx.argpartition(-logits, kth=most - 1, axis=-1)[:, :most]
+        tokens = mx.take_along_axis(
+            tokens, mx.argsort(-mx.take_along_axis(logits, tokens, axis=-1), axis=-1), axis=-1
+        )
+        kept = mx.take_along_axis(logits, tokens, axis=-1)
+        shares = mx.softmax(kept, axis=-1)
+        before = mx.cumsum(shares, axis=-1) - shares
+        likely = (before < sampling.top_p) & (shares >= sampling.min_p * shares[:, :1])
+        kept = mx.where(likely, kept / sampling.temperature, -mx.inf)
+        place = mx.random.categorical(kept, axis=-1, key=key)
+        return mx.take_along_axis(tokens, place[:, None], axis=-1)[:, 0]
 
     def choose_differently(self) -> None:
         """Another seed, and some temperature."""

@@ -15,7 +15,6 @@ from typing import Any
 mx: Any = import_module("mlx.core")
 caches: Any = import_module("mlx_lm.models.cache")
 models: Any = import_module("mlx_lm.utils")
-sampling: Any = import_module("mlx_lm.sample_utils")
 
 Array = Any
 """An `mlx.core.array`, which may not be evaluated yet."""

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
-from llguidance import LLTokenizer
 
 from plugway_local_engine import GrammarTokenizer
 from plugway_local_engine.engine import Vocabulary
@@ -47,7 +46,7 @@ class Model(Vocabulary):
         self.kinds: tuple[str, ...] = tuple(type(cache).__name__ for cache in made)
         self.vocabulary_size = int(backend.get_vocab_size(with_added_tokens=True))
         self._serialized: str = backend.to_str()
-        self._inner = self._grammar_tokenizer(sorted(self.ends))
+        self._inner = self.grammars(sorted(self.ends)).inner
         self._pieces: dict[int, bytes] = {}
 
     @property
@@ -114,15 +113,8 @@ class Model(Vocabulary):
 
     def grammars(self, ends: Sequence[int]) -> GrammarTokenizer:
         """The vocabulary for grammars; `ends` are the tokens that end a turn."""
-        special = {
-            str(added.content): int(token)
-            for token, added in self._backend.get_added_tokens_decoder().items()
-            if added.special
-        }
-        return GrammarTokenizer(self._grammar_tokenizer(ends), special)
-
-    def _grammar_tokenizer(self, ends: Sequence[int]) -> LLTokenizer:
-        return LLTokenizer(self._serialized, n_vocab=self.vocabulary_size, eos_token=list(ends))
+        text, size = self._serialized, self.vocabulary_size
+        return GrammarTokenizer.of_hugging_face(text, size, eos=ends)
 
 
 def chat_template(folder: Path) -> str | None:
