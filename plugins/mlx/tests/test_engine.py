@@ -24,9 +24,9 @@ def turn(*texts):
     return [{"role": roles[i % 2], "content": text} for i, text in enumerate(texts)]
 
 
-@pytest.fixture(scope="module", params=["demo", "full", "recurrent"])
+@pytest.fixture(scope="module", params=["full", "sliding", "recurrent"])
 async def e(request, run):
-    """Layers that slide over 512 tokens and one that sees all; all see all; none does."""
+    """All layers see all tokens; some slide over 64; none keeps tokens."""
     async with run(request.param, slots=6, disk_cache_mib=0) as engine:
         yield engine
 
@@ -206,7 +206,7 @@ async def test_killed_at_work_nobody_hangs_and_the_next_request_is_served(e, pha
 # Restarts
 
 
-@pytest.mark.parametrize("layout", ["demo", "full", "recurrent"])
+@pytest.mark.parametrize("layout", ["full", "sliding", "recurrent"])
 async def test_a_restart_goes_on_from_disk(run, layout):
     text = LONG * 3
     async with run(layout) as e:

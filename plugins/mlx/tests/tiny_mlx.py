@@ -24,6 +24,30 @@ _COMMON = {
 }
 LAYOUTS = {
     "full": {**_COMMON, "model_type": "llama", "num_hidden_layers": 2, "head_dim": 16},
+    "sliding": {
+        **_COMMON,
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 3,
+        "sliding_window": 64,
+        "sliding_window_pattern": 3,
+        "head_dim": 16,
+        "query_pre_attn_scalar": 16,
+        "rope_theta": 1_000_000.0,
+        "rope_local_base_freq": 10_000.0,
+    },
+    "bench": {
+        **_COMMON,
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 6,
+        "hidden_size": 256,
+        "intermediate_size": 512,
+        "sliding_window": 512,
+        "sliding_window_pattern": 6,
+        "head_dim": 64,
+        "query_pre_attn_scalar": 64,
+        "rope_theta": 1_000_000.0,
+        "rope_local_base_freq": 10_000.0,
+    },
     "recurrent": {
         "model_type": "mamba",
         "vocab_size": VOCABULARY,
@@ -38,7 +62,8 @@ LAYOUTS = {
         "eos_token_id": 2,
     },
 }
-"""All layers see all tokens; layers that keep a summary. The demo model's layers slide."""
+"""All layers see all tokens; two of three see 64; one for
+`bench.mlx`; all keep a summary of the tokens."""
 
 
 def write(folder: Path, layout: str) -> Path:

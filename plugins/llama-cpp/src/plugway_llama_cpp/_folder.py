@@ -103,6 +103,8 @@ def _inside(folder: Path, known: Sequence[ModelFile]) -> str:
     if there:
         more = " and others" if len(there) > 3 else ""
         return f"Name a file in it: {', '.join(f'`{name}`' for name in there[:3])}{more}"
+    if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
+        return "It is a model in safetensors, which the plugin `mlx` runs; this engine needs GGUF"
     return f"It contains no GGUF file. {advice(folder.name, known)}"
 
 
