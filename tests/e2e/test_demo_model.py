@@ -10,7 +10,7 @@ from plugway_mlx._installed import missing_engine
 from plugway_resilience import Resilience
 from tests.e2e.claude import Claude
 
-pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.timeout(1200)]
 ENGINES = {"llama-cpp": (LlamaCpp, {"threads": 1}), "mlx": (Mlx, {})}
 
 
@@ -41,12 +41,12 @@ async def session(request, tmp_path):
 async def test_it_creates_a_file_and_appends_a_line(session):
     _, claude, ledger = session
     first = await claude.run(
-        "-p", "create hello.txt with the text hi", "--permission-mode", "acceptEdits", seconds=280
+        "-p", "create hello.txt with the text hi", "--permission-mode", "acceptEdits", seconds=500
     )
     path = claude.project / "hello.txt"
     assert path.read_text() == "hi", first.out + first.err
     second = await claude.run(
-        "-c", "-p", "now append a line", "--permission-mode", "acceptEdits", seconds=280
+        "-c", "-p", "now append a line", "--permission-mode", "acceptEdits", seconds=500
     )
     lines = path.read_text().splitlines()
     assert lines[0] == "hi", second.out

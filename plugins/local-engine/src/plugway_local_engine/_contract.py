@@ -6,16 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Tokens = NDArray[np.int32]
-    Logits = NDArray[np.float32]
-    Blob = NDArray[np.uint8]
+Tokens = NDArray[np.int32]
+Logits = NDArray[np.float32]
+Blob = NDArray[np.uint8]
 
 SHARED_POSITION: Final = -(1 << 30)
 """Numbers below this in a prompt stand for parts of an image without a position of their own."""

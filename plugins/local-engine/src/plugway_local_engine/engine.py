@@ -3,9 +3,16 @@
 Needs the engine's process only; the gateway's own process does not import it.
 """
 
-from typing import TYPE_CHECKING
-
-from plugway_local_engine._contract import SHARED_POSITION, Sampling, Sequences, Traits, Vocabulary
+from plugway_local_engine._contract import (
+    SHARED_POSITION,
+    Blob,
+    Logits,
+    Sampling,
+    Sequences,
+    Tokens,
+    Traits,
+    Vocabulary,
+)
 from plugway_local_engine._disk import DiskCache
 from plugway_local_engine._job import Job
 from plugway_local_engine._loop import EngineLoop
@@ -15,9 +22,6 @@ from plugway_local_engine._prefix import PrefixCache
 from plugway_local_engine._prepare import Preparer, Window, load_template
 from plugway_local_engine._slots import Slot, SlotTable
 from plugway_local_engine._states import StateStore
-
-if TYPE_CHECKING:
-    from plugway_local_engine._contract import Blob, Logits, Tokens
 
 __all__ = [
     "SHARED_POSITION",

@@ -161,7 +161,7 @@ class Context:
         stay ahead until a state is loaded for them."""
         self.separate(target)
         row = self._own(source)
-        self._rows[target] = [_twin(c) for c in row]
+        self._rows[target] = [c.from_state(_shared(c.state)) for c in row]
         self._lengths[target] = self._lengths[source]
         self._cut_at[target] = self._cut_at[source]
         if self.remove(target, end):
@@ -199,12 +199,6 @@ class Context:
     def _bound(self, row: Row) -> Row:
         """The caches that cannot be cut anywhere."""
         return [c for c, free in zip(row, self._free, strict=True) if not free]
-
-
-def _twin(cache: Any) -> Any:
-    """A second cache with the same state."""
-    kind: Any = type(cache)
-    return kind.from_state(_shared(cache.state))
 
 
 def _shared(state: Any) -> Any:

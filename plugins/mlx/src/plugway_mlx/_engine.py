@@ -44,6 +44,8 @@ class Engine(EngineLoop[MlxJob]):
         """The jobs whose next tokens were computed together."""
         self._logits: Array | None = None
         """Their logits, one row for each."""
+        self._likeliest: Array | None = None
+        """Their next tokens, as far as nothing restricts them and none is drawn."""
 
     def piece(self, token: int) -> bytes:
         """The bytes of a token."""
@@ -109,7 +111,8 @@ class Engine(EngineLoop[MlxJob]):
         slots = [job.slot for job in jobs if job.slot is not None]
         logits = self._context.step(tuple(slot.index for slot in slots), tokens)
         self._group, self._logits = jobs, logits
-        mx.async_eval(tokens, logits)
+        self._likeliest = mx.argmax(logits, axis=-1)
+        mx.async_eval(tokens, logits, self._likeliest)
         values: list[int] = tokens.tolist()
         for job, slot, value in zip(jobs, slots, values, strict=True):
             slot.append(np.array([value], np.int32))
@@ -117,8 +120,8 @@ class Engine(EngineLoop[MlxJob]):
 
     def _choose(self, jobs: list[MlxJob]) -> Array:
         plain = all(job.sampling.greedy and not job.output.restricted for job in jobs)
-        if plain and jobs == self._group and self._logits is not None:
-            return mx.argmax(self._logits, axis=-1)
+        if plain and jobs == self._group and self._likeliest is not None:
+            return self._likeliest
         rows = self._rows(jobs)
         if len(rows) == 1:
             return jobs[0].choose(rows[0])
@@ -126,11 +129,12 @@ class Engine(EngineLoop[MlxJob]):
 
     def _rows(self, jobs: list[MlxJob]) -> list[Array]:
         """The logits of each job, from the group or its own."""
-        if self._logits is not None and jobs == self._group and len(jobs) == 1:
-            return [self._logits]
+        logits = self._logits
+        if logits is not None and jobs == self._group:
+            return [logits[place : place + 1] for place in range(len(jobs))]
         for job in list(self._group):
             self.leave(job)
-        self._group, self._logits = [], None
+        self._group, self._logits, self._likeliest = [], None, None
         return [job.logits for job in jobs if job.logits is not None]
 
     def leave(self, job: MlxJob) -> None:
@@ -164,4 +168,4 @@ class Engine(EngineLoop[MlxJob]):
         for member in self._group:
             self.leave(member)
         job.logits = own
-        self._group, self._logits = [], None
+        self._group, self._logits, self._likeliest = [], None, None
