@@ -40,8 +40,10 @@ from mlx_lm.generate import stream_generate
 model, tokenizer = load(sys.argv[1])
 for line in sys.stdin:
     order = json.loads(line)
+    messages = [{"role": "user", "content": order["prompt"]}]
+    prompt = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
     times, cpu = [], []
-    for part in stream_generate(model, tokenizer, order["prompt"], max_tokens=order["tokens"]):
+    for part in stream_generate(model, tokenizer, prompt, max_tokens=order["tokens"]):
         times.append(time.perf_counter())
         cpu.append(time.process_time())
     count = len(times) - 1

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 import numpy as np
 
-from plugway_mlx._mlx import Array, caches, mx
+from plugway_mlx import _mlx
+from plugway_mlx._mlx import Array
 from plugway_mlx._model import CUT_ANYWHERE, Model
 
 if TYPE_CHECKING:
@@ -38,22 +39,24 @@ class Context:
         self._group: tuple[int, ...] = ()
         self._merged: Row = []
         self._free = [kind in CUT_ANYWHERE for kind in model.kinds]
-        self._mergeable = all(hasattr(c, "merge") for c in caches.make_prompt_cache(model.network))
+        self._mergeable = all(
+            hasattr(c, "merge") for c in _mlx.caches.make_prompt_cache(model.network)
+        )
 
     # Computing
 
     def read(self, sequence: int, tokens: Tokens) -> None:
         """Compute a piece of a prompt."""
         row = self._own(sequence)
-        self.model.network(mx.array(tokens)[None], cache=row)
+        self.model.network(_mlx.mx.array(tokens)[None], cache=row)
         # The logits are not part of what is evaluated, so they are never computed.
-        mx.eval([c.state for c in row])
-        mx.clear_cache()
+        _mlx.mx.eval([c.state for c in row])
+        _mlx.mx.clear_cache()
         self._grow(sequence, len(tokens))
 
     def start(self, sequence: int, token: int) -> Array:
         """Compute the last token of a prompt; returns its logits, 1 by vocabulary."""
-        logits = self.model.network(mx.array([[token]]), cache=self._own(sequence))
+        logits = self.model.network(_mlx.mx.array([[token]]), cache=self._own(sequence))
         self._grow(sequence, 1)
         return logits[:, -1, :]
 
@@ -68,7 +71,7 @@ class Context:
                 network(tokens[i : i + 1, None], cache=self._own(s))
                 for i, s in enumerate(sequences)
             ]
-            logits = mx.concatenate(rows)
+            logits = _mlx.mx.concatenate(rows)
         else:
             logits = network(tokens[:, None], cache=self._together(sequences))
         for sequence in sequences:
@@ -109,7 +112,7 @@ class Context:
         self.separate(sequence)
         row = self._rows[sequence]
         if row is None:
-            row = self._rows[sequence] = caches.make_prompt_cache(self.model.network)
+            row = self._rows[sequence] = _mlx.caches.make_prompt_cache(self.model.network)
         return row
 
     # Sequences
@@ -178,7 +181,7 @@ class Context:
         kept = self._bound(row) if partial else row
         file = io.BytesIO()
         metadata = {_LENGTH: str(self._lengths[sequence])}
-        caches.save_prompt_cache(file, kept, metadata)
+        _mlx.caches.save_prompt_cache(file, kept, metadata)
         return np.frombuffer(file.getbuffer(), np.uint8)
 
     def load(self, sequence: int, blob: Blob, *, partial: bool) -> bool:
@@ -203,8 +206,8 @@ class Context:
 
 def _shared(state: Any) -> Any:
     """The same state for a second cache: arrays are copied when one of the two is changed."""
-    if isinstance(state, mx.array):
-        return mx.array(state)
+    if isinstance(state, _mlx.mx.array):
+        return _mlx.mx.array(state)
     if isinstance(state, list):
         return [_shared(item) for item in cast("list[Any]", state)]
     if isinstance(state, tuple):
@@ -219,4 +222,4 @@ class _File(io.BytesIO):
 
 
 def _read(blob: Blob) -> tuple[Row, dict[str, str]]:
-    return caches.load_prompt_cache(_File(blob.tobytes()), return_metadata=True)
+    return _mlx.caches.load_prompt_cache(_File(blob.tobytes()), return_metadata=True)

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from plugway_local_engine.engine import EngineLoop, Pace, PrefixCache, Slot, SlotTable
+from plugway_mlx import _mlx
 from plugway_mlx._job import MlxJob
-from plugway_mlx._mlx import Array, mx
+from plugway_mlx._mlx import Array
 
 if TYPE_CHECKING:
     from plugway_local_engine import Channel
@@ -66,13 +67,13 @@ class Engine(EngineLoop[MlxJob]):
     def _keep_room(self) -> None:
         """Give up conversations while the next round may not fit."""
         if self._metal.pressed():
-            mx.clear_cache()
+            _mlx.mx.clear_cache()
         while self._running and (
             self._context.tokens + self._batch > self._cells or self._metal.pressed()
         ):
             before = self._context.tokens
             self._make_room()
-            mx.clear_cache()
+            _mlx.mx.clear_cache()
             if self._context.tokens == before:
                 break
 
@@ -99,7 +100,7 @@ class Engine(EngineLoop[MlxJob]):
     def _enter(self, job: MlxJob, slot: Slot, token: int) -> None:
         """Compute the token before the next one of the reply."""
         job.logits = self._context.start(slot.index, token)
-        mx.eval(job.logits)
+        _mlx.mx.eval(job.logits)
         slot.append(np.array([token], np.int32))
 
     # Replies
@@ -111,8 +112,8 @@ class Engine(EngineLoop[MlxJob]):
         slots = [job.slot for job in jobs if job.slot is not None]
         logits = self._context.step(tuple(slot.index for slot in slots), tokens)
         self._group, self._logits = jobs, logits
-        self._likeliest = mx.argmax(logits, axis=-1)
-        mx.async_eval(tokens, logits, self._likeliest)
+        self._likeliest = _mlx.mx.argmax(logits, axis=-1)
+        _mlx.mx.async_eval(tokens, logits, self._likeliest)
         values: list[int] = tokens.tolist()
         for job, slot, value in zip(jobs, slots, values, strict=True):
             slot.append(np.array([value], np.int32))
@@ -125,7 +126,7 @@ class Engine(EngineLoop[MlxJob]):
         rows = self._rows(jobs)
         if len(rows) == 1:
             return jobs[0].choose(rows[0])
-        return mx.concatenate([job.choose(row) for job, row in zip(jobs, rows, strict=True)])
+        return _mlx.mx.concatenate([job.choose(row) for job, row in zip(jobs, rows, strict=True)])
 
     def _rows(self, jobs: list[MlxJob]) -> list[Array]:
         """The logits of each job, from the group or its own."""

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from plugway_local_engine.engine import Job
-from plugway_mlx._mlx import Array, mx
+from plugway_mlx import _mlx
+from plugway_mlx._mlx import Array
 
 if TYPE_CHECKING:
     from plugway_local_engine.engine import Sampling
@@ -36,30 +37,32 @@ class MlxJob(Job):
         if self.output.restricted:
             allowed = np.zeros(logits.shape[-1], np.float32)
             self.output.restrict(allowed)
-            logits = logits.astype(mx.float32) + mx.array(allowed)
+            logits = logits.astype(_mlx.mx.float32) + _mlx.mx.array(allowed)
         if self.sampling.greedy:
-            return mx.argmax(logits, axis=-1)
+            return _mlx.mx.argmax(logits, axis=-1)
         self.drawn += 1
         # Each request has a random sequence of its own, whatever is computed next to it.
-        key = mx.random.key(self.sampling.seed + (self.drawn << 32))
-        return self._draw(logits.astype(mx.float32), key)
+        key = _mlx.mx.random.key(self.sampling.seed + (self.drawn << 32))
+        return self._draw(logits.astype(_mlx.mx.float32), key)
 
     def _draw(self, logits: Array, key: Array) -> Array:
         """One of the likely tokens. mlx-lm's own filters are compiled on their first use, which on
         the CPU needs a C++ compiler and many seconds."""
         sampling, size = self.sampling, logits.shape[-1]
         most = min(sampling.top_k or size, size)
-        tokens = mx.argpartition(-logits, kth=most - 1, axis=-1)[:, :most]
-        tokens = mx.take_along_axis(
-            tokens, mx.argsort(-mx.take_along_axis(logits, tokens, axis=-1), axis=-1), axis=-1
+        tokens = _mlx.mx.argpartition(-logits, kth=most - 1, axis=-1)[:, :most]
+        tokens = _mlx.mx.take_along_axis(
+            tokens,
+            _mlx.mx.argsort(-_mlx.mx.take_along_axis(logits, tokens, axis=-1), axis=-1),
+            axis=-1,
         )
-        kept = mx.take_along_axis(logits, tokens, axis=-1)
-        shares = mx.softmax(kept, axis=-1)
-        before = mx.cumsum(shares, axis=-1) - shares
+        kept = _mlx.mx.take_along_axis(logits, tokens, axis=-1)
+        shares = _mlx.mx.softmax(kept, axis=-1)
+        before = _mlx.mx.cumsum(shares, axis=-1) - shares
         likely = (before < sampling.top_p) & (shares >= sampling.min_p * shares[:, :1])
-        kept = mx.where(likely, kept / sampling.temperature, -mx.inf)
-        place = mx.random.categorical(kept, axis=-1, key=key)
-        return mx.take_along_axis(tokens, place[:, None], axis=-1)[:, 0]
+        kept = _mlx.mx.where(likely, kept / sampling.temperature, -_mlx.mx.inf)
+        place = _mlx.mx.random.categorical(kept, axis=-1, key=key)
+        return _mlx.mx.take_along_axis(tokens, place[:, None], axis=-1)[:, 0]
 
     def choose_differently(self) -> None:
         """Another seed, and some temperature."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from typing import Any, Final
 
-from plugway_mlx._mlx import mx
+from plugway_mlx import _mlx
 
 _log = logging.getLogger(__name__)
 
@@ -24,8 +24,8 @@ class Metal:
 
     def __init__(self, share: float) -> None:
         """`share` of what Metal recommends for a process."""
-        metal = bool(mx.metal.is_available()) and mx.default_device() == mx.gpu
-        info: dict[str, Any] = mx.device_info() if metal else {}
+        metal = bool(_mlx.mx.metal.is_available()) and _mlx.mx.default_device() == _mlx.mx.gpu
+        info: dict[str, Any] = _mlx.mx.device_info() if metal else {}
         self.recommended = int(info.get(_RECOMMENDED, 0))
         """Bytes that Metal recommends for a process; 0 without Metal."""
         self.most = int(self.recommended * share)
@@ -43,12 +43,12 @@ class Metal:
                 f"{self.recommended / _MIB:,.0f} MiB for a process, of which `memory_share` allows "
                 f"{self.most / _MIB:,.0f} MiB. Use a model with fewer bits or parameters"
             )
-        mx.set_memory_limit(self.most)
-        mx.set_cache_limit(int(self.most * _CACHE_SHARE))
-        mx.set_wired_limit(min(self.most, self.recommended))
+        _mlx.mx.set_memory_limit(self.most)
+        _mlx.mx.set_cache_limit(int(self.most * _CACHE_SHARE))
+        _mlx.mx.set_wired_limit(min(self.most, self.recommended))
         _log.info("Metal: at most %d of %d MiB", self.most // _MIB, self.recommended // _MIB)
         return ""
 
     def pressed(self) -> bool:
         """Whether less than a tenth of the allowed memory is left."""
-        return bool(self.most) and int(mx.get_active_memory()) > _FULL * self.most
+        return bool(self.most) and int(_mlx.mx.get_active_memory()) > _FULL * self.most

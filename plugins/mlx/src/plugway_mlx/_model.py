@@ -15,7 +15,7 @@ import numpy as np
 
 from plugway_local_engine import GrammarTokenizer
 from plugway_local_engine.engine import Vocabulary
-from plugway_mlx._mlx import caches, models
+from plugway_mlx import _mlx
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,15 +34,17 @@ class Model(Vocabulary):
 
     def __init__(self, folder: Path) -> None:
         """Raises what mlx-lm and the tokenizer raise if they reject the folder."""
-        network, config = models.load_model(folder)
+        network, config = _mlx.models.load_model(folder)
         self.network: Any = network
         self.config: Mapping[str, Any] = config
-        self._wrapper: Any = models.load_tokenizer(folder, eos_token_ids=config.get("eos_token_id"))
+        self._wrapper: Any = _mlx.models.load_tokenizer(
+            folder, eos_token_ids=config.get("eos_token_id")
+        )
         backend: Any = self._wrapper.backend_tokenizer
         backend.no_padding()
         backend.no_truncation()
         self._backend = backend
-        made = caches.make_prompt_cache(network)
+        made = _mlx.caches.make_prompt_cache(network)
         self.kinds: tuple[str, ...] = tuple(type(cache).__name__ for cache in made)
         self.vocabulary_size = int(backend.get_vocab_size(with_added_tokens=True))
         self._serialized: str = backend.to_str()

@@ -23,13 +23,17 @@ from plugway_local_engine.engine import (
     Window,
     load_template,
 )
+from plugway_mlx import _mlx
+from plugway_mlx._context import Context
+from plugway_mlx._engine import Engine
 from plugway_mlx._installed import HOW_TO_INSTALL
+from plugway_mlx._job import MlxJob
+from plugway_mlx._metal import Metal
+from plugway_mlx._model import Model, chat_template
 from plugway_mlx._settings import EngineSettings
 
 if TYPE_CHECKING:
     from plugway_local_engine import Channel
-    from plugway_mlx._context import Context
-    from plugway_mlx._model import Model
 
 _MIB: Final = 1 << 20
 _WARM: Final = 16
@@ -48,10 +52,6 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
     folder = Path(settings.path)
     model, source = _load(folder, channel)
-    from plugway_mlx._context import Context
-    from plugway_mlx._engine import Engine
-    from plugway_mlx._job import MlxJob
-    from plugway_mlx._metal import Metal
 
     metal = Metal(settings.memory_share)
     if problem := metal.limit(_weights(folder)):
@@ -91,7 +91,7 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
 def _load(folder: Path, channel: Channel) -> tuple[Model, str | None]:
     channel.beat(loaded=0)
     try:
-        from plugway_mlx._model import Model, chat_template
+        _mlx.load()
     except ImportError as error:
         raise LoadFailed(f"MLX cannot be imported ({error}). {HOW_TO_INSTALL}") from None
     try:
