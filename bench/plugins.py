@@ -27,9 +27,9 @@ from typing import Any
 
 from bench import bodies
 from plugway import Attempt, MessagesRequest, ModelInfo, NoOptions, Plugin, Reply, hookimpl
-from plugway.exchange.channel import AsgiChannel
 from plugway.exchange.intake import ExchangeServer
 from plugway.exchange.pipeline import Limits, Pipeline
+from plugway.exchange.writer import AsgiChannel
 from plugway.plugins.hooks import Hooks
 from plugway.testing import anthropic_stream, build_plugin
 from plugway_context_guard import ContextGuard

@@ -19,8 +19,8 @@ from pydantic_core import PydanticUndefined
 from plugway.config.settings import ServerOptions
 from plugway.plugins.hookspecs import Hookspecs, hook_infos
 from plugway.plugins.plugin import Plugin
-from plugway.types import errors as _errors
 from plugway.types.options import Options
+from plugway_wire import errors as _errors
 
 ROOT = Path(__file__).resolve().parent.parent
 

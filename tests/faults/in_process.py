@@ -7,9 +7,9 @@ import asyncio
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from plugway.types.errors import StreamInterrupted
 from plugway.upstream import upstream as _upstream
-from plugway.upstream.wire import joined
+from plugway_http.client import Incomplete
+from plugway_http.wire import joined
 
 
 class Client:
@@ -112,7 +112,7 @@ class Taken:
         if self._taken < _ALONE or self._taken % _TOGETHER == 0:
             await asyncio.sleep(0)
         if not self._pieces and not self._whole:
-            raise StreamInterrupted(f"{self._where} sent an incomplete response")
+            raise Incomplete(f"{self._where} sent an incomplete response")
         return self._pieces.pop() if self._pieces else b""
 
     def close(self):
@@ -123,7 +123,7 @@ def answered_by(monkeypatch, answers):
     """Make every upstream respond with the result of `answers` for method, target and body."""
 
     class Memory:
-        def __init__(self, url, *_):
+        def __init__(self, url, *_, **__):
             self._url = url
 
         async def send(self, method, target, lines, body):
@@ -133,4 +133,4 @@ def answered_by(monkeypatch, answers):
         async def aclose(self):
             pass
 
-    monkeypatch.setattr(_upstream, "Pool", Memory)
+    monkeypatch.setattr(_upstream, "connect", Memory)

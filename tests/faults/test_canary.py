@@ -150,7 +150,7 @@ def test_a_configuration_error_shows_no_secret(tmp_path):
 
 
 def test_the_log_redacts_text_that_looks_like_a_key(caplog):
-    from plugway.log import redact
+    from plugway_log import redact
 
     logging.getLogger("x").warning("authorization: Bearer abc")
     assert "sk-ant-abcdef0123456789" not in redact("key sk-ant-abcdef0123456789 sent")

@@ -33,9 +33,9 @@ from tests.faults.canary_words import (
     response,
 )
 from tests.faults.test_canary import TOKEN, leaks, processes, write
+from tests.slow import SLOW
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
-SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
 PLUGWAY = str(Path(sys.executable).with_name("plugway"))
 BACKENDS = (
     "local", "anthropic", "openai", "chat", "gemini", "compatible", "ollama", "lmstudio", "server",
@@ -243,13 +243,11 @@ async def test_no_text_of_a_request_or_a_reply_is_recorded(tmp_path):
     async with ScriptedUpstream(otherwise=Quoting()) as upstream:
         async with running(tmp_path, STACK + LISTED, upstream.url) as gateway:
             for name in BACKENDS:
-                turns = 2 if name in ("local", "echo") else 5
-                await ask_all(
-                    gateway, name, (2 if name == "local" else 20) * turns if SLOW else turns
-                )
-            await ask_wrongly(gateway, "anthropic/local/demo")
+                quick, slow = {"local": (1, 4), "echo": (2, 40)}.get(name, (5, 100))
+                await ask_all(gateway, name, slow if SLOW else quick)
+            await ask_wrongly(gateway, "anthropic/openai/m")
             if SLOW:
-                await ask_wrongly(gateway, "anthropic/openai/m")
+                await ask_wrongly(gateway, "anthropic/local/demo")
                 await ask_wrongly(gateway, "anthropic/compatible/m")
         sent = "".join(request.body.decode("utf-8", "replace") for request in upstream.requests)
     hidden = ("system", "prompt", "result", "argument", "path", "key", "thought", "schema", "stop")

@@ -7,7 +7,6 @@ Sizes are small by default; with `PLUGWAY_SLOW=1` the storm has 10,000 requests.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import time
 from contextlib import asynccontextmanager
@@ -19,8 +18,6 @@ import pytest
 
 from plugway.config.config import parse_config
 from plugway.http.app import App
-from plugway.http.bind import bind
-from plugway.http.server import Server
 from plugway.http.snapshot import Snapshot
 from plugway.testing import (
     Hold,
@@ -36,16 +33,13 @@ from plugway.testing import (
     sse,
 )
 from plugway_anthropic_compatible import AnthropicCompatible
+from plugway_http.server import Server, bind
 from plugway_resilience import Resilience
 from plugway_router import Router
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
-slow = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(os.environ.get("PLUGWAY_SLOW") != "1", reason="set PLUGWAY_SLOW=1"),
-]
+slow = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def numbered(count: int, *, size: int = 0, start: int = 0) -> list:

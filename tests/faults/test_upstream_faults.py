@@ -158,7 +158,7 @@ async def test_u12_a_rejected_key_is_reported_once_and_by_name(native):
 
 
 async def test_u12_a_key_that_an_upstream_quotes_is_not_shown():
-    from plugway.credentials import register_secret
+    from plugway_log import register_secret
 
     register_secret("canary-0123456789")
     refusal = anthropic_error(403, "permission_error", "the key canary-0123456789 may not")

@@ -16,10 +16,10 @@ from plugway import (
     Upstream,
 )
 from plugway.testing import Cut, Hold, Reset, ScriptedUpstream, Sleep, respond, sse
-from plugway.upstream import connection as _connection
-from plugway.upstream import network as _network
-from plugway.upstream import pool as _pool
-from plugway.upstream.connection import MAX_CHUNK_BYTES, MAX_HEAD_BYTES, MAX_WAITING_BYTES
+from plugway_http.client import connection as _connection
+from plugway_http.client import network as _network
+from plugway_http.client import pool as _pool
+from plugway_http.client.connection import MAX_CHUNK_BYTES, MAX_HEAD_BYTES, MAX_WAITING_BYTES
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 

@@ -11,13 +11,6 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
-from plugway.credentials import (
-    CleanStream,
-    bytes_without_secrets,
-    clean_reply,
-    register_secret,
-    without_secrets,
-)
 from plugway.testing import (
     ScriptedUpstream,
     anthropic_stream,
@@ -31,6 +24,13 @@ from plugway.upstream.lines import from_upstream
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_gemini import Gemini
+from plugway_log import (
+    CleanStream,
+    bytes_without_secrets,
+    clean_reply,
+    register_secret,
+    without_secrets,
+)
 from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 

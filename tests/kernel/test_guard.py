@@ -4,10 +4,10 @@ from contextlib import suppress
 import anyio
 import pytest
 
-from plugway.exchange.body import ClientGone, read_body
+from plugway.exchange.intake import ClientGone, read_body
 from plugway.http.guard import Caller, Guard, GuardPolicy
 from plugway.http.server import serving
-from plugway.types.errors import RequestRejected
+from plugway_wire.errors import RequestRejected
 
 pytestmark = pytest.mark.anyio
 

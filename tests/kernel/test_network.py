@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from plugway import BackendUnavailable, NetworkOptions, PlugwayError, Upstream
 from plugway.testing import Hold, ScriptedUpstream, respond
-from plugway.upstream.network import is_near, proxy_for
+from plugway.upstream.network import proxy_for
+from plugway_http.client.network import is_near
 from tests.kernel.forward_proxy import ForwardProxy, SocksProxy
 from tests.kernel.http2_server import answering
 

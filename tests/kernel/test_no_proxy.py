@@ -2,7 +2,7 @@
 
 import pytest
 
-from plugway.upstream.url import is_excepted
+from plugway_http.client.url import is_excepted
 
 API, V4, V6 = "https://api.test", "http://8.8.8.8:81", "https://[2606:4700::1111]"
 

@@ -9,10 +9,11 @@ import httpx2
 import pytest
 import yaml
 
-from plugway.http.bind import bind
-from plugway.http.port_owner import port_owner
 from plugway.testing import request_body
+from plugway_http.server import bind
+from plugway_http.server.port_owner import port_owner
 from tests.like_windows import ROOT
+from tests.slow import quick_first
 
 STACK = ROOT / "plugins/starter/src/plugway_starter/stack.yaml"
 TOKEN = "a-token-for-a-process-like-windows"
@@ -39,7 +40,7 @@ def read_until(stream, pattern):
     return found[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", quick_first([signal.SIGTERM, signal.SIGINT], 1))
 def test_it_serves_reloads_a_changed_file_and_ends_on_a_signal(config, number):
     command = [sys.executable, "-m", "tests.like_windows", "serve", "--config", str(config)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
@@ -65,7 +66,7 @@ def test_it_serves_reloads_a_changed_file_and_ends_on_a_signal(config, number):
 def test_without_proc_the_message_names_a_command_of_the_system(monkeypatch):
     with bind("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
-        monkeypatch.setattr("plugway.http.port_owner._listening", lambda port: iter(()))
+        monkeypatch.setattr("plugway_http.server.port_owner._listening", lambda port: iter(()))
         assert "lsof" in port_owner(port).description
         monkeypatch.setattr(sys, "platform", "win32")
         assert f"netstat -ano | findstr :{port}" in port_owner(port).description

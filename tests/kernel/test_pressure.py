@@ -11,9 +11,10 @@ import sys
 import anyio
 import pytest
 
-from plugway.exchange.pressure import PRESSURE, Pressure
+from plugway.exchange.intake import PRESSURE
 from plugway.http.server import serving
 from plugway.testing import RawClient, gateway, messages_request
+from plugway_http.pressure import Pressure
 from plugway_testing._plain import PlainBackend, PlainOptions
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +28,7 @@ def test_files_are_counted_against_the_limit():
 
 FULL = """
 import os, resource
-from plugway.exchange.pressure import Pressure
+from plugway_http.pressure import Pressure
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128))
 pressure = Pressure()
 before, held = pressure.update(), []
@@ -52,7 +53,7 @@ def test_memory_sheds_work_before_it_stops_connections(monkeypatch):
     pressure = Pressure(max_bytes=1000)
     found = []
     for used in (899, 900, 949, 950):
-        monkeypatch.setattr("plugway.exchange.pressure._resident_bytes", lambda used=used: used)
+        monkeypatch.setattr("plugway_http.pressure._resident_bytes", lambda used=used: used)
         found.append(pressure.update())
     assert found == ["calm", "shed", "shed", "pause"]
 

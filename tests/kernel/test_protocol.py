@@ -7,7 +7,7 @@ import anyio
 import pytest
 
 from plugway.http.server import serving
-from plugway.upstream.wire import WireLimits
+from plugway_http.wire import WireLimits
 
 pytestmark = pytest.mark.anyio
 

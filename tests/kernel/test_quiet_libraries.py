@@ -113,7 +113,7 @@ async def test_no_log_line_carries_a_credential(tmp_path, told, kind, login, htt
 
 
 def test_every_logger_of_those_libraries_is_kept_from_telling():
-    import plugway.upstream.general  # noqa: F401, PLC0415
+    import plugway_http.client.general  # noqa: F401, PLC0415
 
     libraries = ("httpcore2", "httpx2", "hpack", "h2", "hyperframe", "socksio")
     known = logging.getLogger().manager.loggerDict

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from plugway import BackendProtocolError, Reply, StreamInterrupted, event, replay
 from plugway.exchange.relay import EventRelay, RawRelay, with_model, write_events
 from plugway.testing import anthropic_message, anthropic_stream, parse_sse
-from plugway.types.sse import MAX_EVENT_BYTES
+from plugway_wire.sse import MAX_EVENT_BYTES
 
 pytestmark = pytest.mark.anyio
 

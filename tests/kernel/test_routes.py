@@ -9,7 +9,7 @@ import pytest
 
 from plugway.exchange.pipeline import Limits, Pipeline
 from plugway.plugins.hooks import Hooks
-from plugway.types.errors import NoRoute
+from plugway_wire.errors import NoRoute
 
 
 def pipeline(*names: str) -> Pipeline:

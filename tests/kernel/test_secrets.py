@@ -19,12 +19,12 @@ from plugway.config.document import Document, read_document
 from plugway.config.key_store import store_command
 from plugway.config.options import build_options
 from plugway.config.secrets import Resolution, resolve
-from plugway.log import redact
-from plugway.types.errors import BackendProtocolError, PlugwayError
 from plugway.types.options import Options, Secret
 from plugway.upstream import origins as _origins
 from plugway.upstream.origins import StoredKey, origin_of, remember_key
 from plugway.upstream.upstream import Upstream
+from plugway_log import redact
+from plugway_wire.errors import BackendProtocolError, PlugwayError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="file modes")
 

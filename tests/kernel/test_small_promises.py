@@ -12,8 +12,8 @@ import pytest
 from plugway import BackendProtocolError, BackendUnavailable, NoOptions, Plugin, Upstream, hookimpl
 from plugway.cli.serve import Reloader, banner
 from plugway.config.config import parse_config
-from plugway.log import TextFormatter
 from plugway.testing import ScriptedUpstream, gateway, request_body, respond
+from plugway_log import TextFormatter
 
 pytestmark = pytest.mark.anyio
 PLUGWAY = str(Path(sys.executable).with_name("plugway"))

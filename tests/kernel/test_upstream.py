@@ -295,7 +295,7 @@ async def test_a_certificate_for_another_host_is_told_as_that(monkeypatch):
     started, url = await _tls(authority.issue_cert("other.test"), "localhost")
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
-    monkeypatch.setattr("plugway.upstream.network._plain_context", lambda: trusting)
+    monkeypatch.setattr("plugway_http.client.network._plain_context", lambda: trusting)
     async with started, Upstream(url) as upstream:
         with pytest.raises(
             BackendUnavailable, match=r"not valid for 'localhost'.* - use the host name"

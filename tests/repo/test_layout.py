@@ -7,12 +7,8 @@ import pytest
 
 KERNEL = Path(__file__).parents[2] / "kernel/src/plugway"
 LAYERS = (
-    "credentials",
     "types",
-    "system",
     "kept",
-    "trace",
-    "log",
     "upstream",
     "config",
     "plugins",
@@ -20,15 +16,15 @@ LAYERS = (
     "http",
     "cli",
 )
-"""Each uses only those before it. `credentials` and `system` to `log` are single modules."""
+"""Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 3_339,
-    "upstream": 1_614,
-    "config": 1_310,
-    "plugins": 1_325,
-    "exchange": 2_761,
-    "http": 2_224,
-    "cli": 1_248,
+    "types": 1_611,
+    "upstream": 617,
+    "config": 1_309,
+    "plugins": 1_280,
+    "exchange": 2_301,
+    "http": 936,
+    "cli": 960,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 

@@ -19,6 +19,8 @@ KERNEL = ROOT / "kernel/src/plugway"
 PLUGINS = sorted(p.parent for p in ROOT.glob("plugins/*/pyproject.toml"))
 KIT = ROOT / "plugins/testing"
 """Starts what plugins are tested in, so it alone knows the inside of the kernel."""
+LIBRARIES = ("log", "http", "wire", "grants")
+"""Packages that the kernel itself is built from: they import nothing of it, and no plugin."""
 SOURCES = sorted([*KERNEL.rglob("*.py"), *ROOT.glob("plugins/*/src/**/*.py")])
 
 
@@ -84,9 +86,20 @@ def test_the_kernel_imports_no_plugin_and_names_no_provider():
     )
     for path in KERNEL.rglob("*.py"):
         plugins = {module for module in imported(path) if module.startswith("plugway_")}
-        assert plugins <= ({"plugway_testing"} if path.name == "testing.py" else set()), path.name
+        allowed = {f"plugway_{name}" for name in LIBRARIES}
+        assert plugins <= allowed | ({"plugway_testing"} if path.name == "testing.py" else set())
         code = "\n".join(line.partition("#")[0] for line in path.read_text().splitlines())
         assert not providers.search(code), f"{path.name} names {providers.search(code)}"
+
+
+@pytest.mark.parametrize("name", LIBRARIES)
+def test_a_library_of_the_kernel_stands_below_it(name):
+    project = tomllib.loads((ROOT / f"plugins/{name}/pyproject.toml").read_text())["project"]
+    assert "entry-points" not in project
+    for path in ROOT.glob(f"plugins/{name}/src/**/*.py"):
+        used = {module.partition(".")[0] for module in imported(path)}
+        below = {f"plugway_{other}" for other in LIBRARIES[: LIBRARIES.index(name) + 1]}
+        assert {one for one in used if one.startswith("plugway")} <= below, path.name
 
 
 @pytest.mark.parametrize("module", [plugway, plugway.testing])

@@ -80,8 +80,8 @@ def test_a_wheel_holds_every_file_of_its_package_the_license_and_nothing_else(
     wheel = zipfile.ZipFile(tmp_path / build.build_wheel(str(tmp_path)))
     (info,) = {name.partition("/")[0] for name in wheel.namelist() if ".dist-info/" in name}
     expected = files(folder / "src")
-    if folder.name == "kernel":
-        expected |= {f"plugway/_template/{name}" for name in files(TEMPLATE)}
+    if folder.name == "commands":
+        expected |= {f"plugway_commands/_template/{name}" for name in files(TEMPLATE)}
     assert {n for n in wheel.namelist() if not n.startswith(f"{info}/")} == expected
 
     told = message_from_string(wheel.read(f"{info}/METADATA").decode())

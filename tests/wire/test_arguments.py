@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from plugway.testing import ScriptedUpstream, anthropic_stream, build_plugin, sse
-from plugway.types.sse import Decoder
 from plugway_openai_wire.testing import chunk, data, tool_delta
 from plugway_tool_repair import ToolRepair
+from plugway_wire.sse import Decoder
 from tests.wire.ways import PATHS, asked, between
 
 pytestmark = pytest.mark.anyio

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from plugway.testing import ScriptedUpstream, sse
-from plugway.types.sse import Decoder
 from plugway_openai_wire.testing import chunk, data
+from plugway_wire.sse import Decoder
 from tests.wire.ways import PATHS, asked, between
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,6 @@ from plugway.kept import Bounded, write_file
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send, hookimpl
 from plugway.plugins.plugin import Plugin
-from plugway.types.arguments import object_text, whole_escapes
-from plugway.types.attempt import Attempt
 from plugway.types.backend import (
     Backend,
     Caller,
@@ -19,16 +17,26 @@ from plugway.types.backend import (
     SpeaksMessages,
     Usage,
 )
-from plugway.types.bounds import aside, breath, check_answer
 from plugway.types.dialect import Deferred, Dialect
-from plugway.types.emitter import Emitter, StopReason
-from plugway.types.errors import (
+from plugway.types.errors import ConfigError
+from plugway.types.exchange import Attempt, Exchange, Identity, Outcome, Route, StateKey
+from plugway.types.models import MAX_MODELS, named_entries
+from plugway.types.options import NoOptions, Options, Secret
+from plugway.types.request import REMOVE, MessagesRequest, Original
+from plugway.types.response import Missing, Reply
+from plugway.upstream.network import NetworkOptions
+from plugway.upstream.origins import StoredKey, origin_of, remember_key
+from plugway.upstream.upstream import Upstream, UpstreamResponse
+from plugway_http.client.url import url_problem
+from plugway_wire.arguments import object_text, whole_escapes
+from plugway_wire.bounds import aside, breath, check_answer
+from plugway_wire.emitter import Emitter, StopReason
+from plugway_wire.errors import (
     BackendError,
     BackendProtocolError,
     BackendRefused,
     BackendTimeout,
     BackendUnavailable,
-    ConfigError,
     Headers,
     InvalidRequest,
     NoRoute,
@@ -37,7 +45,7 @@ from plugway.types.errors import (
     StreamInterrupted,
     client_status,
 )
-from plugway.types.events import (
+from plugway_wire.events import (
     CUT_REASONS,
     EventStream,
     StreamEvent,
@@ -47,19 +55,10 @@ from plugway.types.events import (
     event,
     replay,
 )
-from plugway.types.exchange import Exchange, Identity, Outcome, Route, StateKey
-from plugway.types.gather import MAX_EVENT_BYTES, Gathered
-from plugway.types.ids import new_id
-from plugway.types.json import as_list, as_object
-from plugway.types.models import MAX_MODELS, named_entries
-from plugway.types.options import NoOptions, Options, Secret
-from plugway.types.request import REMOVE, MessagesRequest, Original
-from plugway.types.response import Missing, Reply
-from plugway.types.shape import wrong_choice
-from plugway.upstream.network import NetworkOptions
-from plugway.upstream.origins import StoredKey, origin_of, remember_key
-from plugway.upstream.upstream import Upstream, UpstreamResponse
-from plugway.upstream.url import url_problem
+from plugway_wire.gather import MAX_EVENT_BYTES, Gathered
+from plugway_wire.ids import new_id
+from plugway_wire.json import as_list, as_object
+from plugway_wire.shape import wrong_choice
 
 __all__ = [
     "CUT_REASONS",

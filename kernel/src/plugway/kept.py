@@ -1,4 +1,4 @@
-"""Storage helpers: a dictionary with a size limit, and atomic writing of files."""
+"""Storage helpers: a dictionary with a size limit, and files of this user."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import secrets
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -57,3 +58,9 @@ def remove_drafts(path: Path) -> None:
         with suppress(OSError):
             if draft.stat().st_mtime < oldest:
                 draft.unlink()
+
+
+def user_id() -> int | None:
+    """The effective user id; None on Windows, where files have no owner id and mode."""
+    geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)
+    return None if geteuid is None else geteuid()

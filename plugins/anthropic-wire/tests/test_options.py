@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from plugway import Exchange, MessagesRequest, Upstream
 from plugway.testing import build_plugin
-from plugway.types.attempt import Attempt
+from plugway.types.exchange import Attempt
 from plugway_anthropic_wire import (
     AnthropicBackend,
     EndpointOptions,

@@ -14,7 +14,7 @@ from plugway.testing import (
     respond,
     sse,
 )
-from plugway.types.errors import error_type
+from plugway_wire.errors import error_type
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
 

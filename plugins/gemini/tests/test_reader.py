@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugway import BackendProtocolError, BackendRefused, StreamInterrupted, collect
-from plugway.types.emitter import Order
 from plugway_capabilities import Facts
 from plugway_gemini._models import Target
 from plugway_gemini._reader import Reader
@@ -18,6 +17,7 @@ from plugway_gemini._request import translate
 from plugway_gemini._sse import DataDecoder
 from plugway_signature import parse_signature
 from plugway_translation import Reasoning
+from plugway_wire.emitter import Order
 
 LONG = "mcp__" + "server" * 20 + "__tool"
 TOOLS = [{"name": name, "input_schema": {"type": "object"}} for name in ("Read", "Write", LONG)]

@@ -9,10 +9,17 @@ import pytest
 from running_engine import computed, reused, text_of
 
 from plugway import BackendUnavailable, RequestRejected, StreamInterrupted
+from tests.slow import quick_first
 
 pytestmark = pytest.mark.anyio
 BOTH = pytest.mark.parametrize("kind", ["full", "sliding"])
-ALL = pytest.mark.parametrize("kind", ["full", "sliding", "hybrid", "recurrent"])
+ALL = pytest.mark.parametrize("kind", quick_first(["full", "hybrid", "sliding", "recurrent"], 2))
+MOSTLY_FULL = pytest.mark.parametrize(
+    "kind", quick_first(["full", "hybrid", "sliding", "recurrent"], 1)
+)
+MOSTLY_HYBRID = pytest.mark.parametrize(
+    "kind", quick_first(["hybrid", "full", "sliding", "recurrent"], 1)
+)
 
 LONG = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 12
 
@@ -51,7 +58,7 @@ async def test_an_edited_turn_goes_on_from_what_is_the_same(engine, models, kind
     assert text_of(second) == await fresh(engine, models[kind], edited)
 
 
-@ALL
+@MOSTLY_FULL
 async def test_agents_that_start_together_compute_their_common_prefix_once(engine, models, kind):
     system = LONG * 2
     prompts = [turn(f"agent {n} has task {n * 1111}") for n in range(4)]
@@ -72,7 +79,7 @@ async def test_agents_that_start_together_compute_their_common_prefix_once(engin
         assert text_of(answers[n]) == alone
 
 
-@ALL
+@MOSTLY_HYBRID
 async def test_a_title_request_costs_the_main_conversation_nothing(engine, models, kind):
     async with engine(models[kind], slots=2) as e:
         first = await e.say(turn(LONG), session="s")
@@ -106,7 +113,7 @@ async def test_an_evicted_conversation_comes_back_from_memory(engine, models, ki
     assert text_of(second) == await fresh(engine, models[kind], messages)
 
 
-@ALL
+@MOSTLY_HYBRID
 async def test_a_restart_goes_on_from_disk(engine, models, kind):
     async with engine(models[kind]) as e:
         first = await e.say(turn(LONG), session="s")
@@ -235,7 +242,7 @@ async def test_fields_of_other_engines_change_nothing(engine, models):
 # Cancels and deaths
 
 
-@ALL
+@MOSTLY_FULL
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 async def test_after_a_cancel_the_next_answer_is_a_fresh_processes(engine, models, kind, phase):
     async with engine(models[kind], disk_cache_mib=0) as e:

@@ -21,8 +21,9 @@ from plugway.config.config import (
 from plugway.config.document import in_order
 from plugway.config.settings import ServerOptions
 from plugway.plugins.loader import installed, load_class
-from plugway.types.errors import ConfigError, PluginError, PlugwayError
+from plugway.types.errors import ConfigError, PluginError
 from plugway.types.options import Options
+from plugway_wire.errors import PlugwayError
 
 STACK_GROUP = "plugway.stack"
 """Entry point group of the package whose stack runs without a configuration file."""

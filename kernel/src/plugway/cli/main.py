@@ -1,7 +1,4 @@
-"""The command `plugway`: its subcommands, options and exit codes.
-
-The other modules of this package do the work.
-"""
+"""The command `plugway`: its subcommands, options and exit codes."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ from typing import Annotated, NoReturn, cast
 
 import typer
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
-from plugway import log as _log
+import plugway_log as _log
 from plugway.cli import config as configs
-from plugway.cli import new as new_plugins
-from plugway.cli import running as running
 from plugway.cli import serve as serving
 from plugway.cli.plugins import (
     add_command,
@@ -29,24 +26,21 @@ from plugway.cli.plugins import (
     packages_of,
     plugin_rows,
 )
+from plugway.cli.serve import print_error as _print_error
 from plugway.config.approval import approvals_path, approve
 from plugway.config.config import (
     Config,
     ExposedError,
     default_config_path,
     find_config,
-    load_config,
 )
-from plugway.config.settings import token_path
 from plugway.plugins.audit import startup_files
-from plugway.types.errors import ConfigError, PluginError, PlugwayError
+from plugway.types.errors import ConfigError, PluginError
+from plugway_wire.errors import PlugwayError
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_EXPOSED = 3
-_print_error = serving.print_error
-SHOWN_MODELS = 12
-"""Most model ids that `plugway status` shows."""
 
 app = typer.Typer(
     name="plugway",
@@ -143,12 +137,12 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
     config = read()
     from plugway.http.app import build  # imports for half a second, so errors are reported first
     from plugway.http.server import run
-    from plugway.upstream.wire import WireLimits
+    from plugway_http.wire import WireLimits
 
     gateway, server = build(config), config.server
 
     async def announce(port: int) -> None:
-        address = running.base_url(server.model_copy(update={"port": port}))
+        address = server.model_copy(update={"port": port}).address
         if log_json:
             logging.getLogger("plugway").info("listening", extra={"address": address})
         else:
@@ -193,31 +187,6 @@ def check(file: ConfigFile = None, config: ConfigPath = None, as_json: AsJson = 
     _print_error("the configuration is valid")
 
 
-@app.command(epilog="Example: plugway status --json")
-def status(
-    config: ConfigPath = None, port: Port = None, host: Host = None, as_json: AsJson = False
-) -> None:
-    """Show what is running, which models it serves, and where the gateway's token is."""
-    server = running.server_settings(config, _overrides(host, port))
-    url = running.base_url(server)
-    try:
-        state = running.ask(server, "GET", "/health")
-    except running.NotRunning:
-        if not as_json:
-            raise
-        _print_json({"running": False, "address": url})
-        raise typer.Exit(EXIT_FAILED) from None
-    if as_json:
-        listed = running.models(server)
-        _print_json({"running": True, "address": url, **state, "models": listed})
-    else:
-        path = find_config(config)
-        token = serving.token_hint(load_config(path))[1] if path else str(token_path())
-        facts = {"address": url, "token": token, **state}
-        listed = running.models(server, most=SHOWN_MODELS)
-        running.show({**facts, "models": listed}, Console(), "Plugway")
-
-
 @app.command(epilog="Example: plugway plugins --approve plugway-my-filter")
 def plugins(
     names: Annotated[
@@ -247,51 +216,15 @@ def plugins(
     if not rows:
         _print_error("no plugins are installed: install the package `plugway-starter`")
         return
-    shown = [{**row, "instances": ", ".join(cast("list[str]", row["instances"]))} for row in rows]
-    for row in shown:
-        rivals = cast("list[str]", row.pop("conflicts_with"))
-        if rivals:
+    for row in rows:
+        row["instances"] = ", ".join(cast("list[str]", row["instances"]))
+        if rivals := cast("list[str]", row.pop("conflicts_with")):
             row["conflict"] = f"also claimed by {', '.join(rivals)}"
-    Console().print(running.table(shown))
-
-
-@app.command(epilog="Example: plugway new my-filter && cd plugway-my-filter")
-def new(
-    name: Annotated[str, typer.Argument(help="Name of the plugin, such as my-filter.")],
-    directory: Annotated[
-        Path | None, typer.Option(help="Folder to create; plugway-NAME by default.")
-    ] = None,
-) -> None:
-    """Create a new plugin from a working, tested template."""
-    target = new_plugins.new_plugin(name, directory)
-    print(target)
-    _print_error(f"next:\n  pip install -e '{target}[test]'\n  pytest {target}")
-
-
-@app.command(epilog="Example: plugway explain request.json --model default")
-def explain(
-    file: Annotated[
-        str | None, typer.Argument(help="Request body; - for standard input.", metavar="FILE")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="Request this model instead.")] = None,
-    path: Annotated[str, typer.Option(help="Path that the client requests.")] = "/v1/messages",
-    config: ConfigPath = None,
-    port: Port = None,
-    host: Host = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what the running gateway would do with a request, without doing it.
-
-    Without FILE the request is read from standard input, or is a greeting if `--model` is given.
-    """
-    server = running.server_settings(config, _overrides(host, port))
-    piped = file == "-" or (file is None and model is None and not sys.stdin.isatty())
-    body = running.explain_body(file, model, sys.stdin.read() if piped else None)
-    result = running.ask(server, "POST", f"{path}/explain", body)
-    if as_json:
-        _print_json(result)
-    else:
-        running.show(result, Console(), "Plugway would do this")
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(*columns, box=None, padding=(0, 2))
+    for row in rows:
+        table.add_row(*[Text(str(row.get(column, "-"))) for column in columns])
+    Console().print(table)
 
 
 @config_app.command("example", epilog="Example: plugway config example > config.yaml")

@@ -12,7 +12,8 @@ from plugway.config.config import Config
 from plugway.config.key_store import GROUP as KEY_STORES
 from plugway.plugins.contain import with_message
 from plugway.plugins.loader import GROUP, installed
-from plugway.types.errors import PluginError, PlugwayError
+from plugway.types.errors import PluginError
+from plugway_wire.errors import PlugwayError
 
 COMMAND_GROUP = "plugway.commands"
 """Entry point group of commands: each name is a `typer.Typer`."""

@@ -16,8 +16,8 @@ import anyio.to_thread
 from plugway.cli.config import installed_stack
 from plugway.config.config import Config, parse_config
 from plugway.config.settings import DEFAULT_STORE, token_path
-from plugway.types.errors import PlugwayError
 from plugway.types.request import MessagesRequest
+from plugway_wire.errors import PlugwayError
 
 if TYPE_CHECKING:
     from plugway.plugins.gateway import Gateway
@@ -129,16 +129,14 @@ def token_hint(config: Config) -> tuple[str, str]:
     if isinstance(written, Mapping):
         source, name = next(iter(cast("Mapping[str, str]", written).items()))
         store = config.server.key_store
+        command = f"$(keyring get plugway {shlex.quote(name)})"
+        in_store = command if store == DEFAULT_STORE else "YOUR_TOKEN"
         return {
             "$env": (f"${name}", f"environment variable {name}"),
             "$file": (f"$(cat {shlex.quote(name)})", name),
-            "$keyring": (_from_store(store, name), f"{store}, as {name}"),
+            "$keyring": (in_store, f"{store}, as {name}"),
         }[source]
     return "YOUR_TOKEN", f"`server.token` in {config.document.where}"
-
-
-def _from_store(store: str, name: str) -> str:
-    return f"$(keyring get plugway {shlex.quote(name)})" if store == DEFAULT_STORE else "YOUR_TOKEN"
 
 
 def next_steps(config: Config) -> str:

@@ -19,7 +19,7 @@ import platformdirs
 
 from plugway.kept import remove_drafts, write_file
 from plugway.types.errors import ConfigError, Problem
-from plugway.types.json import as_object, loaded
+from plugway_wire.json import as_object, loaded
 
 _HASH = "sha256"
 

@@ -19,7 +19,7 @@ from pydantic import field_validator
 from plugway.config.document import MAX_BYTES, Document, did_you_mean, in_order, read_document
 from plugway.config.options import build_options
 from plugway.config.settings import ServerOptions, exposure, gateway_token
-from plugway.system import user_id
+from plugway.kept import user_id
 from plugway.types.errors import ConfigError, Problem
 from plugway.types.options import Options
 

@@ -13,8 +13,8 @@ from typing import cast
 
 from plugway.config.approval import Approvals
 from plugway.config.settings import DEFAULT_STORE
-from plugway.types.errors import PlugwayError
 from plugway.upstream.origins import StoredKey, remember_key
+from plugway_wire.errors import PlugwayError
 
 GROUP = "plugway.key_stores"
 """Entry point group of key stores: each name is a `ReadKey`."""

@@ -16,10 +16,10 @@ from typing import cast
 from plugway.config.document import Document, Place, did_you_mean
 from plugway.config.key_store import SecretError, fetch
 from plugway.config.settings import DEFAULT_STORE
-from plugway.credentials import register_secret
-from plugway.system import user_id
+from plugway.kept import user_id
 from plugway.types.errors import Problem
-from plugway.types.json import as_object
+from plugway_log import register_secret
+from plugway_wire.json import as_object
 
 _MAX_FILE = 64 * 1024
 _FORBIDDEN = re.compile(r"[\r\n\0]")

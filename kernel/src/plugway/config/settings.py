@@ -14,12 +14,11 @@ import platformdirs
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from plugway.config.document import Document
-from plugway.credentials import register_secret
-from plugway.kept import remove_drafts
-from plugway.system import user_id
+from plugway.kept import remove_drafts, user_id
 from plugway.types.backend import RESERVED_CALLERS
 from plugway.types.errors import ConfigError, Problem
 from plugway.types.options import Options, Secret
+from plugway_log import register_secret
 
 Seconds = Annotated[float, Field(gt=0, le=24 * 3600, allow_inf_nan=False)]
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from starlette.types import Message, Send
 
-from plugway.exchange.channel import Channel
+from plugway.exchange.writer import Channel
 from plugway.plugins.contain import Contained, next_of
-from plugway.types.attempt import Attempt
 from plugway.types.backend import Relays
 from plugway.types.dialect import (
     CountsTokens,
@@ -22,12 +21,12 @@ from plugway.types.dialect import (
     FramesStreams,
     NotesLosses,
 )
-from plugway.types.errors import Headers, StreamInterrupted, error_type
-from plugway.types.exchange import Endpoint, Exchange
-from plugway.types.json import as_object, loaded
+from plugway.types.exchange import Attempt, Endpoint, Exchange
 from plugway.types.request import MessagesRequest, Original
 from plugway.types.response import Reply
-from plugway.types.sse import Decoder
+from plugway_wire.errors import Headers, StreamInterrupted, error_type
+from plugway_wire.json import as_object, loaded
+from plugway_wire.sse import Decoder
 
 PING = b": ping\n\n"
 """The default for the Messages API's `ping`: a comment, which clients of event streams ignore

@@ -10,12 +10,11 @@ from plugway.exchange.dialect import record_translation
 from plugway.exchange.failures import Failed, rejection_reply
 from plugway.exchange.pipeline import Pipeline
 from plugway.plugins.contain import Contained
-from plugway.types.attempt import Attempt
 from plugway.types.backend import Addresses, Translates
-from plugway.types.errors import BackendError, BackendTimeout, NoRoute, RequestRejected
-from plugway.types.exchange import Exchange
+from plugway.types.exchange import Attempt, Exchange
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
+from plugway_wire.errors import BackendError, BackendTimeout, NoRoute, RequestRejected
 
 
 async def count(pipeline: Pipeline, request: MessagesRequest, exchange: Exchange) -> Reply:

@@ -9,21 +9,20 @@ import logging
 import math
 from dataclasses import dataclass
 
-from plugway.log import redact
-from plugway.types.attempt import Attempt
-from plugway.types.errors import (
+from plugway.types.errors import HookError
+from plugway.types.exchange import Attempt, Exchange
+from plugway.types.response import Reply
+from plugway_log import redact
+from plugway_wire.errors import (
     BackendError,
     BackendRefused,
     Headers,
-    HookError,
     RequestRejected,
     client_status,
     error_body,
     error_type,
 )
-from plugway.types.exchange import Exchange
-from plugway.types.reason import code_in
-from plugway.types.response import Reply
+from plugway_wire.reason import code_in
 
 log = logging.getLogger("plugway.exchange")
 

@@ -25,13 +25,12 @@ from plugway.exchange.validate import validate_blocks
 from plugway.exchange.writer import Resources
 from plugway.plugins.contain import Contained, unwound
 from plugway.plugins.hooks import Hooks
-from plugway.types.attempt import Attempt
 from plugway.types.backend import Backend, Translates
 from plugway.types.cancel import Deadline
-from plugway.types.errors import BackendError, BackendTimeout, Forbidden, NoRoute
-from plugway.types.exchange import AttemptRecord, Exchange, Route
+from plugway.types.exchange import Attempt, AttemptRecord, Exchange, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
+from plugway_wire.errors import BackendError, BackendTimeout, Forbidden, NoRoute
 
 MAX_ATTEMPTS = 3
 """Failed sends for one request, including retries by plugins, after which no other target is tried;

@@ -9,9 +9,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from anyio.lowlevel import checkpoint
 from starlette.types import Receive, Scope, Send
 
-from plugway.exchange.channel import channel_of
 from plugway.exchange.dialect import DialectChannel, ForeignRelay, note_missing
 from plugway.exchange.dry import count, explain
 from plugway.exchange.failures import (
@@ -22,30 +22,35 @@ from plugway.exchange.failures import (
     rejection_reply,
 )
 from plugway.exchange.grants import check_grants
-from plugway.exchange.outcome import log_outcome, usage_of
-from plugway.exchange.relay import EventRelay, RawRelay, write_events, write_raw
+from plugway.exchange.relay import (
+    EventRelay,
+    RawRelay,
+    log_outcome,
+    usage_of,
+    write_events,
+    write_raw,
+)
 from plugway.exchange.validate import validate
-from plugway.exchange.writer import Clock, Resources, Responder, timeout_of
+from plugway.exchange.writer import Clock, Resources, Responder, channel_of, timeout_of
 from plugway.plugins.contain import is_defect, unwound
 from plugway.types.backend import Caller
-from plugway.types.bounds import breath
 from plugway.types.cancel import Cancellable
-from plugway.types.errors import (
+from plugway.types.errors import HookError
+from plugway.types.exchange import Endpoint, Exchange, Outcome, OutcomeKind
+from plugway.types.request import MessagesRequest
+from plugway.types.response import DecodedStream, Reply
+from plugway_wire.errors import (
     BackendError,
     BackendProtocolError,
     Headers,
-    HookError,
     PlugwayError,
     RequestRejected,
     StreamInterrupted,
     error_type,
 )
-from plugway.types.events import check_inputs, collect, event, interrupted, replayed
-from plugway.types.exchange import Endpoint, Exchange, Outcome, OutcomeKind
-from plugway.types.json import loaded
-from plugway.types.reason import reason_in
-from plugway.types.request import MessagesRequest
-from plugway.types.response import DecodedStream, Reply
+from plugway_wire.events import check_inputs, collect, event, interrupted, replayed
+from plugway_wire.json import loaded
+from plugway_wire.reason import reason_in
 
 if TYPE_CHECKING:
     from plugway.exchange.intake import ExchangeServer
@@ -121,10 +126,13 @@ class ExchangeRun:
             exchange = self.exchange = Exchange(
                 self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
             )
-            await breath(self.request.heavy)
+            heavy = self.request.heavy
+            if heavy:
+                await checkpoint()
             if not self.request.deferred:
                 validate(self.request, counting=self.endpoint != "messages")
-            await breath(self.request.heavy)
+            if heavy:
+                await checkpoint()
             if exchange.caller.limited:
                 check_grants(self.request, exchange.caller)
             self.server.admit()

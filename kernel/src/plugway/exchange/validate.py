@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import msgspec
 
-from plugway.types.errors import InvalidRequest
-from plugway.types.json import as_list, as_object
 from plugway.types.request import MessagesRequest
-from plugway.types.shape import wrong_choice
+from plugway_wire.errors import InvalidRequest
+from plugway_wire.json import as_list, as_object
+from plugway_wire.shape import wrong_choice
 
 MAX_MODEL_CHARACTERS: Final = 256
 MAX_TOKENS: Final = 2**31 - 1

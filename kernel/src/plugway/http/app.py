@@ -26,17 +26,18 @@ from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugway.config.config import Config, gateway_token
-from plugway.exchange.channel import channel_of
 from plugway.exchange.dialect import DialectChannel
 from plugway.exchange.failures import rejection_reply
 from plugway.exchange.intake import refuse
+from plugway.exchange.writer import channel_of
 from plugway.http.guard import Guard, GuardPolicy, key_as_header
 from plugway.http.snapshot import Snapshot, build_snapshot
 from plugway.plugins.contain import Contained
 from plugway.types.backend import OWNER, Caller, ModelInfo, Reaches
-from plugway.types.errors import Forbidden, HookError, InvalidRequest, NoRoute, RequestRejected
+from plugway.types.errors import HookError
 from plugway.types.exchange import EXCHANGES, EXPLAIN, Exchange
 from plugway.types.request import MessagesRequest
+from plugway_wire.errors import Forbidden, InvalidRequest, NoRoute, RequestRejected
 
 log = logging.getLogger("plugway.app")
 

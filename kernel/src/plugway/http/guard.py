@@ -16,16 +16,11 @@ from urllib.parse import unquote_to_bytes
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from plugway.exchange.body import check_length
+from plugway.exchange.intake import check_length
 from plugway.kept import Bounded
 from plugway.types.backend import Caller
-from plugway.types.errors import (
-    Forbidden,
-    InvalidRequest,
-    RequestRejected,
-    error_body,
-)
-from plugway.types.ids import new_id
+from plugway_wire.errors import Forbidden, InvalidRequest, RequestRejected, error_body
+from plugway_wire.ids import new_id
 
 PUBLIC_PATHS = frozenset({"/", "/api/hello", "/health", "/readyz"})
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})

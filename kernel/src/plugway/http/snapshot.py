@@ -19,28 +19,22 @@ from starlette.routing import BaseRoute
 
 from plugway.config.config import Config
 from plugway.config.document import Place, dotted, in_order
-from plugway.exchange.intake import ExchangeServer
+from plugway.exchange.intake import DialectPaths, ExchangeServer
 from plugway.exchange.pipeline import Limits, Pipeline
-from plugway.log import redact
 from plugway.plugins.contain import is_defect, with_message
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hooks import Hooks
 from plugway.plugins.loader import Found, find_plugins
 from plugway.plugins.plugin import Flaw, Plugin
 from plugway.types.backend import Backend, Caller, ModelInfo
-from plugway.types.dialect import Dialect, KeyInQuery
-from plugway.types.errors import (
-    BackendError,
-    ConfigError,
-    HookError,
-    PluginError,
-    Problem,
-    RequestRejected,
-)
-from plugway.types.exchange import EXCHANGES, Exchange
-from plugway.types.json import as_list, as_object
+from plugway.types.dialect import Dialect
+from plugway.types.errors import ConfigError, HookError, PluginError, Problem
+from plugway.types.exchange import Exchange
 from plugway.types.models import valid_models
 from plugway.types.request import MessagesRequest
+from plugway_log import redact
+from plugway_wire.errors import BackendError, RequestRejected
+from plugway_wire.json import as_list, as_object
 
 log = logging.getLogger("plugway.app")
 
@@ -299,43 +293,6 @@ def _public(backend: str, info: ModelInfo) -> ModelInfo:
     """
     name = info.display_name or f"{info.id} ({backend})"
     return replace(info, id=f"anthropic/{backend}/{info.id}", display_name=name)
-
-
-class DialectPaths:
-    """The dialect that serves each path, with the name of its plugin."""
-
-    def __init__(self, registered: Sequence[tuple[Plugin[Any], Dialect]]) -> None:
-        """Raises `PluginError` if two dialects serve the same path."""
-        self._exact: dict[str, tuple[str, Dialect]] = {}
-        self._patterns: dict[tuple[str, str], tuple[str, Dialect]] = {}
-        """By what comes before and after `{model}`."""
-        self.key_places: list[tuple[str, str]] = []
-        """Path prefixes, each with the query parameter that may contain the token."""
-        for plugin, dialect in registered:
-            for path in dialect.paths:
-                self._add(path, plugin.name, dialect)
-            if isinstance(dialect, KeyInQuery):
-                self.key_places += dialect.key_places
-
-    def find(self, path: str) -> tuple[str, Dialect] | None:
-        """The plugin and dialect that serve POST requests to `path`."""
-        found = self._exact.get(path)
-        if found is not None or path in EXCHANGES:
-            return found
-        for (before, behind), one in self._patterns.items():
-            if path.endswith(behind) and path.startswith(before):
-                return one if len(path) > len(before) + len(behind) else None
-        return None
-
-    def _add(self, path: str, plugin: str, dialect: Dialect) -> None:
-        before, mark, behind = path.partition("{model}")
-        taken = (before, behind) in self._patterns if mark else path in self._exact
-        if taken or path in EXCHANGES:
-            raise PluginError(plugin, f"the path `{path}` is already served")
-        if mark:
-            self._patterns[before, behind] = plugin, dialect
-        else:
-            self._exact[path] = plugin, dialect
 
 
 def _by_name(registered: Sequence[tuple[Plugin[Any], Backend]]) -> dict[str, Backend]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncIterable, AsyncIterator
 from types import TracebackType
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from plugway.types.errors import HookError, PlugwayError, described
+from plugway.types.errors import HookError
+from plugway_log import described
+from plugway_wire.errors import PlugwayError
+from plugway_wire.events import EventStream, StreamEvent
 
 log = logging.getLogger("plugway.hooks")
 
@@ -98,42 +100,53 @@ async def next_of(items: AsyncIterator[T], plugin: str, place: str = "send") -> 
         raise raised from error
 
 
-class ContinuingLoop(asyncio.AbstractEventLoop):
-    """A mix-in for event loops that survive `sys.exit` in a task or a callback.
-
-    Stopping the process by a signal still works, because signals do not raise here.
-    """
-
-    survives_exit = False
-    """Set while the gateway serves."""
-
-    def run_forever(self) -> None:
-        """Run until `stop`."""
-        while True:
-            try:
-                super().run_forever()  # pyright: ignore[reportAbstractUsage]
-            except (SystemExit, KeyboardInterrupt) as error:
-                if not self.survives_exit:
-                    raise
-                reason = "a background task raised %s; the gateway keeps running"
-                log.exception(reason, described(error))
-            else:
-                return
-
-
-@contextmanager
-def surviving_exit(loop: asyncio.AbstractEventLoop) -> Generator[None]:
-    """Let `loop`, if it is a `ContinuingLoop`, survive `sys.exit` in its tasks during the block."""
-    continuing = loop if isinstance(loop, ContinuingLoop) else ContinuingLoop()
-    continuing.survives_exit = True
-    try:
-        yield
-    finally:
-        continuing.survives_exit = False
-
-
 def _current_task() -> asyncio.Task[object] | None:
     try:
         return asyncio.current_task()
     except RuntimeError:  # no loop runs in this thread
         return None
+
+
+class Attributed:
+    """Events whose failures name the plugin that makes them."""
+
+
+class Layer(Attributed):
+    """The stream that a plugin's hook returned. Raises `HookError` if the stream raises anything
+    but `PlugwayError`, or yields something that is not an event."""
+
+    __slots__ = ("_events", "_hook", "_plugin", "_stream")
+
+    def __init__(
+        self, stream: AsyncIterable[StreamEvent], plugin: str, hook: str = "transform_stream"
+    ) -> None:
+        self._stream = stream
+        self._plugin = plugin
+        self._hook = hook
+        self._events: AsyncIterator[StreamEvent] | None = None
+
+    def __aiter__(self) -> Layer:
+        """The events."""
+        return self
+
+    @property
+    def pending(self) -> bool:
+        """Whether the layer reports that its next event is available without waiting."""
+        return getattr(self._stream, "pending", False) is True
+
+    async def __anext__(self) -> StreamEvent:
+        """The next event."""
+        if self._events is None:
+            with Contained(self._plugin, self._hook):
+                self._events = aiter(self._stream)
+        item: Any = await next_of(self._events, self._plugin, self._hook)
+        if isinstance(item, StreamEvent):
+            return item
+        reason = f"yielded {type(item).__name__} instead of a `StreamEvent`"
+        raise HookError(self._plugin, self._hook, reason)
+
+    async def aclose(self) -> None:
+        """Close the layer."""
+        if isinstance(self._stream, EventStream):
+            with Contained(self._plugin, self._hook):
+                await self._stream.aclose()

@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from plugway.types.attempt import Attempt
 from plugway.types.backend import Backend, Caller, ModelInfo
-from plugway.types.errors import Headers, RequestRejected, StreamInterrupted
-from plugway.types.exchange import Exchange
-from plugway.types.ids import new_id
-from plugway.types.json import as_object, loaded
+from plugway.types.exchange import Attempt, Exchange
 from plugway.types.request import MessagesRequest
+from plugway_wire.errors import Headers, RequestRejected, StreamInterrupted
+from plugway_wire.ids import new_id
+from plugway_wire.json import as_object, loaded
 
 if TYPE_CHECKING:
     from plugway.http.snapshot import Snapshot

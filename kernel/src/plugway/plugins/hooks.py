@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
 import os
 import sys
 import time
@@ -16,23 +15,23 @@ from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar, cast
 
-from plugway.plugins.contain import is_defect, unwound, with_message
+from anyio.lowlevel import checkpoint
+
+from plugway.plugins.contain import Attributed, Layer, is_defect, log, unwound, with_message
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send
 from plugway.plugins.impls import Impl, registered
-from plugway.plugins.layer import Attributed, Layer
 from plugway.plugins.plugin import Plugin
-from plugway.types.attempt import Attempt
 from plugway.types.backend import ModelInfo
-from plugway.types.bounds import breath
 from plugway.types.cancel import bounded
-from plugway.types.errors import BackendError, HookError, PluginError, RequestRejected, described
-from plugway.types.events import EventStream
-from plugway.types.exchange import Exchange, Identity, Outcome, Route
+from plugway.types.errors import HookError, PluginError
+from plugway.types.exchange import Attempt, Exchange, Identity, Outcome, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
+from plugway_log import described
+from plugway_wire.errors import BackendError, RequestRejected
+from plugway_wire.events import EventStream
 
-log = logging.getLogger("plugway.hooks")
 T = TypeVar("T")
 
 _SEQUENCE: Final[Any] = (list, tuple)
@@ -107,7 +106,8 @@ class Hooks:
     ) -> MessagesRequest:
         """The request after all plugins."""
         for impl in self._impls["transform_request"]:
-            await breath(request.heavy)
+            if request.heavy:
+                await checkpoint()
             new = await self._call(impl, (request, exchange), MessagesRequest)
             request = _accept(impl, request, new, exchange)
         return request
@@ -141,7 +141,8 @@ class Hooks:
     ) -> MessagesRequest:
         """The request as this attempt sends it."""
         for impl in self._impls["prepare_attempt"]:
-            await breath(request.heavy)
+            if request.heavy:
+                await checkpoint()
             new = await self._call(impl, (request, attempt, exchange), MessagesRequest)
             request = _accept(impl, request, new, exchange)
         return request
@@ -157,7 +158,8 @@ class Hooks:
             def send(new: MessagesRequest, attempt: Attempt) -> Awaitable[Reply]:
                 return inner(_accept(impl, request, new, exchange), attempt)
 
-            await breath(request.heavy)
+            if request.heavy:
+                await checkpoint()
             try:
                 reply = await self._call(impl, (send, request, attempt, exchange), Reply)
             except BackendError as error:
@@ -230,8 +232,8 @@ class Hooks:
         self, hook: str, args: tuple[object, ...], expected: type[T]
     ) -> tuple[Impl, T] | None:
         for impl in self._impls[hook]:
-            if isinstance(args[0], MessagesRequest):
-                await breath(args[0].heavy)
+            if isinstance(args[0], MessagesRequest) and args[0].heavy:
+                await checkpoint()
             result = await self._call(impl, args, expected)
             if result is not None:
                 return impl, result

@@ -14,14 +14,13 @@ import pluggy
 from starlette.routing import BaseRoute
 
 from plugway.plugins.gateway import Gateway
-from plugway.types.attempt import Attempt
 from plugway.types.backend import Backend, ModelInfo
 from plugway.types.dialect import Dialect
-from plugway.types.errors import BackendError
-from plugway.types.events import EventStream
-from plugway.types.exchange import Exchange, Identity, Outcome, Route
+from plugway.types.exchange import Attempt, Exchange, Identity, Outcome, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
+from plugway_wire.errors import BackendError
+from plugway_wire.events import EventStream
 
 Kind = Literal["COLLECT", "FIRST", "CHAIN", "AROUND", "NOTIFY"]
 

@@ -12,11 +12,12 @@ from plugway.config.approval import Approvals
 from plugway.config.config import Config, PluginEntry
 from plugway.config.document import did_you_mean, in_order
 from plugway.config.options import build_options
-from plugway.log import redact
 from plugway.plugins.audit import startup_files
 from plugway.plugins.hookspecs import REPLY_HOOKS
 from plugway.plugins.plugin import Plugin
-from plugway.types.errors import ConfigError, PluginError, PlugwayError, Problem
+from plugway.types.errors import ConfigError, PluginError, Problem
+from plugway_log import redact
+from plugway_wire.errors import PlugwayError
 
 GROUP = "plugway"
 """Entry point group of plugins."""

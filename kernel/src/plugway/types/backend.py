@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, runtime_checkable
 
-from plugway.types.errors import Headers
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
+from plugway_wire.errors import Headers
 
 if TYPE_CHECKING:
-    from plugway.types.attempt import Attempt
+    from plugway.types.exchange import Attempt
 
 OWNER: Final = "owner"
 """The caller with the gateway's own token; also used for requests of plugins."""

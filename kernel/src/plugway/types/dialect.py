@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from plugway.types.events import StreamEvent
 from plugway.types.request import Original
+from plugway_wire.events import StreamEvent
 
 
 @runtime_checkable

@@ -10,14 +10,12 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, TypeVar
+from functools import lru_cache
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
-from plugway.types.backend import Caller, Usage
-from plugway.types.ids import new_id
+from plugway.types.backend import Backend, Caller, Usage
 from plugway.types.request import MessagesRequest
-
-if TYPE_CHECKING:
-    from plugway.types.attempt import Attempt
+from plugway_wire.ids import new_id
 
 log = logging.getLogger("plugway.exchange")
 
@@ -226,17 +224,24 @@ class Exchange:
 
 
 _LINES: Final = ("session-id", "agent-id", "parent-agent-id")
+_NOBODY: Final = Identity()
 
 
 def _claimed(named: Mapping[str, str]) -> Identity:
     """The identity in a client's headers: `…-session-id`, `…-agent-id`, `…-parent-agent-id`."""
+    names = _names_of_claims(tuple(named))
+    return Identity(*[named.get(name) for name in names]) if names else _NOBODY
+
+
+@lru_cache(maxsize=32)  # clients send the same headers with every request
+def _names_of_claims(named: tuple[str, ...]) -> tuple[str, ...]:
     claims = [name for name in named if name.endswith(_LINES)]
     for last in _LINES[:2]:
         for name in claims:
             family = name.removesuffix(last)
             if family != name and not family.endswith("parent-"):
-                return Identity(*(named.get(family + line) for line in _LINES))
-    return Identity()
+                return tuple(family + line for line in _LINES)
+    return ()
 
 
 def _session(claimed: str | None, caller: Caller) -> str | None:
@@ -251,3 +256,46 @@ def header_text(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return "".join(c if " " <= c <= "~" else "?" for c in text)
+
+
+_FIELDS: Final = ("backend", "model", "number", "first_event_seconds", "last", "exchange")
+
+
+class Attempt:
+    """One attempt of an exchange on one backend and model. Immutable; `replace` makes a copy."""
+
+    __slots__ = ("target", *_FIELDS)
+
+    def __init__(
+        self,
+        backend: Backend,
+        model: str,
+        number: int = 1,
+        first_event_seconds: float | None = None,
+        last: bool = True,
+        exchange: Exchange | None = None,
+    ) -> None:
+        self.backend = backend
+        self.model = model
+        """The backend's own name of the model."""
+        self.target = f"{backend.name}/{model}"
+        """`instance/model`, as in routes, logs and errors."""
+        self.number = number
+        """1 for the first attempt of the exchange."""
+        self.first_event_seconds = first_event_seconds
+        """Time limit for the first content event; None for no limit."""
+        self.last = last
+        """No other target is left after this one."""
+        self.exchange = exchange or Exchange(MessagesRequest(b"{}"))
+        """The exchange, with its caller, conversation, subagent and receipt. A backend must keep
+        data of a conversation by `session_id` and share it only within `caller.share`. By default,
+        as in tests, an empty exchange of the owner."""
+
+    def note(self, *lines: str) -> None:
+        """Record on the receipt how the backend changed the request for its own API. Lines that are
+        there already, as after a retry, are not added again."""
+        self.exchange.note_once(self.backend.name, lines, stage="send")
+
+    def replace(self, **changes: Any) -> Attempt:
+        """A copy with some fields changed."""
+        return Attempt(**({name: getattr(self, name) for name in _FIELDS} | changes))

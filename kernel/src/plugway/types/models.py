@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Final, get_args
 
 from plugway.types.backend import LoadState, ModelInfo
-from plugway.types.json import as_list, as_object
+from plugway_wire.json import as_list, as_object
 
 MAX_MODELS: Final = 1000
 """Most models of one backend; the rest of its list is ignored."""

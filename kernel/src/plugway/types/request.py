@@ -1,22 +1,47 @@
 """The request of an exchange: the client's bytes, parsed lazily and edited without other changes.
 
-`exchange/body` reads the bytes, within limits on their size.
+`exchange/intake` reads the bytes, within limits on their size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Set
-from typing import Any
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final
 
 import msgspec
 import orjson
 
-from plugway.types import json as _json
-from plugway.types.change import REMOVE as REMOVE
-from plugway.types.change import Change as Change
-from plugway.types.change import Removed
-from plugway.types.errors import Headers, InvalidRequest
 from plugway.types.source import Source
+from plugway_wire import json as _json
+from plugway_wire.errors import Headers, InvalidRequest
+
+
+class Removed(Enum):
+    """The type of `REMOVE`."""
+
+    REMOVE = "remove"
+
+
+REMOVE: Final = Removed.REMOVE
+"""Pass it as a value to `MessagesRequest.replace` to remove the field or header."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A change to one field or header of a request, and the reason."""
+
+    field: str
+    """A top-level body field, or `header:NAME`."""
+    action: str
+    """`set`, `add` or `remove`."""
+    because: str
+
+    @property
+    def summary(self) -> str:
+        """The line of the receipt."""
+        return f"{self.action} {self.field}: {self.because}"
 
 
 class Original:

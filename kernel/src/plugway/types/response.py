@@ -10,10 +10,10 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
-from plugway.types.errors import Headers
-from plugway.types.events import EventStream, StreamEvent, replayed
-from plugway.types.json import loaded
-from plugway.types.sse import Decoder
+from plugway_wire.errors import Headers
+from plugway_wire.events import EventStream, StreamEvent, replayed
+from plugway_wire.json import loaded
+from plugway_wire.sse import Decoder
 
 Close = Callable[[], Awaitable[None]]
 

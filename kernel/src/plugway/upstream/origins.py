@@ -1,4 +1,4 @@
-"""Keys that may be sent to one origin only, and the hosts of all upstreams."""
+"""Keys that may be sent to one origin only."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from plugway.credentials import register_secret
-from plugway.upstream.url import DEFAULT_PORTS
+from plugway_http.client.url import DEFAULT_PORTS
+from plugway_log import register_secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,6 @@ def remember_key(name: str, key: StoredKey) -> None:
     register_secret(key.value)
     kept = {other: bound for other, bound in _bound.items() if other != name}
     _bound = {**kept, name: key} if key.origin and key.value else kept
-
-
-_hosts: set[str] = set()
-"""Hosts of all configured upstreams."""
-
-
-def remember_host(url: str) -> None:
-    """Register the host of `url` as one of an upstream."""
-    _hosts.add((urlsplit(url).hostname or "").rstrip("."))
-
-
-def is_upstream(host: str) -> bool:
-    """Whether `host`, in lower case and without a trailing dot, is one of an upstream."""
-    return host in _hosts
 
 
 def origin_of(url: str) -> str:

@@ -1,6 +1,6 @@
 """The HTTP client of backends: sends requests to one origin and checks its responses.
 
-`upstream/pool` keeps the connections; backends interpret the bytes.
+`plugway_http.client` keeps the connections; backends interpret the bytes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,24 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from plugway.credentials import register_secret
-from plugway.types.bounds import check_answer, marks
-from plugway.types.errors import (
+from plugway.upstream.lines import from_upstream
+from plugway.upstream.network import NetworkOptions, proxy_for
+from plugway.upstream.origins import misdirected
+from plugway_grants import add_upstream_host
+from plugway_http.client import (
+    MAX_CHUNK_BYTES,
+    ClientError,
+    Incomplete,
+    InvalidResponse,
+    Tls,
+    Unreachable,
+    connect,
+)
+from plugway_http.client.transport import Transport, TransportResponse
+from plugway_http.client.url import is_loopback
+from plugway_log import register_secret
+from plugway_wire.bounds import check_answer, marks
+from plugway_wire.errors import (
     BackendError,
     BackendProtocolError,
     BackendRefused,
@@ -23,14 +38,8 @@ from plugway.types.errors import (
     BackendUnavailable,
     Headers,
     PlugwayError,
+    StreamInterrupted,
 )
-from plugway.upstream.connection import MAX_CHUNK_BYTES
-from plugway.upstream.lines import from_upstream
-from plugway.upstream.network import NetworkOptions, proxy_for, tls_context
-from plugway.upstream.origins import misdirected, remember_host
-from plugway.upstream.pool import Pool
-from plugway.upstream.transport import Transport, TransportResponse
-from plugway.upstream.url import is_loopback
 
 MAX_WHOLE_BYTES: Final = 8 * 2**20
 """Largest body that is read whole; a larger one is a permanent error."""
@@ -79,15 +88,18 @@ class UpstreamResponse:
         """
         pieces: list[bytes] = []
         size = 0
-        while chunk := await self._response.read(limit + 1):
-            size += len(chunk)
-            if size > limit:
-                await self.aclose()
-                large = f"the upstream's response is larger than {limit} bytes"
-                raise BackendProtocolError(large, permanent=True)
-            pieces.append(chunk)
-            if self._response.done:
-                break
+        try:
+            while chunk := await self._response.read(limit + 1):
+                size += len(chunk)
+                if size > limit:
+                    await self.aclose()
+                    large = f"the upstream's response is larger than {limit} bytes"
+                    raise BackendProtocolError(large, permanent=True)
+                pieces.append(chunk)
+                if self._response.done:
+                    break
+        except ClientError as error:
+            raise _failure(error) from error
         body = b"".join(pieces)
         pieces.clear()
         try:
@@ -130,7 +142,10 @@ class Body:
         return self
 
     async def __anext__(self) -> bytes:
-        data = await self._response.read(self.most)
+        try:
+            data = await self._response.read(self.most)
+        except ClientError as error:
+            raise _failure(error) from error
         if not data:
             raise StopAsyncIteration
         return data
@@ -163,7 +178,6 @@ class Upstream:
         self.base_url = base_url.rstrip("/")
         if reason := misdirected(self.base_url, credentials or {}):
             raise PlugwayError(reason)
-        remember_host(self.base_url)
         self.loopback = is_loopback(self.base_url)
         self._credentials = dict(credentials or {})
         _keep_secret(self._credentials)
@@ -174,19 +188,23 @@ class Upstream:
         self.way = self._proxy.description
         """How the server is reached, as text: directly, or through which proxy set by what."""
         parts = urlsplit(self.base_url)
+        add_upstream_host(parts.hostname or "")
         self._authority, self._path = parts.netloc, parts.path
         self._transport: Transport | None = None
 
     async def __aenter__(self) -> Upstream:
         """Create the transport. Raises `BackendUnavailable` if a library is missing."""
-        network, seconds = self._network, self._connect_seconds
-        if self._proxy.url or network.http2:
-            # Rarely needed, and takes 0.1 s to import.
-            from plugway.upstream.general import GeneralTransport  # noqa: PLC0415
-
-            self._transport = GeneralTransport(self.base_url, network, self._proxy, seconds)
-        else:
-            self._transport = Pool(self.base_url, seconds, tls_context(network))
+        network = self._network
+        try:
+            self._transport = connect(
+                self.base_url,
+                self._proxy,
+                Tls(network.ca_file, network.client_certificate),
+                http2=network.http2,
+                connect_seconds=self._connect_seconds,
+            )
+        except ClientError as error:
+            raise _failure(error) from error
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -232,6 +250,8 @@ class Upstream:
         except ValueError as error:
             record = "a header of the request contains invalid characters"
             raise BackendProtocolError(str(error), permanent=True, record=record) from None
+        except ClientError as error:
+            raise _failure(error) from error
         except TimeoutError:
             raise BackendTimeout(f"{self.base_url} {_LATE}") from None
         try:
@@ -287,6 +307,19 @@ class Upstream:
         except orjson.JSONDecodeError:
             reason = f"{self.base_url}{path} sent a response that is not JSON"
             raise BackendProtocolError(reason) from None
+
+
+def _failure(error: ClientError) -> BackendError:
+    """The failure of an attempt for an error of the transport."""
+    if isinstance(error, Incomplete):
+        return StreamInterrupted(str(error))
+    if isinstance(error, InvalidResponse):
+        return BackendProtocolError(str(error), record=error.record)
+    untrusted = isinstance(error, Unreachable) and error.untrusted
+    status = 502 if untrusted else None
+    failure = BackendUnavailable(str(error), status=status, permanent=error.permanent)
+    failure.try_next = failure.try_next and not untrusted
+    return failure
 
 
 def _keep_secret(credentials: Mapping[str, str], *, passing: bool = False) -> None:

@@ -48,21 +48,18 @@ class MlxJob(Job):
     def _draw(self, logits: Array, key: Array) -> Array:
         """One of the likely tokens. mlx-lm's own filters are compiled on their first use, which on
         the CPU needs a C++ compiler and many seconds."""
-        sampling, size = self.sampling, logits.shape[-1]
+        mx, sampling, size = _mlx.mx, self.sampling, logits.shape[-1]
         most = min(sampling.top_k or size, size)
-        tokens = _mlx.mx.argpartition(-logits, kth=most - 1, axis=-1)[:, :most]
-        tokens = _mlx.mx.take_along_axis(
-            tokens,
-            _mlx.mx.argsort(-_mlx.mx.take_along_axis(logits, tokens, axis=-1), axis=-1),
-            axis=-1,
-        )
-        kept = _mlx.mx.take_along_axis(logits, tokens, axis=-1)
-        shares = _mlx.mx.softmax(kept, axis=-1)
-        before = _mlx.mx.cumsum(shares, axis=-1) - shares
+        tokens = mx.argpartition(-logits, kth=most - 1, axis=-1)[:, :most]
+        order = mx.argsort(-mx.take_along_axis(logits, tokens, axis=-1), axis=-1)
+        tokens = mx.take_along_axis(tokens, order, axis=-1)
+        kept = mx.take_along_axis(logits, tokens, axis=-1)
+        shares = mx.softmax(kept, axis=-1)
+        before = mx.cumsum(shares, axis=-1) - shares
         likely = (before < sampling.top_p) & (shares >= sampling.min_p * shares[:, :1])
-        kept = _mlx.mx.where(likely, kept / sampling.temperature, -_mlx.mx.inf)
-        place = _mlx.mx.random.categorical(kept, axis=-1, key=key)
-        return _mlx.mx.take_along_axis(tokens, place[:, None], axis=-1)[:, 0]
+        kept = mx.where(likely, kept / sampling.temperature, -mx.inf)
+        place = mx.random.categorical(kept, axis=-1, key=key)
+        return mx.take_along_axis(tokens, place[:, None], axis=-1)[:, 0]
 
     def choose_differently(self) -> None:
         """Another seed, and some temperature."""

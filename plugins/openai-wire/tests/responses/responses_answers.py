@@ -3,9 +3,9 @@
 from itertools import count
 
 from plugway import collect
-from plugway.types.emitter import Order
 from plugway_openai_wire.responses import Reader, ReplyContext
 from plugway_translation import IdCodec, Reasoning, ToolNames
+from plugway_wire.emitter import Order
 
 REASONING = Reasoning.of("openai", "gpt-5")
 USAGE = {

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from responses_answers import CITED, REASONING, call, message, reader, reasoning, response, stream
 
 from plugway import BackendError, InvalidRequest
-from plugway.types.emitter import Order
 from plugway_capabilities import Facts
 from plugway_openai_wire.responses import Target, request_of
+from plugway_wire.emitter import Order
 
 pytestmark = pytest.mark.timeout(20)
 

@@ -21,8 +21,8 @@ from responses_answers import (
 from responses_strategies import ANSWERS
 
 from plugway import BackendProtocolError, BackendRefused, StreamInterrupted
-from plugway.types.emitter import Order
 from plugway_translation import ToolNames
+from plugway_wire.emitter import Order
 
 pytestmark = pytest.mark.timeout(20)
 

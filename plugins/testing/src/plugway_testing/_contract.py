@@ -28,14 +28,14 @@ from plugway.http.snapshot import Snapshot
 from plugway.plugins.hooks import Hooks
 from plugway.plugins.hookspecs import hook_infos
 from plugway.plugins.plugin import Plugin
-from plugway.types.attempt import Attempt
 from plugway.types.backend import Backend
-from plugway.types.emitter import Order
-from plugway.types.errors import BackendError
+from plugway.types.exchange import Attempt
 from plugway.types.options import Options
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
 from plugway_testing._gateway import build_plugin, gateway, request_body
+from plugway_wire.emitter import Order
+from plugway_wire.errors import BackendError
 
 
 class PluginContract:

@@ -19,9 +19,9 @@ from plugway.http.app import App
 from plugway.http.server import serving
 from plugway.http.snapshot import Snapshot
 from plugway.plugins.plugin import Plugin
-from plugway.types.json import as_object
 from plugway.types.options import Options
-from plugway.types.sse import Decoder
+from plugway_wire.json import as_object
+from plugway_wire.sse import Decoder
 
 TOKEN = "test-token"
 

@@ -9,14 +9,14 @@ import orjson
 
 from plugway.plugins.hookspecs import hookimpl
 from plugway.plugins.plugin import Plugin
-from plugway.types.attempt import Attempt
 from plugway.types.backend import Backend, ModelInfo
-from plugway.types.emitter import Emitter
-from plugway.types.events import StreamEvent
+from plugway.types.exchange import Attempt
 from plugway.types.options import NoOptions
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
 from plugway_testing._gateway import request_body
+from plugway_wire.emitter import Emitter
+from plugway_wire.events import StreamEvent
 
 
 class PlainOptions(NoOptions):

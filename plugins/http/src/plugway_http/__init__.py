@@ -1,0 +1,1 @@
+"""HTTP for gateways: `plugway_http.server` and `plugway_http.client`; see the README."""

@@ -1,0 +1,1 @@
+"""The Messages API as bytes, events and errors; see the README."""
