@@ -74,16 +74,7 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
     images = _images(settings, model, channel)
     threads = Threads(settings.threads, speaking)
     engine = Engine(channel, context, slots, prefix, threads, images, settings.guess_ahead)
-    preparer = Preparer(
-        channel,
-        engine.submit,
-        LlamaJob,
-        model,
-        _window(settings),
-        load_template(model.meta(_TEMPLATE), settings.template, model, settings.path),
-        lambda ends: GrammarTokenizer.of_llama_cpp(model.vocab, eos=ends),
-        images,
-    )
+    preparer = _preparer(channel, engine, model, settings, images)
     channel.send(
         {
             "op": "ready",
@@ -102,14 +93,30 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
     engine.run(preparer.take)
 
 
-def _window(settings: EngineSettings) -> Window:
-    return Window(
+def _preparer(
+    channel: Channel,
+    engine: Engine,
+    model: Model,
+    settings: EngineSettings,
+    images: Images | None,
+) -> Preparer[LlamaJob]:
+    window = Window(
         settings.context,
         settings.seed,
         settings.temperature,
         settings.top_k,
         settings.top_p,
         settings.min_p,
+    )
+    return Preparer(
+        channel,
+        engine.submit,
+        LlamaJob,
+        model,
+        window,
+        load_template(model.meta(_TEMPLATE), settings.template, model, settings.path),
+        lambda ends: GrammarTokenizer.of_llama_cpp(model.vocab, eos=ends),
+        images,
     )
 
 
