@@ -108,6 +108,7 @@ async def compare(model, rounds, tokens):
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        start_new_session=True,  # as our worker: sessions share processors equally
     )
     plugin = build_plugin(Mlx, "bench", model=str(model), context=8192, disk_cache_mib=0)
     found = {"plugway": [], "mlx_lm": []}

@@ -3,12 +3,14 @@
 What another caller computes is not reused, so that one engine also gives the answers of a fresh one.
 """
 
+import json
 import os
 import signal
 from itertools import count
 
 import anyio
 import pytest
+import tiny_mlx
 from running_engine import computed, reused, text_of
 
 from plugway import BackendUnavailable, RequestRejected, StreamInterrupted
@@ -201,6 +203,18 @@ async def test_killed_at_work_nobody_hangs_and_the_next_request_is_served(e, pha
     await reply.close()
     assert (await e.say("hello"))["stop_reason"]
     e.loaded.supervisor.reset()
+
+
+async def test_an_unknown_architecture_is_reported_in_mlx_lms_words(run, tmp_path):
+    folder = tiny_mlx.write(tmp_path / "odd", "full")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "nonsense"}))
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(BackendUnavailable, match=r"mlx-lm [\d.]+ cannot load .*nonsense.*log"),
+        flatten_subgroups=True,
+    ):
+        async with run(folder):
+            pass
 
 
 # Restarts
