@@ -18,11 +18,11 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_611,
-    "upstream": 617,
+    "types": 1_623,
+    "upstream": 622,
     "config": 1_309,
-    "plugins": 1_280,
-    "exchange": 2_301,
+    "plugins": 1_299,
+    "exchange": 2_304,
     "http": 936,
     "cli": 960,
 }

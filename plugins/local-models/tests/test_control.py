@@ -69,7 +69,7 @@ class Arbiter:
         return 0
 
     async def report(self):
-        return MemoryReport(64 << 20, 5 << 20, 2 << 20, [Decision(4.2, "unloaded `a/m`")])
+        return MemoryReport(64 << 20, 5 << 20, 2 << 20, decisions=[Decision(4.2, "unloaded `a/m`")])
 
 
 class Gateway:
@@ -120,7 +120,8 @@ async def test_a_backend_that_cannot_list_its_models_hides_no_other():
 
 async def test_the_decisions_of_the_plugin_that_makes_room_are_shown():
     async with control_socket(Gateway(a=Engine("m"), memory=Arbiter())):
-        _, out, _ = await run("ps")
+        _, out, err = await run("ps")
+        assert not err
         _, memory, _ = await run("memory", "--json")
     assert "memory: 64 MiB total, 5 MiB available, 2 MiB reserve" in out
     assert "4 s ago: unloaded `a/m`" in out

@@ -15,9 +15,9 @@ from plugway_llama_cpp._embedding import vectors_of
 from plugway_llama_cpp._memory import resident_memory
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
-from plugway_local_engine import check_choice, count_tokens, generate
+from plugway_local_engine import check_choice, count_tokens, free_states, generate
 from plugway_local_engine.demo import DEMO, DEMO_NOTICE
-from plugway_local_models import LoadedModel
+from plugway_local_models import LoadedModel, MakesRoom
 
 _STATES: Final = {"ready": "loaded", "loading": "loading", "restarting": "loading"}
 
@@ -42,7 +42,7 @@ class LlamaCppBackend:
             BackendError: the model is not available, or its worker failed.
         """
         check_choice(request)
-        loaded = await self._speaking(attempt.model)
+        loaded = await self._speaking(attempt)
         return await generate(
             loaded.supervisor,
             request,
@@ -54,7 +54,7 @@ class LlamaCppBackend:
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
         """Exact number of tokens of the rendered prompt."""
-        loaded = await self._speaking(attempt.model)
+        loaded = await self._speaking(attempt)
         return await count_tokens(loaded.supervisor, request, attempt, demo=loaded.is_demo)
 
     async def embed(self, wanted: Wanted, attempt: Attempt) -> Embedded:
@@ -64,7 +64,7 @@ class LlamaCppBackend:
             InvalidRequest: the model is not an embedding model, or the input does not suit it.
             BackendError: the model cannot be loaded, or its worker failed.
         """
-        loaded = await self.loader.get(attempt.model)
+        loaded = await self.loader.get(attempt.model, attempt.note)
         if not loaded.header.embeds:
             what = f"model: `{loaded.file.name}` is not an embedding model"
             raise InvalidRequest(what, retry=False, record=True)
@@ -102,12 +102,22 @@ class LlamaCppBackend:
         """
         return await self.loader.needs(model)
 
+    def ask_for_room(self, room: MakesRoom) -> None:
+        """From now on, load no model before `room` has made room for it (`AsksForRoom`)."""
+        self.loader.room = room
+
+    async def free_caches(self) -> int:
+        """Drop the states of conversations that have no slot; those on disk stay. Returns their
+        bytes (`FreesCaches`)."""
+        models = [m for m in self.loader.loaded.values() if not m.header.embeds]
+        return sum([await free_states(model.supervisor) for model in models])
+
     async def name_of(self, model: str) -> str:
         """The name of the file that a request means (`NamesModels`)."""
         return await self.loader.name_of(model)
 
-    async def _speaking(self, model: str) -> Loaded:
-        loaded = await self.loader.get(model)
+    async def _speaking(self, attempt: Attempt) -> Loaded:
+        loaded = await self.loader.get(attempt.model, attempt.note)
         if loaded.header.embeds:
             what = (
                 f"model: `{loaded.file.name}` is an embedding model; request it at /v1/embeddings"

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
         render_prompt,
     )
     from plugway_local_engine._frames import Frame
-    from plugway_local_engine._generation import check_choice, count_tokens, generate
+    from plugway_local_engine._generation import (
+        check_choice,
+        count_tokens,
+        free_states,
+        generate,
+    )
     from plugway_local_engine._grammar import Constraint, arguments_constraint, build_constraint
     from plugway_local_engine._mask import GrammarError, GrammarTokenizer, TokenMask
     from plugway_local_engine._probe import TemplateTraits
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
 _LATER = {
     "check_choice": "_generation",
     "count_tokens": "_generation",
+    "free_states": "_generation",
     "generate": "_generation",
     "raise_error": "_refusal",
     "Conversation": "_conversation",
@@ -87,6 +93,7 @@ __all__ = [
     "build_conversation",
     "check_choice",
     "count_tokens",
+    "free_states",
     "generate",
     "raise_error",
     "render_prompt",

@@ -95,6 +95,20 @@ async def count_tokens(
     raise BackendUnavailable("the worker did not count", status=529)
 
 
+async def free_states(supervisor: Supervisor) -> int:
+    """Drop the states of conversations that have no slot; those on disk stay. Returns their
+    bytes; 0 if the worker does not run."""
+    if supervisor.state != "ready":
+        return 0
+    call = await supervisor.call({"op": "free"})
+    try:
+        async for frame in call:
+            return int(frame.header.get("freed", 0))
+    finally:
+        await call.aclose()
+    return 0
+
+
 class Generation:
     """The events of one reply while the worker generates it."""
 

@@ -106,6 +106,9 @@ class EngineLoop(ABC, Generic[J]):
                 self._paused.discard(frame.header["id"])
             case "stop":
                 self._stopping = True
+            case "free":
+                freed = self._prefix.forget()
+                self._channel.send({"id": frame.header["id"], "end": True, "freed": freed})
             case "wake" | "cancel":
                 pass
             case _:

@@ -24,21 +24,27 @@ from plugway_local_models._kinds import (
     model_kinds,
 )
 from plugway_local_models._protocols import (
+    AsksForRoom,
     Decision,
     FreesCaches,
     HoldsModels,
     LoadedModel,
     MakesRoom,
+    Memory,
     MemoryReport,
     NamesModels,
+    ReadsMemory,
 )
+from plugway_local_models._room import Reservations
 
 __all__ = [
+    "AsksForRoom",
     "Decision",
     "FreesCaches",
     "HoldsModels",
     "LoadedModel",
     "MakesRoom",
+    "Memory",
     "MemoryReport",
     "ModelFacts",
     "ModelFile",
@@ -46,7 +52,9 @@ __all__ = [
     "NamesModels",
     "NoSuchModel",
     "PullFailed",
+    "ReadsMemory",
     "RemoteFile",
+    "Reservations",
     "UnusableModel",
     "advice",
     "cache_folder",

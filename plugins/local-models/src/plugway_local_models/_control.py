@@ -12,7 +12,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, cast
 from weakref import WeakSet
@@ -20,7 +20,7 @@ from weakref import WeakSet
 import orjson
 import platformdirs
 
-from plugway import BackendError, Gateway, PlugwayError
+from plugway import BackendError, Gateway, PlugwayError, as_object
 from plugway_local_models._protocols import HoldsModels, LoadedModel, MakesRoom, NamesModels
 
 _LIMIT: Final = 1 << 20
@@ -75,7 +75,7 @@ async def _serve(
     gateway: Gateway, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     try:
-        command: Any = orjson.loads(await asyncio.wait_for(reader.readline(), 5))
+        command = as_object(orjson.loads(await asyncio.wait_for(reader.readline(), 5)))
         answer = await _obey(gateway, command)
     except (ValueError, TimeoutError, KeyError, TypeError) as error:
         answer = {"error": f"not a command: {error}"}
@@ -92,7 +92,7 @@ async def _obey(gateway: Gateway, command: Mapping[str, Any]) -> dict[str, Any]:
     model = str(command.get("model", ""))
     match command["do"]:
         case "ps":
-            return {"models": await _rows(owners), "memory": await _memory(gateway)}
+            return await _listed(gateway, owners)
         case "load":
             return await _load(owners, model)
         case "unload":
@@ -171,10 +171,18 @@ def _row(instance: str, loaded: LoadedModel) -> dict[str, Any]:
     }
 
 
-async def _memory(gateway: Gateway) -> dict[str, Any] | None:
+async def _listed(gateway: Gateway, owners: Owners) -> dict[str, Any]:
+    """All models, and the report of the plugin that makes room, if there is one."""
+    rows = await _rows(owners)
     for _, plugin in gateway.find(MakesRoom):
-        return asdict(await plugin.report())
-    return None
+        report = await plugin.report()
+        known = {(name, model.model): _row(name, model) for name, model in report.models}
+        memory = asdict(replace(report, models=()))
+        return {
+            "models": [known.get((row["instance"], row["model"]), row) for row in rows],
+            "memory": {name: value for name, value in memory.items() if name != "models"},
+        }
+    return {"models": rows, "memory": None}
 
 
 def ask_gateways(

@@ -20,7 +20,8 @@ class LoadedModel:
     model: str
     """The backend's own name of the model, as in a request."""
     size: int = 0
-    """Bytes of memory with its caches; 0 if unknown."""
+    """Bytes of this machine's memory with its caches; 0 if unknown. What is in a GPU's own memory
+    does not count."""
     requests: int = 0
     """Requests that the backend serves with it now, as far as the backend knows."""
     idle_seconds: float | None = None
@@ -32,6 +33,8 @@ class LoadedModel:
     reclaimable: int = 0
     """Bytes of `size` that the system counts as available all the same: weights that are mapped
     from a file on Linux."""
+    kept: str = ""
+    """Why it cannot be unloaded, as a sentence without its end; empty if it can."""
     pid: int | None = None
     """The process that holds it, if it is known."""
     problem: str = ""
@@ -56,7 +59,8 @@ class HoldsModels(Loads, Protocol):
         ...
 
     async def needs(self, model: str) -> int:
-        """Estimated bytes that `model` needs once it is loaded; 0 if unknown.
+        """Estimated bytes of this machine's memory that `model` needs once it is loaded; 0 if
+        unknown.
 
         Raises:
             BackendError: the estimate cannot be made, as if the model is missing or damaged.
@@ -84,6 +88,24 @@ class FreesCaches(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Memory:
+    """A reading, in bytes."""
+
+    total: int
+    available: int
+    """What can be used without swapping; cached files count as available."""
+
+
+@runtime_checkable
+class ReadsMemory(Protocol):
+    """A backend that knows a limit besides the system's, such as the working set of Metal."""
+
+    def memory(self) -> Memory | None:
+        """The last reading; None if there is none. Called often: it must not wait for anything."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
 class Decision:
     """Something that the plugin which makes room has done."""
 
@@ -100,6 +122,9 @@ class MemoryReport:
     """Without swapping, less the reservations of models that are being loaded."""
     reserve: int
     """What stays free for everything else."""
+    models: Sequence[tuple[str, LoadedModel]] = ()
+    """All models in memory with the names of their backends; `requests` and `idle_seconds` count
+    what the gateway itself knows, too."""
     decisions: Sequence[Decision] = ()
     """The last ones, the newest last."""
 
@@ -123,10 +148,19 @@ class MakesRoom(Protocol):
         ...
 
     async def obtainable(self, backend: str, model: str) -> int:
-        """Bytes that the model could have if all other models were idle and unloaded, except those
-        that stay."""
+        """Bytes that the model could have if all others that may be unloaded were idle."""
         ...
 
     async def report(self) -> MemoryReport:
         """The present state."""
+        ...
+
+
+@runtime_checkable
+class AsksForRoom(Protocol):
+    """A backend that enters `MakesRoom.loading` itself whenever it loads a model, so that room is
+    also made for models that are loaded at the start or by a command."""
+
+    def ask_for_room(self, room: MakesRoom) -> None:
+        """Called once, before the lifespan of the backend's plugin."""
         ...

@@ -12,18 +12,11 @@ from typing import Final
 
 import psutil
 
+from plugway_local_models._protocols import Memory
+
 _ROOT: Final = Path("/")
 _UNLIMITED: Final = 1 << 60
 """cgroup v1 reports a number near 2**63 where nothing is limited."""
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """A reading, in bytes."""
-
-    total: int
-    available: int
-    """What can be used without swapping; cached files count as available."""
 
 
 def read_memory(root: Path = _ROOT) -> Memory:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Final
 
 from plugway import Attempt, MessagesRequest, ModelInfo, Reply
-from plugway_local_engine import check_choice, count_tokens, generate
+from plugway_local_engine import check_choice, count_tokens, free_states, generate
 from plugway_local_engine.demo import DEMO, DEMO_NOTICE
-from plugway_local_models import LoadedModel
+from plugway_local_models import LoadedModel, MakesRoom
 from plugway_mlx._models import Loaded, Models
 from plugway_mlx._options import MlxOptions
 
@@ -38,7 +38,7 @@ class MlxBackend:
             BackendError: the model is not available, or its worker failed.
         """
         check_choice(request)
-        loaded = await self.loader.get(attempt.model)
+        loaded = await self.loader.get(attempt.model, attempt.note)
         return await generate(
             loaded.supervisor,
             request,
@@ -50,7 +50,7 @@ class MlxBackend:
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
         """Exact number of tokens of the rendered prompt."""
-        loaded = await self.loader.get(attempt.model)
+        loaded = await self.loader.get(attempt.model, attempt.note)
         return await count_tokens(loaded.supervisor, request, attempt, demo=loaded.is_demo)
 
     async def models(self) -> Sequence[ModelInfo]:
@@ -84,6 +84,16 @@ class MlxBackend:
             RequestRejected: no model has that name.
         """
         return await self.loader.needs(model)
+
+    def ask_for_room(self, room: MakesRoom) -> None:
+        """From now on, load no model before `room` has made room for it (`AsksForRoom`)."""
+        self.loader.room = room
+
+    async def free_caches(self) -> int:
+        """Drop the states of conversations that have no slot; those on disk stay. Returns their
+        bytes (`FreesCaches`)."""
+        models = list(self.loader.loaded.values())
+        return sum([await free_states(model.supervisor) for model in models])
 
     async def name_of(self, model: str) -> str:
         """The name of the model that a request means (`NamesModels`)."""

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final
 
 import anyio
 import anyio.to_thread
@@ -19,8 +21,10 @@ from plugway import BackendUnavailable, PlugwayError, RequestRejected
 from plugway_local_engine import Supervisor, WorkerSpec
 from plugway_local_engine.demo import DEMO
 from plugway_local_models import (
+    MakesRoom,
     ModelFile,
     NoSuchModel,
+    Reservations,
     UnusableModel,
     cache_folder,
     log_folder,
@@ -32,7 +36,13 @@ from plugway_mlx._options import MlxOptions
 from plugway_mlx._plan import Plan, plan
 from plugway_mlx._settings import EngineSettings
 
+Note = Callable[[str], None]
+
+_log = logging.getLogger("plugway.mlx")
+
 ENTRY = "plugway_mlx._start:main"
+_ENOUGH: Final = 1 << 62
+"""Bytes for any model."""
 
 
 @dataclass(slots=True)
@@ -60,14 +70,18 @@ class Models:
         self._options = options
         self._loaded: dict[str, Loaded] = {}
         self._lock = anyio.Lock()
+        self._reservations = Reservations()
+        self.room: MakesRoom | None = None
+        """The plugin that makes room for models, if one is listed."""
 
     @property
     def loaded(self) -> Mapping[str, Loaded]:
         """Models with a worker, by name."""
         return self._loaded
 
-    async def get(self, model: str) -> Loaded:
-        """The model, with a worker that is starting or running.
+    async def get(self, model: str, note: Note = _log.info) -> Loaded:
+        """The model, with a worker that is starting or running. `note` gets what was done to make
+        room for it.
 
         Raises:
             BackendUnavailable: MLX is not installed, or the model is missing, damaged or too large;
@@ -88,7 +102,7 @@ class Models:
                 await former.supervisor.aclose()
             chosen = await self._fitting(file, facts)
             supervisor = Supervisor(self._worker(file, chosen))
-            supervisor.start()
+            await self._start(supervisor, file, chosen, note)
             loaded = Loaded(file, facts, chosen, supervisor, changed)
             self._loaded[file.name] = loaded
             return loaded
@@ -98,7 +112,7 @@ class Models:
         file = await self._file(model)
         if known := await self._current(file):
             return known.plan.total
-        return self._plan(await self._facts(file)).total
+        return (await self._planned(file, await self._facts(file))).total
 
     async def name_of(self, model: str) -> str:
         """The name in `loaded` of a model in a request; the same if there is no such model."""
@@ -136,6 +150,7 @@ class Models:
         """Stop all workers."""
         for name in list(self._loaded):
             await self.unload(name)
+        await self._reservations.aclose()
 
     async def _file(self, model: str) -> ModelFile:
         wanted = self._options.model if model in ("", "default") else model
@@ -170,7 +185,9 @@ class Models:
             ) from None
 
     async def _fitting(self, file: ModelFile, facts: Facts) -> Plan:
-        chosen = self._plan(facts)
+        chosen = await self._planned(file, facts)
+        if self.room is not None:
+            return chosen
         if not chosen.fits and await self._make_room():
             chosen = self._plan(facts)
         if not chosen.fits:
@@ -182,9 +199,36 @@ class Models:
             )
         return chosen
 
-    def _plan(self, facts: Facts) -> Plan:
+    async def _start(
+        self, supervisor: Supervisor, file: ModelFile, chosen: Plan, note: Note
+    ) -> None:
+        if self.room is None:
+            supervisor.start()
+            return
+        reservation = self.room.loading(self._name, file.name, chosen.total, note)
+        await self._reservations.start(reservation, supervisor.start, supervisor.settled)
+
+    async def _planned(self, file: ModelFile, facts: Facts) -> Plan:
+        """The plan for the free memory; if that is only enough for a shorter context, and another
+        plugin makes room, for all that it could free."""
+        if self.room is None:
+            return self._plan(facts)
+        report = await self.room.report()
+        chosen = self._plan(facts, max(0, report.available - report.reserve))
+        if chosen.fits and chosen.context == self._plan(facts, _ENOUGH).context:
+            return chosen
+        return self._plan(facts, await self.room.obtainable(self._name, file.name))
+
+    def _plan(self, facts: Facts, available: int | None = None) -> Plan:
+        """Sizes for the bytes that are available; by default those of the machine."""
         options = self._options
-        return plan(facts, context=options.context, batch=options.batch, slots=options.slots)
+        return plan(
+            facts,
+            context=options.context,
+            batch=options.batch,
+            slots=options.slots,
+            available=available,
+        )
 
     async def _make_room(self) -> bool:
         """Unload idle models; False if there is none."""
