@@ -5,10 +5,13 @@ import pytest
 from plugway import NoOptions, Plugin, hookimpl
 from plugway.testing import build_plugin, gateway
 from plugway_llama_cpp import LlamaCpp
+from plugway_mlx import Mlx
+from plugway_mlx._installed import missing_engine
 from plugway_resilience import Resilience
 from tests.e2e.claude import Claude
 
-pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.anyio, pytest.mark.real, pytest.mark.timeout(1200)]
+ENGINES = {"llama-cpp": (LlamaCpp, {"threads": 1}), "mlx": (Mlx, {})}
 
 
 class Ledger(Plugin[NoOptions]):
@@ -23,12 +26,13 @@ class Ledger(Plugin[NoOptions]):
         self.outcomes.append(outcome)
 
 
-@pytest.fixture
-async def session(tmp_path):
+@pytest.fixture(params=["llama-cpp", pytest.param("mlx", marks=pytest.mark.slow)])
+async def session(request, tmp_path):
+    plugin, options = ENGINES[request.param]
+    if plugin is Mlx and (missing := missing_engine()):
+        pytest.skip(missing)
     ledger = build_plugin(Ledger, "ledger")
-    model = build_plugin(
-        LlamaCpp, "local", model="demo", temperature=0, disk_cache_mib=0, threads=1
-    )
+    model = build_plugin(plugin, "local", model="demo", temperature=0, disk_cache_mib=0, **options)
     async with gateway([ledger, build_plugin(Resilience, "resilience"), model]) as running:
         claude = Claude(tmp_path, running.url, running.token, "anthropic/local/demo")
         yield running, claude, ledger
@@ -37,12 +41,12 @@ async def session(tmp_path):
 async def test_it_creates_a_file_and_appends_a_line(session):
     _, claude, ledger = session
     first = await claude.run(
-        "-p", "create hello.txt with the text hi", "--permission-mode", "acceptEdits", seconds=120
+        "-p", "create hello.txt with the text hi", "--permission-mode", "acceptEdits", seconds=500
     )
     path = claude.project / "hello.txt"
     assert path.read_text() == "hi", first.out + first.err
     second = await claude.run(
-        "-c", "-p", "now append a line", "--permission-mode", "acceptEdits", seconds=120
+        "-c", "-p", "now append a line", "--permission-mode", "acceptEdits", seconds=500
     )
     lines = path.read_text().splitlines()
     assert lines[0] == "hi", second.out

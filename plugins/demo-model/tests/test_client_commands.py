@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from template_reader import Reader
 
-from plugway_llama_cpp._guard import read_conversation, reason_against
+from plugway_local_engine._demo_guard import read_conversation, reason_against
 
 TOOLS = json.loads(Path(__file__).with_name("client_tools.json").read_text("utf-8"))
 REMINDER = "<system-reminder>\nThe user's repository has no commits.\n</system-reminder>"

@@ -27,7 +27,7 @@ from plugway import Attempt, MessagesRequest
 from plugway_wire.events import collect
 
 llama_cpp = pytest.importorskip("plugway_llama_cpp", reason="plugway-llama-cpp is not installed")
-guard = importlib.import_module("plugway_llama_cpp._guard")
+guard = importlib.import_module("plugway_local_engine._demo_guard")
 
 pytestmark = pytest.mark.anyio
 HERE = Path(__file__).parent

@@ -7,14 +7,14 @@ import anyio
 import numpy as np
 import pytest
 import tiny_mmproj
+from running_engine import computed, reused, text_of
 
-from conftest import computed, reused, text_of
 from plugway.testing import build_plugin, gateway, request_body
 from plugway_llama_cpp import LlamaCpp
 from plugway_llama_cpp._images import Images
 from plugway_llama_cpp._mtmd import Piece
-from plugway_llama_cpp._slots import Owner
-from plugway_llama_cpp._states import SavedState, StateStore
+from plugway_local_engine._slots import Owner
+from plugway_local_engine._states import SavedState, StateStore
 from tests.slow import quick_first
 
 pytestmark = pytest.mark.anyio

@@ -6,8 +6,8 @@ import signal
 
 import anyio
 import pytest
+from running_engine import computed, reused, text_of
 
-from conftest import computed, reused, text_of
 from plugway import BackendUnavailable, RequestRejected, StreamInterrupted
 from tests.slow import quick_first
 

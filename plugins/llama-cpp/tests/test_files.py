@@ -13,17 +13,18 @@ import odd_gguf
 import pytest
 import tiny_gguf
 import tiny_mmproj
+from running_engine import text_of
 from typer.testing import CliRunner
 
-from conftest import text_of
 from plugway import BackendUnavailable
 from plugway.testing import build_plugin, gateway, request_body
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_llama_cpp import LlamaCpp
 from plugway_llama_cpp._files import read_model
+from plugway_llama_cpp._folder import find_model
 from plugway_llama_cpp._gguf import HostileFile, read_header
 from plugway_llama_cpp._memory import plan
-from plugway_local_models import models_folder
+from plugway_local_models import NoSuchModel, models_folder
 from plugway_local_models._commands import models_app
 
 PLUGWAY = str(Path(sysconfig.get_path("scripts")) / "plugway")
@@ -290,3 +291,10 @@ def test_a_header_that_is_no_model_is_named_for_what_it_is(models, tmp_path):
     path = odd_gguf.rewrite(models["full"], tmp_path / "x.gguf", general__type="adapter")
     with pytest.raises(HostileFile, match="adapter"):
         read_model(path)
+
+
+def test_a_folder_with_an_mlx_model_names_the_plugin_that_runs_it(tmp_path):
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(NoSuchModel, match="which the plugin `mlx` runs; this engine needs GGUF"):
+        find_model(str(tmp_path))

@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from running_engine import text_of
 
-from conftest import text_of
 from plugway_llama_cpp._guess import Luck, guess
 from tests.slow import quick_first
 

@@ -7,8 +7,8 @@ import anyio
 import pytest
 import tiny_gguf
 import tiny_mmproj
+from running_engine import computed, reused, text_of
 
-from conftest import computed, reused, text_of
 from plugway import BackendUnavailable
 from tests.slow import quick_first
 

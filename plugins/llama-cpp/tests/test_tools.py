@@ -6,8 +6,8 @@ import random
 import jsonschema
 import orjson
 import pytest
+from running_engine import text_of
 
-from conftest import text_of
 from plugway import Attempt, InvalidRequest, MessagesRequest, RequestRejected
 from plugway.testing import build_plugin, request_body
 from plugway_llama_cpp import LlamaCpp

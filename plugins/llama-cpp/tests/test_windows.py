@@ -6,11 +6,11 @@ import tiny_gguf
 
 from plugway_llama_cpp import _binding
 from plugway_llama_cpp._binding import Context, ContextSettings, Model
-from plugway_llama_cpp._disk import DiskCache
-from plugway_llama_cpp._prefix import PrefixCache
-from plugway_llama_cpp._slots import SlotTable
 from plugway_llama_cpp._start import _warm_up
-from plugway_llama_cpp._states import StateStore
+from plugway_local_engine._disk import DiskCache
+from plugway_local_engine._prefix import PrefixCache
+from plugway_local_engine._slots import SlotTable
+from plugway_local_engine._states import StateStore
 
 BATCH, WINDOW = 128, 64
 

@@ -1,44 +1,23 @@
-"""The backend: sends requests to the worker and converts its output to events.
+"""The backend: sends requests to the worker of their model.
 
 The worker renders, counts and decodes; `_models` knows the worker of each model.
 """
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from plugway import (
-    Attempt,
-    BackendUnavailable,
-    Emitter,
-    InvalidRequest,
-    MessagesRequest,
-    ModelInfo,
-    Reply,
-    StreamEvent,
-    StreamInterrupted,
-)
+from plugway import Attempt, InvalidRequest, MessagesRequest, ModelInfo, Reply
 from plugway_embeddings import Embedded, Wanted
-from plugway_llama_cpp._client_names import ClientNames
 from plugway_llama_cpp._embedding import vectors_of
-from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
-from plugway_llama_cpp._held import Held
 from plugway_llama_cpp._memory import resident_memory
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
-from plugway_llama_cpp._refusal import raise_error
-from plugway_local_engine import Call, Supervisor
+from plugway_local_engine import check_choice, count_tokens, free_states, generate
+from plugway_local_engine.demo import DEMO, DEMO_NOTICE
 from plugway_local_models import LoadedModel, MakesRoom
-from plugway_signature import signature
-from plugway_wire.shape import wrong_choice
-
-Note = Callable[[str], None]
-
-_log = logging.getLogger("plugway.llama-cpp")
 
 _STATES: Final = {"ready": "loaded", "loading": "loading", "restarting": "loading"}
 
@@ -62,42 +41,21 @@ class LlamaCppBackend:
             InvalidRequest: `tool_choice` is invalid.
             BackendError: the model is not available, or its worker failed.
         """
-        if request.get("tool_choice") is not None and (wrong := wrong_choice(request.body)):
-            raise InvalidRequest(wrong, retry=False, record=True)
+        check_choice(request)
         loaded = await self._speaking(attempt)
-        exchange = attempt.exchange
-        header = {
-            "op": "generate",
-            "caller": exchange.caller.share,
-            "session": exchange.session_id,
-            "agent": exchange.agent_id,
-        }
-        names = ClientNames(request) if loaded.is_demo else None
-        asked = names.request if names else request
-        call = await loaded.supervisor.call(header, asked.raw)
-        held = Held(asked.body) if self.hold_demo and loaded.is_demo else None
-        note = partial(exchange.note, self.name, stage="engine")
-        stream = Generation(call, loaded, request.model, note, held, names)
-        try:
-            await stream.begin()
-        except BaseException:
-            await stream.aclose()
-            raise
-        return Reply.streamed(stream)
+        return await generate(
+            loaded.supervisor,
+            request,
+            attempt,
+            file=loaded.file.name,
+            demo=loaded.is_demo,
+            held=self.hold_demo,
+        )
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
         """Exact number of tokens of the rendered prompt."""
         loaded = await self._speaking(attempt)
-        header = {"op": "count", "caller": attempt.exchange.caller.share}
-        asked = ClientNames(request).request if loaded.is_demo else request
-        call = await loaded.supervisor.call(header, asked.raw)
-        try:
-            async for frame in call:
-                raise_error(frame.header)
-                return int(frame.header["count"])
-        finally:
-            await call.aclose()
-        raise BackendUnavailable("the worker did not count", status=529)
+        return await count_tokens(loaded.supervisor, request, attempt, demo=loaded.is_demo)
 
     async def embed(self, wanted: Wanted, attempt: Attempt) -> Embedded:
         """Vectors of length 1 (`Embeds`).
@@ -151,11 +109,8 @@ class LlamaCppBackend:
     async def free_caches(self) -> int:
         """Drop the states of conversations that have no slot; those on disk stay. Returns their
         bytes (`FreesCaches`)."""
-        freed = 0
-        for loaded in self.loader.loaded.values():
-            if loaded.supervisor.state == "ready" and not loaded.header.embeds:
-                freed += await _freed(loaded.supervisor)
-        return freed
+        models = [m for m in self.loader.loaded.values() if not m.header.embeds]
+        return sum([await free_states(model.supervisor) for model in models])
 
     async def name_of(self, model: str) -> str:
         """The name of the file that a request means (`NamesModels`)."""
@@ -189,16 +144,6 @@ class LlamaCppBackend:
         )
 
 
-async def _freed(supervisor: Supervisor) -> int:
-    call = await supervisor.call({"op": "free"})
-    try:
-        async for frame in call:
-            return int(frame.header.get("freed", 0))
-    finally:
-        await call.aclose()
-    return 0
-
-
 def _held(loaded: Loaded) -> LoadedModel:
     supervisor = loaded.supervisor
     resident, mapped = resident_memory(supervisor.pid)
@@ -213,110 +158,3 @@ def _held(loaded: Loaded) -> LoadedModel:
         pid=supervisor.pid,
         problem=supervisor.failure[0] if supervisor.failure else "",
     )
-
-
-class Generation:
-    """The events of one reply while the worker generates it."""
-
-    def __init__(
-        self,
-        call: Call,
-        loaded: Loaded,
-        model: str,
-        note: Note,
-        held: Held | None = None,
-        names: ClientNames | None = None,
-    ) -> None:
-        """`held` checks the calls of the demo model, `names` translates them to the client's
-        tools."""
-        self._call = call
-        self._held = held
-        self._names = names
-        self._emitter = Emitter(model=model)
-        self._signature = signature("local", loaded.file.name)
-        self._note = note
-        self._first: list[StreamEvent] = []
-        self._frames = aiter(call)
-        self._done = False
-
-    async def begin(self) -> None:
-        """Wait until the request has a slot.
-
-        Raises:
-            RequestRejected: the prompt is too long, or cannot be rendered.
-            BackendUnavailable: the worker died.
-        """
-        while not self._first:
-            self._first = await self._next()
-
-    async def __aiter__(self) -> AsyncIterator[StreamEvent]:
-        """The events, in order."""
-        for item in self._first:
-            yield item
-        while not self._done:
-            for item in await self._next():
-                yield item
-
-    async def aclose(self) -> None:
-        """Cancel the work if it has not ended."""
-        await self._call.aclose()
-
-    async def _next(self) -> list[StreamEvent]:
-        frame = await anext(self._frames, None)
-        if frame is None:
-            raise StreamInterrupted("the worker ended the reply without an end frame")
-        header = frame.header
-        raise_error(header)
-        events: list[StreamEvent] = []
-        for op in header.get("ops", ()):
-            events += self._events(op)
-        self._done = bool(header.get("end"))
-        return events
-
-    def _events(self, op: Sequence[Any]) -> list[StreamEvent]:
-        match op:
-            case ["text", str(text)]:
-                self._call.begun = True
-                return self._emitter.text(self._held.text(text) if self._held else text)
-            case ["thinking", str(text)]:
-                self._call.begun = True
-                # Demo thinking is dropped: calls that a plugin finds in it would be unchecked.
-                text = "" if self._held else text
-                return self._emitter.thinking(text, signature=self._signature)
-            case ["tool", str(name), str(arguments)]:
-                self._call.begun = True
-                return self._tool(name, arguments)
-            case ["cut"]:
-                self._call.begun = True
-                return self._emitter.cut_call()
-            case ["start", usage]:
-                return self._emitter.start(usage)
-            case ["end", reason, stop, usage]:
-                events = self._rest()
-                reason = self._held.stop_reason(reason) if self._held else reason
-                return [*events, *self._emitter.finish(reason, usage, stop_sequence=stop)]
-            case ["note", str(text)]:
-                self._say(text)
-            case _:
-                _log.debug("unknown operation of the worker: %r", op[:1])
-        return []
-
-    def _tool(self, name: str, arguments: str) -> list[StreamEvent]:
-        """A complete call; text instead if the demo model's call has no allowed form."""
-        events = self._rest()
-        reason = self._held.reason_against(name, arguments) if self._held else ""
-        if self._held and reason:
-            self._say(f"the demo model's call of `{name}` was blocked: {reason}")
-            return [*events, *self._emitter.text(self._held.refusal())]
-        if self._names:
-            name, arguments = self._names.back(name, arguments)
-        events += self._emitter.tool_start(name)
-        events += self._emitter.tool_arguments(arguments)
-        return [*events, *self._emitter.close_block()]
-
-    def _rest(self) -> list[StreamEvent]:
-        return self._emitter.text(self._held.text("", final=True)) if self._held else []
-
-    def _say(self, text: str) -> None:
-        self._note(text)
-        _log.info("%s", text)

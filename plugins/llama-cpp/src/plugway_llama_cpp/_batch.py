@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Context, Tokens
-    from plugway_llama_cpp._job import Job
-    from plugway_llama_cpp._slots import Slot
-
-
-STEP_SECONDS: Final = 1.0
-"""Target size of a micro-batch: a cancel may have to wait for one if decoding cannot be aborted."""
-_FIRST_CHUNK: Final = 128
+    from plugway_llama_cpp._job import LlamaJob
+    from plugway_local_engine.engine import Slot
 
 
 class Part(NamedTuple):
     """The part of a batch that belongs to one request."""
 
-    job: Job
+    job: LlamaJob
     slot: Slot
     start: int
     size: int
@@ -37,25 +32,17 @@ class Batch:
         self._context = context
         self.parts: list[Part] = []
         self.count = 0
-        self.seconds_per_token = 0.0
-        """Duration of the last large batch; 0 before the first one."""
 
     @property
     def room(self) -> int:
         """Number of tokens that may still be added."""
         return self._context.batch - self.count
 
-    def chunk(self) -> int:
-        """Number of prompt tokens to add, so that a round stays short on a slow machine."""
-        if not self.seconds_per_token:
-            return min(self.room, _FIRST_CHUNK)
-        return min(self.room, max(16, int(STEP_SECONDS / self.seconds_per_token)))
-
     def clear(self) -> None:
         """Empty the batch."""
         self.parts, self.count = [], 0
 
-    def put_reply(self, job: Job, slot: Slot, guesses: Tokens) -> None:
+    def put_reply(self, job: LlamaJob, slot: Slot, guesses: Tokens) -> None:
         """Add the last token of a reply and the guesses after it; all have outputs."""
         at, size = self.count, 1 + len(guesses)
         context = self._context
@@ -65,7 +52,7 @@ class Batch:
         context.outputs[at : at + size] = 1
         self.parts.append(Part(job, slot, at, size, size, tuple(guesses.tolist())))
 
-    def put_prompt(self, job: Job, slot: Slot, room: int) -> int:
+    def put_prompt(self, job: LlamaJob, slot: Slot, room: int) -> int:
         """Add the next piece of a prompt, at most `room` tokens and up to its next stop."""
         start, at = slot.length, self.count
         end = min(len(job.prompt), start + room)

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from plugway_llama_cpp import _native_log
+from plugway_local_engine.engine import Sampling, Vocabulary
 
 Tokens = NDArray[np.int32]
 Logits = NDArray[np.float32]
@@ -54,7 +55,7 @@ def version() -> str:
     return api.llama_version().decode()
 
 
-class Model:
+class Model(Vocabulary):
     """Weights and vocabulary."""
 
     def __init__(
@@ -117,12 +118,6 @@ class Model:
         flags = [is_control(self.vocab, t) for t in range(self.vocabulary_size)]
         return np.array(flags, dtype=np.bool_)
 
-    @cached_property
-    def piece_lengths(self) -> NDArray[np.int64]:
-        """Length of each token in bytes."""
-        sizes = (len(self._read_piece(token)) for token in range(self.vocabulary_size))
-        return np.fromiter(sizes, np.int64, self.vocabulary_size)
-
     def special(self, name: str) -> int:
         """The id of `bos`, `eos` and so on; -1 if there is none."""
         return int(getattr(api, f"llama_vocab_{name}")(self.vocab))
@@ -132,14 +127,14 @@ class Model:
         """Whether a prompt starts with the `bos` token."""
         return bool(api.llama_vocab_get_add_bos(self.vocab))
 
-    def tokenize(self, text: str, *, special: bool = True, start: bool = False) -> Tokens:
-        """Tokens of `text`; `special` parses control tokens, `start` adds `bos` if needed."""
+    def tokenize(self, text: str, *, start: bool = False) -> Tokens:
+        """Tokens of `text`, control tokens included; `start` adds `bos` if needed."""
         data = text.encode("utf-8", "replace")
         room = len(data) + 8
         while True:
             out = np.empty(room, np.int32)
             pointer = out.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
-            count = api.llama_tokenize(self.vocab, data, len(data), pointer, room, start, special)
+            count = api.llama_tokenize(self.vocab, data, len(data), pointer, room, start, True)
             if count >= 0:
                 return out[:count].copy()
             room = -count
@@ -209,7 +204,9 @@ class Context:
         handle = api.llama_init_from_model(model.handle, parameters)
         if not handle:
             raise MemoryError(_native_log.reason() or "llama.cpp gives no reason")
-        self.model = model
+        self.model = self.traits = model
+        self.shared = True
+        """Whether all sequences are in one store, so that idle ones slow down the others."""
         self.handle: Any = handle
         self.cells: int = api.llama_n_ctx(handle)
         self.batch: int = settings.batch
@@ -326,22 +323,6 @@ class Context:
         pointer = blob.ctypes.data_as(ctypes.POINTER(ctypes.c_uint8))
         size = len(blob)
         return api.llama_state_seq_set_data_ext(self.handle, pointer, size, sequence, flags) == size
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """Parameters for choosing the next token."""
-
-    temperature: float = 1.0
-    top_k: int = 40
-    top_p: float = 0.95
-    min_p: float = 0.05
-    seed: int = 0xFFFFFFFF
-
-    @property
-    def greedy(self) -> bool:
-        """Whether the likeliest token is always chosen."""
-        return self.temperature <= 0
 
 
 class Sampler:

@@ -10,8 +10,7 @@ import orjson
 
 from plugway import Attempt, BackendUnavailable, InvalidRequest
 from plugway_embeddings import AT_ONCE, Embedded, Vector, Wanted
-from plugway_llama_cpp._refusal import raise_error
-from plugway_local_engine import Supervisor
+from plugway_local_engine import Supervisor, raise_error
 
 
 async def vectors_of(

@@ -13,15 +13,11 @@ from pathlib import Path
 from typing import Final
 
 from plugway_llama_cpp._files import is_whole
+from plugway_local_engine.demo import DEMO
 from plugway_local_models import ModelFile, NoSuchModel, advice, models_folder, unknown_model
 
-DEMO: Final = "demo"
 DEMO_TITLE: Final = "Plugway demo model"
 """`general.name` in its file."""
-DEMO_NOTICE: Final = (
-    "The model behind this is a tiny demonstration model: it can greet, say what Plugway is, and "
-    "create, append to or show a file. It shows that everything works, and cannot do more."
-)
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
 
 
@@ -107,6 +103,8 @@ def _inside(folder: Path, known: Sequence[ModelFile]) -> str:
     if there:
         more = " and others" if len(there) > 3 else ""
         return f"Name a file in it: {', '.join(f'`{name}`' for name in there[:3])}{more}"
+    if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")):
+        return "It is a model in safetensors, which the plugin `mlx` runs; this engine needs GGUF"
     return f"It contains no GGUF file. {advice(folder.name, known)}"
 
 

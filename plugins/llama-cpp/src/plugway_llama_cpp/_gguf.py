@@ -283,7 +283,7 @@ def _what_it_is(start: bytes) -> str:
     if start.startswith(_PICKLES):
         return "it is a pickle (PyTorch) file, which can run code when it is read; GGUF is needed"
     if start[8:9] == b"{" and start[:8].rstrip(b"\0"):
-        return "it looks like safetensors; this engine needs a GGUF file"
+        return "it looks like safetensors, which the plugin `mlx` runs; GGUF is needed here"
     if start.startswith(b"version https://git-lfs"):
         return "it is a Git LFS pointer, not the model itself"
     if start[:4] == _MAGIC[::-1]:

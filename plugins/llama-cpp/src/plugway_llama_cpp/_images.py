@@ -16,10 +16,11 @@ import struct
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+
+from plugway_local_engine.engine import SHARED_POSITION, Picture, UnreadableImage
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._binding import Logits, Tokens
@@ -27,30 +28,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-SHARED_POSITION: Final = -(1 << 30)
-"""Numbers below this have no position of their own (M-RoPE)."""
 _MOST_PIXELS: Final = 8000 * 8000
 """Maximum size of the Messages API; a small file can declare a far larger one."""
 _KEPT_BYTES: Final = 64 << 20
 _KEPT_PICTURES: Final = 4
-
-
-class UnreadableImage(ValueError):
-    """The image cannot be shown to the model; the message has the reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """An image in a prompt."""
-
-    tokens: Tokens
-    parts: tuple[tuple[int, Media], ...]
-    """Index in `tokens` where each part starts."""
-
-    @property
-    def size(self) -> int:
-        """Tokens of its embeddings."""
-        return sum(media.tokens for _, media in self.parts)
 
 
 class Images:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from plugway_llama_cpp._files import is_something_else, is_whole, parts_of, read_model
-from plugway_llama_cpp._folder import DEMO, find_model, list_models
+from plugway_llama_cpp._folder import find_model, list_models
 from plugway_llama_cpp._gguf import HostileFile, read_header
 from plugway_llama_cpp._memory import plan
 from plugway_llama_cpp._options import LlamaCppOptions
+from plugway_local_engine.demo import DEMO
 from plugway_local_models import ModelFacts, ModelFile, NoSuchModel, PullFailed, RemoteFile
 
 _PREFERRED: Final = ("Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q8_0", "Q6_K", "IQ4_XS", "BF16", "F16")

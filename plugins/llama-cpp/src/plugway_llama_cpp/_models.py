@@ -19,7 +19,6 @@ import anyio
 from plugway import BackendUnavailable, PlugwayError, RequestRejected
 from plugway_llama_cpp._files import is_something_else, parts_of, read_model
 from plugway_llama_cpp._folder import (
-    DEMO,
     DEMO_TITLE,
     find_in_folder,
     find_model,
@@ -30,6 +29,7 @@ from plugway_llama_cpp._memory import Plan, default_threads, plan
 from plugway_llama_cpp._options import LlamaCppOptions
 from plugway_llama_cpp._settings import EmbedderSettings, EngineSettings
 from plugway_local_engine import Limits, Supervisor, WorkerSpec
+from plugway_local_engine.demo import DEMO
 from plugway_local_models import (
     MakesRoom,
     ModelFile,

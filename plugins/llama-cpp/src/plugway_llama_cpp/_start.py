@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,23 +14,29 @@ import numpy as np
 
 from plugway_llama_cpp import _binding as binding
 from plugway_llama_cpp._binding import Context, ContextSettings, Model
-from plugway_llama_cpp._disk import DiskCache
 from plugway_llama_cpp._engine import Engine
 from plugway_llama_cpp._files import parts_of
-from plugway_llama_cpp._prefix import PrefixCache
-from plugway_llama_cpp._prepare import Preparer
+from plugway_llama_cpp._job import LlamaJob
 from plugway_llama_cpp._settings import EngineSettings
-from plugway_llama_cpp._slots import SlotTable
-from plugway_llama_cpp._states import StateStore
 from plugway_llama_cpp._threads import Threads
-from plugway_local_engine import LoadFailed
+from plugway_local_engine import GrammarTokenizer, LoadFailed
+from plugway_local_engine.engine import (
+    DiskCache,
+    PrefixCache,
+    Preparer,
+    SlotTable,
+    StateStore,
+    Window,
+    load_template,
+)
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._images import Images
-    from plugway_local_engine import Channel, Frame
+    from plugway_local_engine import Channel
 
 _MIB: Final = 1 << 20
 _TRIALS: Final = 16
+_TEMPLATE: Final = "tokenizer.chat_template"
 
 
 def main(channel: Channel, config: Mapping[str, Any]) -> None:
@@ -69,7 +74,7 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
     images = _images(settings, model, channel)
     threads = Threads(settings.threads, speaking)
     engine = Engine(channel, context, slots, prefix, threads, images, settings.guess_ahead)
-    preparer = Preparer(channel, engine, model, settings, images)
+    preparer = _preparer(channel, engine, model, settings, images)
     channel.send(
         {
             "op": "ready",
@@ -85,15 +90,34 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
             **preparer.facts(),
         }
     )
-    engine.run(partial(_take, channel, prefix, preparer))
+    engine.run(preparer.take)
 
 
-def _take(channel: Channel, prefix: PrefixCache, preparer: Preparer, frame: Frame) -> None:
-    """Called by the engine's loop between two steps."""
-    if frame.header.get("op") == "free":
-        channel.send({"id": frame.header["id"], "end": True, "freed": prefix.forget()})
-    else:
-        preparer.take(frame)
+def _preparer(
+    channel: Channel,
+    engine: Engine,
+    model: Model,
+    settings: EngineSettings,
+    images: Images | None,
+) -> Preparer[LlamaJob]:
+    window = Window(
+        settings.context,
+        settings.seed,
+        settings.temperature,
+        settings.top_k,
+        settings.top_p,
+        settings.min_p,
+    )
+    return Preparer(
+        channel,
+        engine.submit,
+        LlamaJob,
+        model,
+        window,
+        load_template(model.meta(_TEMPLATE), settings.template, model, settings.path),
+        lambda ends: GrammarTokenizer.of_llama_cpp(model.vocab, eos=ends),
+        images,
+    )
 
 
 def _load(settings: EngineSettings, channel: Channel) -> Model:

@@ -18,15 +18,27 @@ if TYPE_CHECKING:
         render_prompt,
     )
     from plugway_local_engine._frames import Frame
+    from plugway_local_engine._generation import (
+        check_choice,
+        count_tokens,
+        free_states,
+        generate,
+    )
     from plugway_local_engine._grammar import Constraint, arguments_constraint, build_constraint
     from plugway_local_engine._mask import GrammarError, GrammarTokenizer, TokenMask
     from plugway_local_engine._probe import TemplateTraits
+    from plugway_local_engine._refusal import raise_error
     from plugway_local_engine._supervisor import Call, Limits, Supervisor, WorkerSpec
     from plugway_local_engine._template import ChatTemplate, TemplateError, TemplateRefusal
     from plugway_local_engine._tools import ToolChoice, tool_choice_of, tools_of
     from plugway_local_engine._worker import Channel, EngineFailed, LoadFailed
 
 _LATER = {
+    "check_choice": "_generation",
+    "count_tokens": "_generation",
+    "free_states": "_generation",
+    "generate": "_generation",
+    "raise_error": "_refusal",
     "Conversation": "_conversation",
     "Mark": "_conversation",
     "Prompt": "_conversation",
@@ -79,6 +91,11 @@ __all__ = [
     "arguments_constraint",
     "build_constraint",
     "build_conversation",
+    "check_choice",
+    "count_tokens",
+    "free_states",
+    "generate",
+    "raise_error",
     "render_prompt",
     "tool_choice_of",
     "tools_of",

@@ -33,7 +33,7 @@ class GrammarTokenizer:
     """A model's vocabulary in the form that grammars need. Takes about a second: one per model."""
 
     def __init__(self, inner: LLTokenizer, special: Mapping[str, int]) -> None:
-        """Use `of_llama_cpp` or `of_tokens`."""
+        """Use one of the class methods."""
         self.inner = inner
         self.special = dict(special)
         """Tokens that are a complete marker, by their text."""
@@ -51,6 +51,13 @@ class GrammarTokenizer:
         from llguidance.llamacpp import lltokenizer_from_vocab  # noqa: PLC0415 -- needs the engine
 
         inner = lltokenizer_from_vocab(vocab, eos_token=list(eos) if eos else None)
+        return cls(inner, _special_texts(inner))
+
+    @classmethod
+    def of_hugging_face(cls, tokenizer: str, size: int, *, eos: Sequence[int]) -> GrammarTokenizer:
+        """Build it from the text of a `tokenizer.json` with `size` tokens."""
+        inner = LLTokenizer(tokenizer, n_vocab=size, eos_token=list(eos))
+        # Added tokens such as `<tool_call>` are special to llguidance, whatever the file says.
         return cls(inner, _special_texts(inner))
 
     @classmethod

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from plugway import MessagesRequest
-from plugway_llama_cpp._client_names import ClientNames
+from plugway_local_engine._demo_client_names import ClientNames
 
 
 def tool(name, required=(), **kinds):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugway_llama_cpp._text import TextStream
+from plugway_local_engine._text import TextStream
 
 
 def run(data, stops, step):

@@ -9,10 +9,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from plugway_llama_cpp._slots import Checkpoint, Owner, common_prefix
+from plugway_local_engine._slots import Checkpoint, Owner, common_prefix
 
 if TYPE_CHECKING:
-    from plugway_llama_cpp._binding import Blob, Tokens
+    from plugway_local_engine._contract import Blob, Tokens
 
 
 MOST_STATES: Final = 128

@@ -9,13 +9,13 @@ import bisect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from plugway_llama_cpp._slots import SlotTable, common_prefix
+from plugway_local_engine._slots import SlotTable, common_prefix
 
 if TYPE_CHECKING:
-    from plugway_llama_cpp._binding import Tokens
-    from plugway_llama_cpp._job import Job
-    from plugway_llama_cpp._prefix import Found
-    from plugway_llama_cpp._states import SavedState
+    from plugway_local_engine._contract import Tokens
+    from plugway_local_engine._job import Job
+    from plugway_local_engine._prefix import Found
+    from plugway_local_engine._states import SavedState
 
 _WORTH_TELLING: Final = 256
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final, cast
 
 from plugway import as_list, as_object
-from plugway_llama_cpp._mentions import may_name, names
+from plugway_local_engine._demo_mentions import may_name, names
 
 REFUSAL: Final = (
     "I only know how to create a file (create hello.txt with the text hi), append a line (now "

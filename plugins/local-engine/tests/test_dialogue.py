@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from plugway_llama_cpp._dialogue import Output
 from plugway_local_engine import ToolChoice, build_constraint
+from plugway_local_engine._dialogue import Output
 from plugway_local_engine._mask import GrammarError
 from plugway_toolcalls import FAMILIES, Tool
 

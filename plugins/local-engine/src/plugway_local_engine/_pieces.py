@@ -6,20 +6,51 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-
-from plugway_llama_cpp._images import UnreadableImage
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from plugway_llama_cpp._binding import Model, Tokens
-    from plugway_llama_cpp._images import Images, Picture
-    from plugway_llama_cpp._mtmd import Media
+    from plugway_local_engine._contract import Tokens, Vocabulary
 
 UNREADABLE = "[an image that cannot be read: {}]"
+
+
+class UnreadableImage(ValueError):
+    """The image cannot be shown to the model; the message has the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """An image in a prompt."""
+
+    tokens: Tokens
+    parts: tuple[tuple[int, Any], ...]
+    """Index in `tokens` where each part starts, and the part in the engine's form."""
+
+    @property
+    def size(self) -> int:
+        """Tokens of its embeddings."""
+        return sum(media.tokens for _, media in self.parts)
+
+
+class Pictures(Protocol):
+    """The images that an engine can read."""
+
+    @property
+    def marker(self) -> str:
+        """Text in a prompt that stands for image number `{}`."""
+        ...
+
+    def picture(self, source: Mapping[str, Any], caller: str) -> Picture:
+        """The image of a base64 source.
+
+        Raises:
+            UnreadableImage: it cannot be shown.
+        """
+        ...
 
 
 @dataclass
@@ -48,10 +79,10 @@ class _Span:
 class Pieces:
     """The complete prompt."""
 
-    model: Model
+    model: Vocabulary
     spans: list[_Span] = field(default_factory=list["_Span"])
     runs: list[Tokens] = field(default_factory=list["Tokens"])
-    media: list[tuple[int, Media]] = field(default_factory=list["tuple[int, Media]"])
+    media: list[tuple[int, Any]] = field(default_factory=list["tuple[int, Any]"])
     """Parts of images, with the index of their first token."""
     notes: list[str] = field(default_factory=list[str])
     length: int = 0
@@ -93,9 +124,9 @@ class Pieces:
 
 
 def to_pieces(
-    model: Model,
+    model: Vocabulary,
     text: str,
-    images: Images | None,
+    images: Pictures | None,
     sources: Sequence[Mapping[str, Any]],
     caller: str = "",
 ) -> Pieces:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from plugway_local_engine import Constraint, GrammarTokenizer, TokenMask
+from plugway_local_engine._grammar import Constraint
+from plugway_local_engine._mask import GrammarTokenizer, TokenMask
 from plugway_toolcalls import (
     CallArguments,
     CallEnd,
@@ -26,7 +27,7 @@ from plugway_toolcalls import (
 )
 
 if TYPE_CHECKING:
-    from plugway_llama_cpp._binding import Logits
+    from plugway_local_engine._contract import Logits
 
 Op = list[Any]
 MAX_REWINDS: Final = 1

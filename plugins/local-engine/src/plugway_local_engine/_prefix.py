@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
-from plugway_llama_cpp._slots import (
+from plugway_local_engine._slots import (
     Checkpoint,
     Owner,
     Slot,
@@ -24,12 +24,12 @@ from plugway_llama_cpp._slots import (
     last_checkpoint,
     may_continue,
 )
-from plugway_llama_cpp._states import SHORT, SavedState, StateStore
+from plugway_local_engine._states import SHORT, SavedState, StateStore
 
 if TYPE_CHECKING:
-    from plugway_llama_cpp._binding import Context, Tokens
-    from plugway_llama_cpp._disk import DiskCache, Stored
-    from plugway_llama_cpp._job import Job
+    from plugway_local_engine._contract import Sequences, Tokens
+    from plugway_local_engine._disk import DiskCache, Stored
+    from plugway_local_engine._job import Job
 
 _log = logging.getLogger(__name__)
 
@@ -62,15 +62,15 @@ class PrefixCache:
     """Everything that was computed and may be reused."""
 
     def __init__(
-        self, context: Context, slots: SlotTable, memory: StateStore, disk: DiskCache
+        self, context: Sequences, slots: SlotTable, memory: StateStore, disk: DiskCache
     ) -> None:
         self._context = context
         self._slots = slots
         self._memory = memory
         self._disk = disk
-        self._free = context.model.trimmable
-        self._window = context.model.window
-        self._recurrent = context.model.recurrent
+        self._free = context.traits.trimmable
+        self._window = context.traits.window
+        self._recurrent = context.traits.recurrent
 
     @property
     def parked(self) -> Sequence[SavedState]:
@@ -111,7 +111,9 @@ class PrefixCache:
             if job is None or job.prefilled:
                 continue
             common = min(common_prefix(job.prompt, prompt), len(prompt) - 1, len(job.prompt) - 1)
-            useful = common > slot.length and common - now >= WORTH_WAITING
+            # If the best start is what that request has so far, waiting costs nothing.
+            enough = common - now >= WORTH_WAITING or now == slot.length
+            useful = common > slot.length and enough
             if useful and (best is None or common > best[1]):
                 best = (slot, common)
         return best
@@ -157,6 +159,8 @@ class PrefixCache:
     def _park_idle(self) -> None:
         """Move small states of idle slots to memory: every used cell slows down attention, even for
         requests that do not see it, most of all if short replies are scattered."""
+        if not self._context.shared:
+            return
         small = min(_SMALL_STATE, self._memory.limit // 16)
         for slot in self._slots.idle():
             if not self._intact(slot) or self._context.size_of(slot.index) > small:

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import numpy as np
 
-from plugway_llama_cpp._slots import Checkpoint, Owner
-from plugway_llama_cpp._states import SavedState
+from plugway_local_engine._slots import Checkpoint, Owner
+from plugway_local_engine._states import SavedState
 
 if TYPE_CHECKING:
-    from plugway_llama_cpp._binding import Blob, Tokens
+    from plugway_local_engine._contract import Blob, Tokens
 
 _MAGIC: Final = b"PLWYKV02"
 _LENGTHS: Final = struct.Struct("<II")

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from plugway_llama_cpp._images import SHARED_POSITION
+from plugway_local_engine._contract import SHARED_POSITION
 
 if TYPE_CHECKING:
-    from plugway_llama_cpp._binding import Blob, Tokens
-    from plugway_llama_cpp._job import Job
+    from plugway_local_engine._contract import Blob, Tokens
+    from plugway_local_engine._job import Job
 
 PROTECTED_SECONDS: Final = 1800.0
 _SMALL_LOSS: Final = 256

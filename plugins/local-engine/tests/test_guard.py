@@ -6,8 +6,8 @@ import string
 
 import pytest
 
-from plugway_llama_cpp._guard import REFUSAL, read_conversation, reason_against
-from plugway_llama_cpp._held import Held
+from plugway_local_engine._demo_guard import REFUSAL, read_conversation, reason_against
+from plugway_local_engine._demo_held import Held
 
 APPEND = r"printf '\n%s' 'another line' >> hello.txt"
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from plugway import StopReason
-from plugway_llama_cpp._guard import ORDERS, REFUSAL, read_conversation, reason_against
+from plugway_local_engine._demo_guard import ORDERS, REFUSAL, read_conversation, reason_against
 from plugway_toolcalls import FAMILIES
 
 _MARKS: Final = tuple(

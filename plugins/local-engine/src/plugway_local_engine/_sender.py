@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from plugway_llama_cpp._job import Job
-    from plugway_local_engine import Channel
+    from plugway_local_engine._job import Job
+    from plugway_local_engine._worker import Channel
 
 FLUSH_SECONDS: Final = 0.008
 """Interval within which tokens are sent together: users do not read faster."""

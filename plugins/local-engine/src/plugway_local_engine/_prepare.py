@@ -9,42 +9,37 @@ import logging
 import queue
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import numpy as np
 import orjson
 
-from plugway_llama_cpp._binding import Sampling
-from plugway_llama_cpp._dialogue import Output, schema_of
-from plugway_llama_cpp._job import Job, Wishes
-from plugway_llama_cpp._pieces import to_pieces
-from plugway_llama_cpp._slots import Owner
-from plugway_local_engine import (
-    ChatTemplate,
-    GrammarTokenizer,
-    LoadFailed,
-    TemplateError,
-    build_constraint,
-    build_conversation,
-    render_prompt,
-    tool_choice_of,
-    tools_of,
-)
+from plugway_local_engine._contract import Sampling
+from plugway_local_engine._conversation import build_conversation, render_prompt
+from plugway_local_engine._dialogue import Output, schema_of
+from plugway_local_engine._grammar import build_constraint
+from plugway_local_engine._job import Wishes
+from plugway_local_engine._pieces import to_pieces
+from plugway_local_engine._slots import Owner
+from plugway_local_engine._template import ChatTemplate, TemplateError
+from plugway_local_engine._tools import tool_choice_of, tools_of
+from plugway_local_engine._worker import LoadFailed
 from plugway_toolcalls import detect_family
 
 if TYPE_CHECKING:
-    from plugway_llama_cpp._binding import Model, Tokens
-    from plugway_llama_cpp._engine import Engine
-    from plugway_llama_cpp._images import Images
-    from plugway_llama_cpp._mtmd import Media
-    from plugway_llama_cpp._pieces import Pieces
-    from plugway_llama_cpp._settings import EngineSettings
-    from plugway_local_engine import Channel, Frame, Prompt
+    from plugway_local_engine._contract import Tokens, Vocabulary
+    from plugway_local_engine._conversation import Prompt
+    from plugway_local_engine._frames import Frame
+    from plugway_local_engine._job import Job
+    from plugway_local_engine._mask import GrammarTokenizer
+    from plugway_local_engine._pieces import Pictures, Pieces
+    from plugway_local_engine._worker import Channel
 
+J = TypeVar("J", bound="Job")
 _log = logging.getLogger(__name__)
 
 _USED: Final = frozenset(
@@ -79,7 +74,7 @@ class Rendered:
     prompt: Prompt
     tokens: Tokens
     boundaries: tuple[int, ...]
-    media: tuple[tuple[int, Media], ...]
+    media: tuple[tuple[int, Any], ...]
     """Parts of images, with the index of their first token."""
     prefill: str
     notes: tuple[str, ...]
@@ -87,28 +82,49 @@ class Rendered:
     """Indices of tokens at which texts of messages end, in order."""
 
 
-class Preparer:
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The window of a model, and the sampling that its gateway is configured with."""
+
+    tokens: int
+    """Maximum tokens of one conversation."""
+    seed: int | None = None
+    temperature: float | None = None
+    """Used instead of the client's, if it is set."""
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+
+
+class Preparer(Generic[J]):
     """Creates jobs for the engine."""
 
     def __init__(
         self,
         channel: Channel,
-        engine: Engine,
-        model: Model,
-        settings: EngineSettings,
-        images: Images | None = None,
+        submit: Callable[[J], None],
+        new_job: Callable[..., J],
+        vocabulary: Vocabulary,
+        window: Window,
+        template: ChatTemplate,
+        grammars: Callable[[Sequence[int]], GrammarTokenizer],
+        images: Pictures | None = None,
     ) -> None:
+        """`new_job` is called as `Job` is; `grammars` makes the tokenizer for grammars, given the
+        tokens that end a turn."""
         self._channel = channel
-        self._engine = engine
-        self._model = model
-        self._settings = settings
+        self._submit = submit
+        self._new_job = new_job
+        self._vocabulary = vocabulary
+        self._window = window
+        self._grammars = grammars
         self._images = images
-        self._template = _template(model, settings)
-        self._family = detect_family(self._template.source)
-        self._traits = self._template.traits
+        self._template = template
+        self._family = detect_family(template.source)
+        self._traits = template.traits
         self._queue: queue.SimpleQueue[Frame] = queue.SimpleQueue()
         stops = (self._single(text) for text in self._family.stops)
-        self._ends = model.ends | {token for token in stops if token is not None}
+        self._ends = frozenset(vocabulary.ends) | {token for token in stops if token is not None}
         threading.Thread(target=self._run, name="prepare", daemon=True).start()
 
     def facts(self) -> dict[str, Any]:
@@ -126,7 +142,7 @@ class Preparer:
     @cached_property
     def tokenizer(self) -> GrammarTokenizer:
         """Created for the first grammar, because it takes a while for a large vocabulary."""
-        return GrammarTokenizer.of_llama_cpp(self._model.vocab, eos=sorted(self._ends))
+        return self._grammars(sorted(self._ends))
 
     def _run(self) -> None:
         while True:
@@ -150,8 +166,8 @@ class Preparer:
         """The overflow message, if rendering failed for a request larger than the window."""
         if "SecurityError" not in str(error):
             return ""
-        text, window = frame.body.decode("utf-8", "replace"), self._settings.context
-        size = len(self._model.tokenize(text))
+        text, window = frame.body.decode("utf-8", "replace"), self._window.tokens
+        size = len(self._vocabulary.tokenize(text))
         return f"prompt is too long: {size} tokens > {window - 1} maximum" if size > window else ""
 
     def _refuse(
@@ -169,7 +185,7 @@ class Preparer:
         if frame.header["op"] == "count":
             self._channel.send({"id": number, "end": True, "count": len(rendered.tokens)})
         else:
-            self._engine.submit(self._job(number, frame.header, body, rendered))  # pyright: ignore[reportUnknownArgumentType]
+            self._submit(self._job(number, frame.header, body, rendered))  # pyright: ignore[reportUnknownArgumentType]
 
     # Rendering
 
@@ -186,7 +202,7 @@ class Preparer:
             # An extension of llama-server: variables of the chat template.
             extra.update({str(name): value for name, value in wanted.items()})  # pyright: ignore
         prompt = render_prompt(self._template, conversation, extra=extra)
-        pieces = to_pieces(self._model, prompt.text, self._images, conversation.images, caller)
+        pieces = to_pieces(self._vocabulary, prompt.text, self._images, conversation.images, caller)
         tokens = pieces.tokens
         if len(tokens) and tokens[-1] < 0:
             raise Refused("the chat template ends with the image; it must add something after it")
@@ -210,21 +226,21 @@ class Preparer:
         due = {pieces.position(offset) for offset in offsets}
         for end in map(pieces.position, found.get("end", [])):
             due.add(end)
-            if end < len(tokens) and self._model.controls[tokens[end]]:
+            if end < len(tokens) and self._vocabulary.controls[tokens[end]]:
                 turns = np.flatnonzero(tokens == tokens[end])
                 due |= {int(turn) for turn in turns[1:2]}
         return tuple(sorted(due))
 
     def _single(self, text: str) -> int | None:
-        tokens = self._model.tokenize(text)
+        tokens = self._vocabulary.tokenize(text)
         return int(tokens[0]) if len(tokens) == 1 else None
 
     # Jobs
 
     def _job(
         self, number: int, header: Mapping[str, Any], body: Mapping[str, Any], rendered: Rendered
-    ) -> Job:
-        window, size = self._settings.context, len(rendered.tokens)
+    ) -> J:
+        window, size = self._window.tokens, len(rendered.tokens)
         if size > window - 1:
             raise Refused(f"prompt is too long: {size} tokens > {window - 1} maximum")
         wishes = self._wishes(body, window)
@@ -246,9 +262,9 @@ class Preparer:
             thinking=rendered.prompt.thinking,
             prefix=rendered.prefill,
             budget=_thinking_budget(body),
-            tokens_of=lambda text: self._model.tokenize(text).tolist(),
+            tokens_of=lambda text: self._vocabulary.tokenize(text).tolist(),
         )
-        return Job(
+        return self._new_job(
             number,
             Owner(header.get("session"), header.get("agent"), header.get("caller") or ""),
             rendered.tokens,
@@ -264,7 +280,7 @@ class Preparer:
         )
 
     def _wishes(self, body: Mapping[str, Any], window: int) -> Wishes:
-        settings = self._settings
+        settings = self._window
         temperature = _number(body, "temperature", 1.0, 0.0, 2.0)
         if settings.temperature is not None:
             temperature = settings.temperature
@@ -318,14 +334,21 @@ def _stops(body: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(value)  # pyright: ignore
 
 
-def _template(model: Model, settings: EngineSettings) -> ChatTemplate:
-    if settings.template:
-        source = Path(settings.template).expanduser().read_text(encoding="utf-8")
-    else:
-        source = model.meta("tokenizer.chat_template") or PLAIN_TEMPLATE
-    texts = {name: model.special(name) for name in ("bos", "eos")}
-    pieces = {n: model.piece(t).decode("utf-8", "replace") for n, t in texts.items() if t >= 0}
+def load_template(
+    source: str | None, replacement: str | None, vocabulary: Vocabulary, where: str
+) -> ChatTemplate:
+    """The model's own template `source`, or the one in the file `replacement`.
+
+    Raises:
+        LoadFailed: it is invalid; `where` names the model.
+    """
+    if replacement:
+        source = Path(replacement).expanduser().read_text(encoding="utf-8")
+    texts = {name: vocabulary.special(name) for name in ("bos", "eos")}
+    pieces = {n: vocabulary.piece(t).decode("utf-8", "replace") for n, t in texts.items() if t >= 0}
     try:
-        return ChatTemplate(source, bos=pieces.get("bos", ""), eos=pieces.get("eos", ""))
+        return ChatTemplate(
+            source or PLAIN_TEMPLATE, bos=pieces.get("bos", ""), eos=pieces.get("eos", "")
+        )
     except TemplateError as error:
-        raise LoadFailed(f"{settings.path}: its chat template is invalid: {error}") from None
+        raise LoadFailed(f"{where}: its chat template is invalid: {error}") from None

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from plugway_llama_cpp._states import MOST_STATES, SHORT, SavedState, StateStore
+from plugway_local_engine._states import MOST_STATES, SHORT, SavedState, StateStore
 
 
 def state(number, tokens, size=1, used=0.0):
