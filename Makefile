@@ -7,8 +7,8 @@ STAMP := .venv/.installed
 SERVE := $(if $(filter command,$(origin PORT)), --port $(PORT))$(if $(filter command,$(origin HOST)), --host $(HOST))
 PAGES := README.md $(wildcard docs/*.md plugins/*/README.md)
 T ?=
-# `WORKERS=2` distributes the test files over two processes. Slow tests measure: run them in one.
-WORKERS ?=
+# The test files are distributed over this many processes. Slow tests measure: they run in one.
+WORKERS ?= $(if $(filter 1,$(PLUGWAY_SLOW)),0,$(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))'))
 DIST ?= dist
 
 .PHONY: run test check fix dev bench newest new dist clean
@@ -16,8 +16,8 @@ DIST ?= dist
 run: $(STAMP)  ## serve config.example.yaml on 127.0.0.1:8484, or `make run PORT=9000 HOST=::1`
 	$(BIN)/plugway serve --config config.example.yaml$(SERVE)
 
-test: $(STAMP)  ## all tests, or `make test T=plugins/router`; `WORKERS=2` uses two processes
-	$(BIN)/python -m pytest $(if $(WORKERS),-n $(WORKERS) --dist loadfile --no-loadscope-reorder) $(T)
+test: $(STAMP)  ## all tests, or `make test T=plugins/router`; one process per core unless `WORKERS=0`
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(T)
 
 check: $(STAMP)  ## lint, types, generated docs up to date
 	$(BIN)/ruff format --check .

@@ -11,6 +11,7 @@ import pytest
 
 from plugway.testing import ScriptedUpstream, checking
 from tests.e2e import claude
+from tests.slow import SLOW
 
 HERE = Path(__file__).parent
 HELPERS = (*HERE.glob("plugins/*/tests"), HERE / "plugins/openai-wire/tests/responses")
@@ -37,7 +38,7 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    if os.environ.get("PLUGWAY_SLOW") == "1":
+    if SLOW:
         return
     skip = pytest.mark.skip(reason="slow; set PLUGWAY_SLOW=1")
     for item in items:
@@ -50,7 +51,7 @@ def pytest_generate_tests(metafunc):
     if not {"Claude", "claude_binary"} & vars(metafunc.module).keys():
         return
     marks = {mark.name for mark in metafunc.definition.iter_markers()}
-    every = "core" in marks or os.environ.get("PLUGWAY_SLOW") == "1"
+    every = "core" in marks or SLOW
     metafunc.fixturenames.insert(0, "claude_version")
     versions = claude.VERSIONS if every else claude.VERSIONS[-1:]
     metafunc.parametrize("claude_version", versions, indirect=True)

@@ -3,6 +3,7 @@
 import os
 import socket
 import subprocess
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -10,7 +11,8 @@ import httpx2
 import pytest
 from anthropic import AsyncAnthropic
 
-from plugway.testing import build_plugin, gateway
+from plugway import BackendError
+from plugway.testing import build_plugin, gateway, request_body
 from plugway_demo_model import model_path
 from plugway_llama_server import LlamaServer
 from tests.e2e.claude import Claude
@@ -36,23 +38,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
-@pytest.fixture
-async def upstream():
+@asynccontextmanager
+async def started(*arguments):
+    """The URL of a llama-server that runs with these arguments."""
     port = free_port()
-    command = [
-        binary(),
-        "-m",
-        str(model_path()),
-        "--port",
-        str(port),
-        "--jinja",
-        "-c",
-        "32768",
-        "-np",
-        "1",
-        "--temp",
-        "0",
-    ]
+    command = [binary(), "--port", str(port), "--jinja", "-np", "1", "--temp", "0", *arguments]
     async with await anyio.open_process(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
@@ -65,6 +55,23 @@ async def upstream():
         finally:
             process.terminate()
             await process.wait()
+
+
+@pytest.fixture
+async def upstream():
+    async with started("-m", str(model_path()), "-c", "32768") as url:
+        yield url
+
+
+@pytest.fixture
+async def router(tmp_path):
+    """A router with two models and a file that is none."""
+    for name in ("first", "second"):
+        (tmp_path / f"{name}.gguf").symlink_to(model_path())
+    (tmp_path / "broken.gguf").write_bytes(b"GGUF")
+    folder = str(tmp_path)
+    async with started("--models-dir", folder, "--offline", "-c", "8192") as url:
+        yield build_plugin(LlamaServer, "local", base_url=url)
 
 
 async def healthy(client, port):
@@ -117,3 +124,29 @@ async def test_an_overflow_has_the_status_and_the_numbers(running):
     response = await running.post(body)
     assert response.status_code == 400
     assert "32768" in response.text
+
+
+async def test_a_router_loads_and_unloads_and_says_what_it_holds(router):
+    backend = router.backend
+    async with gateway([router]) as running:
+        assert await backend.loaded() == []
+        assert await backend.needs("first") == model_path().stat().st_size
+        await backend.load("first")
+        assert (await running.post(request_body(model="second"))).status_code == 200
+        found = {model.model: model for model in await backend.loaded()}
+        assert set(found) == {"first", "second"}, "a request loads its model, too"
+        assert found["second"].idle_seconds is not None
+        assert found["first"].context_tokens == 8192
+        assert 0.9 < found["first"].size / model_path().stat().st_size <= 1
+        assert await backend.unload("first") is True
+        assert await backend.unload("first") is False
+        assert [model.model for model in await backend.loaded()] == ["second"]
+        with pytest.raises(BackendError, match="could not load `broken`"):
+            await backend.load("broken")
+
+
+async def test_a_server_of_one_model_says_that_it_keeps_it(upstream):
+    async with build_plugin(LlamaServer, "local", base_url=upstream).backend as backend:
+        (model,) = await backend.loaded()
+        assert "start it as a router" in model.kept
+        assert await backend.unload(model.model) is False

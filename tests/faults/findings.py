@@ -20,6 +20,8 @@ from pathlib import Path
 
 import psutil
 
+from tests.slow import SLOW
+
 SEED = os.environ.get("PLUGWAY_SEED") or "1"
 FOLDER = Path(os.environ.get("PLUGWAY_FINDINGS") or tempfile.gettempdir())
 EVERY = 10_000
@@ -29,7 +31,7 @@ MOST_GROWTH = 24 * 2**20
 def how_many(usual, slow):
     """Number of inputs to try of each kind: `usual`, `slow` in the slow suite, or as configured."""
     asked = os.environ.get("PLUGWAY_MUTATIONS")
-    return int(asked or (slow if os.environ.get("PLUGWAY_SLOW") == "1" else usual))
+    return int(asked or (slow if SLOW else usual))
 
 
 def resident():

@@ -236,7 +236,7 @@ def odd_answers(api, size):
     yield "an argument with very many keys", streamed(api, calls=[("Read", json.dumps({f"k{n}": n for n in range(size // 20)}))])  # fmt: skip
     deep = "[" * 200 + "]" * 200
     yield "a deep argument", streamed(api, calls=[("Read", '{"path": ' + deep + "}")])
-    yield "a long thought", streamed(api, thinking="hm " * (size // 3))
+    yield "a long thought", streamed(api, thinking=("hm" * 50 + " ") * (size // 101))
 
 
 def odd_wholes(api, size):

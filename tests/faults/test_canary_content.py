@@ -33,14 +33,16 @@ from tests.faults.canary_words import (
     response,
 )
 from tests.faults.test_canary import TOKEN, leaks, processes, write
+from tests.slow import SLOW
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
-SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
 PLUGWAY = str(Path(sys.executable).with_name("plugway"))
 BACKENDS = (
     "local", "anthropic", "openai", "chat", "gemini", "compatible", "ollama", "lmstudio", "server",
-    "vllm", "codex", "echo",
+    "vllm", "codex", "echo", "apple",
 )  # fmt: skip
+MODELS = {"local": "demo", "apple": "system"}
+"""By backend; the others take any name."""
 HEAD = """
 server: {{port: 0, token: {{$file: {folder}/token}}, max_body_bytes: 200000}}
 plugins:
@@ -79,6 +81,7 @@ LISTED = """
   - {{use: llama-server, name: server, options: {{base_url: "{url}"}}}}
   - {{use: vllm, options: {{base_url: "{url}"}}}}
   - {{use: codex, options: {{base_url: "{url}", home: "{folder}/codex", models: [m]}}}}
+  - {{use: apple-intelligence, name: apple, options: {{base_url: "{url}"}}}}
   - {{use: echo}}
 """
 SESSION = {"x-claude-code-session-id": "5d6b0b04-0000-4000-8000-000000000000"}
@@ -115,7 +118,7 @@ class Gateway:
             answer = await self.client.post("/mcp", json=call, headers=accepted)
             self.shown[tool] = answer.text
         for name in BACKENDS:
-            model = f"anthropic/{name}/{'demo' if name == 'local' else 'm'}"
+            model = f"anthropic/{name}/{MODELS.get(name, 'm')}"
             plain = {
                 "model": model,
                 "max_tokens": 4,
@@ -178,7 +181,7 @@ def check(gateway):
 
 async def ask_all(gateway, name, turns):
     """Requests of every dialect, streamed and complete, to one backend."""
-    model = f"anthropic/{name}/{'demo' if name == 'local' else 'm'}"
+    model = f"anthropic/{name}/{MODELS.get(name, 'm')}"
     for turn in range(turns):
         await gateway.post("/v1/messages", question(model, stream=bool(turn % 2)), **SESSION)
         if turn % 3 == 0:
@@ -243,13 +246,11 @@ async def test_no_text_of_a_request_or_a_reply_is_recorded(tmp_path):
     async with ScriptedUpstream(otherwise=Quoting()) as upstream:
         async with running(tmp_path, STACK + LISTED, upstream.url) as gateway:
             for name in BACKENDS:
-                turns = 2 if name in ("local", "echo") else 5
-                await ask_all(
-                    gateway, name, (2 if name == "local" else 20) * turns if SLOW else turns
-                )
-            await ask_wrongly(gateway, "anthropic/local/demo")
+                quick, slow = {"local": (1, 4), "echo": (2, 40)}.get(name, (5, 100))
+                await ask_all(gateway, name, slow if SLOW else quick)
+            await ask_wrongly(gateway, "anthropic/openai/m")
             if SLOW:
-                await ask_wrongly(gateway, "anthropic/openai/m")
+                await ask_wrongly(gateway, "anthropic/local/demo")
                 await ask_wrongly(gateway, "anthropic/compatible/m")
         sent = "".join(request.body.decode("utf-8", "replace") for request in upstream.requests)
     hidden = ("system", "prompt", "result", "argument", "path", "key", "thought", "schema", "stop")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 
 import pytest
@@ -20,8 +19,8 @@ from tests.faults.findings import errors_logged
 from tests.faults.in_process import ask
 from tests.faults.upstream_faults import END, HEAD, HEADS, chunk, faults
 from tests.faults.whole_stack import BACKENDS, Hours, hourly_stack
+from tests.slow import SLOW
 
-SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(600)]
 
 PHASES = ("before", "after a silence", "after content")

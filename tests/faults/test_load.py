@@ -7,7 +7,6 @@ Sizes are small by default; with `PLUGWAY_SLOW=1` the storm has 10,000 requests.
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import time
 from contextlib import asynccontextmanager
@@ -40,11 +39,7 @@ from plugway_router import Router
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
-slow = [
-    pytest.mark.slow,
-    pytest.mark.timeout(600),
-    pytest.mark.skipif(os.environ.get("PLUGWAY_SLOW") != "1", reason="set PLUGWAY_SLOW=1"),
-]
+slow = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def numbered(count: int, *, size: int = 0, start: int = 0) -> list:

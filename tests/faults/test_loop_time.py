@@ -7,7 +7,6 @@ three times as long is allowed, so that only unbounded growth fails on a busy ma
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import asynccontextmanager, suppress
 
@@ -26,14 +25,14 @@ from plugway_wire import source as _source
 from tests.faults import hostile
 from tests.faults.answers import APIS, event, streamed, whole
 from tests.faults.whole_stack import BACKENDS, slowness, watched_gateway, whole_stack
+from tests.slow import SLOW
 
-SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(1800 if SLOW else 120)]
 
 MIB = 2**20
 MOST_SECONDS = 0.1 if SLOW else 0.3
 TEXT = MIB if SLOW else 16 * 1024
-STREAM = 4 * MIB if SLOW else MIB // 4
+STREAM = 4 * MIB if SLOW else MIB // 8
 SPOKEN = BACKENDS if SLOW else ("messages", "chat", "gemini")
 STREAMS = (True, False) if SLOW else (True,)
 TOOLS = [{"name": "Read", "input_schema": hostile.SCHEMA}]

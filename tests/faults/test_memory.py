@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -22,8 +21,8 @@ from plugway.upstream.upstream import MAX_WHOLE_BYTES
 from tests.faults import hostile
 from tests.faults.answers import APIS, event, streamed, whole
 from tests.faults.served import TOKEN, served
+from tests.slow import SLOW
 
-SLOW = os.environ.get("PLUGWAY_SLOW") == "1"
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.timeout(1800 if SLOW else 120),

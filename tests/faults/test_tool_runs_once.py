@@ -9,7 +9,6 @@ client once for each point.
 from __future__ import annotations
 
 import json
-import os
 import random
 from dataclasses import dataclass, field
 
@@ -29,10 +28,11 @@ from plugway.testing import (
     sse,
 )
 from tests.e2e.stack import shipped
+from tests.slow import SLOW
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 
-RUNS = 50 if os.environ.get("PLUGWAY_SLOW") == "1" else 1
+RUNS = 50 if SLOW else 1
 QUICK = {"repeat_min_seconds": 0, "repeat_max_seconds": 0.01, "breaker_failures": 1000}
 CALL = ("Note", {"text": "one two three"})
 SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}

@@ -13,6 +13,7 @@ from plugway.testing import request_body
 from plugway_http.server import bind
 from plugway_http.server.port_owner import port_owner
 from tests.like_windows import ROOT
+from tests.slow import quick_first
 
 STACK = ROOT / "plugins/starter/src/plugway_starter/stack.yaml"
 TOKEN = "a-token-for-a-process-like-windows"
@@ -39,7 +40,7 @@ def read_until(stream, pattern):
     return found[0]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", quick_first([signal.SIGTERM, signal.SIGINT], 1))
 def test_it_serves_reloads_a_changed_file_and_ends_on_a_signal(config, number):
     command = [sys.executable, "-m", "tests.like_windows", "serve", "--config", str(config)]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:

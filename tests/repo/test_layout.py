@@ -20,17 +20,17 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_446,
-    "upstream": 616,
+    "types": 1_454,
+    "upstream": 621,
     "config": 1_300,
-    "plugins": 1_271,
-    "exchange": 2_299,
-    "http": 931,
+    "plugins": 1_277,
+    "exchange": 2_302,
+    "http": 926,
     "cli": 940,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
-LIBRARIES = {"grants": 436, "http": 2_652, "log": 628, "wire": 1_864}
+LIBRARIES = {"grants": 436, "http": 2_666, "log": 628, "wire": 1_868}
 """The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 

@@ -20,7 +20,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugin*/**/README.md")]
 YAML = re.compile(r"^( *)```yaml\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
-NOT_HERE = ("there is no model `qwen3-coder`", "command `codex` not found", "no login at")
+NOT_HERE = (
+    "there is no model `qwen3-coder`",
+    "command `codex` not found",
+    "no login at",
+    "`fm-serve` runs on a Mac",
+)
 """Warnings of what a reader has and a test has not."""
 
 pytestmark = pytest.mark.anyio

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
-import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -14,6 +12,7 @@ import anyio
 import httpx2
 import pytest
 
+from plugway.cli.main import main
 from plugway.config.config import parse_config
 from plugway.config.settings import ServerOptions
 from plugway.http.app import App
@@ -22,7 +21,6 @@ from plugway.testing import ScriptedUpstream, anthropic_message, respond
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted((ROOT / "docs/recipes").glob("*.md"))
-PLUGWAY = str(Path(sysconfig.get_path("scripts")) / "plugway")
 LISTENS = ServerOptions().address
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^\1```", re.DOTALL | re.MULTILINE)
 
@@ -63,35 +61,40 @@ def test_there_is_a_page_for_each_way():
     ]
 
 
+@pytest.fixture
+def plugway(tmp_path, monkeypatch, capsys):
+    """Runs a command in this process: its exit status, and what it wrote."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", os.defpath)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("RECIPE_KEY", "key-of-a-recipe-0123456789")
+
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        return ended.value.code or 0, capsys.readouterr()
+
+    return run
+
+
 @pytest.mark.parametrize("text", list(configurations()))
-def test_a_configuration_is_valid(text, tmp_path):
+def test_a_configuration_is_valid(text, tmp_path, plugway):
     path = tmp_path / "config.yaml"
     path.write_text(on_hand(text))
-    env = {"HOME": str(tmp_path), "PATH": os.defpath, "RECIPE_KEY": "key-of-a-recipe-0123456789"}
-    done = subprocess.run(
-        [PLUGWAY, "check", "--config", str(path)],
-        capture_output=True,
-        text=True,
-        env=env,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    code, wrote = plugway("check", "--config", str(path))
+    assert code == 0, wrote.err
 
 
 @pytest.mark.parametrize("line", commands())
-def test_a_command_exists(line):
+def test_a_command_exists(line, plugway):
     words = line.split()
     known = [word for word in words[1:3] if re.fullmatch(r"[a-z]+", word)]
-    env = {**os.environ, "HOME": "/nonexistent", "COLUMNS": "200"}
-    done = subprocess.run(
-        [PLUGWAY, *known[:2 if words[1] in {"models", "keys"} else 1], "--help"],
-        capture_output=True, text=True, env=env, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "Usage: plugway" in done.stdout
+    code, wrote = plugway(*known[: 2 if words[1] in {"models", "keys"} else 1], "--help")
+    assert code == 0, wrote.err
+    assert "Usage: plugway" in wrote.out
     for word in words[1:]:
         if word.startswith("--"):
-            assert word in done.stdout
+            assert word in wrote.out
 
 
 OPENAI = ROOT / "docs/recipes/openai-clients.md"

@@ -16,6 +16,7 @@ import pytest
 from plugway.testing import ScriptedUpstream, build_plugin, respond, sse
 from plugway_openai_wire.testing import chunk, data
 from plugway_tool_repair import ToolRepair
+from tests.slow import seeds
 from tests.wire.ways import PATHS, asked, between, calls_in
 
 pytestmark = pytest.mark.anyio
@@ -289,7 +290,7 @@ async def test_any_calls_told_in_any_way_come_out_as_they_are(repaired: bool):
         ScriptedUpstream(otherwise=lambda _: answer) as server,
         between("chat", server, others) as running,
     ):
-        for number in range(300):
+        for number in seeds(60, 300):
             answer, calls = some_answer(random)
             dialect, stream = random.choice(["messages", "responses"]), random.random() < 0.5
             body = asked(dialect, schema=ANY, names=NAMES, stream=stream)

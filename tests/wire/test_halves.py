@@ -12,6 +12,7 @@ import pytest
 from plugway.testing import ScriptedUpstream, anthropic_message, build_plugin, respond, sse
 from plugway_openai_wire.testing import chat_message, chunk, tool_delta
 from plugway_tool_repair import ToolRepair
+from tests.slow import seeds
 from tests.wire.ways import PATHS, asked, between, calls_in
 
 pytestmark = pytest.mark.anyio
@@ -204,7 +205,7 @@ async def test_any_text_cut_anywhere_is_whole_whatever_stands_between_its_pieces
         ScriptedUpstream(otherwise=lambda _: answer) as server,
         between(backend, server) as running,
     ):
-        for number in range(120):
+        for number in seeds(30, 120):
             pieces, wanted = some_pieces(random)
             events = with_others(random, STREAMS[backend](pieces), BETWEEN[backend])
             answer = sse(events)

@@ -15,6 +15,7 @@ from plugway_context_guard import ContextGuard
 from plugway_context_guard._windows import Windows
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_field_policy import FieldPolicy
+from tests.slow import quick_first, quick_where
 from tests.wire.adapted import PLUGINS
 from tests.wire.windowed import (
     KINDS,
@@ -62,9 +63,13 @@ async def serving(
             yield running
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("thrift", [1.35, pytest.param(0.75, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("thrift", quick_first([1.35, 0.75], 1))
+@pytest.mark.parametrize(
+    ("server", "kind"),
+    quick_where(
+        lambda server, kind: server == "vLLM" or kind in {"a mix", "images"}, SERVERS, KINDS
+    ),
+)
 async def test_a_long_conversation_is_never_stuck(server, thrift, kind):
     plugin, how = SERVERS[server]
     says = Windowed(WINDOW, thrift, **how)

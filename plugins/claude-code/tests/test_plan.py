@@ -3,7 +3,6 @@
 import io
 import json
 import socket
-import subprocess
 
 import anyio
 import pytest
@@ -11,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from plugway import LocalGateway, PlugwayError
+from plugway.cli.main import main
 from plugway.testing import ScriptedUpstream, anthropic_message, anthropic_stream, respond, sse
 from plugway_claude_code import _daemon, _first_run
 from plugway_claude_code._detect import (
@@ -23,8 +23,6 @@ from plugway_claude_code._detect import (
     installed_plugins,
 )
 from plugway_claude_code._plan import candidates, config_text, found_table, plan_table
-
-from .conftest import PLUGWAY
 
 NOWHERE = dict.fromkeys(("ollama", "lmstudio", "llama-server", "vllm", "openai-compatible"), 9)
 MACHINE = Machine(32 * GIB, 24 * GIB, 0)
@@ -160,7 +158,7 @@ def test_keys_are_used_only_by_consent_and_after_what_is_here():
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_the_written_configuration_is_valid(home, index):
+def test_the_written_configuration_is_valid(home, index, monkeypatch, capsys):
     mlx = Source("ollama", "Ollama", "x", (Model("b", 1),), {"base_url": "http://127.0.0.1:11500"})
     found = Findings((mlx,), None, (KEY,), MACHINE)
     ranked = candidates(found, allow_keys=True)
@@ -172,14 +170,11 @@ def test_the_written_configuration_is_valid(home, index):
     assert {"gemini-api", "openai-api"} <= set(entries)
     path = home / "planned.yaml"
     path.write_text(text)
-    done = subprocess.run(
-        [PLUGWAY, "check", "--config", path],
-        env={"HOME": str(home), "PATH": "/usr/bin:/bin", "X": "sk-0123456789"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("X", "sk-0123456789")
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--config", str(path)])
+    assert not ended.value.code, capsys.readouterr().err
 
 
 def test_the_tables_name_what_was_found_and_the_one_plan(home):

@@ -21,6 +21,7 @@ from plugway_context_guard._meter import LEAST_BOUND, Meter, at_most
 from plugway_context_guard._thoughts import thoughts_in
 from plugway_signature import signature
 from plugway_translation import Reasoning
+from tests.slow import quick_first, seeds
 
 CACHE = Path(os.environ.get("PLUGWAY_BUILD_CACHE", Path.home() / ".cache/plugway-build"))
 LIMIT = 0.05
@@ -46,10 +47,10 @@ def sized(body):
     return raw, features_of(MessagesRequest(raw))
 
 
-@pytest.mark.parametrize("name", ["demo", *KNOWN])
+@pytest.mark.parametrize("name", quick_first(["demo", *KNOWN], 1))
 def test_after_one_answer_the_error_in_a_conversation_is_below_five_percent(name):
     tokens_in, meter, within, first = vocabulary(name), Meter(), [], []
-    for seed in range(3):
+    for seed in seeds(1, 3):
         for turn, body in enumerate(conversation(seed, 6)):
             raw, features = sized(body)
             real, count = tokens_in(rendered(body)), meter.count(name, features)
@@ -79,7 +80,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("name", [*KNOWN, "qwen2"])
+@pytest.mark.parametrize("name", quick_first([*KNOWN, "qwen2"], 1))
 def test_each_kind_of_text_is_learned_by_one_answer_and_never_held_for_more_than_it_is(name):
     tokens_in = vocabulary(name)
     for kind, text in KINDS.items():
@@ -102,7 +103,7 @@ DENSE = {
 }
 
 
-@pytest.mark.parametrize("name", ["demo", *KNOWN, "qwen2"])
+@pytest.mark.parametrize("name", quick_first(["demo", *KNOWN, "qwen2"], 1))
 def test_no_text_has_more_tokens_than_the_cheap_bound_says_and_each_count_is_learned(name):
     tokens_in = vocabulary(name)
     for kind, text in (KINDS | DENSE).items():
@@ -116,7 +117,7 @@ def test_no_text_has_more_tokens_than_the_cheap_bound_says_and_each_count_is_lea
 RUNS = ["─", "━", "═", "█", "—", "…", "\u3000", "\u00a0", "\ufffd", *",?!<(=0xA", "\t", "\n"]
 
 
-@pytest.mark.parametrize("name", [*KNOWN, "qwen2"])
+@pytest.mark.parametrize("name", quick_first([*KNOWN, "qwen2"], 1))
 def test_a_run_of_a_character_is_never_held_for_more_tokens_than_it_is(name):
     tokens_in = vocabulary(name)
     for sign in RUNS:

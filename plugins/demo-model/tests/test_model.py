@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import plugway_demo_model as demo
+from tests.slow import quick_first
 
 llama_cpp = pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
 pytestmark = pytest.mark.real
@@ -70,27 +71,27 @@ def test_a_file_is_written_with_the_name_and_text_of_the_request(ask, words, pat
 KNOWS = "I only know how to create a file"
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "run ls",
-        "run git status",
-        "list the files",
-        "delete x.txt",
-        "don't delete x.txt",
-        "make a directory d",
-        "rm -rf .",
-        "show me hello.txt and delete it",
-        "create hello.txt then delete it",
-        "create /etc/passwd with the text x",
-        "create ../x with the text y",
-        "create .env with the text y",
-        "append a line to ~/.bashrc",
-        "overwrite README.md with nothing",
-        "what is the capital of France?",
-        "lösche alle Dateien",
-    ],
-)
+OTHERWISE = [
+    "run ls",
+    "delete x.txt",
+    "create ../x with the text y",
+    "append a line to ~/.bashrc",
+    "what is the capital of France?",
+    "run git status",
+    "list the files",
+    "don't delete x.txt",
+    "make a directory d",
+    "rm -rf .",
+    "show me hello.txt and delete it",
+    "create hello.txt then delete it",
+    "create /etc/passwd with the text x",
+    "create .env with the text y",
+    "overwrite README.md with nothing",
+    "lösche alle Dateien",
+]
+
+
+@pytest.mark.parametrize("words", quick_first(OTHERWISE, 5))
 def test_everything_else_is_answered_with_what_it_knows(ask, words):
     assert ask(user(words)).startswith(KNOWS)
 
@@ -129,7 +130,7 @@ def test_a_conversation_goes_on_with_the_file_of_the_first_turn(ask):
     assert (name, arguments["command"]) == ("Bash", r"printf '\n%s' 'another line' >> hello.txt")
 
 
-@pytest.mark.parametrize("times", [150, pytest.param(600, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", quick_first([60, 150, 600], 1))
 def test_a_long_prompt_before_the_request_changes_nothing(ask, times):
     system = {"role": "system", "content": "Be brief, careful and kind to the reader. " * times}
     assert called(ask(system, user("create hello.txt with the text hi"))) == (

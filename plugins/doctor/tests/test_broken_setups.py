@@ -22,6 +22,7 @@ import pytest
 from plugway import LocalGateway
 from plugway_doctor import _client_settings, _settings_files
 from plugway_doctor._settings_files import ClientSettings
+from tests.commands import command
 
 PLUGWAY = str(Path(sysconfig.get_path("scripts")) / "plugway")
 SECRET = "sk-canary-0123456789abcdef"
@@ -183,10 +184,12 @@ class Machine:
 
     def doctor(self):
         env = {"HOME": str(self.home), "PATH": f"{self.home / 'bin'}:{os.defpath}", **self.env}
+        words, folder = ["doctor", "--json", *self.words], self.folder or self.home
+        if self.blocks is None:
+            return command(*words, env=env, folder=folder)
         return subprocess.run(
-            [PLUGWAY, "doctor", "--json", *self.words],
-            capture_output=True, text=True, env=env, cwd=self.folder or self.home, timeout=60,
-            preexec_fn=self._limit if self.blocks is not None else None,
+            [PLUGWAY, *words],
+            capture_output=True, text=True, env=env, cwd=folder, timeout=60, preexec_fn=self._limit,
         )  # fmt: skip
 
     def _limit(self):
@@ -381,7 +384,7 @@ MODELS = [
     Row("hidden models", lambda m: m.points_here(availableModels=["opus"]),
         "available models", "hides 2 listed models from `/model`", "plugway setup"),
     Row("window too large", lambda m: m.points_here({"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "200000", "ANTHROPIC_MODEL": "anthropic/echo/echo"}),
-        "configured window", "tells 200,000 tokens, and anthropic/echo/echo has 20,000", "to 20000"),
+        "configured window", "sets 200,000 tokens, and anthropic/echo/echo has 20,000", "to 20000"),
     Row("window not told", lambda m: m.points_here({"ANTHROPIC_MODEL": "anthropic/echo/echo"}),
         "configured window", "Claude Code assumes 200,000 tokens or more", "to 20000"),
     Row("window no number", lambda m: m.points_here({"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "64k"}),

@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.commands import command
+
 PLUGWAY = str(Path(sysconfig.get_path("scripts")) / "plugway")
 
 
@@ -42,9 +44,7 @@ def config(home, *, model="echo-1", **options):
 
 def doctor(home, *words, **environment):
     env = {"HOME": str(home), "PATH": f"{home / 'bin'}:{os.environ['PATH']}", **environment}
-    return subprocess.run(
-        [PLUGWAY, "doctor", *words], capture_output=True, text=True, env=env, cwd=home, timeout=60
-    )
+    return command("doctor", *words, env=env, folder=home)
 
 
 def checks(done):

@@ -103,12 +103,22 @@ class Engine:
         return await self.backend.count(request, self.attempt(request, caller))
 
 
+class Alone:
+    """A gateway with one backend, as a plugin sees it."""
+
+    def __init__(self, backend):
+        self.backend = backend
+
+    def find(self, kind):
+        return [("local", self.backend)] if isinstance(self.backend, kind) else []
+
+
 @asynccontextmanager
 async def run_engine(path, *, limit_seconds=60, **options):
     settings = {"threads": 1, "context": 4096, "slots": 4, "seed": 7, **EXACT, **options}
     plugin = LlamaCpp(LlamaCppOptions(model=str(path), **settings), name="local")
     with anyio.fail_after(limit_seconds):
-        async with plugin.lifespan():
+        async with plugin.lifespan(Alone(plugin.backend)):
             yield Engine(plugin)
 
 

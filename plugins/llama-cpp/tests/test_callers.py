@@ -15,9 +15,10 @@ from plugway_llama_cpp._images import Images
 from plugway_llama_cpp._mtmd import Piece
 from plugway_llama_cpp._slots import Owner
 from plugway_llama_cpp._states import SavedState, StateStore
+from tests.slow import quick_first
 
 pytestmark = pytest.mark.anyio
-ALL = pytest.mark.parametrize("kind", ["full", "sliding", "hybrid", "recurrent"])
+ALL = pytest.mark.parametrize("kind", quick_first(["hybrid", "full", "sliding", "recurrent"], 1))
 
 LONG = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 12
 CALLERS = ("", "phone", "guest")
@@ -42,7 +43,7 @@ async def each_goes_on_from_its_own_alone(e, callers, **fields):
 
 
 @ALL
-@pytest.mark.parametrize("session", ["s", None])
+@pytest.mark.parametrize("session", quick_first(["s", None], 1))
 async def test_the_same_session_and_prompt_of_others_is_computed_anew(
     engine, models, kind, session
 ):

@@ -16,6 +16,7 @@ from plugway_llama_cpp import LlamaCpp
 from plugway_llama_cpp._embedding import vectors_of
 from plugway_local_engine import Frame
 from plugway_openai_api import OpenAIApi
+from tests.slow import quick_first
 
 pytestmark = pytest.mark.anyio
 
@@ -95,7 +96,7 @@ async def test_each_kind_of_model_says_what_it_is_for(engine, encoder, models):
             await embedded(e, "a")
 
 
-@pytest.mark.parametrize("pooling", [1, 2, 3, 0, None])
+@pytest.mark.parametrize("pooling", quick_first([1, None, 2, 3, 0], 2))
 async def test_every_pooling_gives_one_vector(engine, tmp_path, pooling):
     path = tiny_encoder.write(tmp_path / "pooled.gguf", pooling=pooling)
     async with engine(path) as e:
@@ -167,7 +168,7 @@ async def test_vectors_without_a_meaning_are_an_error_that_names_the_model(encod
     assert "input[0]" in answer.text
 
 
-@pytest.mark.parametrize("stated", [1, 16, 33, 64, 100_000])
+@pytest.mark.parametrize("stated", quick_first([1, 100_000, 16, 33, 64], 2))
 async def test_a_wrong_length_in_the_header_is_an_error_and_no_crash(
     engine, encoder, tmp_path, stated
 ):

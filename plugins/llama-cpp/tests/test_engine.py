@@ -9,10 +9,17 @@ import pytest
 
 from conftest import computed, reused, text_of
 from plugway import BackendUnavailable, RequestRejected, StreamInterrupted
+from tests.slow import quick_first
 
 pytestmark = pytest.mark.anyio
 BOTH = pytest.mark.parametrize("kind", ["full", "sliding"])
-ALL = pytest.mark.parametrize("kind", ["full", "sliding", "hybrid", "recurrent"])
+ALL = pytest.mark.parametrize("kind", quick_first(["full", "hybrid", "sliding", "recurrent"], 2))
+MOSTLY_FULL = pytest.mark.parametrize(
+    "kind", quick_first(["full", "hybrid", "sliding", "recurrent"], 1)
+)
+MOSTLY_HYBRID = pytest.mark.parametrize(
+    "kind", quick_first(["hybrid", "full", "sliding", "recurrent"], 1)
+)
 
 LONG = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 12
 
@@ -51,7 +58,7 @@ async def test_an_edited_turn_goes_on_from_what_is_the_same(engine, models, kind
     assert text_of(second) == await fresh(engine, models[kind], edited)
 
 
-@ALL
+@MOSTLY_FULL
 async def test_agents_that_start_together_compute_their_common_prefix_once(engine, models, kind):
     system = LONG * 2
     prompts = [turn(f"agent {n} has task {n * 1111}") for n in range(4)]
@@ -72,7 +79,7 @@ async def test_agents_that_start_together_compute_their_common_prefix_once(engin
         assert text_of(answers[n]) == alone
 
 
-@ALL
+@MOSTLY_HYBRID
 async def test_a_title_request_costs_the_main_conversation_nothing(engine, models, kind):
     async with engine(models[kind], slots=2) as e:
         first = await e.say(turn(LONG), session="s")
@@ -106,7 +113,7 @@ async def test_an_evicted_conversation_comes_back_from_memory(engine, models, ki
     assert text_of(second) == await fresh(engine, models[kind], messages)
 
 
-@ALL
+@MOSTLY_HYBRID
 async def test_a_restart_goes_on_from_disk(engine, models, kind):
     async with engine(models[kind]) as e:
         first = await e.say(turn(LONG), session="s")
@@ -235,7 +242,7 @@ async def test_fields_of_other_engines_change_nothing(engine, models):
 # Cancels and deaths
 
 
-@ALL
+@MOSTLY_FULL
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 async def test_after_a_cancel_the_next_answer_is_a_fresh_processes(engine, models, kind, phase):
     async with engine(models[kind], disk_cache_mib=0) as e:
@@ -336,6 +343,23 @@ async def test_a_model_that_cannot_fit_is_refused_with_the_arithmetic(engine, mo
             await e.say("hello")
 
 
+async def test_a_model_that_did_not_fit_is_listed_with_the_sum_until_it_fits(
+    engine, models, monkeypatch
+):
+    async with engine(models["full"], preload=False) as e:
+        with monkeypatch.context() as patch:
+            patch.setattr("plugway_llama_cpp._memory.available_memory", lambda: 100 << 20)
+            with pytest.raises(BackendUnavailable):
+                await e.say("hello")
+        (listed,) = await e.backend.models()
+        assert "full does not fit into memory: 4K needs 0.1 GiB beside" in listed.notice
+        assert listed.notice.endswith("0.1 are free")
+        await e.say("hello")
+        await e.backend.unload(listed.id)
+        (listed,) = await e.backend.models()
+        assert listed.notice == ""
+
+
 async def test_a_template_that_reaches_out_is_refused(engine, tmp_path):
     import tiny_gguf
 
@@ -349,7 +373,7 @@ async def test_a_template_that_reaches_out_is_refused(engine, tmp_path):
 
 async def test_another_model_of_the_folder_is_loaded_on_demand(engine, models):
     from plugway import Attempt
-    from plugway_llama_cpp._folder import models_folder
+    from plugway_local_models import models_folder
 
     folder = models_folder()
     folder.mkdir(parents=True)

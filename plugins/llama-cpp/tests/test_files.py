@@ -20,11 +20,11 @@ from plugway import BackendUnavailable
 from plugway.testing import build_plugin, gateway, request_body
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_llama_cpp import LlamaCpp
-from plugway_llama_cpp._commands import models_app
 from plugway_llama_cpp._files import read_model
-from plugway_llama_cpp._folder import models_folder
 from plugway_llama_cpp._gguf import HostileFile, read_header
 from plugway_llama_cpp._memory import plan
+from plugway_local_models import models_folder
+from plugway_local_models._commands import models_app
 
 PLUGWAY = str(Path(sysconfig.get_path("scripts")) / "plugway")
 PLAN = {"context": 4096, "batch": 512, "slots": 4, "kv_type": "f16"}

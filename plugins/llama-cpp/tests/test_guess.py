@@ -7,6 +7,7 @@ import pytest
 
 from conftest import text_of
 from plugway_llama_cpp._guess import Luck, guess
+from tests.slow import quick_first
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +58,7 @@ PROMPTS = (
 )
 
 
-@pytest.mark.parametrize("kind", ["full", "sliding", "hybrid"])
+@pytest.mark.parametrize("kind", quick_first(["full", "hybrid", "sliding"], 1))
 async def test_the_reply_is_the_same_with_and_without(engine, models, kind):
     replies = {}
     for ahead_by in (0, 6):

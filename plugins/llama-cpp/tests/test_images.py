@@ -10,9 +10,10 @@ import tiny_mmproj
 
 from conftest import computed, reused, text_of
 from plugway import BackendUnavailable
+from tests.slow import quick_first
 
 pytestmark = pytest.mark.anyio
-KINDS = pytest.mark.parametrize("kind", ["gemma3", "qwen2vl"])
+KINDS = pytest.mark.parametrize("kind", quick_first(["gemma3", "qwen2vl"], 1))
 WORDS = "Look closely at what it shows, and then say what it is. " * 12
 
 

@@ -16,10 +16,11 @@ import odd_gguf
 import pytest
 from typer.testing import CliRunner
 
-from plugway_llama_cpp._commands import models_app
-from plugway_llama_cpp._control import ask_gateways
-from plugway_llama_cpp._folder import models_folder
-from plugway_llama_cpp._pull import Hub, PullFailed, RemoteFile, choose, pull
+from plugway_llama_cpp._kind import GGUF
+from plugway_local_models import PullFailed, RemoteFile, models_folder
+from plugway_local_models._commands import models_app
+from plugway_local_models._control import ask_gateways
+from plugway_local_models._hub import Hub, pull
 
 
 class FakeHub(ThreadingHTTPServer):
@@ -179,8 +180,8 @@ def test_an_unknown_repository_or_quantisation_is_named(hub):
 
 def test_all_parts_of_a_split_model_are_chosen():
     files = [RemoteFile(f"m-Q8_0-0000{n}-of-00003.gguf", 1, "") for n in (3, 1, 2)]
-    assert len(choose(files, "", "r")) == 3
-    assert [f.path for f in choose(files, "q8_0", "r")] == sorted(f.path for f in files)
+    assert len(GGUF.choose(files, "", "r")) == 3
+    assert [f.path for f in GGUF.choose(files, "q8_0", "r")] == sorted(f.path for f in files)
 
 
 def test_a_split_model_is_pulled_as_its_maker_split_it(hub, models, tmp_path):
@@ -201,10 +202,10 @@ def test_a_hub_that_has_not_all_parts_is_told(hub, models, tmp_path):
 def test_an_image_projector_is_pulled_only_when_it_is_named():
     names = ("m-Q4_K_M.gguf", "mmproj-F16.gguf", "mmproj-F32.gguf")
     files = [RemoteFile(name, 1, "") for name in names]
-    chosen = {q: choose(files, q, "r")[0].path for q in ("", "mmproj", "mmproj-f32")}
+    chosen = {q: GGUF.choose(files, q, "r")[0].path for q in ("", "mmproj", "mmproj-f32")}
     assert chosen == {"": names[0], "mmproj": names[1], "mmproj-f32": names[2]}
     with pytest.raises(PullFailed, match="has no file for `F16`"):
-        choose(files, "F16", "r")
+        GGUF.choose(files, "F16", "r")
 
 
 def test_what_does_not_exist_fails_with_advice():

@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 from plugway import RequestRejected
 from plugway.testing import build_plugin, gateway, request_body
 from plugway_llama_cpp import LlamaCpp, _models
-from plugway_llama_cpp._commands import models_app
 from plugway_llama_cpp._files import glance, is_something_else, read_model
-from plugway_llama_cpp._folder import NoSuchModel, find_model, list_models, models_folder
+from plugway_llama_cpp._folder import find_model, list_models
 from plugway_llama_cpp._gguf import HostileFile, read_header
-from plugway_llama_cpp._pull import PullFailed, RemoteFile, pull
+from plugway_local_models import NoSuchModel, PullFailed, RemoteFile, models_folder
+from plugway_local_models._commands import models_app
+from plugway_local_models._hub import pull
 
 
 def run(*words):
@@ -96,7 +97,7 @@ def test_nothing_is_downloaded_through_a_link_out_of_the_folder(folder, tmp_path
         def files(self, repo):
             return [RemoteFile("tiny.gguf", 4, "")]
 
-        def download(self, repo, file, target, progress):
+        def download(self, repo, file, target, progress, kind):
             raise AssertionError(target)
 
     (tmp_path / "outside").mkdir()

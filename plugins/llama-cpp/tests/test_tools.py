@@ -11,6 +11,7 @@ from conftest import text_of
 from plugway import Attempt, InvalidRequest, MessagesRequest, RequestRejected
 from plugway.testing import build_plugin, request_body
 from plugway_llama_cpp import LlamaCpp
+from tests.slow import SLOW
 
 pytestmark = pytest.mark.anyio
 
@@ -86,7 +87,7 @@ async def force_calls(e, count, seed):
 @pytest.mark.parametrize("ahead", [0, 4])
 async def test_forced_calls_are_all_valid(engine, models, ahead):
     async with engine(models["sliding"], disk_cache_mib=0, guess_ahead=ahead) as e:
-        await force_calls(e, 50, seed=1)
+        await force_calls(e, 50 if SLOW else 15, seed=1)
 
 
 @pytest.mark.slow

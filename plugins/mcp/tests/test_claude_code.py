@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import os
 from contextlib import asynccontextmanager
 
 import pytest
@@ -189,7 +188,7 @@ class Maker:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.skipif(os.environ.get("PLUGWAY_SLOW") != "1", reason="set PLUGWAY_SLOW=1")
+@pytest.mark.slow
 async def test_thirty_turns_over_three_backends_by_sentence(tmp_path):
     makers = {name: Maker(name) for name in ("home", "desk", "shed")}
     ups = {name: ScriptedUpstream(otherwise=maker) for name, maker in makers.items()}

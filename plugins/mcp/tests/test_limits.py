@@ -1,7 +1,6 @@
 """What must not come in, and what must not stay behind: RELIABILITY's rows on the MCP endpoint."""
 
 import gc
-import os
 import subprocess
 import sys
 
@@ -243,7 +242,7 @@ async def test_calls_leave_no_task_and_no_file_behind():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(os.environ.get("PLUGWAY_SLOW") != "1", reason="set PLUGWAY_SLOW=1")
+@pytest.mark.slow
 async def test_ten_thousand_calls_leave_nothing_behind():
     """M-05."""
     process = psutil.Process()

@@ -7,7 +7,8 @@ from mcp.shared.exceptions import MCPError
 
 from plugins.mcp.tests.shape import backends, call, calling, client_of, running, streamed
 from plugins.switch.tests.talk import Client, backend
-from plugway import ModelInfo
+from plugway import BackendUnavailable, ModelInfo
+from plugway_local_models import LoadedModel
 from plugway_mcp._calls import TOOLS, Calls, our_call
 
 pytestmark = pytest.mark.anyio
@@ -263,8 +264,66 @@ async def test_a_backend_that_can_load_and_unload_is_asked_to():
         said = await call(session, "model_unload", {"model": "qwen3"})
         assert said == "`ollama/qwen3:8b` is unloaded."
         said = await call(session, "model_unload", {"model": "qwen3"})
-        assert said == "`ollama/qwen3:8b` was not loaded."
+        assert said.startswith(
+            "`ollama/qwen3:8b` was not unloaded: it is not loaded, or its server"
+        )
     assert done[:2] == [("load", "qwen3:8b"), ("unload", "qwen3:8b")]
+
+
+def _holds(backend, *models):
+    """Makes a backend say what it has loaded, and keep it."""
+
+    async def loaded():
+        return models
+
+    async def nothing(model):
+        return False
+
+    backend.loaded, backend.load = loaded, nothing
+    backend.needs = backend.unload = nothing
+
+
+async def test_what_a_server_holds_is_listed_with_its_memory():
+    stack = backends()
+    used = LoadedModel("qwen3:8b", size=5 * 2**30, requests=2)
+    _holds(stack[1], used, LoadedModel("nomic", state="loading"))
+    async with running(*stack) as gate, client_of(gate) as session:
+        lines = (await call(session, "model_list")).splitlines()
+    assert lines == [
+        "- `ollama/qwen3:8b` (local, window 65,536 tokens): loaded, 5.0 GiB, 2 running",
+        "- `ollama/nomic` (not an endpoint): loading",
+    ]
+
+
+async def test_a_server_that_cannot_say_what_it_holds_is_listed_all_the_same():
+    stack = backends()
+    _holds(stack[1])
+
+    async def fails():
+        raise BackendUnavailable("gone")
+
+    stack[1].loaded = fails
+    async with running(*stack) as gate, client_of(gate) as session:
+        said = await call(session, "model_list")
+        assert said == "- `ollama/qwen3:8b` (local, window 65,536 tokens): loaded"
+        said = await call(session, "model_unload", {"model": "qwen3"})
+        assert said == "! gone"
+
+
+@pytest.mark.parametrize(
+    ("held", "says"),
+    [
+        ([LoadedModel("qwen3:8b", kept="it is the only one")], "stays loaded: it is the only one."),
+        ([LoadedModel("other", kept="it is the only one")], "was not loaded."),
+        ([], "was not loaded."),
+    ],
+)
+async def test_why_a_model_stays_is_said(held, says):
+    stack = backends()
+    _holds(stack[1], *held)
+    async with running(*stack) as gate, client_of(gate) as session:
+        said = await call(session, "model_unload", {"model": "qwen3"})
+    assert said == f"`ollama/qwen3:8b` {says}"
 
 
 async def test_usage_is_reported_for_the_conversation_and_for_the_gateway():

@@ -36,6 +36,7 @@ async def only(running, name, **more):
     return finding
 
 
+@pytest.mark.slow
 async def test_the_model_that_comes_along_passes_all_of_them():
     guard = build_plugin(ContextGuard, "guard")
     backend = build_plugin(LlamaCpp, "local", model="demo", temperature=0)

@@ -196,3 +196,14 @@ async def test_a_file_that_is_no_json_is_as_good_as_none(state_folder):
     (state_folder / "speeds.json").write_text("{nonsense")
     async with gateway([build_plugin(Recommend, "recommend"), backend("home")]) as gate:
         assert await Client(gate).say("hello") == "home/m here"
+
+
+def test_a_model_for_side_requests_is_not_recommended_for_a_conversation_with_tools():
+    able = frozenset({"tools"})
+    extra = {"side_requests_only": True}
+    side = ModelInfo("anthropic/ollama/side", context_tokens=4096, capabilities=able, extra=extra)
+    made = adviser()
+    with_tools = advice(made, Needs(1000, tools=True), side, FLASH)
+    assert with_tools.endpoint.id == "cloud/flash"
+    assert "it is for titles and small chats" in with_tools.others[-1]
+    assert advice(made, Needs(1000), side, FLASH).endpoint.id == "ollama/side"

@@ -32,6 +32,7 @@ def test_the_next_steps_name_every_backend_that_the_example_offers():
     offered = re.findall(r"^  # - use: ([a-z-]+)", (DATA / "config.example.yaml").read_text(), re.M)
     said = {"lmstudio": "lm studio", "openai-compatible": "openrouter"}
     aside = {"gemini-api", "openai-api", "mcp", "switch", "recommend", "anthropic-compatible"}
+    aside |= {"apple-intelligence"}  # for side requests, not for a session
     backends = set(offered) - aside
     assert len(backends) > 7
     assert [name for name in sorted(backends) if said.get(name, name) not in text] == []

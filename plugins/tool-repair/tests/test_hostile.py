@@ -13,6 +13,7 @@ from plugway_tool_repair._prose import Prose
 from plugway_tool_repair._tools import Verdict
 from plugway_toolcalls import FAMILIES, OutputParser, Tool
 from plugway_toolcalls.marks import ALL
+from tests.slow import share
 
 from .conftest import TOOLBOX
 
@@ -60,7 +61,8 @@ def read(text, size):
 @pytest.mark.parametrize("begun", ["", *BEGUN])
 def test_twice_the_text_is_twice_the_work(begun, size):
     length = 1000 if size == 1 else 5_000
-    for run in RUNS if begun or size == 1 else TEXTS:
+    runs = RUNS if begun or size == 1 else TEXTS
+    for run in share(runs, BEGUN.index(begun) if begun else 0, 4):
         once = begun + run * (length // len(run))
         twice = begun + run * (2 * length // len(run))
         work = calls_made(lambda text=once: read(text, size))
@@ -74,7 +76,7 @@ def test_twice_the_text_is_twice_the_work_for_the_parser_of_a_family(family):
         parser.feed(text)
         parser.finish()
 
-    for run in RUNS:
+    for run in share(RUNS, FAMILIES.index(family), 4):
         once, twice = run * (5_000 // len(run)), run * (10_000 // len(run))
         work = calls_made(lambda text=once: parse(text))
         assert calls_made(lambda text=twice: parse(text)) < 2.5 * work + 5_000, run

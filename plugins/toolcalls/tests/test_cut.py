@@ -8,6 +8,7 @@ import pytest
 
 from plugway_toolcalls import Family, OutputParser, own_format
 from plugway_toolcalls.testing import as_blocks
+from tests.slow import seeds
 
 from .test_round_trip import RAW, TOOLS, marks_of, raw_call, said, squeezed
 
@@ -48,7 +49,7 @@ def closing_tags(family: Family) -> list[str]:
 def test_a_cut_at_any_place_gives_no_shortened_argument(family: Family):
     maker = random.Random(family.name)
     ends, marks = closing_tags(family), marks_of(family)
-    for _ in range(12):
+    for _ in seeds(4, 12):
         words = ["Ends: ", "\n", " and more", *maker.choices(marks, k=2), *ends]
         content = "".join(maker.choices(words, k=maker.randint(1, 4)))[:300]
         given = {"content": content}

@@ -8,6 +8,7 @@ import pytest
 
 from plugway_toolcalls import OutputParser, Tool, _call_reader, _tokens, own_format
 from plugway_toolcalls.testing import as_blocks
+from tests.slow import quick_first, seeds
 
 from .test_round_trip import RAW, Maker, raw_call
 
@@ -41,7 +42,7 @@ def read(monkeypatch):
 
 
 @pytest.mark.parametrize("between", BETWEEN, ids=["directly", "words", "a tag"])
-@pytest.mark.parametrize("length", [20_000, 60_000, 200_000])
+@pytest.mark.parametrize("length", quick_first([60_000, 20_000, 200_000], 1))
 @pytest.mark.parametrize("family", RAW, ids=lambda family: family.name)
 def test_many_calls_that_follow_one_another_are_read_once(family, length, between, read):
     one = raw_call(family, {"file_path": "/a", "content": "x = 1\n" * 20})
@@ -60,7 +61,7 @@ def test_many_calls_that_follow_one_another_are_read_once(family, length, betwee
 @pytest.mark.parametrize("family", RAW, ids=lambda family: family.name)
 def test_what_was_found_before_is_what_a_new_search_finds(family):
     spec = own_format(family)
-    for seed in range(30):
+    for seed in seeds(10, 30):
         maker = Maker(family, seed)
         pieces = [
             maker.text() if n % 2 else raw_call(family, {"content": maker.text()})
@@ -78,7 +79,7 @@ def test_what_was_found_before_is_what_a_new_search_finds(family):
 
 @pytest.mark.parametrize("family", RAW, ids=lambda family: family.name)
 def test_long_replies_mean_the_same_in_whatever_pieces_they_come(family):
-    for seed in range(4):
+    for seed in seeds(1, 4):
         maker, texts = Maker(family, seed), []
         while sum(map(len, texts)) < 150_000:
             texts += [

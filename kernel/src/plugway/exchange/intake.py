@@ -197,15 +197,15 @@ class DialectPaths:
 
 def _forwarded(received: list[tuple[bytes, bytes]]) -> Headers:
     """The request's headers without those of the client connection (RFC 9110, 7.6.1)."""
-    lines = tuple(
+    lines = [
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in received
         if name not in _CONNECTION
-    )
-    named = named_by(v.decode("latin-1") for name, v in received if name == b"connection")
+    ]
+    named = named_by([v.decode("latin-1") for name, v in received if name == b"connection"])
     if named <= _CONNECTION_OPTIONS:
-        return lines
-    return tuple(line for line in lines if line[0] not in named)
+        return tuple(lines)
+    return tuple([line for line in lines if line[0] not in named])
 
 
 def _decoded(

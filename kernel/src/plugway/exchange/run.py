@@ -9,6 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from anyio.lowlevel import checkpoint
 from starlette.types import Receive, Scope, Send
 
 from plugway.exchange.dialect import DialectChannel, ForeignRelay, note_missing
@@ -38,7 +39,6 @@ from plugway.types.errors import HookError
 from plugway.types.exchange import Endpoint, Exchange, Outcome, OutcomeKind
 from plugway.types.request import MessagesRequest
 from plugway.types.response import DecodedStream, Reply
-from plugway_wire.bounds import breath
 from plugway_wire.errors import (
     BackendError,
     BackendProtocolError,
@@ -126,10 +126,13 @@ class ExchangeRun:
             exchange = self.exchange = Exchange(
                 self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
             )
-            await breath(self.request.heavy)
+            heavy = self.request.heavy
+            if heavy:
+                await checkpoint()
             if not self.request.deferred:
                 validate(self.request, counting=self.endpoint != "messages")
-            await breath(self.request.heavy)
+            if heavy:
+                await checkpoint()
             if exchange.caller.limited:
                 check_grants(self.request, exchange.caller)
             self.server.admit()

@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Final, TypeVar, cast
 
+from anyio.lowlevel import checkpoint
+
 from plugway.plugins.contain import Attributed, Layer, is_defect, log, unwound, with_message
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send
@@ -27,7 +29,6 @@ from plugway.types.exchange import Attempt, Exchange, Identity, Outcome, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
 from plugway_log import described
-from plugway_wire.bounds import breath
 from plugway_wire.errors import BackendError, RequestRejected
 from plugway_wire.events import EventStream
 
@@ -105,7 +106,8 @@ class Hooks:
     ) -> MessagesRequest:
         """The request after all plugins."""
         for impl in self._impls["transform_request"]:
-            await breath(request.heavy)
+            if request.heavy:
+                await checkpoint()
             new = await self._call(impl, (request, exchange), MessagesRequest)
             request = _accept(impl, request, new, exchange)
         return request
@@ -139,7 +141,8 @@ class Hooks:
     ) -> MessagesRequest:
         """The request as this attempt sends it."""
         for impl in self._impls["prepare_attempt"]:
-            await breath(request.heavy)
+            if request.heavy:
+                await checkpoint()
             new = await self._call(impl, (request, attempt, exchange), MessagesRequest)
             request = _accept(impl, request, new, exchange)
         return request
@@ -155,7 +158,8 @@ class Hooks:
             def send(new: MessagesRequest, attempt: Attempt) -> Awaitable[Reply]:
                 return inner(_accept(impl, request, new, exchange), attempt)
 
-            await breath(request.heavy)
+            if request.heavy:
+                await checkpoint()
             try:
                 reply = await self._call(impl, (send, request, attempt, exchange), Reply)
             except BackendError as error:
@@ -228,8 +232,8 @@ class Hooks:
         self, hook: str, args: tuple[object, ...], expected: type[T]
     ) -> tuple[Impl, T] | None:
         for impl in self._impls[hook]:
-            if isinstance(args[0], MessagesRequest):
-                await breath(args[0].heavy)
+            if isinstance(args[0], MessagesRequest) and args[0].heavy:
+                await checkpoint()
             result = await self._call(impl, args, expected)
             if result is not None:
                 return impl, result

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Final
 
 import pluggy
@@ -40,12 +41,21 @@ class Impl:
         self.quarantined = self.info.fails == "open" and self.failures >= STRIKES
 
 
+class _Manager(pluggy.PluginManager):
+    """Examines only what a class marks; pluggy examines all attributes, which takes far longer."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        """The options of the implementation with that name, or `None`."""
+        marked = hasattr(getattr(type(plugin), name, None), f"{PROJECT}_impl")
+        return super().parse_hookimpl_opts(plugin, name) if marked else None
+
+
 def registered(plugins: Sequence[Plugin[Any]]) -> dict[str, list[Impl]]:
     """The implementations of every hook, in the order in which they are called.
 
     Raises `PluginError` if a plugin does not match the specification of a hook.
     """
-    manager = pluggy.PluginManager(PROJECT)
+    manager = _Manager(PROJECT)
     manager.add_hookspecs(Hookspecs)
     for plugin in reversed(plugins):  # pluggy calls the last one registered first
         _check_markers(plugin)
@@ -59,7 +69,7 @@ def registered(plugins: Sequence[Plugin[Any]]) -> dict[str, list[Impl]]:
 
 def _implementations(manager: pluggy.PluginManager, hook: str, info: HookInfo) -> list[Impl]:
     caller: Any = getattr(manager.hook, hook)
-    parameters = list(inspect.signature(getattr(Hookspecs, hook)).parameters)[1:]
+    parameters = _parameters(hook)
     spec_is_async = inspect.iscoroutinefunction(getattr(Hookspecs, hook))
     sealed = replace(info, fails="closed") if hook in REPLY_HOOKS else info
     impls: list[Impl] = []
@@ -74,6 +84,11 @@ def _implementations(manager: pluggy.PluginManager, hook: str, info: HookInfo) -
         rules = sealed if found.plugin.seals_replies else info
         impls.append(Impl(found.plugin, hook, rules, call, is_async))
     return impls if info.inward else impls[::-1]
+
+
+@cache
+def _parameters(hook: str) -> tuple[str, ...]:
+    return tuple(inspect.signature(getattr(Hookspecs, hook)).parameters)[1:]
 
 
 def _with_some(function: Callable[..., Any], order: tuple[int, ...]) -> Callable[..., Any]:

@@ -131,7 +131,7 @@ class Loads(Protocol):
         ...
 
     async def unload(self, model: str) -> bool:
-        """Remove `model` from memory; False if it was not loaded."""
+        """Remove `model` from memory; False if nothing was unloaded. Raises `BackendError`."""
         ...
 
 

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 
 from plugway.types.backend import Backend, Caller, Usage
@@ -223,17 +224,24 @@ class Exchange:
 
 
 _LINES: Final = ("session-id", "agent-id", "parent-agent-id")
+_NOBODY: Final = Identity()
 
 
 def _claimed(named: Mapping[str, str]) -> Identity:
     """The identity in a client's headers: `…-session-id`, `…-agent-id`, `…-parent-agent-id`."""
+    names = _names_of_claims(tuple(named))
+    return Identity(*[named.get(name) for name in names]) if names else _NOBODY
+
+
+@lru_cache(maxsize=32)  # clients send the same headers with every request
+def _names_of_claims(named: tuple[str, ...]) -> tuple[str, ...]:
     claims = [name for name in named if name.endswith(_LINES)]
     for last in _LINES[:2]:
         for name in claims:
             family = name.removesuffix(last)
             if family != name and not family.endswith("parent-"):
-                return Identity(*(named.get(family + line) for line in _LINES))
-    return Identity()
+                return tuple(family + line for line in _LINES)
+    return ()
 
 
 def _session(claimed: str | None, caller: Caller) -> str | None:

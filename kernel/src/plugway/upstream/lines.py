@@ -54,7 +54,7 @@ _NEVER_PREFIXES: Final = ("access-control-", "proxy-")
 
 def named_by(connection: Iterable[str]) -> frozenset[str]:
     """The names in the values of `connection` headers, which belong to the connection."""
-    return frozenset(word.strip().lower() for value in connection for word in value.split(","))
+    return frozenset([word.strip().lower() for value in connection for word in value.split(",")])
 
 
 def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
@@ -63,7 +63,8 @@ def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
     The content type passes only if it is JSON: API clients read no other, and an upstream's page
     must not be displayed by a browser as one of the gateway.
     """
-    named = named_by(value for name, value in lines if name == "connection")
+    named = named_by([value for name, value in lines if name == "connection"])
+    prefixes = _PASSING_PREFIXES + own
     passing: list[tuple[str, str]] = []
     room = MAX_HEAD
     for name, value in lines:
@@ -71,7 +72,7 @@ def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
             name = UPSTREAM_ID
         elif name == "content-type" and value.partition(";")[0].strip().lower() == _JSON:
             value = _JSON
-        elif name in named or not (name in _PASSING or name.startswith((*_PASSING_PREFIXES, *own))):
+        elif name in named or not (name in _PASSING or name.startswith(prefixes)):
             continue
         if (check := _CHECKS.get(name)) is not None and not check(value):
             continue
@@ -111,5 +112,9 @@ _CHECKS: Final[Mapping[str, Callable[[str], bool]]] = {
 def to_client(lines: Headers) -> Headers:
     """Reply headers without those that are never sent to a client."""
     return tuple(
-        line for line in lines if line[0] not in _NEVER and not line[0].startswith(_NEVER_PREFIXES)
+        [
+            line
+            for line in lines
+            if line[0] not in _NEVER and not line[0].startswith(_NEVER_PREFIXES)
+        ]
     )

@@ -44,7 +44,7 @@ from plugway_anthropic_wire._headers import (
 )
 from plugway_anthropic_wire._models import entries_of, every_page, model_of
 from plugway_anthropic_wire._whole import readable, with_inputs
-from plugway_capabilities import Facts, Ledger
+from plugway_capabilities import NOTHING_KNOWN, Facts, Ledger
 from plugway_translation import Media
 from plugway_upstream_errors import (
     is_error,
@@ -206,7 +206,7 @@ class AnthropicBackend:
     def facts(self, model: str) -> Facts:
         """Known facts about a model."""
         if self.ledger is None:
-            return Facts()
+            return NOTHING_KNOWN
         return self.ledger.about(self.kind, model, self.upstream.base_url)
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:

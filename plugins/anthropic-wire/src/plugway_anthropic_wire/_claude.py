@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from plugway import REMOVE, MessagesRequest, as_list, as_object
@@ -50,13 +51,15 @@ class Claude:
     version: tuple[int, int]
 
     @classmethod
+    @lru_cache(maxsize=256)
     def named(cls, model: str) -> Claude | None:
         """The model with that name; None if it is not a Claude model."""
-        found = _NAME.search(model.lower())
-        if found is None and _OLDEST.search(model.lower()):
+        name = model.lower()
+        found = _NAME.search(name)
+        if found is None and _OLDEST.search(name):
             return cls("", (2, 0))
         if found is None:
-            alias = _UNVERSIONED.search(model.lower())
+            alias = _UNVERSIONED.search(name)
             return cls(alias["family"] or "", NEWEST) if alias else None
         major, minor = found["major"] or found["first"], found["minor"] or found["second"] or "0"
         return cls(found["family"] or found["kind"], (int(major), int(minor)))

@@ -105,7 +105,7 @@ def versioned(lines: Headers) -> Headers:
 
     https://platform.claude.com/docs/en/api/versioning: requests without it are rejected.
     """
-    named = any(name == VERSION[0] and value.strip() for name, value in lines)
+    named = any(value.strip() for name, value in lines if name == VERSION[0])
     return lines if named else replaced(lines, dict((VERSION,)))
 
 

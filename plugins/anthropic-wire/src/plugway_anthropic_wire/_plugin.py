@@ -30,7 +30,7 @@ from plugway_anthropic_wire._no_thinking import steers_thinking, switched_off
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions
 from plugway_anthropic_wire._searches import searches_as_text
 from plugway_anthropic_wire._system_turns import plain_texts, with_reminders, without_blanks
-from plugway_capabilities import Facts
+from plugway_capabilities import NOTHING_KNOWN
 from plugway_translation import Media, Notes, paired_request, replaced_media, unreadable
 from plugway_wire.bounds import aside
 from plugway_wire.shape import wrong_choice
@@ -93,12 +93,11 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         """
         if attempt.backend is not self.backend:
             return None
-        request = await aside(request.heavy, partial(paired_request, request))
-        request = await aside(request.heavy, partial(searches_as_text, request))
+        request = await aside(request.heavy, partial(_paired, request))
         request = self._for_claude(request, attempt, exchange)
         if exchange.endpoint != "count_tokens":
             request = await self._without_thinking(request, attempt)
-        if (facts := self.backend.facts(attempt.model)) != Facts():
+        if (facts := self.backend.facts(attempt.model)) is not NOTHING_KNOWN:
             request = await aside(request.heavy, partial(fitted_to, request, facts))
         if self.backend.wire.headers == "open":
             shows = request.original is not None and _may_show(request)
@@ -107,10 +106,9 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
             request = without_blanks(request)
         if "tool_choice" in request.fields:
             request = _with_valid_choice(request)
-        found: dict[str, Any] = dict.fromkeys(sorted(STEERING.intersection(request.fields)), REMOVE)
-        if found:
+        if not STEERING.isdisjoint(request.fields):
             because = "the configuration decides where requests go"
-            request = request.replace(because=because, **found)
+            request = request.without(sorted(STEERING & request.fields), because=because)
         if _may_show(request):
             request = await self._with_readable_media(request, attempt)
         return request
@@ -186,6 +184,11 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         if shown is messages:
             return request
         return request.replace(because="; ".join(notes.lines()), messages=shown)
+
+
+def _paired(request: MessagesRequest) -> MessagesRequest:
+    """The request with valid pairs of calls and results, and searches as text."""
+    return searches_as_text(paired_request(request))
 
 
 def _is_requested(asked: str, model: str) -> bool:

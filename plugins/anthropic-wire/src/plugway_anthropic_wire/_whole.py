@@ -6,6 +6,7 @@ Other responses keep their bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import is_
 from typing import Any
 
 import orjson
@@ -34,7 +35,7 @@ def with_inputs(message: Mapping[str, Any]) -> dict[str, Any] | None:
     """
     content = as_list(message.get("content"))
     blocks = [_with_input(block) for block in content]
-    if all(new is old for new, old in zip(blocks, content, strict=True)):
+    if all(map(is_, blocks, content)):
         return None
     return {**message, "content": blocks}
 

@@ -4,11 +4,12 @@
 `rejections.toml`), stored in a file that users can read and edit. Backends apply the facts.
 """
 
-from plugway_capabilities._facts import Facts, known_facts
+from plugway_capabilities._facts import NOTHING_KNOWN, Facts, known_facts
 from plugway_capabilities._ledger import Ledger, default_path
 from plugway_capabilities._rejections import REJECTIONS, USER_FIELDS, Rejection, lessons
 
 __all__ = [
+    "NOTHING_KNOWN",
     "REJECTIONS",
     "USER_FIELDS",
     "Facts",

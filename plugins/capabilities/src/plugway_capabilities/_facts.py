@@ -135,6 +135,9 @@ def _list(value: Any) -> Any:
     return list(cast("Any", value)) if isinstance(value, frozenset | tuple) else value
 
 
+NOTHING_KNOWN: Final = Facts()
+
+
 def known_facts(provider: str, model: str) -> Facts:
     """The facts in the packaged table; patterns match lower-case names."""
     facts = Facts()

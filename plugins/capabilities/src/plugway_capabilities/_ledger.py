@@ -13,7 +13,7 @@ from typing import Any, Final
 import platformdirs
 
 from plugway_capabilities import _store
-from plugway_capabilities._facts import MAPS, SETS, Facts, known_facts
+from plugway_capabilities._facts import MAPS, NOTHING_KNOWN, SETS, Facts, known_facts
 from plugway_capabilities._rejections import lessons
 
 _log = logging.getLogger("plugway.capabilities")
@@ -40,12 +40,14 @@ class Ledger:
         self._writers: list[threading.Thread] = []
 
     def about(self, provider: str, model: str, server: str = "") -> Facts:
-        """The current facts; a dictionary lookup, without reading a file."""
+        """The current facts, `NOTHING_KNOWN` itself if there are none; a dictionary lookup, without
+        reading a file."""
         key = provider, model, server
         facts = self._about.get(key)
         if facts is None:
             learnt = self._learnt.get((server or provider, model), {})
             facts = known_facts(provider, model).updated(learnt)
+            facts = NOTHING_KNOWN if facts == NOTHING_KNOWN else facts
             if len(self._about) >= _MAX_REMEMBERED:
                 self._about.clear()
             self._about[key] = facts

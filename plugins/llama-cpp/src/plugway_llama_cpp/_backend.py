@@ -6,6 +6,7 @@ The worker renders, counts and decodes; `_models` knows the worker of each model
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from typing import Any, Final
@@ -26,10 +27,12 @@ from plugway_llama_cpp._client_names import ClientNames
 from plugway_llama_cpp._embedding import vectors_of
 from plugway_llama_cpp._folder import DEMO, DEMO_NOTICE
 from plugway_llama_cpp._held import Held
+from plugway_llama_cpp._memory import resident_memory
 from plugway_llama_cpp._models import Loaded, Models
 from plugway_llama_cpp._options import LlamaCppOptions
 from plugway_llama_cpp._refusal import raise_error
-from plugway_local_engine import Call
+from plugway_local_engine import Call, Supervisor
+from plugway_local_models import LoadedModel, MakesRoom
 from plugway_signature import signature
 from plugway_wire.shape import wrong_choice
 
@@ -61,7 +64,7 @@ class LlamaCppBackend:
         """
         if request.get("tool_choice") is not None and (wrong := wrong_choice(request.body)):
             raise InvalidRequest(wrong, retry=False, record=True)
-        loaded = await self._speaking(attempt.model)
+        loaded = await self._speaking(attempt)
         exchange = attempt.exchange
         header = {
             "op": "generate",
@@ -84,7 +87,7 @@ class LlamaCppBackend:
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
         """Exact number of tokens of the rendered prompt."""
-        loaded = await self._speaking(attempt.model)
+        loaded = await self._speaking(attempt)
         header = {"op": "count", "caller": attempt.exchange.caller.share}
         asked = ClientNames(request).request if loaded.is_demo else request
         call = await loaded.supervisor.call(header, asked.raw)
@@ -103,7 +106,7 @@ class LlamaCppBackend:
             InvalidRequest: the model is not an embedding model, or the input does not suit it.
             BackendError: the model cannot be loaded, or its worker failed.
         """
-        loaded = await self.loader.get(attempt.model)
+        loaded = await self.loader.get(attempt.model, attempt.note)
         if not loaded.header.embeds:
             what = f"model: `{loaded.file.name}` is not an embedding model"
             raise InvalidRequest(what, retry=False, record=True)
@@ -128,8 +131,38 @@ class LlamaCppBackend:
         """Unload a model from memory; False if it was not loaded."""
         return await self.loader.unload(model)
 
-    async def _speaking(self, model: str) -> Loaded:
-        loaded = await self.loader.get(model)
+    async def loaded(self) -> list[LoadedModel]:
+        """The models that have a worker, also one that failed (`HoldsModels`)."""
+        return [_held(model) for model in self.loader.loaded.values()]
+
+    async def needs(self, model: str) -> int:
+        """Bytes of a model with its cache, from the file's header.
+
+        Raises:
+            BackendUnavailable: the file is missing or damaged.
+            RequestRejected: no model has that name.
+        """
+        return await self.loader.needs(model)
+
+    def ask_for_room(self, room: MakesRoom) -> None:
+        """From now on, load no model before `room` has made room for it (`AsksForRoom`)."""
+        self.loader.room = room
+
+    async def free_caches(self) -> int:
+        """Drop the states of conversations that have no slot; those on disk stay. Returns their
+        bytes (`FreesCaches`)."""
+        freed = 0
+        for loaded in self.loader.loaded.values():
+            if loaded.supervisor.state == "ready" and not loaded.header.embeds:
+                freed += await _freed(loaded.supervisor)
+        return freed
+
+    async def name_of(self, model: str) -> str:
+        """The name of the file that a request means (`NamesModels`)."""
+        return await self.loader.name_of(model)
+
+    async def _speaking(self, attempt: Attempt) -> Loaded:
+        loaded = await self.loader.get(attempt.model, attempt.note)
         if loaded.header.embeds:
             what = (
                 f"model: `{loaded.file.name}` is an embedding model; request it at /v1/embeddings"
@@ -140,7 +173,7 @@ class LlamaCppBackend:
     def _info(self, name: str) -> ModelInfo:
         loaded = self.loader.loaded.get(name)
         if loaded is None:
-            notice = DEMO_NOTICE if name == DEMO else ""
+            notice = self.loader.misfit(name) or (DEMO_NOTICE if name == DEMO else "")
             return ModelInfo(name, display_name=name, state="unloaded", notice=notice)
         able = {"embeddings"} if loaded.header.embeds else {"tools", "structured_output"}
         size = {"parameters": loaded.header.parameters, "bytes": loaded.header.size}
@@ -154,6 +187,32 @@ class LlamaCppBackend:
             extra={"architecture": loaded.header.architecture, **size},
             notice=DEMO_NOTICE if loaded.is_demo else "",
         )
+
+
+async def _freed(supervisor: Supervisor) -> int:
+    call = await supervisor.call({"op": "free"})
+    try:
+        async for frame in call:
+            return int(frame.header.get("freed", 0))
+    finally:
+        await call.aclose()
+    return 0
+
+
+def _held(loaded: Loaded) -> LoadedModel:
+    supervisor = loaded.supervisor
+    resident, mapped = resident_memory(supervisor.pid)
+    return LoadedModel(
+        loaded.file.name,
+        size=max(loaded.plan.total, resident),
+        requests=supervisor.busy,
+        idle_seconds=time.monotonic() - supervisor.last_used,
+        state="loaded" if supervisor.state == "ready" else supervisor.state,
+        context_tokens=loaded.plan.context,
+        reclaimable=mapped,
+        pid=supervisor.pid,
+        problem=supervisor.failure[0] if supervisor.failure else "",
+    )
 
 
 class Generation:

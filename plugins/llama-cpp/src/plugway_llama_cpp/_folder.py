@@ -1,22 +1,19 @@
-"""Model files: their folders, their names, and the file that a name means.
+"""GGUF files in the models folder: their names, and the file that a name means.
 
-See `_gguf` for the contents of a file, and `_pull` for downloads.
+See `_gguf` for the contents of a file.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import platformdirs
-
 from plugway_llama_cpp._files import is_whole
+from plugway_local_models import ModelFile, NoSuchModel, advice, models_folder, unknown_model
 
 DEMO: Final = "demo"
 DEMO_TITLE: Final = "Plugway demo model"
@@ -26,38 +23,6 @@ DEMO_NOTICE: Final = (
     "create, append to or show a file. It shows that everything works, and cannot do more."
 )
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})$")
-
-
-class NoSuchModel(Exception):
-    """No file matches the name; the message has the fix."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFile:
-    """A model that can be loaded."""
-
-    name: str
-    path: Path
-
-
-def models_folder() -> Path:
-    """Folder of the files that `plugway models pull` downloads."""
-    return platformdirs.user_data_path("plugway") / "models"
-
-
-def cache_folder() -> Path:
-    """Folder of computed prompts."""
-    return platformdirs.user_cache_path("plugway") / "prefixes"
-
-
-def log_folder() -> Path:
-    """Folder of the workers' logs."""
-    return platformdirs.user_log_path("plugway")
-
-
-def is_inside(path: Path, folder: Path) -> bool:
-    """Whether a file is in a folder or its subfolders, after all `..` and linked folders."""
-    return path.parent.resolve().is_relative_to(folder.resolve())
 
 
 def list_models(folder: Path | None = None) -> list[ModelFile]:
@@ -103,8 +68,8 @@ def find_model(name: str, folder: Path | None = None) -> ModelFile:
     if path.exists():
         raise NoSuchModel(f"{path} is not a regular file, so it is no model")
     if path.suffix == ".gguf" and len(path.parts) > 1:
-        raise NoSuchModel(f"the model file {path} does not exist. {_advice(name, known)}")
-    raise _unknown(name, known, folder or models_folder())
+        raise NoSuchModel(f"the model file {path} does not exist. {advice(name, known)}")
+    raise unknown_model(name, known, folder or models_folder())
 
 
 def find_in_folder(name: str) -> ModelFile:
@@ -117,11 +82,7 @@ def find_in_folder(name: str) -> ModelFile:
     known, folder = list_models(), models_folder()
     if model := _named(name, known, folder):
         return model
-    raise _unknown(name, known, folder)
-
-
-def _unknown(name: str, known: Sequence[ModelFile], folder: Path) -> NoSuchModel:
-    return NoSuchModel(f"there is no model `{name}` in {folder}. {_advice(name, known)}")
+    raise unknown_model(name, known, folder)
 
 
 def _named(name: str, known: Sequence[ModelFile], folder: Path) -> ModelFile | None:
@@ -146,13 +107,7 @@ def _inside(folder: Path, known: Sequence[ModelFile]) -> str:
     if there:
         more = " and others" if len(there) > 3 else ""
         return f"Name a file in it: {', '.join(f'`{name}`' for name in there[:3])}{more}"
-    return f"It contains no GGUF file. {_advice(folder.name, known)}"
-
-
-def _advice(name: str, known: Sequence[ModelFile]) -> str:
-    close = difflib.get_close_matches(name, [model.name for model in known], 3, 0.4)
-    hint = f"Did you mean {' or '.join(f'`{c}`' for c in close)}? " if close else ""
-    return f"{hint}`plugway models list` lists the models, `plugway models pull ORG/REPO` adds one"
+    return f"It contains no GGUF file. {advice(folder.name, known)}"
 
 
 def _demo_path() -> Path:

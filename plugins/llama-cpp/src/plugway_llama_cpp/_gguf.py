@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from plugway_local_models import UnusableModel
+
 _MAGIC: Final = b"GGUF"
 _STRING: Final = 8
 _ARRAY: Final = 9
@@ -46,7 +48,7 @@ _TYPE_SIZES: Final = {
 _PICKLES: Final = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 
 
-class HostileFile(ValueError):
+class HostileFile(UnusableModel):
     """The file is not a safe GGUF model; the message has the reason."""
 
 

@@ -7,37 +7,48 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 
-from plugway import BackendUnavailable, RequestRejected
+from plugway import BackendUnavailable, PlugwayError, RequestRejected
 from plugway_llama_cpp._files import is_something_else, parts_of, read_model
 from plugway_llama_cpp._folder import (
     DEMO,
     DEMO_TITLE,
-    ModelFile,
-    NoSuchModel,
-    cache_folder,
     find_in_folder,
     find_model,
     list_models,
-    log_folder,
 )
 from plugway_llama_cpp._gguf import Header, HostileFile, read_header
 from plugway_llama_cpp._memory import Plan, default_threads, plan
 from plugway_llama_cpp._options import LlamaCppOptions
 from plugway_llama_cpp._settings import EmbedderSettings, EngineSettings
 from plugway_local_engine import Limits, Supervisor, WorkerSpec
+from plugway_local_models import (
+    MakesRoom,
+    ModelFile,
+    NoSuchModel,
+    Reservations,
+    cache_folder,
+    log_folder,
+)
+
+Note = Callable[[str], None]
+
+_log = logging.getLogger("plugway.llama-cpp")
 
 ENTRY = "plugway_llama_cpp._start:main"
 EMBEDDER = "plugway_llama_cpp._embedder:main"
 _LONGEST_TEXT: Final = 8_192
 """Tokens of a text to embed, where `context` is not set: an encoder reads it in one batch."""
+_ENOUGH: Final = 1 << 62
+"""Bytes for any model."""
 _PATIENT: Final = Limits(silence=300.0, cancel=300.0)
 """An embedding model reads a whole text at once, and cannot be interrupted within it."""
 
@@ -68,15 +79,24 @@ class Models:
         self._name = name
         self._options = options
         self._loaded: dict[str, Loaded] = {}
+        self._misfits: dict[str, str] = {}
         self._lock = anyio.Lock()
+        self._reservations = Reservations()
+        self.room: MakesRoom | None = None
+        """The plugin that makes room for models, if one is listed."""
+
+    def misfit(self, name: str) -> str:
+        """Why the model did not fit when it was last to be loaded; empty if it did."""
+        return self._misfits.get(name, "")
 
     @property
     def loaded(self) -> Mapping[str, Loaded]:
         """Models with a worker, by name."""
         return self._loaded
 
-    async def get(self, model: str) -> Loaded:
-        """The model, with a worker that is starting or running.
+    async def get(self, model: str, note: Note = _log.info) -> Loaded:
+        """The model, with a worker that is starting or running. `note` gets what was done to make
+        room for it.
 
         Raises:
             BackendUnavailable: the file is missing, damaged or too large; permanent.
@@ -93,10 +113,25 @@ class Models:
                 return known
             if former := self._loaded.pop(file.name, None):
                 await former.supervisor.aclose()
-            supervisor, chosen = await self._start(file, header, projector)
+            supervisor, chosen = await self._start(file, header, projector, note)
             loaded = Loaded(file, header, chosen, supervisor, projector, changed)
             self._loaded[file.name] = loaded
             return loaded
+
+    async def needs(self, model: str) -> int:
+        """Bytes that the model needs, or uses by plan if it is loaded; raises as `get` does."""
+        file = await self._file(model)
+        if known := await self._current(file):
+            return known.plan.total
+        header, projector = await self._header(file), await self._projector(file)
+        return (await self._planned(file, header, projector)).total
+
+    async def name_of(self, model: str) -> str:
+        """The name in `loaded` of a model in a request; the same if there is no such model."""
+        try:
+            return (await self._file(model)).name
+        except PlugwayError:
+            return model
 
     async def names(self) -> list[ModelFile]:
         """The models that can be requested, the configured one first."""
@@ -127,6 +162,7 @@ class Models:
         """Stop all workers."""
         for name in list(self._loaded):
             await self.unload(name)
+        await self._reservations.aclose()
 
     async def _file(self, model: str) -> ModelFile:
         wanted = self._options.model if model in ("", "default") else model
@@ -163,24 +199,44 @@ class Models:
             ) from None
 
     async def _start(
-        self, file: ModelFile, header: Header, projector: Path | None
+        self, file: ModelFile, header: Header, projector: Path | None, note: Note
     ) -> tuple[Supervisor, Plan]:
-        chosen = self._plan(header, projector)
-        if not chosen.fits and await self._make_room():
+        chosen = await self._planned(file, header, projector)
+        if self.room is None and not chosen.fits and await self._make_room():
             chosen = self._plan(header, projector)
+        self._misfits.pop(file.name, None)
         if not chosen.fits:
-            raise BackendUnavailable(
-                f"`{file.name}` does not fit into memory: {chosen.arithmetic()}. "
-                "Lower `context` or `slots`, or use a smaller quantization",
-                status=503,
-                permanent=True,
-            )
+            said = f"{file.name} does not fit into memory: {chosen.sentence()}"
+            self._misfits[file.name] = said
+            if self.room is None:
+                raise BackendUnavailable(
+                    f"`{file.name}` does not fit into memory: {chosen.arithmetic()}. "
+                    "Lower `context` or `slots`, or use a smaller quantization",
+                    status=503,
+                    permanent=True,
+                )
         if header.embeds:
             supervisor = Supervisor(self._embedder(file, header, chosen))
         else:
             supervisor = Supervisor(self._engine(file, chosen, projector))
-        supervisor.start()
+        if self.room is None:
+            supervisor.start()
+        else:
+            reservation = self.room.loading(self._name, file.name, chosen.total, note)
+            await self._reservations.start(reservation, supervisor.start, supervisor.settled)
         return supervisor, chosen
+
+    async def _planned(self, file: ModelFile, header: Header, projector: Path | None) -> Plan:
+        """The plan for the free memory; if that is only enough for a shorter context, and another
+        plugin makes room, for all that it could free."""
+        if self.room is None:
+            return self._plan(header, projector)
+        report = await self.room.report()
+        chosen = self._plan(header, projector, max(0, report.available - report.reserve))
+        if chosen.fits and chosen.context == self._plan(header, projector, _ENOUGH).context:
+            return chosen
+        most = await self.room.obtainable(self._name, file.name)
+        return self._plan(header, projector, most)
 
     async def _projector(self, file: ModelFile) -> Path | None:
         """The checked file of `mmproj`, if `file` is the configured model."""
@@ -209,12 +265,15 @@ class Models:
             )
         return found.path
 
-    def _plan(self, header: Header, projector: Path | None) -> Plan:
+    def _plan(self, header: Header, projector: Path | None, available: int | None = None) -> Plan:
+        """Sizes for the bytes that are available; by default those of the machine."""
         options = self._options
         if header.embeds:
             trained = header.number("context_length", _LONGEST_TEXT)
             longest = min(options.context or _LONGEST_TEXT, trained)
-            return plan(header, context=longest, batch=longest, slots=1, kv_type="f16")
+            return plan(
+                header, context=longest, batch=longest, slots=1, kv_type="f16", available=available
+            )
         return plan(
             header,
             context=options.context,
@@ -222,6 +281,7 @@ class Models:
             slots=options.slots,
             kv_type=options.kv_type,
             beside=2 * _state(projector)[0] if projector else 0,
+            available=available,
         )
 
     async def _make_room(self) -> bool:

@@ -7,12 +7,12 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
 
-from plugway import Backend, Plugin, PlugwayError, hookimpl
+from plugway import Backend, Gateway, Plugin, PlugwayError, hookimpl
 from plugway_llama_cpp._backend import LlamaCppBackend
-from plugway_llama_cpp._control import control_socket
 from plugway_llama_cpp._files import glance
-from plugway_llama_cpp._folder import NoSuchModel, find_model
+from plugway_llama_cpp._folder import find_model
 from plugway_llama_cpp._options import LlamaCppOptions
+from plugway_local_models import NoSuchModel, control_socket
 
 
 class LlamaCpp(Plugin[LlamaCppOptions]):
@@ -43,18 +43,19 @@ class LlamaCpp(Plugin[LlamaCppOptions]):
         return ()
 
     @hookimpl
-    def lifespan(self) -> AbstractAsyncContextManager[object]:
-        """Loads the model in the background; stops all workers at the end."""
-        return self._live()
+    def lifespan(self, gateway: Gateway | None = None) -> AbstractAsyncContextManager[object]:
+        """Loads the model in the background; stops all workers at the end. Without a gateway, as in
+        a benchmark, there is no `plugway models`."""
+        return self._live(gateway)
 
     @asynccontextmanager
-    async def _live(self) -> AsyncGenerator[None]:
+    async def _live(self, gateway: Gateway | None) -> AsyncGenerator[None]:
         loader = self.backend.loader
         try:
             async with anyio.create_task_group() as group:
                 group.start_soon(self._keep)
                 try:
-                    async with control_socket(self.name, loader):
+                    async with control_socket(gateway):
                         yield
                 finally:
                     group.cancel_scope.cancel()

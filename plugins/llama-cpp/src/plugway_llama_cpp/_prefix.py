@@ -289,6 +289,12 @@ class PrefixCache:
                 return
         self._memory.add(self._state(slot))
 
+    def forget(self) -> int:
+        """Drop all states in memory; returns their bytes."""
+        freed = self._memory.size
+        self._memory.states = []
+        return freed
+
     def store(self, slot: Slot) -> None:
         """Start writing a slot's state to disk."""
         slot.saved_as = self._disk.save(self._state(slot), slot.saved_as)

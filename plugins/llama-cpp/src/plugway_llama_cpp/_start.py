@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,7 +28,7 @@ from plugway_local_engine import LoadFailed
 
 if TYPE_CHECKING:
     from plugway_llama_cpp._images import Images
-    from plugway_local_engine import Channel
+    from plugway_local_engine import Channel, Frame
 
 _MIB: Final = 1 << 20
 _TRIALS: Final = 16
@@ -84,7 +85,15 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
             **preparer.facts(),
         }
     )
-    engine.run(preparer.take)
+    engine.run(partial(_take, channel, prefix, preparer))
+
+
+def _take(channel: Channel, prefix: PrefixCache, preparer: Preparer, frame: Frame) -> None:
+    """Called by the engine's loop between two steps."""
+    if frame.header.get("op") == "free":
+        channel.send({"id": frame.header["id"], "end": True, "freed": prefix.forget()})
+    else:
+        preparer.take(frame)
 
 
 def _load(settings: EngineSettings, channel: Channel) -> Model:

@@ -6,8 +6,12 @@ Sources: `tools/server/server-context.cpp` (`get_res_model_info`, `get_res_props
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import glob
+import re
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final, Literal
 
 from plugway import ModelInfo, as_list, as_object
@@ -23,6 +27,46 @@ _STATES: Final[Mapping[str, LoadState]] = {
     "unloaded": "unloaded",
 }
 _WINDOW_ARGUMENTS: Final = frozenset(("-c", "--ctx-size"))
+_FILE_ARGUMENTS: Final = frozenset(("-m", "--model"))
+_SHARD: Final = re.compile(r"-\d{5}(-of-\d{5}\.gguf)$")
+IN_MEMORY: Final = frozenset(("loaded", "loading"))
+"""States in which a router's model needs memory; one that sleeps has given it back."""
+
+
+def is_router(entries: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the server has many models: only then entries have a status."""
+    return any("status" in entry for entry in entries)
+
+
+def state_of(entry: Mapping[str, Any]) -> str:
+    """`loaded`, `loading`, `unloaded` or another state of a router; `loaded` without a status."""
+    if "status" not in entry:
+        return "loaded"
+    return str(as_object(entry["status"]).get("value"))
+
+
+def aliases_of(entry: Mapping[str, Any]) -> list[str]:
+    """Other names of a router's model."""
+    return [alias for alias in as_list(entry.get("aliases")) if isinstance(alias, str)]
+
+
+def weights_of(entry: Mapping[str, Any]) -> int:
+    """Bytes of a loaded model's weights; 0 if unknown."""
+    return positive(as_object(entry.get("meta")).get("size"))
+
+
+def file_bytes(entry: Mapping[str, Any]) -> int:
+    """Bytes of the files of a router's model; 0 if it does not name them by their full path, or
+    they are not here. Reads the file system."""
+    arguments = as_list(as_object(entry.get("status")).get("args"))
+    given = (value for name, value in pairwise(arguments) if name in _FILE_ARGUMENTS)
+    path = Path(str(entry.get("path") or next(given, "")))
+    if not path.is_absolute():
+        return 0
+    pattern = _SHARD.sub(r"-?????\1", glob.escape(path.name))
+    with contextlib.suppress(OSError):
+        return sum(part.stat().st_size for part in path.parent.glob(pattern))
+    return 0
 
 
 def info_of(entry: Mapping[str, Any], props: Mapping[str, Any]) -> ModelInfo:

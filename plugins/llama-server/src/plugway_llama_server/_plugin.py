@@ -1,21 +1,20 @@
-"""The backend for llama-server: its models, and whether they are loaded."""
+"""The plugin: registers one llama-server."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 
-from plugway import BackendError, BackendRefused, ModelInfo, as_object
+from plugway import Gateway, hookimpl
 from plugway_anthropic_wire import (
-    NO_THINKING,
     AnthropicBackend,
     EndpointOptions,
     EndpointPlugin,
     upstream_of,
     zone_of,
 )
-from plugway_embeddings import OpenAIEmbeddings
-from plugway_llama_server._models import info_of
-from plugway_translation import Media
+from plugway_llama_server._backend import LlamaServerBackend
+from plugway_llama_server._here import LlamaServerHere
+from plugway_local_models.servers import serving
 
 
 class LlamaServerOptions(EndpointOptions):
@@ -25,42 +24,19 @@ class LlamaServerOptions(EndpointOptions):
     """Address of llama-server, without `/v1`. With a key it must be https, or on this machine."""
 
 
-class LlamaServerBackend(OpenAIEmbeddings, AnthropicBackend):
-    """llama-server, with windows and load state."""
-
-    kind = "llama-server"
-    no_thinking = NO_THINKING
-    _known: tuple[str, ...] = ()
-
-    def unfit(self, media: Media) -> str:
-        """llama-server has no documents: it silently drops them."""
-        return "llama-server accepts no documents" if media.kind == "document" else ""
-
-    async def models(self) -> Sequence[ModelInfo]:
-        """The served models. While the server loads and answers 503, the last known ones."""
-        try:
-            entries = await self.listed()
-        except BackendRefused as refusal:
-            if refusal.status != 503 or not self._known:
-                raise
-            return [ModelInfo(name, state="loading") for name in self._known]
-        self._known = tuple(entry["id"] for entry in entries)
-        routes = any("status" in entry for entry in entries)
-        # A router would load a model to answer this, so only a single-model server is asked.
-        props = {} if routes else await self._props()
-        return self.remembered([info_of(entry, props) for entry in entries])
-
-    async def _props(self) -> dict[str, object]:
-        try:
-            return as_object(await self.upstream.fetch_json("/props"))
-        except BackendError:  # disabled, or an older server: the list alone is enough
-            return {}
-
-
 class LlamaServer(EndpointPlugin[LlamaServerOptions]):
     """Registers one llama-server as a backend."""
 
+    @hookimpl
+    def lifespan(  # pyright: ignore[reportIncompatibleMethodOverride]  hooks take what they name
+        self, gateway: Gateway
+    ) -> AbstractAsyncContextManager[object]:
+        """Keep connections open from start to end, and open the socket of `plugway models`."""
+        return serving(self.backend, gateway)
+
     def make_backend(self) -> AnthropicBackend:
-        """The server at `base_url`."""
+        """The server at `base_url`; one that says what it holds only if it runs on this machine."""
         upstream = upstream_of(self.options)
-        return LlamaServerBackend(self.name, zone_of(self.options, upstream), upstream)
+        zone = zone_of(self.options, upstream)
+        here = zone == "local" and upstream.loopback
+        return (LlamaServerHere if here else LlamaServerBackend)(self.name, zone, upstream)

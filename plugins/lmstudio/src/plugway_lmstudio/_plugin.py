@@ -1,13 +1,12 @@
-"""The backend for LM Studio: load state and windows from its own lists of models."""
+"""The plugin: registers one LM Studio server."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from contextlib import AbstractAsyncContextManager
 
 from pydantic import Field
 
-from plugway import BackendRefused, ModelInfo
+from plugway import Gateway, hookimpl
 from plugway_anthropic_wire import (
     AnthropicBackend,
     EndpointOptions,
@@ -15,9 +14,9 @@ from plugway_anthropic_wire import (
     upstream_of,
     zone_of,
 )
-from plugway_embeddings import OpenAIEmbeddings
-from plugway_lmstudio._models import models_of
-from plugway_translation import Media
+from plugway_lmstudio._backend import LmStudioBackend
+from plugway_lmstudio._here import LmStudioHere
+from plugway_local_models.servers import serving
 
 
 class LmStudioOptions(EndpointOptions):
@@ -31,36 +30,21 @@ class LmStudioOptions(EndpointOptions):
     which it does not report. 0 states the model's maximum."""
 
 
-class LmStudioBackend(OpenAIEmbeddings, AnthropicBackend):
-    """LM Studio, with load state and windows."""
-
-    kind = "lmstudio"
-    no_thinking: Mapping[str, Any] = {"thinking": {"type": "disabled"}}
-    unloaded_context_tokens = 0
-
-    def unfit(self, media: Media) -> str:
-        """LM Studio has no documents: its Messages API page lists none."""
-        return "LM Studio accepts no documents" if media.kind == "document" else ""
-
-    async def models(self) -> Sequence[ModelInfo]:
-        """The downloaded models that can chat."""
-        return self.remembered(models_of(await self._list(), self.unloaded_context_tokens))
-
-    async def _list(self) -> Any:
-        try:
-            return await self.upstream.fetch_json("/api/v1/models")
-        except BackendRefused as refusal:
-            if refusal.status not in {400, 404, 405}:
-                raise
-        return await self.upstream.fetch_json("/api/v0/models")  # LM Studio before 0.4.0
-
-
 class LmStudio(EndpointPlugin[LmStudioOptions]):
     """Registers one LM Studio server as a backend."""
 
+    @hookimpl
+    def lifespan(  # pyright: ignore[reportIncompatibleMethodOverride]  hooks take what they name
+        self, gateway: Gateway
+    ) -> AbstractAsyncContextManager[object]:
+        """Keep connections open from start to end, and open the socket of `plugway models`."""
+        return serving(self.backend, gateway)
+
     def make_backend(self) -> AnthropicBackend:
-        """The server at `base_url`."""
+        """The server at `base_url`; one that says what it holds only if it runs on this machine."""
         upstream = upstream_of(self.options)
-        backend = LmStudioBackend(self.name, zone_of(self.options, upstream), upstream)
+        zone = zone_of(self.options, upstream)
+        here = zone == "local" and upstream.loopback
+        backend = (LmStudioHere if here else LmStudioBackend)(self.name, zone, upstream)
         backend.unloaded_context_tokens = self.options.unloaded_context_tokens
         return backend

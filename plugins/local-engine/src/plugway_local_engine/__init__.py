@@ -1,7 +1,7 @@
 """Shared parts of the engines that run inside Plugway: prompts, grammars and worker processes.
 
-The language part needs no engine; see the README. Names for constrained decoding are imported on
-first use, because the gateway's own process does not need them.
+The language part needs no engine; see the README. All names are imported on first use, because the
+gateway's own process does not need constrained decoding, and a worker starts faster with less.
 """
 
 from __future__ import annotations
@@ -9,25 +9,36 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from plugway_local_engine._conversation import (
-    Conversation,
-    Mark,
-    Prompt,
-    build_conversation,
-    render_prompt,
-)
-from plugway_local_engine._probe import TemplateTraits
-from plugway_local_engine._template import ChatTemplate, TemplateError, TemplateRefusal
-from plugway_local_engine._tools import ToolChoice, tool_choice_of, tools_of
-
 if TYPE_CHECKING:
+    from plugway_local_engine._conversation import (
+        Conversation,
+        Mark,
+        Prompt,
+        build_conversation,
+        render_prompt,
+    )
     from plugway_local_engine._frames import Frame
     from plugway_local_engine._grammar import Constraint, arguments_constraint, build_constraint
     from plugway_local_engine._mask import GrammarError, GrammarTokenizer, TokenMask
+    from plugway_local_engine._probe import TemplateTraits
     from plugway_local_engine._supervisor import Call, Limits, Supervisor, WorkerSpec
+    from plugway_local_engine._template import ChatTemplate, TemplateError, TemplateRefusal
+    from plugway_local_engine._tools import ToolChoice, tool_choice_of, tools_of
     from plugway_local_engine._worker import Channel, EngineFailed, LoadFailed
 
 _LATER = {
+    "Conversation": "_conversation",
+    "Mark": "_conversation",
+    "Prompt": "_conversation",
+    "build_conversation": "_conversation",
+    "render_prompt": "_conversation",
+    "TemplateTraits": "_probe",
+    "ChatTemplate": "_template",
+    "TemplateError": "_template",
+    "TemplateRefusal": "_template",
+    "ToolChoice": "_tools",
+    "tool_choice_of": "_tools",
+    "tools_of": "_tools",
     "Constraint": "_grammar",
     "arguments_constraint": "_grammar",
     "build_constraint": "_grammar",

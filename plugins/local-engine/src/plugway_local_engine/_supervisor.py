@@ -176,6 +176,11 @@ class Supervisor:
         self.last_used = time.monotonic()
         return self.info
 
+    async def settled(self) -> None:
+        """Wait until the worker is not loading any more, whatever became of it."""
+        while self.state in ("loading", "restarting"):
+            await self._changed.wait()
+
     async def call(self, header: Mapping[str, Any], body: bytes = b"") -> Call:
         """Send a request to the worker. Always close the returned call."""
         await self.ready()

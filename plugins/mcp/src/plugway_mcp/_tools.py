@@ -25,7 +25,7 @@ from plugway_endpoints import (
     match,
 )
 from plugway_mcp._calls import Caller, Calls
-from plugway_mcp._loading import load, unload
+from plugway_mcp._loading import listing, load, unload
 from plugway_mcp._totals import Totals, report
 
 RECENT_SECONDS: Final = 600.0
@@ -116,17 +116,18 @@ class Tools:
                 Nothing,
                 self.endpoint_recommend,
             ),
-            Tool("model_list", "List local models and their state.", Nothing, self.model_list),
+            Tool("model_list", "List local models: state and memory.", Nothing, self.model_list),
             Tool(
                 "model_load",
-                "Load a model on this machine into memory.",
+                "Load a model on this machine into memory. If it is not loaded when the call ends, "
+                "call again.",
                 ModelArguments,
                 self.model_load,
                 writes=True,
             ),
             Tool(
                 "model_unload",
-                "Unload a model on this machine from memory.",
+                "Unload a model on this machine from memory, for everybody who uses it.",
                 ModelArguments,
                 self.model_unload,
                 writes=True,
@@ -229,7 +230,7 @@ class Tools:
         here = [e for e in await self._endpoints() if e.zone == "local"]
         if not here:
             return "No backend on this machine lists any models."
-        return "\n".join(f"- {e.described()}: {e.info.state}" for e in here)
+        return await listing(self._gateway, here)
 
     async def model_load(self, asked: ModelArguments, caller: Caller | None) -> str:
         """Load a model and wait up to `WAIT_SECONDS`."""

@@ -61,6 +61,25 @@ def info_of(
     )
 
 
+def short_name(name: str) -> str:
+    """A model's name as `/api/ps` has it: with a tag, without the default host and namespace
+    (`DisplayShortest` of Ollama's `types/model/name.go`)."""
+    name = name.removeprefix("registry.ollama.ai/").removeprefix("library/")
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def key_of(name: str) -> str:
+    """Equal for names that mean the same model; Ollama ignores their case."""
+    return short_name(name).casefold()
+
+
+def own_name(name: str, entries: Mapping[str, Any]) -> str:
+    """The name of the listed model that `name` is a variant of, else its short name."""
+    short = short_name(name)
+    base, _, window = short.rpartition("-ctx")
+    return base if window.isdigit() and base in entries else short
+
+
 def trained_window(shown: Mapping[str, Any]) -> int:
     """The model's maximum window: `<architecture>.context_length` of `model_info`."""
     info = as_object(shown.get("model_info"))

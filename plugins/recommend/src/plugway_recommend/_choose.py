@@ -54,6 +54,8 @@ def why_out(candidate: Candidate, needs: Needs, answer_tokens: int) -> str:
     window = info.context_tokens
     if window and needs.tokens + answer_tokens > window:
         return f"its window of {window:,} tokens is too small for {needs.tokens:,}"
+    if needs.tools and info.extra.get("side_requests_only"):
+        return "it is for titles and small chats, not for conversations with tools"
     if info.capabilities:
         wanted = (("tools", needs.tools), ("images", needs.images))
         missing = [what for what, asked in wanted if asked and what not in info.capabilities]

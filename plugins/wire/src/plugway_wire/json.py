@@ -84,7 +84,7 @@ def check_once(raw: bytes, found: Mapping[str, msgspec.Raw] | None) -> None:
     """
     if found is None:
         return
-    least = 1 + sum(map(len, found)) + sum(len(memoryview(value)) for value in found.values())
+    least = 1 + sum(map(len, found)) + sum(map(len, map(memoryview, found.values())))
     if len(raw) != least + 4 * len(found):  # two quotes, a colon, and a comma or the last brace
         member_spans(raw)
 

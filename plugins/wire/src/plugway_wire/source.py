@@ -103,7 +103,9 @@ class Source:
     @property
     def members(self) -> Mapping[str, Any]:
         """The top-level members, parsed or not. Raises `InvalidRequest`."""
-        if self.whole is not None or len(self.raw) < _SMALL:
+        if self.whole is not None:
+            return self.whole
+        if len(self.raw) < _SMALL:
             return self.parsed
         if self._members is None:
             self._members = _members_once(self.raw)
@@ -113,6 +115,8 @@ class Source:
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
         """The bytes of a member, or None if the body was parsed."""
+        if self.whole is not None:
+            return None
         value = self.members.get(name)
         return value if isinstance(value, msgspec.Raw) else None
 

@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import unquote
 
@@ -144,26 +145,37 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header arrived; trailers are counted and dropped."""
-        self._count(len(name) + len(value) + 4)
-        if not self._in_head:
-            if name.lower() == b"connection":  # the parser would obey it, unlike us
-                self._refuse(400, "`Connection` is not allowed in a trailer")
+        name = name.lower()
+        if self._in_head:
+            self.headers.append((name, value))
             return
-        if len(self.headers) >= self._limits.head_lines:
-            self._refuse(431, f"more than {self._limits.head_lines} headers")
-        super().on_header(name, value)
+        self._count(len(name) + len(value) + 4)
+        if name == b"connection":  # the parser would obey it, unlike us
+            self._refuse(400, "`Connection` is not allowed in a trailer")
 
     def _count(self, size: int) -> None:
+        """Count bytes of a head that is not complete, or of a trailer."""
         self._bytes += size
         most = self._limits.head_bytes if self._in_head else MAX_TRAILER_BYTES
         if self._bytes > most:
             what = "request head" if self._in_head else "trailer of the body"
             self._refuse(431, f"the {what} is larger than {most} bytes")
+        if self._in_head:
+            self._check_size()
+
+    def _check_size(self) -> None:
+        """Refuse a head whose headers are too many or too large."""
+        headers, limits = self.headers, self._limits
+        if len(headers) > limits.head_lines:
+            self._refuse(431, f"more than {limits.head_lines} headers")
+        if sum(map(len, chain.from_iterable(headers))) + 4 * len(headers) > limits.head_bytes:
+            self._refuse(431, f"the request head is larger than {limits.head_bytes} bytes")
 
     def on_headers_complete(self) -> None:
         """Start serving the request whose head is now complete."""
         self._in_head, self._bytes = False, 0
         self._disarm()
+        self._check_size()
         parser = self.parser
         version = parser.get_http_version()
         self._check(parser.get_method(), version)
@@ -212,6 +224,8 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._refuse(400, "exactly one `Host` header is required")
             if names.count(b"transfer-encoding") > 1:
                 self._refuse(400, "more than one `Transfer-Encoding` header")
+        if b"expect" in named:
+            self.expect_100_continue = named[b"expect"].lower() == b"100-continue"
         coding = named.get(b"transfer-encoding")
         if coding is not None and (coding.lower() != b"chunked" or version != "1.1"):
             self._refuse(400, "the only `Transfer-Encoding` is `chunked`, in HTTP/1.1")

@@ -1,6 +1,6 @@
-"""Download GGUF files from a Hugging Face-style hub: resumed after interruptions, then verified.
+"""Download models from a Hugging Face-style hub: resumed after interruptions, then verified.
 
-See `_folder` for the local names of files.
+Which files are a model is decided by its kind; see `_kinds`.
 """
 
 from __future__ import annotations
@@ -10,40 +10,22 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 from urllib.parse import quote
 
 import httpx2
 
-from plugway_llama_cpp._files import is_something_else, read_model
-from plugway_llama_cpp._folder import is_inside
-from plugway_llama_cpp._gguf import HostileFile, read_header
+from plugway_local_models._folder import UnusableModel, is_inside
+from plugway_local_models._kinds import ModelKind, PullFailed, RemoteFile, model_kinds
 
 PUBLIC_HUB: Final = "https://huggingface.co"
-_PREFERRED: Final = ("Q4_K_M", "Q4_K_S", "Q4_0", "Q5_K_M", "Q8_0", "Q6_K", "IQ4_XS", "BF16", "F16")
-_NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<quant>[\w.-]+))?")
-_SHARD: Final = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
+_NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<variant>[\w.-]+))?")
 _SHA256: Final = re.compile(r'^(?:W/)?"?([0-9a-f]{64})"?$')
 _ATTEMPTS: Final = 5
 
 Progress = Callable[[str, int, int], None]
 """Called with the file name, the downloaded bytes, and the total bytes."""
-
-
-class PullFailed(Exception):
-    """The model could not be downloaded; the message has the reason and the fix."""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteFile:
-    """A file of a repository."""
-
-    path: str
-    size: int
-    sha256: str
-    """Empty if the hub does not report it."""
 
 
 class Hub:
@@ -64,7 +46,7 @@ class Hub:
         self._client.close()
 
     def files(self, repo: str) -> list[RemoteFile]:
-        """All GGUF files of a repository."""
+        """All files of a repository."""
         url = f"{self.endpoint}/api/models/{quote(repo)}/tree/main"
         answer = self._get(url, {"recursive": "1"}, repo)
         entries: Any = answer.json()
@@ -72,14 +54,14 @@ class Hub:
             raise PullFailed(f"{self.endpoint} did not list the files of `{repo}`")
         found: list[RemoteFile] = []
         for entry in cast("list[dict[str, Any]]", entries):
-            path = str(entry.get("path", ""))
-            if path.endswith(".gguf"):
-                lfs: Any = entry.get("lfs") or {}
-                size = int(lfs.get("size") or entry.get("size") or 0)
-                found.append(RemoteFile(path, size, str(lfs.get("oid") or "")))
+            lfs: Any = entry.get("lfs") or {}
+            size = int(lfs.get("size") or entry.get("size") or 0)
+            found.append(RemoteFile(str(entry.get("path", "")), size, str(lfs.get("oid") or "")))
         return found
 
-    def download(self, repo: str, file: RemoteFile, target: Path, progress: Progress) -> None:
+    def download(
+        self, repo: str, file: RemoteFile, target: Path, progress: Progress, kind: ModelKind
+    ) -> None:
         """Download to `target`; an existing part is continued."""
         part = _part(target)
         part.parent.mkdir(parents=True, exist_ok=True)
@@ -96,7 +78,7 @@ class Hub:
                         f"{file.path} was interrupted {_ATTEMPTS} times ({error}); "
                         "run the command again to continue the download"
                     ) from None
-        _verify(part, expected, file)
+        _verify(part, expected, file, kind)
         part.replace(target)
 
     def _fetch(self, url: str, part: Path, file: RemoteFile, progress: Progress) -> str:
@@ -135,8 +117,15 @@ class _CutOff(Exception):
     """The transfer ended early."""
 
 
-def pull(hub: Hub, name: str, folder: Path, progress: Progress) -> list[Path]:
-    """Download `ORG/REPO[:QUANT]` to `folder`; returns the files, the one to load first.
+def pull(
+    hub: Hub,
+    name: str,
+    folder: Path,
+    progress: Progress,
+    kinds: Sequence[ModelKind] | None = None,
+) -> list[Path]:
+    """Download `ORG/REPO[:VARIANT]` to `folder`; returns the files, the one to load first. `kinds`
+    defaults to those of all installed packages.
 
     Raises:
         PullFailed: unknown repository or file, a network error, or a wrong hash.
@@ -145,60 +134,38 @@ def pull(hub: Hub, name: str, folder: Path, progress: Progress) -> list[Path]:
     if match is None or ".." in name:
         raise PullFailed(f"`{name}` is not of the form ORG/REPO or ORG/REPO:QUANT")
     repo = match["repo"]
-    chosen = choose(hub.files(repo), match["quant"] or "", repo)
+    kinds = model_kinds() if kinds is None else kinds
+    kind, chosen = _choose(hub.files(repo), match["variant"] or "", repo, kinds)
     paths: list[Path] = []
     for file in chosen:
         target = folder / repo / Path(file.path).name
         if not (is_inside(target, folder) and is_inside(_part(target).resolve(), folder)):
             raise PullFailed(f"{target} is a link to another folder, or in one: remove the link")
         if not _complete(target, file):
-            hub.download(repo, file, target, progress)
+            hub.download(repo, file, target, progress, kind)
         paths.append(target)
-    _check_whole(paths[0], name)
+    try:
+        kind.check_all(paths)
+    except UnusableModel as error:
+        raise PullFailed(f"`{name}` was downloaded but cannot be loaded: {error}") from None
     return paths
 
 
-def _check_whole(first: Path, name: str) -> None:
-    """Raises `PullFailed` if the files together are not a model; other kinds of files, such as a
-    projector, pass."""
-    if is_something_else(first):
-        return
-    try:
-        read_model(first)
-    except HostileFile as error:
-        raise PullFailed(f"`{name}` was downloaded but cannot be loaded: {error}") from None
-
-
-def choose(files: Sequence[RemoteFile], quant: str, repo: str) -> list[RemoteFile]:
-    """The file of that quantization, with all its parts; by default, a common small one.
-
-    A `quant` that starts with `mmproj` means the image projector.
-    """
-    projector = quant.lower().startswith("mmproj")
-    models = [f for f in files if ("mmproj" in f.path.lower()) == projector]
-    if not models:
-        raise PullFailed(f"`{repo}` has no GGUF file; try a repository with GGUF in its name")
-    for wanted in (quant,) if quant else _PREFERRED:
-        pattern = re.compile(rf"(^|[^a-z0-9]){re.escape(wanted.lower())}([^a-z0-9_]|$)")
-        found = [f for f in models if pattern.search(f.path.lower())]
-        if found:
-            return _parts(found)
-    if quant:
-        known = ", ".join(f"`{Path(f.path).name}`" for f in models[:20])
-        raise PullFailed(f"`{repo}` has no file for `{quant}`; it has {known}")
-    return _parts(models)
-
-
-def _parts(found: list[RemoteFile]) -> list[RemoteFile]:
-    first = min(found, key=lambda f: (len(f.path), f.path))
-    shard = _SHARD.search(first.path)
-    if shard is None:
-        return [first]
-    stem = first.path[: shard.start()]
-    return sorted(
-        (f for f in found if f.path.startswith(stem) and _SHARD.search(f.path)),
-        key=lambda f: f.path,
-    )
+def _choose(
+    files: Sequence[RemoteFile], variant: str, repo: str, kinds: Sequence[ModelKind]
+) -> tuple[ModelKind, Sequence[RemoteFile]]:
+    """The first kind that has that variant, and its files. Raises `PullFailed` if none has."""
+    failures: list[PullFailed] = []
+    for kind in kinds:
+        try:
+            if chosen := kind.choose(files, variant, repo):
+                return kind, chosen
+        except PullFailed as error:
+            failures.append(error)
+    if failures:
+        raise failures[0]
+    titles = " or ".join(kind.title for kind in kinds)
+    raise PullFailed(f"`{repo}` has no {titles} file; try a repository with {titles} in its name")
 
 
 def _part(target: Path) -> Path:
@@ -218,7 +185,7 @@ def _check_space(part: Path, file: RemoteFile) -> None:
         )
 
 
-def _verify(part: Path, expected: str, file: RemoteFile) -> None:
+def _verify(part: Path, expected: str, file: RemoteFile, kind: ModelKind) -> None:
     if expected:
         with part.open("rb") as data:
             found = hashlib.file_digest(data, "sha256").hexdigest()
@@ -226,8 +193,8 @@ def _verify(part: Path, expected: str, file: RemoteFile) -> None:
             part.unlink()
             raise PullFailed(f"{file.path} has the SHA-256 {found} instead of {expected}: deleted")
     try:
-        read_header(part)
-    except HostileFile as error:
+        kind.check_file(part, file)
+    except UnusableModel as error:
         part.unlink()
         raise PullFailed(f"{file.path} is not a valid model: {error}") from None
 

@@ -20,30 +20,29 @@ from rich.progress import (
 from rich.table import Table
 
 from plugway import LocalGateway, PlugwayError
-from plugway_llama_cpp._control import ask_gateways
-from plugway_llama_cpp._files import is_whole, parts_of, read_model
-from plugway_llama_cpp._folder import (
+from plugway_local_models._control import ask_gateways
+from plugway_local_models._folder import (
     ModelFile,
     NoSuchModel,
-    find_model,
+    UnusableModel,
     is_inside,
-    list_models,
     models_folder,
 )
-from plugway_llama_cpp._gguf import Header, HostileFile
-from plugway_llama_cpp._memory import MIB, plan
-from plugway_llama_cpp._options import LlamaCppOptions
-from plugway_llama_cpp._pull import Hub, PullFailed, pull
+from plugway_local_models._hub import Hub, pull
+from plugway_local_models._kinds import ModelKind, PullFailed, find_model, model_kinds
+from plugway_local_models._recommend import EPILOG, recommend_command
 
 models_app = typer.Typer(
     name="models",
-    help="Local models: GGUF files, and which of them the gateway has loaded.",
+    help="Local models: their files, and which of them the gateway has loaded.",
     no_args_is_help=True,
 )
+models_app.command("recommend", epilog=EPILOG)(recommend_command)
 # Names of models and files are text of others, not markup.
 _out = Console(soft_wrap=True, markup=False, emoji=False)
 _talk = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 _LOAD_SECONDS = 600.0
+_MIB = 1 << 20
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ConfigPath = Annotated[
@@ -56,7 +55,7 @@ Name = Annotated[str, typer.Argument(help="Name as `plugway models list` shows i
 @models_app.command("list", epilog="Example: plugway models list --json")
 def list_command(as_json: Json = False) -> None:
     """List the models that can be loaded."""
-    rows = [_row(model) for model in _with_demo()]
+    rows = [_row(kind, model) for kind in model_kinds() for model in kind.models()]
     if as_json:
         _print_json(rows)
         return
@@ -65,7 +64,7 @@ def list_command(as_json: Json = False) -> None:
         return
     table = Table("model", "size", "architecture", "trained for", "about", box=None)
     for row in rows:
-        size = f"{row['bytes'] / MIB:,.0f} MiB"
+        size = f"{row['bytes'] / _MIB:,.0f} MiB"
         cells = (row["model"], size, row["architecture"], f"{row['context']:,}", row["about"])
         table.add_row(*(_printable(cell) for cell in cells))
     _out.print(table)
@@ -79,7 +78,7 @@ def pull_command(
     ] = "",
 ) -> None:
     """Download a model; resumes an interrupted download, and verifies the files."""
-    hub = Hub(endpoint)
+    hub, kinds = Hub(endpoint), model_kinds()
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -96,38 +95,23 @@ def pull_command(
                     tasks[file] = bars.add_task(Path(file).name, total=total or None)
                 bars.update(tasks[file], completed=done)
 
-            paths = pull(hub, name, models_folder(), report)
+            paths = pull(hub, name, models_folder(), report, kinds)
     except PullFailed as error:
         _fail(str(error))
     finally:
         hub.close()
-    known = {model.path: model.name for model in list_models()}
-    _say(_out, known.get(paths[0], str(paths[0])))
+    known = {model.path: model.name for kind in kinds for model in kind.models()}
+    _say(_out, known.get(paths[0]) or known.get(paths[0].parent) or str(paths[0]))
 
 
 @models_app.command("show", epilog="Example: plugway models show demo")
 def show_command(name: Name, as_json: Json = False) -> None:
-    """Show a model file's metadata, and the memory that it needs on this machine."""
-    model, header = _open(name)
-    options = LlamaCppOptions()
-    chosen = plan(
-        header,
-        context=options.context,
-        batch=options.batch,
-        slots=options.slots,
-        kv_type=options.kv_type,
-    )
-    facts: dict[str, Any] = {
-        **_row(model),
-        "parameters": header.parameters,
-        "layers": header.number("block_count"),
-        "window": header.number("attention.sliding_window"),
-        "chat_template": bool(header.text("tokenizer.chat_template")),
-        "license": header.text("general.license"),
-        "default_context": chosen.context,
-        "memory": chosen.arithmetic(),
-        "fits": chosen.fits,
-    }
+    """Show a model's metadata, and the memory that it needs on this machine."""
+    kind, model = _find(name)
+    try:
+        facts = {**_row(kind, model), **kind.details(model)}
+    except UnusableModel as error:
+        _fail(str(error))
     if as_json:
         _print_json(facts)
         return
@@ -140,12 +124,11 @@ def rm_command(
     name: Name, yes: Annotated[bool, typer.Option("--yes", help="Skip the confirmation.")] = False
 ) -> None:
     """Delete a model from the models folder, with all its parts."""
-    model = _find(name)
+    kind, model = _find(name)
     folder = models_folder()
     if not is_inside(model.path, folder):
         _fail(f"{model.path} is not in {folder}: delete it yourself")
-    files = [p for p in parts_of(model.path) if p == model.path or not is_whole(p)]
-    files = [p for p in files if p.is_symlink() or (p.exists() and not p.is_dir())]
+    files = [path for path in kind.files(model) if is_inside(path, folder)]
     if not files:
         _fail(f"{model.path} is not a file: nothing was deleted")
     if not yes and not typer.confirm(
@@ -157,6 +140,8 @@ def rm_command(
             path.unlink()
         except OSError as error:
             _fail(f"{path} cannot be deleted ({error.strerror})")
+    if model.path.is_dir() and not any(model.path.iterdir()):
+        model.path.rmdir()
     _say(_talk, f"deleted {model.name}")
 
 
@@ -164,18 +149,35 @@ def rm_command(
 def ps_command(as_json: Json = False, config: ConfigPath = None) -> None:
     """List the models that running gateways have loaded."""
     answers = _answers({"do": "ps"}, config)
-    rows = [{"instance": a["instance"], **m} for a in answers for m in a.get("models", ())]
+    rows = [row for answer in answers for row in answer.get("models", ())]
     if as_json:
         _print_json(rows)
         return
     table = Table("instance", "model", "state", "pid", "requests", "needs", "idle", box=None)
     for row in rows:
-        needs, idle = f"{row['needs_bytes'] / MIB:,.0f} MiB", f"{row['idle_seconds']:.0f} s"
+        needs, idle = _size(row["needs_bytes"]), row["idle_seconds"]
+        idle = "?" if idle is None else f"{idle:.0f} s"
         cells = (row["instance"], row["model"], row["state"], row["pid"], row["requests"])
         table.add_row(*(_printable(cell) for cell in cells), needs, idle)
         if row["reason"]:
             _say(_talk, row["reason"])
     _out.print(table)
+    for answer in answers:
+        if memory := answer.get("memory"):
+            _say_memory(memory)
+
+
+@models_app.command("memory", epilog="Example: plugway models memory --json")
+def memory_command(as_json: Json = False, config: ConfigPath = None) -> None:
+    """Show the memory for models, and what the plugin `memory` did last."""
+    answers = [a for a in _answers({"do": "ps"}, config) if a.get("memory")]
+    if not answers:
+        _fail("the running gateway does not list the plugin `memory`")
+    if as_json:
+        _print_json([{**answer["memory"], "models": answer["models"]} for answer in answers])
+        return
+    for answer in answers:
+        _say_memory(answer["memory"])
 
 
 @models_app.command("load", epilog="Example: plugway models load demo")
@@ -183,7 +185,7 @@ def load_command(name: Name, config: ConfigPath = None) -> None:
     """Load a model into the running gateway; also enables it again after crashes."""
     answers = _answers({"do": "load", "model": name}, config, _LOAD_SECONDS)
     for row in answers[0].get("models", ()):
-        _say(_talk, f"{answers[0]['instance']}: {row['model']} is {row['state']}")
+        _say(_talk, f"{row['instance']}: {row['model']} is {row['state']}")
 
 
 @models_app.command("unload", epilog="Example: plugway models unload demo")
@@ -201,7 +203,7 @@ def _answers(
     answers = ask_gateways(command, timeout, pid=_gateway_of(config) if config else None)
     good = [answer for answer in answers if "error" not in answer]
     if not answers:
-        _fail("no gateway with the plugin `llama-cpp` is running: run `plugway serve`")
+        _fail("no gateway with local models is running: run `plugway serve`")
     if not good:
         _fail("; ".join(str(answer["error"]) for answer in answers))
     return good
@@ -219,40 +221,34 @@ def _gateway_of(config: Path) -> int:
     return int(state["pid"])
 
 
-def _with_demo() -> list[ModelFile]:
-    models = list_models()
+def _row(kind: ModelKind, model: ModelFile) -> dict[str, Any]:
+    facts = kind.facts(model)
+    return {
+        "model": model.name,
+        "path": str(model.path),
+        "architecture": facts.architecture,
+        "bytes": facts.bytes,
+        "context": facts.context,
+        "about": facts.about,
+    }
+
+
+def _find(name: str) -> tuple[ModelKind, ModelFile]:
     try:
-        return [find_model("demo"), *models]
-    except NoSuchModel:
-        return models
-
-
-def _row(model: ModelFile) -> dict[str, Any]:
-    row: dict[str, Any] = {"model": model.name, "path": str(model.path), "architecture": "?"}
-    files = [part for part in parts_of(model.path) if part.is_file()]
-    row |= {"bytes": sum(part.stat().st_size for part in files), "context": 0, "about": ""}
-    try:
-        header = read_model(model.path)
-    except HostileFile as error:
-        return row | {"about": f"cannot be loaded: {error}"}
-    about = header.text("general.name") or header.text("general.basename")
-    context = header.number("context_length")
-    return row | {"architecture": header.architecture, "context": context, "about": about}
-
-
-def _open(name: str) -> tuple[ModelFile, Header]:
-    model = _find(name)
-    try:
-        return model, read_model(model.path)
-    except HostileFile as error:
-        _fail(str(error))
-
-
-def _find(name: str) -> ModelFile:
-    try:
-        return find_model(name)
+        return find_model(name, model_kinds())
     except NoSuchModel as error:
         _fail(str(error))
+
+
+def _say_memory(memory: dict[str, Any]) -> None:
+    sizes = (f"{_size(memory[name])} {name}" for name in ("total", "available", "reserve"))
+    _say(_out, f"memory: {', '.join(sizes)}")
+    for decision in memory["decisions"]:
+        _say(_out, f"  {decision['age_seconds']:.0f} s ago: {decision['what']}")
+
+
+def _size(size: int) -> str:
+    return f"{size / _MIB:,.0f} MiB" if size else "?"
 
 
 def _print_json(value: object) -> None:
