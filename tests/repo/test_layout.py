@@ -23,14 +23,14 @@ MOST_LINES = {
     "types": 1_454,
     "upstream": 621,
     "config": 1_300,
-    "plugins": 1_298,
+    "plugins": 1_285,
     "exchange": 2_302,
-    "http": 931,
+    "http": 926,
     "cli": 940,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
-LIBRARIES = {"grants": 436, "http": 2_652, "log": 628, "wire": 1_864}
+LIBRARIES = {"grants": 436, "http": 2_666, "log": 628, "wire": 1_868}
 """The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 

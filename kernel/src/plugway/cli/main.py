@@ -130,11 +130,11 @@ def serve(
 
 def _serve(read: Callable[[], Config], log_json: bool) -> int:
     config = read()
-    from plugway.http.app import build  # imports for half a second, so errors are reported first
+    from plugway.http.app import App  # imports for half a second, so errors are reported first
     from plugway.http.server import run
     from plugway_http.wire import WireLimits
 
-    gateway, server = build(config), config.server
+    gateway, server = App(config), config.server
 
     async def announce(port: int) -> None:
         address = server.model_copy(update={"port": port}).address

@@ -345,8 +345,3 @@ _HANDLERS: Mapping[Any, Any] = {
 def _json(body: object, request: Request, *, status: int = 200) -> Response:
     headers = {"request-id": request.scope.get("plugway.request_id", "")}
     return Response(orjson.dumps(body), status, headers, media_type="application/json")
-
-
-def build(config: Config) -> App:
-    """The application of `config`. Raises `ConfigError` or `PluginError`."""
-    return App(config)
