@@ -38,8 +38,8 @@ _NAME: Final = r"[^\W\d][\w-]*"
 """Names of arguments that `read_python` accepts."""
 _SINGLE_QUOTED: Final = r"""/'([^'\\\x00-\x1f]|\\[\\'"nrtbf])*'/"""
 _INTEGER: Final = "/-?(0|[1-9][0-9]{0,39})/"
-_NUMBER: Final = r"/-?(0|[1-9][0-9]{0,39})(\.[0-9]{1,39})?([eE][+-]?[0-9]{1,3})?/"
-"""A number with an exponent too, which llguidance's schemas exclude where they bound it."""
+_EXPONENT: Final = r"[eE](\+?(1?[0-9]{1,2}|2[0-5][0-9])|-[0-9]{1,3})"
+_NUMBER: Final = rf"/-?(0|[1-9][0-9]{{0,39}})(\.[0-9]{{1,39}})?({_EXPONENT})?/"  # always finite
 _TEXT_RULES: Final = {"pattern", "format", "minLength", "maxLength", "enum", "const", "allOf"}
 _JSON_TYPES: Final = {"number", "boolean", "null", "array", "object"}
 
