@@ -20,10 +20,10 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_454,
+    "types": 1_453,
     "upstream": 621,
     "config": 1_300,
-    "plugins": 1_285,
+    "plugins": 1_278,
     "exchange": 2_302,
     "http": 926,
     "cli": 940,

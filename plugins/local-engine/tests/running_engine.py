@@ -2,7 +2,8 @@
 
 import orjson
 
-from plugway import Attempt, Caller, Exchange, MessagesRequest, collect
+from plugway import Attempt, Caller, Exchange, MessagesRequest
+from plugway_wire.events import collect
 
 
 class Alone:

@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow, pytest.mark.timeout(500)]
 
 LONG = "The quick brown fox jumps over the lazy dog, and the dog sleeps on. " * 30
 _strangers = count()
+TALKATIVE = pytest.mark.parametrize("e", ["full", "sliding"], indirect=True)
+"""Of these random weights, those whose replies are long texts."""
 
 
 def turn(*texts):
@@ -109,6 +111,8 @@ async def test_an_evicted_conversation_comes_back_from_memory(e):
     assert reused(second) >= computed(first) - 20
     assert any("from memory" in note for note in e.notes)
     assert text_of(second) == await fresh(e, messages)
+    assert await e.backend.free_caches() > 0
+    assert await e.backend.free_caches() == 0
 
 
 async def test_nothing_of_another_caller_is_reused(e):
@@ -140,6 +144,7 @@ async def test_max_tokens_of_zero_only_computes_the_prompt(e):
     assert message["stop_reason"] == "max_tokens"
 
 
+@TALKATIVE
 async def test_a_stop_sequence_ends_the_reply(e):
     free = await fresh(e, "what is plugway", max_tokens=40)
     stop = free[20:23]
@@ -187,6 +192,7 @@ async def test_a_cancelled_prompt_is_not_computed_to_its_end(e):
     assert computed(message) > 0.4 * (computed(message) + reused(message))
 
 
+@TALKATIVE
 @pytest.mark.parametrize("phase", ["prefill", "decode"])
 async def test_killed_at_work_nobody_hangs_and_the_next_request_is_served(e, phase):
     reply = await e.send(turn(f"killed {LONG * 3}"), max_tokens=3000)

@@ -11,6 +11,8 @@ from test_folder import DEMO, safetensors
 from plugway import Attempt, BackendUnavailable, InvalidRequest, MessagesRequest, RequestRejected
 from plugway.testing import build_plugin, request_body
 from plugway_local_models import (
+    AsksForRoom,
+    FreesCaches,
     HoldsModels,
     ModelFile,
     NamesModels,
@@ -110,6 +112,8 @@ async def test_it_says_what_a_model_needs_before_it_is_loaded():
     backend = backend_of(context=4096)
     assert isinstance(backend, HoldsModels)
     assert isinstance(backend, NamesModels)
+    assert isinstance(backend, FreesCaches)
+    assert isinstance(backend, AsksForRoom)
     assert await backend.needs("default") > DEMO.joinpath("model.safetensors").stat().st_size
     assert await backend.name_of("default") == "demo"
     assert await backend.loaded() == []

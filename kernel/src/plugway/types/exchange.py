@@ -224,13 +224,12 @@ class Exchange:
 
 
 _LINES: Final = ("session-id", "agent-id", "parent-agent-id")
-_NOBODY: Final = Identity()
 
 
 def _claimed(named: Mapping[str, str]) -> Identity:
     """The identity in a client's headers: `…-session-id`, `…-agent-id`, `…-parent-agent-id`."""
     names = _names_of_claims(tuple(named))
-    return Identity(*[named.get(name) for name in names]) if names else _NOBODY
+    return Identity(*[named.get(name) for name in names]) if names else Identity()
 
 
 @lru_cache(maxsize=32)  # clients send the same headers with every request

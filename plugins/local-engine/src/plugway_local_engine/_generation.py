@@ -16,13 +16,13 @@ from plugway import (
     Reply,
     StreamEvent,
     StreamInterrupted,
-    wrong_choice,
 )
 from plugway_local_engine._demo_client_names import ClientNames
 from plugway_local_engine._demo_held import Held
 from plugway_local_engine._refusal import raise_error
 from plugway_local_engine._supervisor import Call, Supervisor
 from plugway_signature import signature
+from plugway_wire.shape import wrong_choice
 
 Note = Callable[[str], None]
 
