@@ -7,9 +7,8 @@ import json
 import orjson
 import pytest
 
-from plugway import MAX_MODELS, ModelInfo, NoOptions, Plugin, hookimpl
+from plugway import ModelInfo, NoOptions, Plugin, hookimpl
 from plugway.testing import ScriptedUpstream, build_plugin, gateway, respond
-from plugway.types.models import is_model_name
 from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_gemini import Gemini
@@ -20,6 +19,7 @@ from plugway_openai import OpenAI
 from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 from plugway_vllm import Vllm
+from plugway_wire.names import MAX_MODELS, is_model_name
 
 pytestmark = pytest.mark.anyio
 

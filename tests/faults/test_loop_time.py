@@ -21,7 +21,7 @@ from plugway.testing import (
     respond,
     sse,
 )
-from plugway.types import source as _source
+from plugway_wire import source as _source
 from tests.faults import hostile
 from tests.faults.answers import APIS, event, streamed, whole
 from tests.faults.whole_stack import BACKENDS, slowness, watched_gateway, whole_stack

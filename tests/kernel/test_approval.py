@@ -10,7 +10,7 @@ import pytest
 from plugway import ConfigError
 from plugway.config.approval import Approvals, approvals_path, approve, fingerprint
 from plugway.config.config import parse_config
-from plugway.plugins.loader import load_plugins
+from tests.kernel.loading import load_plugins
 
 
 def refusal(name, path):

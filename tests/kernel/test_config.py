@@ -16,15 +16,13 @@ from hypothesis import strategies as st
 from plugway.config.config import (
     Config,
     ExposedError,
-    ServerOptions,
     default_config_path,
     find_config,
-    gateway_token,
     load_config,
     parse_config,
 )
 from plugway.config.document import MAX_VALUES, read_document
-from plugway.config.settings import is_loopback
+from plugway.config.settings import ServerOptions, gateway_token, is_loopback
 from plugway.types.errors import ConfigError, Problem
 
 posix = pytest.mark.skipif(os.name == "nt", reason="file modes")

@@ -408,3 +408,16 @@ async def test_what_a_layer_around_the_attempt_changes_is_on_the_receipt_once():
     assert [tuple(entry) for entry in made.receipt] == [
         ("around_attempt", "outer", "set max_tokens: it is too long")
     ]
+
+
+async def test_an_argument_of_a_hook_is_passed_also_if_it_has_a_default():
+    seen = []
+
+    async def transform_request(self, request, exchange=None, extra=5):
+        seen.append((exchange, extra))
+
+    made = exchange()
+    await Hooks([plugin("a", transform_request=transform_request)]).transform_request(
+        MessagesRequest(RAW), made
+    )
+    assert seen == [(made, 5)]

@@ -13,9 +13,10 @@ import pytest
 
 from plugway.config.config import parse_config
 from plugway.plugins.audit import startup_files
-from plugway.plugins.loader import installed, load_plugins
+from plugway.plugins.loader import installed
 from plugway.plugins.plugin import Plugin
 from plugway.types.errors import ConfigError, Problem
+from tests.kernel.loading import load_plugins
 
 GOOD = """
 from plugway import Options, Plugin, Secret

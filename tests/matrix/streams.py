@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from plugway import StreamEvent, collect, replay
+from plugway import StreamEvent, replay
 from plugway.testing import parse_sse, respond, sse
+from plugway_wire.events import collect
 from tests.matrix.answered import Answer
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import plugway
+
 KERNEL = Path(__file__).parents[2] / "kernel/src/plugway"
 LAYERS = (
     "types",
@@ -18,15 +20,18 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_623,
-    "upstream": 622,
-    "config": 1_309,
-    "plugins": 1_299,
-    "exchange": 2_304,
-    "http": 936,
-    "cli": 960,
+    "types": 1_454,
+    "upstream": 621,
+    "config": 1_300,
+    "plugins": 1_285,
+    "exchange": 2_302,
+    "http": 926,
+    "cli": 940,
 }
 """They may be lowered; a commit that raises one gives the reason."""
+MOST_LINES_IN_ALL = 9_000
+LIBRARIES = {"grants": 436, "http": 2_666, "log": 628, "wire": 1_868}
+"""The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 
 def modules():
@@ -83,6 +88,19 @@ def test_there_is_no_import_cycle():
 def test_a_package_stays_as_small_as_it_is(package, most):
     lines = sum(len(path.read_text().splitlines()) for path in (KERNEL / package).glob("*.py"))
     assert lines <= most, f"{package} has {lines} lines: delete, or say why it has to grow"
+
+
+def test_the_whole_kernel_stays_small():
+    lines = sum(len(path.read_text().splitlines()) for path in KERNEL.rglob("*.py"))
+    assert lines <= MOST_LINES_IN_ALL
+    assert len(plugway.__all__) <= 60, "public names: merge some, or move them to a library"
+
+
+@pytest.mark.parametrize(("name", "most"), LIBRARIES.items(), ids=list(LIBRARIES))
+def test_a_library_of_the_kernel_stays_as_small_as_it_is(name, most):
+    source = KERNEL.parents[2] / f"plugins/{name}/src"
+    lines = sum(len(path.read_text().splitlines()) for path in source.rglob("*.py"))
+    assert lines <= most, f"{name} has {lines} lines: delete, or say why it has to grow"
 
 
 def test_each_package_has_a_docstring():

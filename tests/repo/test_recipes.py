@@ -13,7 +13,8 @@ import httpx2
 import pytest
 
 from plugway.cli.main import main
-from plugway.config.config import ServerOptions, parse_config
+from plugway.config.config import parse_config
+from plugway.config.settings import ServerOptions
 from plugway.http.app import App
 from plugway.http.server import serving
 from plugway.testing import ScriptedUpstream, anthropic_message, respond

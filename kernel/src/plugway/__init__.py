@@ -8,19 +8,10 @@ from plugway.kept import Bounded, write_file
 from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send, hookimpl
 from plugway.plugins.plugin import Plugin
-from plugway.types.backend import (
-    Backend,
-    Caller,
-    Loads,
-    ModelInfo,
-    Relays,
-    SpeaksMessages,
-    Usage,
-)
+from plugway.types.backend import Backend, Caller, Loads, ModelInfo, Relays, SpeaksMessages, Usage
 from plugway.types.dialect import Deferred, Dialect
 from plugway.types.errors import ConfigError
 from plugway.types.exchange import Attempt, Exchange, Identity, Outcome, Route, StateKey
-from plugway.types.models import MAX_MODELS, named_entries
 from plugway.types.options import NoOptions, Options, Secret
 from plugway.types.request import REMOVE, MessagesRequest, Original
 from plugway.types.response import Missing, Reply
@@ -28,8 +19,6 @@ from plugway.upstream.network import NetworkOptions
 from plugway.upstream.origins import StoredKey, origin_of, remember_key
 from plugway.upstream.upstream import Upstream, UpstreamResponse
 from plugway_http.client.url import url_problem
-from plugway_wire.arguments import object_text, whole_escapes
-from plugway_wire.bounds import aside, breath, check_answer
 from plugway_wire.emitter import Emitter, StopReason
 from plugway_wire.errors import (
     BackendError,
@@ -43,27 +32,13 @@ from plugway_wire.errors import (
     PlugwayError,
     RequestRejected,
     StreamInterrupted,
-    client_status,
 )
-from plugway_wire.events import (
-    CUT_REASONS,
-    EventStream,
-    StreamEvent,
-    collect,
-    collected,
-    cut_notice,
-    event,
-    replay,
-)
-from plugway_wire.gather import MAX_EVENT_BYTES, Gathered
+from plugway_wire.events import EventStream, StreamEvent, collected, event, replay
 from plugway_wire.ids import new_id
 from plugway_wire.json import as_list, as_object
-from plugway_wire.shape import wrong_choice
+from plugway_wire.names import named_entries
 
 __all__ = [
-    "CUT_REASONS",
-    "MAX_EVENT_BYTES",
-    "MAX_MODELS",
     "REMOVE",
     "Attempt",
     "Backend",
@@ -81,7 +56,6 @@ __all__ = [
     "EventStream",
     "Exchange",
     "Gateway",
-    "Gathered",
     "Headers",
     "Identity",
     "InvalidRequest",
@@ -115,23 +89,14 @@ __all__ = [
     "Usage",
     "as_list",
     "as_object",
-    "aside",
-    "breath",
-    "check_answer",
-    "client_status",
-    "collect",
     "collected",
-    "cut_notice",
     "event",
     "hookimpl",
     "named_entries",
     "new_id",
-    "object_text",
     "origin_of",
     "remember_key",
     "replay",
     "url_problem",
-    "whole_escapes",
     "write_file",
-    "wrong_choice",
 ]

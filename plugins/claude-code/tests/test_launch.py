@@ -11,6 +11,10 @@ import time
 
 import pytest
 
+from plugway_claude_code._command import _announce
+from plugway_claude_code._daemon import Started
+from plugway_claude_code._models import Choice
+
 from .conftest import PLUGWAY, snapshot
 
 CLIENT = f"""#!{sys.executable}
@@ -154,6 +158,18 @@ def test_that_the_model_is_a_demonstration_is_told_before_the_client_starts(laun
     _, _, err = launcher.run()
     assert "the client runs" in err
     assert "demonstration" not in err
+
+
+@pytest.mark.parametrize(("window", "said"), [(8192, True), (65_536, False), (0, False)])
+def test_that_a_window_is_too_small_for_the_client_is_said_before_it_starts(
+    facts, capsys, window, said
+):
+    main = Choice("anthropic/local/m", "Model M", "local", window)
+    _announce(facts().gateway, Started({}, fresh=False), main)
+    err = capsys.readouterr().err.replace("\n", " ")
+    line = f"Model M has a window of {window:,} tokens, and Claude Code needs 32,000"
+    assert (line in err) is said
+    assert ("plugway models recommend" in err) is said
 
 
 def test_two_started_at_once_share_one_gateway_until_both_have_ended(launcher):

@@ -18,6 +18,8 @@ from plugway import LocalGateway, PlugwayError
 from plugway.testing import FeatureContract, build_plugin, gateway, request_body
 from plugway_dashboard import Dashboard, logs_app
 from plugway_echo import Echo
+from plugway_local_models.fitting import advise, described_machine
+from plugway_local_models.sizing import GIB
 from plugway_openai_api import OpenAIApi
 
 pytestmark = pytest.mark.anyio
@@ -167,8 +169,25 @@ def test_the_file_that_the_gateway_runs_on_is_named_or_how_to_get_one(monkeypatc
     assert fix in str(done.exception)
 
 
+@pytest.fixture
+def small_machine(monkeypatch):
+    """A machine of 8 GiB without a card, and without models."""
+    machine = described_machine(8 * GIB)
+    monkeypatch.setattr("plugway_local_models.fitting.read_machine", lambda: machine)
+    monkeypatch.setattr("plugway_local_models.fitting.installed_models", tuple)
+
+
+async def test_the_page_gets_the_advice_of_the_command_and_other_callers_do_not(small_machine):
+    async with gateway(stack(), tokens=PHONE) as running:
+        advice = (await running.client.get("/dashboard/advice")).json()
+        headers = {"authorization": "Bearer phone-token"}
+        refused = await running.client.get("/dashboard/advice", headers=headers)
+    assert advice == advise(described_machine(8 * GIB)).as_json()
+    assert refused.status_code in (403, 404)
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on the PATH")
-async def test_a_browser_shows_what_ended(tmp_path):
+async def test_a_browser_shows_what_ended(tmp_path, small_machine):
     """The token is put where the page keeps it, by a page of the same origin in a test's own route."""
     import anyio.to_thread
     from starlette.responses import HTMLResponse
@@ -180,7 +199,7 @@ async def test_a_browser_shows_what_ended(tmp_path):
         @hookimpl
         def register_routes(self):
             async def page(request):
-                script = "sessionStorage.setItem('token', 'test-token'); location = '/'"
+                script = "sessionStorage.setItem('token', 'test-token'); location = '/#advice'"
                 return HTMLResponse(f"<script>{script}</script>")
 
             return [Route("/api/hello", page)]
@@ -202,3 +221,5 @@ async def test_a_browser_shows_what_ended(tmp_path):
     assert "<td>owner</td>" in done.stdout
     assert "<td>phone</td><td>5d6b0b04</td><td>echo/two</td>" in done.stdout
     assert "anthropic/echo/" in done.stdout
+    assert "Which local model fits this machine?" in done.stdout
+    assert "plugway models pull unsloth/Qwen3.5-4B-GGUF:Q4_K_M" in done.stdout

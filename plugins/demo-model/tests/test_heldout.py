@@ -23,7 +23,8 @@ import pytest
 from hostile import fits_a_shape, hostile_calls
 from template_reader import Reader
 
-from plugway import Attempt, MessagesRequest, collect
+from plugway import Attempt, MessagesRequest
+from plugway_wire.events import collect
 
 llama_cpp = pytest.importorskip("plugway_llama_cpp", reason="plugway-llama-cpp is not installed")
 guard = importlib.import_module("plugway_local_engine._demo_guard")

@@ -384,7 +384,7 @@ MODELS = [
     Row("hidden models", lambda m: m.points_here(availableModels=["opus"]),
         "available models", "hides 2 listed models from `/model`", "plugway setup"),
     Row("window too large", lambda m: m.points_here({"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "200000", "ANTHROPIC_MODEL": "anthropic/echo/echo"}),
-        "configured window", "tells 200,000 tokens, and anthropic/echo/echo has 20,000", "to 20000"),
+        "configured window", "sets 200,000 tokens, and anthropic/echo/echo has 20,000", "to 20000"),
     Row("window not told", lambda m: m.points_here({"ANTHROPIC_MODEL": "anthropic/echo/echo"}),
         "configured window", "Claude Code assumes 200,000 tokens or more", "to 20000"),
     Row("window no number", lambda m: m.points_here({"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "64k"}),

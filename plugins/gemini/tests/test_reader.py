@@ -9,7 +9,7 @@ from gemini_answers import SIGNATURE, USAGE, blocked, call, piece, sse, text, th
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugway import BackendProtocolError, BackendRefused, StreamInterrupted, collect
+from plugway import BackendProtocolError, BackendRefused, StreamInterrupted
 from plugway_capabilities import Facts
 from plugway_gemini._models import Target
 from plugway_gemini._reader import Reader
@@ -18,6 +18,7 @@ from plugway_gemini._sse import DataDecoder
 from plugway_signature import parse_signature
 from plugway_translation import Reasoning
 from plugway_wire.emitter import Order
+from plugway_wire.events import collect
 
 LONG = "mcp__" + "server" * 20 + "__tool"
 TOOLS = [{"name": name, "input_schema": {"type": "object"}} for name in ("Read", "Write", LONG)]

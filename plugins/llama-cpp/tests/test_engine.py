@@ -343,6 +343,23 @@ async def test_a_model_that_cannot_fit_is_refused_with_the_arithmetic(engine, mo
             await e.say("hello")
 
 
+async def test_a_model_that_did_not_fit_is_listed_with_the_sum_until_it_fits(
+    engine, models, monkeypatch
+):
+    async with engine(models["full"], preload=False) as e:
+        with monkeypatch.context() as patch:
+            patch.setattr("plugway_llama_cpp._memory.available_memory", lambda: 100 << 20)
+            with pytest.raises(BackendUnavailable):
+                await e.say("hello")
+        (listed,) = await e.backend.models()
+        assert "full does not fit into memory: 4K needs 0.1 GiB beside" in listed.notice
+        assert listed.notice.endswith("0.1 are free")
+        await e.say("hello")
+        await e.backend.unload(listed.id)
+        (listed,) = await e.backend.models()
+        assert listed.notice == ""
+
+
 async def test_a_template_that_reaches_out_is_refused(engine, tmp_path):
     import tiny_gguf
 

@@ -58,7 +58,7 @@ class Maker:
         if schema.get("additionalProperties") is not True:
             schema.pop("additionalProperties", None)
             value = {name: item for name, item in value.items() if name != "further_one"}
-        other, item = self._any(1)
+        other, item = self._any(2)
         self.definitions["part"] = {"type": "object", "properties": {"other": other}}
         part = {"$ref": "#/$defs/part"}
         nested = {"allOf": [part, {"type": "object", "properties": {"inner": {"type": "integer"}}}]}
@@ -87,7 +87,7 @@ class Maker:
             schema["additionalProperties"] = more
         # What lists its members and says nothing about others is taken as closed.
         if more not in (None, False) and self.random.random() < 0.5:
-            value["further_one"] = 7 if isinstance(more, dict) else self._free(0)
+            value["further_one"] = 7 if isinstance(more, dict) else self._free(depth)
         return schema, value
 
     def _any(self, depth: int) -> tuple[dict[str, Any], Any]:
@@ -104,7 +104,12 @@ class Maker:
 
     def _number(self, depth: int) -> tuple[dict[str, Any], Any]:
         kind = self.random.choice(["integer", "number"])
-        return {"type": kind, "minimum": -5}, self.random.choice([0, 5, 123])
+        values = [0, 5, -7, 9_007_199_254_740_993, -(2**63) // 8 * 7]
+        if self.random.random() < 0.5:
+            return {"type": kind, "minimum": -5}, self.random.choice([0, 5, 123])
+        if depth == 1 and kind == "number":
+            values += [0.5, 1e-07, 1.5e20, -2e-300, 10**30]
+        return {"type": kind}, self.random.choice(values)
 
     def _flag(self, depth: int) -> tuple[dict[str, Any], Any]:
         return {"type": "boolean"}, self.random.random() < 0.5
@@ -114,7 +119,7 @@ class Maker:
         return {"enum": values}, self.random.choice(values)
 
     def _mixed(self, depth: int) -> tuple[dict[str, Any], Any]:
-        one, other = self._text(depth), self._number(depth)
+        one, other = self._text(depth), self._number(depth + 1)
         branches = [one[0], other[0], {"type": "null"}]
         values = [one[1], other[1], None]
         schemas: list[dict[str, Any]] = [
@@ -125,7 +130,7 @@ class Maker:
         return self.random.choice(schemas), self.random.choice(values)
 
     def _nothing(self, depth: int) -> tuple[dict[str, Any], Any]:
-        return {"description": "anything"}, self._free(0)
+        return {"description": "anything"}, self._free(depth)
 
     def _list(self, depth: int) -> tuple[dict[str, Any], Any]:
         schema, value = self._any(depth + 1)
@@ -148,6 +153,8 @@ class Maker:
 
     def _free(self, depth: int) -> Any:
         kinds: list[Any] = ["text", 5, True, None, [1, "a"], {"k": {"deep": []}}]
+        if depth < 2:
+            kinds += [1e-07, 10**30, [-2.5e40]]
         return self.random.choice(kinds)
 
 

@@ -11,7 +11,7 @@ import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugway import Attempt, MessagesRequest, collect, replay
+from plugway import Attempt, MessagesRequest, replay
 from plugway_capabilities import Facts
 from plugway_openai_api._chat_reply import ChatEncoder
 from plugway_openai_api._chat_request import chat_request
@@ -21,6 +21,7 @@ from plugway_openai_api._tools import ToolBook
 from plugway_openai_wire.chat import ChatApi, Quirks
 from plugway_openai_wire.responses import ResponsesApi
 from plugway_translation import Notes
+from plugway_wire.events import collect
 
 ALL = Quirks(
     output_limit_field="max_completion_tokens",

@@ -113,8 +113,28 @@ async def test_the_clients_own_dialect_passes_byte_for_byte_and_must_end():
     api = ChatApi(Quirks())
     pieces = [STREAM[at : at + 7] for at in range(0, len(STREAM), 7)]
     assert b"".join([c async for c in RawChunks(Chunks(*pieces), api)]) == STREAM
-    with pytest.raises(StreamInterrupted, match="end mark"):
-        [c async for c in RawChunks(Chunks(STREAM[:-20]), api)]
+    with pytest.raises(StreamInterrupted, match="before the reply was complete"):
+        [c async for c in RawChunks(Chunks(STREAM[: REASON - 20]), api)]
+
+
+async def test_the_clients_own_dialect_may_end_after_its_finish_reason_and_nowhere_else():
+    end = STREAM.index(b"\n\n", REASON)
+    for at in range(REASON - 20, len(STREAM)):
+        relayed = RawChunks(Chunks(STREAM[:at]), ChatApi(Quirks()))
+        if at >= end:
+            assert b"".join([chunk async for chunk in relayed]) == STREAM[:at]
+        else:
+            with pytest.raises(StreamInterrupted):
+                [chunk async for chunk in relayed]
+
+
+@pytest.mark.parametrize(
+    "said", ['"finish_reason": "stop"', '"finish_reason":null', '{"finish_reason": "stop"}']
+)
+async def test_words_about_a_finish_reason_are_no_end(said):
+    said_only = b"".join(chat_stream(said)[:-3])
+    with pytest.raises(StreamInterrupted):
+        [c async for c in RawChunks(Chunks(said_only), ChatApi(Quirks()))]
 
 
 def test_payloads_are_whole_json():

@@ -5,9 +5,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import orjson
 
-from plugway import ModelInfo, Reply, StreamEvent, as_list, as_object, collect, replay
+from plugway import ModelInfo, Reply, StreamEvent, as_list, as_object, replay
 from plugway.testing import PlainBackend, anthropic_message, build_plugin, gateway, parse_sse
 from plugway_switch import Switch
+from plugway_wire.events import collect
 
 
 class Scripted(PlainBackend):

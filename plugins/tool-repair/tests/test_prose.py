@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugway_toolcalls import FAMILIES
+from plugway_toolcalls import FAMILIES, OutputParser
+from plugway_toolcalls.testing import as_blocks
 
-from .conftest import calls_of, pieces_of
+from .conftest import TOOLBOX, calls_of, pieces_of
 
 SAMPLES = [
     pytest.param(sample, id=f"{family.name}-{number}")
@@ -178,6 +179,33 @@ def test_a_list_of_calls_alone_in_its_line_is_calls(behind, size):
     more = [("call", "Bash", {})] if "Bash" in behind else []
     found = calls_of("[Read(file_path='/a.txt')]" + behind, size)
     assert found == READ + more
+
+
+READ_AS_JSON = '{"name": "Read", "arguments": {"file_path": "/a.txt"}}'
+
+
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize(
+    "behind", ["(api.md#bash) runs it.", ": https://x", "[1]", ".name", " is the format", ", or so"]
+)
+def test_json_that_goes_on_in_its_line_is_text(behind, size):
+    for said in (READ_AS_JSON, f"[{READ_AS_JSON}]", f"[{READ_AS_JSON}, {READ_AS_JSON}]"):
+        assert pieces_of(said + behind, size) == [("text", said + behind)]
+    for family in (family for family in FAMILIES if family.name in {"llama", "llama4", "generic"}):
+        parser = OutputParser(family, TOOLBOX.tools.values())
+        text = f"[{READ_AS_JSON}]{behind}"
+        parts = [part for sign in text for part in parser.feed(sign)]
+        assert as_blocks(parts + parser.finish()) == [("text", text)]
+
+
+@pytest.mark.parametrize("size", [None, 1])
+@pytest.mark.parametrize(
+    "behind", ["", " \n", "}", "```", "<|eot_id|>", " <|im_end|>", "\nDone.", f"; {READ_AS_JSON}"]
+)
+def test_json_alone_in_its_line_is_a_call(behind, size):
+    more = READ if "Read" in behind else []
+    for said in (READ_AS_JSON, f"[{READ_AS_JSON}]"):
+        assert calls_of(said + behind, size) == READ + more
 
 
 CALL = '<tool_call>{"name": "Read", "arguments": {"file_path": "/a.txt"}}</tool_call>'

@@ -7,10 +7,10 @@ import random
 import pytest
 
 from plugway_toolcalls import Family, OutputParser, own_format
-from plugway_toolcalls.testing import as_blocks
+from plugway_toolcalls.testing import TOOLS, as_blocks, marks_of, raw_call, said, squeezed
 from tests.slow import seeds
 
-from .test_round_trip import RAW, TOOLS, marks_of, raw_call, said, squeezed
+from .test_round_trip import RAW
 
 
 def read_cut(family: Family, text: str):

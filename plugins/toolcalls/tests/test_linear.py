@@ -7,10 +7,10 @@ import random
 import pytest
 
 from plugway_toolcalls import OutputParser, Tool, _call_reader, _tokens, own_format
-from plugway_toolcalls.testing import as_blocks
+from plugway_toolcalls.testing import Maker, as_blocks, raw_call
 from tests.slow import quick_first, seeds
 
-from .test_round_trip import RAW, Maker, raw_call
+from .test_round_trip import RAW
 
 TOOLS = (Tool("Write", "", {"type": "object"}),)
 BETWEEN = ["\n", "\nNow the next one.\n", "\n<b>"]

@@ -141,10 +141,10 @@ def test_arguments_nested_beyond_reason_are_an_error():
 def test_a_long_call_costs_little_time_per_piece(name):
     words = 'a line of text, with {braces} and "quotes"\n' * 4000
     text = write_call(BY_NAME[name], "Write", {"content": words, "file_path": "/x"})
-    started = time.perf_counter()
+    started = time.process_time()
     parts = read(BY_NAME[name], [text[at : at + 5] for at in range(0, len(text), 5)])
     assert as_blocks(parts) == [("call", "Write", {"content": words, "file_path": "/x"})]
-    assert time.perf_counter() - started < 4
+    assert time.process_time() - started < 4
 
 
 def test_noise_is_read_in_time_that_grows_with_its_length():

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import plugway
-from plugway import BackendProtocolError, Gathered, StreamInterrupted, collect, event, replay
+from plugway import BackendProtocolError, StreamInterrupted, event, replay
 from plugway.testing import anthropic_message
 from plugway_wire.emitter import Order
-from plugway_wire.events import StreamEvent
+from plugway_wire.events import StreamEvent, collect
+from plugway_wire.gather import Gathered
 
 text_block = st.builds(lambda t: {"type": "text", "text": t}, st.text(min_size=1))
 thinking_block = st.builds(

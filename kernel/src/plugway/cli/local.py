@@ -10,14 +10,12 @@ from typing import Any, cast
 from plugway.config.config import (
     PartlyInvalid,
     PluginEntry,
-    ServerOptions,
     default_config_path,
     find_config,
-    gateway_token,
     load_config,
     server_options,
 )
-from plugway.config.settings import token_path
+from plugway.config.settings import ServerOptions, gateway_token, token_path
 from plugway.types.errors import ConfigError
 from plugway_wire.errors import PlugwayError
 from plugway_wire.json import as_object
@@ -109,8 +107,7 @@ class LocalGateway:
     def state(self) -> Mapping[str, Any] | None:
         """The response of `/health`, or None if nothing listens at its address.
 
-        Raises:
-            PlugwayError: another program listens there, or a gateway with another token.
+        Raises `PlugwayError`: another program listens there, or a gateway with another token.
         """
         try:
             document = self.ask("GET", "/health")

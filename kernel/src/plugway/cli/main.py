@@ -28,12 +28,7 @@ from plugway.cli.plugins import (
 )
 from plugway.cli.serve import print_error as _print_error
 from plugway.config.approval import approvals_path, approve
-from plugway.config.config import (
-    Config,
-    ExposedError,
-    default_config_path,
-    find_config,
-)
+from plugway.config.config import Config, ExposedError, default_config_path, find_config
 from plugway.plugins.audit import startup_files
 from plugway.types.errors import ConfigError, PluginError
 from plugway_wire.errors import PlugwayError
@@ -135,11 +130,11 @@ def serve(
 
 def _serve(read: Callable[[], Config], log_json: bool) -> int:
     config = read()
-    from plugway.http.app import build  # imports for half a second, so errors are reported first
+    from plugway.http.app import App  # imports for half a second, so errors are reported first
     from plugway.http.server import run
     from plugway_http.wire import WireLimits
 
-    gateway, server = build(config), config.server
+    gateway, server = App(config), config.server
 
     async def announce(port: int) -> None:
         address = server.model_copy(update={"port": port}).address

@@ -49,8 +49,7 @@ def installed_packages() -> list[str]:
 def packages_of(names: Sequence[str]) -> list[str]:
     """The packages with these names, or with plugins of these names.
 
-    Raises:
-        PlugwayError: a name is unknown.
+    Raises `PlugwayError`: a name is unknown.
     """
     packages = installed_packages()
     plugins = {plugin.name: plugin.distribution for plugin in installed().values()}
@@ -67,8 +66,7 @@ def packages_of(names: Sequence[str]) -> list[str]:
 def installed_command(name: str) -> typer.Typer | None:
     """The command that an installed package provides under this name; only that is imported.
 
-    Raises:
-        PluginError: two packages provide the name, or it is not a command.
+    Raises `PluginError`: two packages provide the name, or it is not a command.
     """
     points = list(entry_points(group=COMMAND_GROUP, name=name))
     if not points:

@@ -8,7 +8,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sized
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import anyio.to_thread
@@ -20,6 +20,7 @@ from plugway.types.request import MessagesRequest
 from plugway_wire.errors import PlugwayError
 
 if TYPE_CHECKING:
+    from plugway.http.app import App
     from plugway.plugins.gateway import Gateway
     from plugway.types.backend import ModelInfo
 
@@ -159,21 +160,10 @@ def drain_message(exchanges: int, seconds: float) -> str:
     return f"waiting up to {seconds:g} s for {several} to finish; press Ctrl-C again to abort"
 
 
-class Reloadable(Protocol):
-    """An app that can change its configuration while it runs."""
-
-    async def reload(self, config: Config) -> object:
-        """Serve new exchanges with `config`; if it raises, nothing changes."""
-        ...
-
-    stale: bool
-    """Whether the last change of the configuration could not be loaded."""
-
-
 class Reloader:
     """Reloads a changed configuration; if it raises, the old one stays in use."""
 
-    def __init__(self, app: Reloadable, config: Config, read: Callable[[], Config]) -> None:
+    def __init__(self, app: App, config: Config, read: Callable[[], Config]) -> None:
         self._app = app
         self._config = config
         self._read = read

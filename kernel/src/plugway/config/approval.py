@@ -89,10 +89,15 @@ def _recorded(dist: Distribution) -> Iterable[Path]:
 
 
 def _sources(dist: Distribution) -> Iterable[Path]:
-    origin = loaded((dist.read_text("direct_url.json") or "{}").encode())
-    url = urlsplit(str(origin.get("url", "")))
-    if url.scheme == "file" and as_object(origin.get("dir_info")).get("editable"):
+    url = urlsplit(editable_source(dist))
+    if url.scheme == "file":
         yield from sorted(Path(unquote(url.path)).rglob("src/**/*.py"))
+
+
+def editable_source(dist: Distribution) -> str:
+    """The URL of the folder that an editable distribution runs from; empty for others."""
+    origin = loaded((dist.read_text("direct_url.json") or "{}").encode())
+    return str(origin.get("url")) if as_object(origin.get("dir_info")).get("editable") else ""
 
 
 def _digest(path: Path) -> str:

@@ -18,24 +18,10 @@ from pydantic import field_validator
 
 from plugway.config.document import MAX_BYTES, Document, did_you_mean, in_order, read_document
 from plugway.config.options import build_options
-from plugway.config.settings import ServerOptions, exposure, gateway_token
+from plugway.config.settings import ServerOptions, exposure
 from plugway.kept import user_id
 from plugway.types.errors import ConfigError, Problem
 from plugway.types.options import Options
-
-__all__ = [
-    "Config",
-    "Document",
-    "ExposedError",
-    "PluginEntry",
-    "ServerOptions",
-    "default_config_path",
-    "find_config",
-    "gateway_token",
-    "load_config",
-    "parse_config",
-    "server_options",
-]
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 

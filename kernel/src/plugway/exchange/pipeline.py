@@ -149,8 +149,7 @@ class Pipeline:
         An id of the first form is never sent to another backend: a request meant for this machine
         must not leave it because its backend was removed.
 
-        Raises:
-            NoRoute: no backend serves the model.
+        Raises `NoRoute`: no backend serves the model.
         """
         inner = model.removeprefix("anthropic/")
         name, _, rest = (inner if "/" in inner else model).partition("/")

@@ -78,8 +78,7 @@ class RawRelay:
     async def prime(self) -> None:
         """Read and hold everything up to the first content event.
 
-        Raises:
-            BackendError: the stream fails, or ends, before it.
+        Raises `BackendError`: the stream fails, or ends, before it.
         """
         scan, size = self._scan, 0
         while not scan.content:

@@ -25,7 +25,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from plugway.config.config import Config, gateway_token
+from plugway.config.config import Config
+from plugway.config.settings import gateway_token
 from plugway.exchange.dialect import DialectChannel
 from plugway.exchange.failures import rejection_reply
 from plugway.exchange.intake import refuse
@@ -327,17 +328,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 async def _rejected(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestRejected | HookError)
-    exchange = _placeholder_exchange(request)
+    caller, id_ = (request.scope.get(f"plugway.{name}") for name in ("caller", "request_id"))
+    exchange = Exchange(MessagesRequest(b"{}"), id=id_, caller=caller)
     reply = rejection_reply(error, exchange)
     headers = {**dict(reply.headers), "request-id": exchange.id}
     return Response(reply.body, reply.status, headers=headers)
-
-
-def _placeholder_exchange(request: Request) -> Exchange:
-    """An exchange for the error response to a request outside of the pipeline."""
-    scope = request.scope
-    caller, id_ = scope.get("plugway.caller"), scope.get("plugway.request_id")
-    return Exchange(MessagesRequest(b"{}"), id=id_, caller=caller)
 
 
 _HANDLERS: Mapping[Any, Any] = {
@@ -350,8 +345,3 @@ _HANDLERS: Mapping[Any, Any] = {
 def _json(body: object, request: Request, *, status: int = 200) -> Response:
     headers = {"request-id": request.scope.get("plugway.request_id", "")}
     return Response(orjson.dumps(body), status, headers, media_type="application/json")
-
-
-def build(config: Config) -> App:
-    """The application of `config`. Raises `ConfigError` or `PluginError`."""
-    return App(config)

@@ -5,7 +5,6 @@ The caller decides whether to start.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import site
@@ -16,6 +15,7 @@ from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, distributions, entry_points
 from pathlib import Path
 
+from plugway.config.approval import editable_source
 from plugway.types.errors import Problem
 
 OVERRIDE = "PLUGWAY_ALLOW_PTH"
@@ -58,7 +58,7 @@ def startup_files(
     warnings: list[str] = []
     for path in suspects:
         owner = _owner(path)
-        if owner is not None and owner.name in plugins and not _is_editable(owner):
+        if owner is not None and owner.name in plugins and not editable_source(owner):
             fix = f"run `pip uninstall {owner.name}`, or set {OVERRIDE}=1 if you trust it"
             reason = f"`{owner.name}` runs this file whenever Python starts"
             refused.append(Problem(str(path), "", reason, fix))
@@ -100,11 +100,3 @@ def _owner(path: Path) -> Distribution | None:
         if any(line.split(",")[0].strip('"') == path.name for line in record.splitlines()):
             return distribution
     return None
-
-
-def _is_editable(distribution: Distribution) -> bool:
-    try:
-        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
-        return bool(origin.get("dir_info", {}).get("editable"))
-    except (ValueError, AttributeError):
-        return False

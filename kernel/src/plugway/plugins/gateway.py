@@ -61,8 +61,7 @@ class Gateway:
     ) -> Sequence[Attempt]:
         """The attempts that would be made for a request, in order; nothing is sent.
 
-        Raises:
-            PlugwayError: no backend serves it, or a plugin failed.
+        Raises `PlugwayError`: no backend serves it, or a plugin failed.
         """
         exchange = Exchange(request, caller=caller, endpoint="explain")
         pipeline = self._snapshot.exchanges.pipeline

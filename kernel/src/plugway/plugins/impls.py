@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Final
@@ -78,9 +78,11 @@ def _implementations(manager: pluggy.PluginManager, hook: str, info: HookInfo) -
         if is_async and not spec_is_async:
             reason = f"hook `{hook}` must be a plain `def`, not `async def`"
             raise PluginError(found.plugin.name, reason)
+        # pluggy itself passes none of the arguments that have a default.
         order = tuple(parameters.index(name) for name in found.argnames)
+        named = {n: parameters.index(n) for n in found.kwargnames if n in parameters}
         takes_all = order == tuple(range(len(parameters)))
-        call = found.function if takes_all else _with_some(found.function, order)
+        call = found.function if takes_all else _with_some(found.function, order, named)
         rules = sealed if found.plugin.seals_replies else info
         impls.append(Impl(found.plugin, hook, rules, call, is_async))
     return impls if info.inward else impls[::-1]
@@ -91,9 +93,15 @@ def _parameters(hook: str) -> tuple[str, ...]:
     return tuple(inspect.signature(getattr(Hookspecs, hook)).parameters)[1:]
 
 
-def _with_some(function: Callable[..., Any], order: tuple[int, ...]) -> Callable[..., Any]:
-    """`function` called with only the hook arguments at the positions `order`."""
-    return lambda *args: function(*[args[i] for i in order])
+def _with_some(
+    function: Callable[..., Any], order: tuple[int, ...], named: Mapping[str, int]
+) -> Callable[..., Any]:
+    """`function` called with only the hook arguments at these positions, some by their names."""
+    if not named:
+        return lambda *args: function(*[args[i] for i in order])
+    return lambda *args: function(
+        *[args[i] for i in order], **{name: args[i] for name, i in named.items()}
+    )
 
 
 def _check_markers(plugin: Plugin[Any]) -> None:

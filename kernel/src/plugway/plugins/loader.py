@@ -10,12 +10,12 @@ from typing import Any, cast
 
 from plugway.config.approval import Approvals
 from plugway.config.config import Config, PluginEntry
-from plugway.config.document import did_you_mean, in_order
+from plugway.config.document import did_you_mean
 from plugway.config.options import build_options
 from plugway.plugins.audit import startup_files
 from plugway.plugins.hookspecs import REPLY_HOOKS
 from plugway.plugins.plugin import Plugin
-from plugway.types.errors import ConfigError, PluginError, Problem
+from plugway.types.errors import PluginError, Problem
 from plugway_log import redact
 from plugway_wire.errors import PlugwayError
 
@@ -50,19 +50,6 @@ def installed() -> Mapping[str, Installed]:
             base.name, base.distribution, base.version, base.entry_point, rivals
         )
     return found
-
-
-def load_plugins(
-    config: Config, registry: Mapping[str, Installed] | None = None
-) -> tuple[AnyPlugin, ...]:
-    """An instance of every listed plugin, in the order of the configuration.
-
-    Raises `ConfigError` with the problems of all plugins.
-    """
-    found = find_plugins(config, registry)
-    if found.problems:
-        raise ConfigError(in_order(found.problems))
-    return found.plugins
 
 
 @dataclass(frozen=True, slots=True)

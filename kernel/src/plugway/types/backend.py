@@ -117,8 +117,7 @@ class Backend(Protocol):
     async def models(self) -> Sequence[ModelInfo]:
         """The models that it serves now.
 
-        Raises:
-            BackendError: the list cannot be read; the last known one is used instead.
+        Raises `BackendError`: the list cannot be read; the last known one is used instead.
         """
         ...
 

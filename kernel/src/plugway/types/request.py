@@ -13,9 +13,9 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from plugway.types.source import Source
 from plugway_wire import json as _json
 from plugway_wire.errors import Headers, InvalidRequest
+from plugway_wire.source import Source
 
 
 class Removed(Enum):
@@ -87,8 +87,7 @@ class Original:
     def parsed(self) -> Mapping[str, Any]:
         """The parsed body. Treat it as read-only.
 
-        Raises:
-            InvalidRequest: the body is not one JSON object.
+        Raises `InvalidRequest`: the body is not one JSON object.
         """
         return self._source.parsed
 
@@ -196,8 +195,7 @@ class MessagesRequest:
 
         `get` and `fields` avoid parsing the whole body.
 
-        Raises:
-            InvalidRequest: the body is not one JSON object.
+        Raises `InvalidRequest`: the body is not one JSON object.
         """
         if self._body is None:
             self._body = self._edited(self._source.parsed) if self._edits else self._source.parsed
@@ -207,8 +205,7 @@ class MessagesRequest:
     def fields(self) -> Set[str]:
         """The names of the top-level fields.
 
-        Raises:
-            InvalidRequest: the body is not one JSON object.
+        Raises `InvalidRequest`: the body is not one JSON object.
         """
         members = self._source.members
         return (self._edited(members) if self._edits else members).keys()
@@ -216,8 +213,7 @@ class MessagesRequest:
     def get(self, name: str, default: Any = None) -> Any:
         """A top-level field; the others are not parsed. Treat it as read-only.
 
-        Raises:
-            InvalidRequest: the body is not one JSON object.
+        Raises `InvalidRequest`: the body is not one JSON object.
         """
         if name in self._edits:
             value = self._edits[name]

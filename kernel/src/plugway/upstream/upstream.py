@@ -172,8 +172,7 @@ class Upstream:
         """`credentials` are headers added to every request after all others; `network` has the
         proxy and TLS options. In the `zone` `local` proxies of the environment are ignored.
 
-        Raises:
-            PlugwayError: a credential is a key that is stored for another origin.
+        Raises `PlugwayError`: a credential is a key that is stored for another origin.
         """
         self.base_url = base_url.rstrip("/")
         if reason := misdirected(self.base_url, credentials or {}):

@@ -28,7 +28,6 @@ from plugway import (
     Upstream,
     UpstreamResponse,
     as_object,
-    aside,
     named_entries,
 )
 from plugway_anthropic_wire._characters import JoinedCharacters
@@ -55,6 +54,7 @@ from plugway_upstream_errors import (
     retry_after,
     status_in,
 )
+from plugway_wire.bounds import aside
 
 LISTED_SECONDS: Final = 60.0
 """How long a list of model capabilities is cached."""

@@ -11,9 +11,10 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import MAX_EVENT_BYTES, BackendProtocolError, as_object
+from plugway import BackendProtocolError, as_object
 from plugway_translation import SurrogateJoiner, may_have_surrogates
 from plugway_upstream_errors import WrappedChunks
+from plugway_wire.gather import MAX_EVENT_BYTES
 
 _EVENT: Final = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r|\n\r\n)", re.DOTALL)
 _DATA: Final = re.compile(rb"^data: ?([^\r\n]*)", re.MULTILINE)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from plugway import MAX_MODELS, Headers, ModelInfo, Upstream, as_object, named_entries
+from plugway import Headers, ModelInfo, Upstream, as_object, named_entries
+from plugway_wire.names import MAX_MODELS
 
 MAX_PAGES: Final = 20
 MORE_SECONDS: Final = 1.0

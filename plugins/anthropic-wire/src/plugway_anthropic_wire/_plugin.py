@@ -19,9 +19,7 @@ from plugway import (
     Upstream,
     as_list,
     as_object,
-    aside,
     hookimpl,
-    wrong_choice,
 )
 from plugway_anthropic_wire._backend import AnthropicBackend
 from plugway_anthropic_wire._caching import limit_markers, with_cache_markers
@@ -34,6 +32,8 @@ from plugway_anthropic_wire._searches import searches_as_text
 from plugway_anthropic_wire._system_turns import plain_texts, with_reminders, without_blanks
 from plugway_capabilities import NOTHING_KNOWN
 from plugway_translation import Media, Notes, paired_request, replaced_media, unreadable
+from plugway_wire.bounds import aside
+from plugway_wire.shape import wrong_choice
 
 AddressOptionsT = TypeVar("AddressOptionsT", bound=AddressOptions)
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import orjson
 
-from plugway import as_list, as_object, object_text, whole_escapes
+from plugway import as_list, as_object
 from plugway_translation import arguments_of, read_json
+from plugway_wire.arguments import object_text, whole_escapes
 
 
 def readable(body: bytes) -> bytes:

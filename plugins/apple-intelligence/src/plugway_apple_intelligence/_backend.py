@@ -25,13 +25,13 @@ from plugway import (
     Reply,
     StreamEvent,
     StreamInterrupted,
-    wrong_choice,
 )
 from plugway_apple_intelligence import _sdk
 from plugway_apple_intelligence._options import WINDOWS, AppleIntelligenceOptions
 from plugway_apple_intelligence._plan import Plan, plan_of
 from plugway_apple_intelligence._run import Called, Ended, Failed, Item, Run, Started, Text
 from plugway_apple_intelligence._words import UNAVAILABLE, described
+from plugway_wire.shape import wrong_choice
 
 MODEL: Final = "system"
 ABLE: Final = ("tools", "structured_output")

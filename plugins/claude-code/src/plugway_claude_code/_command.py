@@ -26,6 +26,7 @@ from plugway_claude_code._settings import (
     mcp_entry,
     status_line_entry,
 )
+from plugway_local_models.sizing import too_small_for_claude_code
 
 claude_app = typer.Typer(name="claude", rich_markup_mode=None)
 _OURS = ("--settings", "--bare")
@@ -150,8 +151,9 @@ def _announce(gateway: LocalGateway, started: Started, main: Choice) -> None:
     verb = "started" if started.fresh else "uses"
     size = f", window {main.window:,} tokens" if main.window else ""
     _console.print(f"plugway {verb} the gateway at {gateway.url}: {main.name}{size}")
-    if main.notice:
-        _console.print(main.notice)
+    for line in (main.notice, too_small_for_claude_code(main.name, main.window)):
+        if line:
+            _console.print(line)
 
 
 def _has_status_line() -> bool:

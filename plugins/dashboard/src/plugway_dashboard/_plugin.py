@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any, Final
 
+import anyio.to_thread
 import orjson
 from pydantic import Field
 from starlette.requests import Request
@@ -20,6 +21,7 @@ from starlette.routing import BaseRoute, Route
 from plugway import Exchange, Options, Outcome, Plugin, hookimpl
 
 PATH: Final = "/dashboard/exchanges"
+ADVICE: Final = "/dashboard/advice"
 _PAGE: Final = resources.files("plugway_dashboard").joinpath("page.html").read_text("utf-8")
 
 
@@ -74,6 +76,7 @@ class Dashboard(Plugin[DashboardOptions]):
         return [
             Route("/", self._page, methods=["GET"]),
             Route(PATH, self._exchanges, methods=["GET"]),
+            Route(ADVICE, self._advice, methods=["GET"]),
         ]
 
     async def _page(self, request: Request) -> Response:
@@ -88,6 +91,18 @@ class Dashboard(Plugin[DashboardOptions]):
         after = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
         kept = [item for item in self._kept if item["number"] > after]
         return _json({"last": self._number, "exchanges": kept})
+
+    async def _advice(self, request: Request) -> Response:
+        """Which local model fits this machine; the page requests it when its user asks."""
+        return _json(await anyio.to_thread.run_sync(_advice))
+
+
+def _advice() -> dict[str, Any]:
+    """What `plugway models recommend --json` prints here; measures the machine."""
+    # Imported when it is first needed: it brings an HTTP client that a gateway starts without.
+    from plugway_local_models import fitting
+
+    return fitting.advise(fitting.read_machine(), installed=fitting.installed_models()).as_json()
 
 
 def exchange_data(exchange: Exchange, outcome: Outcome) -> dict[str, Any]:

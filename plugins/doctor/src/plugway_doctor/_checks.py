@@ -21,13 +21,11 @@ from plugway_claude_client import (
     find_client,
     plugway_command,
 )
+from plugway_local_models.sizing import CLAUDE_CODE_FLOOR
 from plugway_probe import ListedModel
 
 Outcome = Literal["passed", "warned", "failed", "skipped"]
 
-FLOOR_TOKENS = 32_000
-"""With a smaller window Claude Code has no room to work: its system prompt and tools take about
-20,000 tokens (measured with 2.1.329: `docs/configuration.md`)."""
 _SECONDS = 60.0
 _LEAST_FREE = 64 * 1024
 """Minimum free bytes in the state folder."""
@@ -187,11 +185,12 @@ def windows(models: Sequence[ListedModel]) -> list[Check]:
         if not model.window:
             fix = "set it in `windows` of `context-guard`, so that Claude Code compacts in time"
             checks.append(Check(name, "warned", "unknown", fix))
-        elif model.window < FLOOR_TOKENS:
+        elif model.window < CLAUDE_CODE_FLOOR:
             fix = (
-                f"load it with a window of {FLOOR_TOKENS:,} tokens or more, or use another model; "
-                "a window learned from a rejected prompt is forgotten after an hour, or when "
-                "the gateway restarts"
+                f"load it with a window of {CLAUDE_CODE_FLOOR:,} tokens or more, or use another "
+                "model; `plugway models recommend` shows which ones fit this machine. A window "
+                "learned from a rejected prompt is forgotten after an hour, or when the gateway "
+                "restarts"
             )
             reason = f"{model.window:,} tokens are not enough for Claude Code"
             checks.append(Check(name, "warned", reason, fix))

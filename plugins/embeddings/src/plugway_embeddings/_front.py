@@ -18,9 +18,9 @@ from plugway import (
     MessagesRequest,
     NoRoute,
     RequestRejected,
-    client_status,
 )
 from plugway_embeddings._values import MOST_INPUTS, Embedded, Embeds, Wanted
+from plugway_wire.errors import client_status
 
 _MOST_NAME = 256
 

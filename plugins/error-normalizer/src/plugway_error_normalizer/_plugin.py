@@ -23,11 +23,11 @@ from plugway import (
     Send,
     StateKey,
     StreamInterrupted,
-    client_status,
     hookimpl,
 )
 from plugway_error_normalizer._message import Place, headers_of, message_of
 from plugway_upstream_errors import Learned, Meaning, meaning_of
+from plugway_wire.errors import client_status
 
 MODELS_SECONDS: Final = 1.0
 """Timeout for listing a backend's models after an unknown model."""

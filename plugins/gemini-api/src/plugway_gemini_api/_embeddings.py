@@ -13,11 +13,12 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from plugway import Gateway, RequestRejected, breath
+from plugway import Gateway, RequestRejected
 from plugway_embeddings import AT_ONCE, Embedded, Wanted, Writer, answered
 from plugway_gemini_api._errors import STATUSES, envelope
 from plugway_gemini_api._fields import integer, invalid, named, object_at, objects, text
 from plugway_gemini_api._request import model_of
+from plugway_wire.bounds import breath
 
 
 class Embeddings:

@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from plugway import CUT_REASONS, Gathered, StreamEvent, as_object, cut_notice
+from plugway import StreamEvent, as_object
 from plugway_gemini_api._seal import Sealed, sealed
 from plugway_translation import ToolNames, decode_id, parse_arguments
+from plugway_wire.events import CUT_REASONS, cut_notice
+from plugway_wire.gather import Gathered
 
 Part = dict[str, Any]
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from plugway import Gathered, StreamEvent, as_list, as_object
+from plugway import StreamEvent, as_list, as_object
 from plugway_translation import count, parse_arguments, type_name
+from plugway_wire.gather import Gathered
 
 _PARTS: Final = ("text", "tool_use", "thinking", "redacted_thinking")
 _REASONS: Final[Mapping[str, str]] = {

@@ -28,7 +28,6 @@ from plugway import (
     Upstream,
     UpstreamResponse,
     as_object,
-    aside,
     collected,
     new_id,
 )
@@ -42,6 +41,7 @@ from plugway_gemini._request import Translation, translate
 from plugway_gemini._stream import GeminiStream, read_whole
 from plugway_translation import MediaPolicy, Reasoning, count
 from plugway_upstream_errors import meaning_of
+from plugway_wire.bounds import aside
 
 PROVIDER: Final = "gemini"
 """The provider's name in the ledger."""

@@ -27,8 +27,6 @@ from plugway import (
     StreamInterrupted,
     as_list,
     as_object,
-    object_text,
-    whole_escapes,
 )
 from plugway_gemini._contents import IDS
 from plugway_gemini._models import Target
@@ -42,6 +40,7 @@ from plugway_translation import (
     last_version,
     usage_of,
 )
+from plugway_wire.arguments import object_text, whole_escapes
 
 _REFUSALS: Final = frozenset(
     ("SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "LANGUAGE", "ESCALATION")

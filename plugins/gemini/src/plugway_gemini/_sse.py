@@ -7,8 +7,10 @@ from typing import Any
 
 import orjson
 
-from plugway import MAX_EVENT_BYTES, BackendProtocolError, as_object, check_answer
+from plugway import BackendProtocolError, as_object
 from plugway_translation import SurrogateJoiner
+from plugway_wire.bounds import check_answer
+from plugway_wire.gather import MAX_EVENT_BYTES
 
 
 class DataDecoder:

@@ -14,11 +14,11 @@ from plugway import (
     StreamInterrupted,
     UpstreamResponse,
     as_object,
-    breath,
 )
 from plugway_gemini._reader import Reader
 from plugway_gemini._sse import DataDecoder
 from plugway_translation import read_json
+from plugway_wire.bounds import breath
 
 _LARGE: Final = 2**18
 """Bytes above which a complete response is read in steps that yield to the event loop."""

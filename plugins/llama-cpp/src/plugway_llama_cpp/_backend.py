@@ -128,7 +128,7 @@ class LlamaCppBackend:
     def _info(self, name: str) -> ModelInfo:
         loaded = self.loader.loaded.get(name)
         if loaded is None:
-            notice = DEMO_NOTICE if name == DEMO else ""
+            notice = self.loader.misfit(name) or (DEMO_NOTICE if name == DEMO else "")
             return ModelInfo(name, display_name=name, state="unloaded", notice=notice)
         able = {"embeddings"} if loaded.header.embeds else {"tools", "structured_output"}
         size = {"parameters": loaded.header.parameters, "bytes": loaded.header.size}

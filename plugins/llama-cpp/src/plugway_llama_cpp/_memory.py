@@ -13,19 +13,21 @@ from typing import Final
 import psutil
 
 from plugway_llama_cpp._gguf import Header
+from plugway_llama_cpp._shape import shape_of
 from plugway_local_models.memory import available_memory
+from plugway_local_models.sizing import (
+    MIB,
+    RESERVE,
+    RUNTIME,
+    Need,
+    Use,
+    cache_sizes,
+    compute_size,
+)
 
-MIB: Final = 1 << 20
 DEFAULT_CONTEXT: Final = 65_536
 _LEAST_CONTEXT: Final = 2_048
-_KV_BYTES: Final = {"f32": 4.0, "f16": 2.0, "bf16": 2.0, "q8_0": 34 / 32, "q4_0": 18 / 32}
-_RUNTIME: Final = 96 * MIB
-"""Memory of a worker's interpreter, libraries and buffers without a model."""
-_RESERVE: Final = 0.05
 _MOST_CELLS: Final = 1 << 20
-_ALL_SLIDING: Final = {"gemma3": 6}
-"""Architectures in which only every n-th layer sees all tokens, the others a window. For other
-architectures all layers count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +46,28 @@ class Plan:
     @property
     def total(self) -> int:
         """Needed bytes."""
-        return self.weights + self.cache + self.compute + _RUNTIME
+        return self._need.total
 
     @property
     def fits(self) -> bool:
         """Whether that much is free, with a small reserve."""
-        return self.total <= self.available * (1 - _RESERVE)
+        return self._need.fits(self.available)
 
     def arithmetic(self) -> str:
         """The calculation as text, for the error and for `plugway models show`."""
         return (
             f"weights {_mib(self.weights)} + cache for {self.cells:,} tokens {_mib(self.cache)} + "
-            f"compute {_mib(self.compute)} + runtime {_mib(_RUNTIME)} = {_mib(self.total)}; "
+            f"compute {_mib(self.compute)} + runtime {_mib(RUNTIME)} = {_mib(self.total)}; "
             f"available {_mib(self.available)}"
         )
+
+    def sentence(self) -> str:
+        """The same in short, for a user who chooses a model."""
+        return self._need.sentence(self.available)
+
+    @property
+    def _need(self) -> Need:
+        return Need(self.cells, self.weights, self.cache, self.compute)
 
 
 def plan(
@@ -76,9 +86,10 @@ def plan(
     """
     free = available_memory() if available is None else available
     weights = header.size + beside
-    compute = _compute(header, batch)
-    per_token, fixed = _cache(header, slots, batch, kv_type)
-    budget = max(0, int(free * (1 - _RESERVE)) - weights - compute - _RUNTIME - fixed)
+    shape = shape_of(header)
+    compute = compute_size(shape, batch)
+    per_token, fixed = cache_sizes(shape, Use(slots, batch, kv_type))
+    budget = max(0, int(free * (1 - RESERVE)) - weights - compute - RUNTIME - fixed)
     room = budget // per_token if per_token else _MOST_CELLS
     trained = header.number("context_length", DEFAULT_CONTEXT)
     wanted = context or min(trained, DEFAULT_CONTEXT)
@@ -107,32 +118,6 @@ def default_threads() -> int:
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     physical = psutil.cpu_count(logical=False) or 1
     return max(1, min(usable or 1, physical if physical > 1 else usable or 1))
-
-
-def _cache(header: Header, slots: int, batch: int, kv_type: str) -> tuple[int, int]:
-    """Bytes per token of the shared cache, and bytes that do not depend on the context size."""
-    width = header.number("embedding_length")
-    heads = max(1, header.number("attention.head_count", 1))
-    kv_heads = header.number("attention.head_count_kv", heads)
-    key = header.number("attention.key_length", width // heads)
-    value = header.number("attention.value_length", width // heads)
-    per_layer = kv_heads * (key + value) * _KV_BYTES[kv_type]
-    layers = header.number("block_count", 1)
-    window = header.number("attention.sliding_window")
-    every = _ALL_SLIDING.get(header.architecture)
-    if window and every:
-        full = layers // every
-        cells = window * slots + batch
-        return int(full * per_layer), int((layers - full) * per_layer * cells)
-    return int(layers * per_layer), 0
-
-
-def _compute(header: Header, batch: int) -> int:
-    """Activations of one micro-batch, estimated generously, and the rows of logits."""
-    width = header.number("embedding_length")
-    inner = header.number("feed_forward_length", 4 * width)
-    vocabulary = int(header.values.get("array:tokenizer.ggml.tokens", 0))
-    return 4 * batch * (8 * width + 3 * inner) + 4 * 16 * vocabulary + 32 * MIB
 
 
 def _mib(size: int) -> str:

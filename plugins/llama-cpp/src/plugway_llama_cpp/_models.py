@@ -79,10 +79,15 @@ class Models:
         self._name = name
         self._options = options
         self._loaded: dict[str, Loaded] = {}
+        self._misfits: dict[str, str] = {}
         self._lock = anyio.Lock()
         self._reservations = Reservations()
         self.room: MakesRoom | None = None
         """The plugin that makes room for models, if one is listed."""
+
+    def misfit(self, name: str) -> str:
+        """Why the model did not fit when it was last to be loaded; empty if it did."""
+        return self._misfits.get(name, "")
 
     @property
     def loaded(self) -> Mapping[str, Loaded]:
@@ -197,10 +202,13 @@ class Models:
         self, file: ModelFile, header: Header, projector: Path | None, note: Note
     ) -> tuple[Supervisor, Plan]:
         chosen = await self._planned(file, header, projector)
-        if self.room is None:
-            if not chosen.fits and await self._make_room():
-                chosen = self._plan(header, projector)
-            if not chosen.fits:
+        if self.room is None and not chosen.fits and await self._make_room():
+            chosen = self._plan(header, projector)
+        self._misfits.pop(file.name, None)
+        if not chosen.fits:
+            said = f"{file.name} does not fit into memory: {chosen.sentence()}"
+            self._misfits[file.name] = said
+            if self.room is None:
                 raise BackendUnavailable(
                     f"`{file.name}` does not fit into memory: {chosen.arithmetic()}. "
                     "Lower `context` or `slots`, or use a smaller quantization",

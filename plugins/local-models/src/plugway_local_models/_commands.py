@@ -30,12 +30,14 @@ from plugway_local_models._folder import (
 )
 from plugway_local_models._hub import Hub, pull
 from plugway_local_models._kinds import ModelKind, PullFailed, find_model, model_kinds
+from plugway_local_models._recommend import EPILOG, recommend_command
 
 models_app = typer.Typer(
     name="models",
     help="Local models: their files, and which of them the gateway has loaded.",
     no_args_is_help=True,
 )
+models_app.command("recommend", epilog=EPILOG)(recommend_command)
 # Names of models and files are text of others, not markup.
 _out = Console(soft_wrap=True, markup=False, emoji=False)
 _talk = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)

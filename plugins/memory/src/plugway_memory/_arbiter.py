@@ -26,7 +26,7 @@ from plugway_local_models import (
     ReadsMemory,
 )
 from plugway_memory._options import MemoryOptions, bytes_of, size_text
-from plugway_memory._owners import LIST_SECONDS, Held, Key, Owners
+from plugway_memory._owners import LIST_SECONDS, Held, Key, Owners, is_loaded
 
 Note = Callable[[str], None]
 
@@ -111,7 +111,7 @@ class Arbiter:
         if isinstance(self.owners.backends[backend], AsksForRoom):
             yield
             return
-        if _is_loaded(key, await self.owners.of(backend)):
+        if is_loaded(key, await self.owners.of(key[0])):
             yield
             return
         async with self.loading(backend, model, await self.owners.needs(backend, model), note):
@@ -183,13 +183,16 @@ class Arbiter:
             while True:
                 if reservation := self._reserved.get(key):
                     return reservation
-                held = await self.owners.all()
-                if _is_loaded(key, held):
+                if self._queue[0] is place:
+                    held = await self.owners.all()
+                    if is_loaded(key, held):
+                        return None
+                    if await self._has_room(key, size, held, tried, note):
+                        return self._hold(key, size)
+                elif await self.owners.still_has(key):
                     return None
-                if self._queue[0] is place and await self._has_room(key, size, held, tried, note):
-                    return self._hold(key, size)
                 if self._clock() >= deadline:
-                    raise self._overloaded(key, size, held)
+                    raise self._overloaded(key, size, self.owners.known)
                 await self._change()
         finally:
             self._queue.remove(place)
@@ -393,7 +396,3 @@ class Arbiter:
     def _notify(self) -> None:
         changed, self._changed = self._changed, anyio.Event()
         changed.set()
-
-
-def _is_loaded(key: Key, held: Sequence[Held]) -> bool:
-    return any(one.key == key and one.loaded.state != "loading" for one in held)

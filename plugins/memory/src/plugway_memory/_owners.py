@@ -6,7 +6,7 @@ See `_arbiter` for what is decided with the answers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -60,6 +60,11 @@ class Owners:
         self._known: dict[str, tuple[LoadedModel, ...]] = dict.fromkeys(backends, ())
         self._silent_until: dict[str, float] = {}
 
+    @property
+    def known(self) -> list[Held]:
+        """What the backends said last."""
+        return [Held(name, one) for name, models in self._known.items() for one in models]
+
     async def all(self) -> list[Held]:
         """The models of all backends that take memory now."""
         found: dict[str, list[Held]] = {}
@@ -81,6 +86,11 @@ class Owners:
             if models is not None:
                 self._known[name] = tuple(model for model in models if model.in_memory)
         return [Held(name, model, stale) for model in self._known[name]]
+
+    async def still_has(self, key: Key) -> bool:
+        """Whether a model is loaded; its backend is only asked if that was so the last time, since
+        many may wait for one model."""
+        return is_loaded(key, self.known) and is_loaded(key, await self.of(key[0]))
 
     async def name_of(self, name: str, model: str) -> str:
         """The backend's name of a model in a request."""
@@ -106,7 +116,11 @@ class Owners:
                 return _reason(error)
         if scope.cancelled_caught:
             return f"it timed out after {UNLOAD_SECONDS:g} s"
-        return "" if done else "its backend says that it is not loaded"
+        if not done:
+            return "its backend says that it is not loaded"
+        kept = [model for model in self._known[held.backend] if model.model != held.loaded.model]
+        self._known[held.backend] = tuple(kept)
+        return ""
 
     async def free_caches(self) -> int:
         """Bytes that the backends gave up."""
@@ -128,6 +142,11 @@ class Owners:
             reason = _reason(error)
         _log.warning("`%s` could not %s: %s", name, what, reason)
         return None
+
+
+def is_loaded(key: Key, held: Sequence[Held]) -> bool:
+    """Whether a model is listed, and not as being loaded."""
+    return any(one.key == key and one.loaded.state != "loading" for one in held)
 
 
 def _reason(error: Exception) -> str:

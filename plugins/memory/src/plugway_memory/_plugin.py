@@ -31,8 +31,7 @@ _RUNNING: StateKey[list[Callable[[], None]]] = StateKey("memory.running")
 
 
 class MemoryPlugin(Plugin[MemoryOptions]):
-    """Divides this machine's memory between all local models: unloads idle ones before others are
-    loaded, and when memory runs short."""
+    """Divides this machine's memory between all local models, and unloads idle ones."""
 
     def __init__(self, options: MemoryOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)

@@ -13,7 +13,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from plugway import Gateway, RequestRejected, as_list, as_object, breath
+from plugway import Gateway, RequestRejected, as_list, as_object
 from plugway_embeddings import (
     AT_ONCE,
     Embedded,
@@ -26,6 +26,7 @@ from plugway_embeddings import (
 )
 from plugway_openai_api._errors import STATUSES, to_openai
 from plugway_openai_api._fields import integer, invalid, missing, model_of, wrong_type, wrong_value
+from plugway_wire.bounds import breath
 
 MOST_TOKENS: Final = 100_000
 """Limit of tokens in one input."""

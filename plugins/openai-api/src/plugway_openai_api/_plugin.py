@@ -27,8 +27,6 @@ from plugway import (
     Send,
     StateKey,
     as_object,
-    aside,
-    client_status,
     hookimpl,
 )
 from plugway_openai_api._call_pairs import calls_are_paired
@@ -39,6 +37,8 @@ from plugway_openai_api._item_store import ItemStores
 from plugway_openai_api._models import ModelRoutes
 from plugway_openai_api._sampling import wants_json
 from plugway_translation import MediaPolicy, OutputLimits, paired_request
+from plugway_wire.bounds import aside
+from plugway_wire.errors import client_status
 
 RELAYED: StateKey[str] = StateKey("openai-api.relayed")
 """The last target that received the client's bytes unchanged."""

@@ -83,7 +83,7 @@ class Api(Protocol):
         ...
 
     def is_end(self, data: bytes) -> bool:
-        """Whether an event's data is the end marker of the stream."""
+        """Whether a stream may end after an event with this data."""
         ...
 
     def usage(self, data: Mapping[str, Any]) -> Mapping[str, int]:

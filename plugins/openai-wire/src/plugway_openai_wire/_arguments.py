@@ -7,7 +7,6 @@ from typing import Final
 
 import orjson
 
-from plugway import Gathered, object_text, whole_escapes
 from plugway_openai_wire._json import is_json
 from plugway_translation import (
     end_of_escapes,
@@ -16,6 +15,8 @@ from plugway_translation import (
     parse_arguments,
     split_versions,
 )
+from plugway_wire.arguments import object_text, whole_escapes
+from plugway_wire.gather import Gathered
 
 _PIECES: Final = 1000
 _MARKS: Final = re.compile(r'\\.|["{}\[\]]', re.DOTALL)

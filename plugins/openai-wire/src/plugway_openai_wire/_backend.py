@@ -27,8 +27,6 @@ from plugway import (
     Reply,
     Upstream,
     UpstreamResponse,
-    aside,
-    breath,
     collected,
 )
 from plugway_anthropic_wire import (
@@ -53,6 +51,7 @@ from plugway_openai_wire._relay import client_request, is_translatable, refuses
 from plugway_openai_wire._required_call import RequiredCall
 from plugway_signature import PREFIX
 from plugway_upstream_errors import opened
+from plugway_wire.bounds import aside, breath
 
 PASSING: Final = ("openai-", "x-codex-")
 """Prefixes of headers that OpenAI's clients read (`openai-processing-ms`, plan usage)."""

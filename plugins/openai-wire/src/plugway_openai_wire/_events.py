@@ -129,7 +129,7 @@ class EventList:
 class RawChunks:
     """Relays a stream's bytes to a client of the same API.
 
-    Raises `StreamInterrupted` if they end before the API's end marker.
+    Raises `StreamInterrupted` if they end before the reply does (`Api.is_end`).
     """
 
     def __init__(
@@ -153,7 +153,9 @@ class RawChunks:
         if chunk is None:
             self._note(self._payloads.flush())
             if not self._ended:
-                raise StreamInterrupted("the upstream ended its stream without an end marker")
+                raise StreamInterrupted(
+                    "the upstream ended its stream before the reply was complete"
+                )
             raise StopAsyncIteration
         self._note(self._payloads.feed(chunk))
         return chunk

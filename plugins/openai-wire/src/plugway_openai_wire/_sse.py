@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from plugway import MAX_EVENT_BYTES, BackendProtocolError, check_answer
+from plugway import BackendProtocolError
+from plugway_wire.bounds import check_answer
+from plugway_wire.gather import MAX_EVENT_BYTES
 
 DONE: Final = b"[DONE]"
 """The data of the last event in a Chat Completions stream."""

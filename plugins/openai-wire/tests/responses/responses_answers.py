@@ -2,10 +2,10 @@
 
 from itertools import count
 
-from plugway import collect
 from plugway_openai_wire.responses import Reader, ReplyContext
 from plugway_translation import IdCodec, Reasoning, ToolNames
 from plugway_wire.emitter import Order
+from plugway_wire.events import collect
 
 REASONING = Reasoning.of("openai", "gpt-5")
 USAGE = {

@@ -24,12 +24,12 @@ from plugway import (
     StreamEvent,
     as_list,
     as_object,
-    collect,
     event,
     new_id,
     replay,
 )
 from plugway_server_tools._known import ServerTool, call_block
+from plugway_wire.events import collect
 
 MOST_AGAIN: Final = 2
 """Maximum number of further requests within one message."""

@@ -10,9 +10,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
-from plugway import as_list, as_object, whole_escapes
+from plugway import as_list, as_object
 from plugway_toolcalls import NotJson, check_arguments, kind_of, load, resolve
 from plugway_translation import last_of_joined, parse_arguments
+from plugway_wire.arguments import whole_escapes
 
 _MAX_DEPTH: Final = 50
 _MAX_REFERENCES: Final = 16

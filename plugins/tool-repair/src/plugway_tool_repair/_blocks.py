@@ -10,8 +10,9 @@ from typing import Final
 
 import orjson
 
-from plugway import MAX_EVENT_BYTES, Gathered, StreamEvent, as_object
+from plugway import StreamEvent, as_object
 from plugway_tool_repair._prose import Calls, Prose
+from plugway_wire.gather import MAX_EVENT_BYTES, Gathered
 
 _KEPT_EVENTS: Final = 1000
 """Maximum events of a call that are sent on as received; of more, the arguments are joined."""

@@ -9,7 +9,6 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from plugway import Gathered
 from plugway_tool_repair._arguments import dumps
 from plugway_tool_repair._tools import Toolbox
 from plugway_toolcalls import (
@@ -33,6 +32,7 @@ from plugway_toolcalls.marks import (
     head_names,
     header_format,
 )
+from plugway_wire.gather import Gathered
 
 MAX_CALL: Final = 256 * 1024
 """Maximum characters of a call in text, because it is parsed again at its end."""

@@ -16,7 +16,6 @@ from typing import Any, Final
 import orjson
 
 from plugway import (
-    MAX_EVENT_BYTES,
     BackendError,
     BackendProtocolError,
     InvalidRequest,
@@ -29,7 +28,8 @@ from plugway import (
 )
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._tools import Verdict
-from plugway_tool_repair._wire import Decoder
+from plugway_tool_repair._wire import Decoder, event_of
+from plugway_wire.gather import MAX_EVENT_BYTES
 
 Delta = dict[str, Any]
 """The `delta` of a choice."""
@@ -43,9 +43,16 @@ _REASONS: Final = {
 }
 _DONE: Final = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:[\r\n]|$)")
 """The event that ends a stream. The same text inside JSON is not a line of its own."""
-_WORDS: Final = re.compile(rb'"delta": ?\{"content": ?"([^"\\]+)"\}')
-_FIRST: Final = re.compile(rb'"index": ?0[,}]')
-_GOES_ON: Final = re.compile(rb'"finish_reason": ?null')
+_NOTHING: Final = rb'"\w+": ?(?:null|"")'
+_IN_CHOICE: Final = rb'(?:"index": ?0|%b)' % _NOTHING
+_IN_DELTA: Final = rb'(?:"role": ?"assistant"|%b)' % _NOTHING
+_STRING: Final = rb'"((?:[^"\\]|\\.)++)"'
+_PLAIN: Final = re.compile(
+    rb'"choices": ?\[\{(?:%b, ?)*"delta": ?\{(?:%b, ?)*' % (_IN_CHOICE, _IN_DELTA)
+    + rb'(?:"content": ?%b|"reasoning(?:_content)?": ?%b)' % (_STRING, _STRING)
+    + rb"(?:, ?%b)*\}(?:, ?%b)*\}\]" % (_IN_DELTA, _IN_CHOICE)
+)
+"""The only choice, if it has nothing but a piece of text or of reasoning."""
 
 
 def own_names(original: Original) -> list[str]:
@@ -172,7 +179,7 @@ async def read_stream(chunks: AsyncIterator[bytes], text: ChatText) -> AsyncIter
     decoder, reader = Decoder(), _Events(text)
     try:
         async for chunk in chunks:
-            if out := b"".join(reader.read(item) for item in decoder.feed(chunk)):
+            if out := b"".join([reader.read(raw) for raw in decoder.feed(chunk)]):
                 yield out
     except BackendError:
         if out := reader.broken():
@@ -193,16 +200,15 @@ class _Events:
         self._reason: Any = None
         """The `finish_reason` sent, once the reply is over."""
 
-    def read(self, item: StreamEvent) -> bytes:
+    def read(self, raw: bytes) -> bytes:
         """The client's bytes for an event."""
-        raw = item.encode()
-        if _DONE.search(raw) is not None:
+        if b"[DONE]" in raw and _DONE.search(raw) is not None:
             return raw if self._over else self._done() + raw
-        known = b'"choices"' in raw or b'"error"' in raw
-        if not known or (not self._over and self._is_plain(raw)):
+        at = raw.find(b'"choices"')
+        if (at < 0 and b'"error"' not in raw) or (not self._over and self._is_plain(raw, at)):
             return raw
         try:
-            data = item.data
+            data = event_of(raw).data
         except BackendProtocolError:
             return raw  # the client reports the invalid event
         if data.get("error"):
@@ -238,13 +244,22 @@ class _Events:
             return raw
         return _event({**data, "choices": [{**choice, "finish_reason": self._reason}]})
 
-    def _is_plain(self, raw: bytes) -> bool:
-        """Whether an event, seen without parsing it, has only a piece of text that passes."""
-        found = _WORDS.search(raw)
-        if found is None or raw.count(b'"delta"') != 1 or _FIRST.search(raw) is None:
+    def _is_plain(self, raw: bytes, at: int) -> bool:
+        """Whether an event whose choices are at `at`, seen without parsing it, has only a piece of
+        reasoning, or of text that passes."""
+        found = _PLAIN.match(raw, at)
+        if found is None or not self._last or b'"error"' in raw:
             return False
-        open_end = _GOES_ON.search(raw) is not None
-        return open_end and self._text.passes(found[1].decode("utf-8", "replace"))
+        if raw.find(b'"choices"', found.end()) >= 0:
+            return False
+        said = found[1]
+        if said is None:
+            return True
+        try:
+            text = orjson.loads(b'"%b"' % said) if b"\\" in said else said.decode()
+        except ValueError:  # of UTF-8, and of JSON
+            return False
+        return self._text.passes(text)
 
     def _chosen(self, raw: bytes, data: Mapping[str, Any], choice: dict[str, Any]) -> bytes:
         delta, finish = as_object(choice.get("delta")), choice.get("finish_reason") or None

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from plugway import MAX_EVENT_BYTES, MessagesRequest, StreamEvent, as_list, as_object
+from plugway import MessagesRequest, StreamEvent, as_list, as_object
 from plugway_tool_repair._tools import Toolbox
+from plugway_wire.gather import MAX_EVENT_BYTES
 
 _NO_WORDS: Final = "(I have not called a tool.)"
 """Used for a reply without text, because a turn without content would be rejected."""

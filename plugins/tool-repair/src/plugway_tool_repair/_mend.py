@@ -14,15 +14,7 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import (
-    MAX_EVENT_BYTES,
-    BackendProtocolError,
-    StreamEvent,
-    as_object,
-    cut_notice,
-    event,
-    new_id,
-)
+from plugway import BackendProtocolError, StreamEvent, as_object, event, new_id
 from plugway_signature import signature
 from plugway_tool_repair._blocks import BadCall, Block, Quoted
 from plugway_tool_repair._ending import DONE, OWN_END, ended_with, fitting, output_tokens
@@ -30,6 +22,8 @@ from plugway_tool_repair._prose import Calls, Cut, Piece, Prose, Text, Unread
 from plugway_tool_repair._thought import Thought
 from plugway_tool_repair._tools import Toolbox, Verdict
 from plugway_tool_repair._writer import Writer
+from plugway_wire.events import cut_notice
+from plugway_wire.gather import MAX_EVENT_BYTES
 
 _ID = re.compile(r"[a-zA-Z0-9_-]+")
 _MAX_ID: Final = 200

@@ -116,7 +116,9 @@ class Prose:
 
     def plain(self, text: str) -> bool:
         """Whether `text` may pass unchanged; if so, it is recorded."""
-        if not self.idle or self._fresh or marks.FIRST.search(text):
+        if self._fresh or self._buffer or self._capture is not None or self._closes:
+            return False
+        if marks.FIRST.search(text) and (marks.MARK.search(text) or marks.held(text)):
             return False
         self._code.see(text)
         return True
@@ -193,6 +195,8 @@ class Prose:
         return self._buffer[at : at + marks.LONGEST]
 
     def _say(self, pieces: list[Piece], end: int) -> None:
+        if not end:
+            return
         text, self._buffer = self._buffer[:end], self._buffer[end:]
         self._literal = max(0, self._literal - end)
         if text:
@@ -207,7 +211,7 @@ class Prose:
     def _mark(self, pieces: list[Piece], mark: str, final: bool) -> bool:
         """Handle `mark` at the start of the buffer."""
         if (mark[0] == "`" and self._code.in_ticks) or self._code.inside:
-            self._say(pieces, len(mark))
+            self._say(pieces, marks.run_of(mark, self._buffer))
         elif mark in marks.THINKING and not self._begun:
             self._buffer = self._buffer[len(mark) :]
             self._closes = (marks.THINKING[mark],)
@@ -220,14 +224,15 @@ class Prose:
         return True
 
     def _leak(self, pieces: list[Piece], mark: str) -> None:
+        end = marks.run_of(mark, self._buffer)
         opener = marks.PAIRED.get(mark, mark.replace("/", "", 1) if "/" in mark else "")
         paired = opener in self._opened or mark in self._opened
         if self._leaks is None or paired or mark in marks.THINKING or mark in marks.PAIRED.values():
             self._opened.add(mark)
-            self._say(pieces, len(mark))
+            self._say(pieces, end)
             return
-        self._leaks[mark] += 1
-        self._buffer = self._buffer[len(mark) :]
+        self._leaks[mark] += end // len(mark)
+        self._buffer = self._buffer[end:]
 
     def _header(self, pieces: list[Piece], mark: str, final: bool) -> bool:
         """A header that routes the following text: to a tool, to the reasoning, or to the user."""
@@ -305,7 +310,7 @@ class Prose:
 
     def _begin(self, pieces: list[Piece], opening: str, final: bool) -> bool:
         if not self._toolbox or self._tries >= _MAX_TRIES or self._waste >= _MAX_WASTE:
-            self._literal = len(opening)
+            self._literal = marks.run_of(opening, self._buffer) if opening else 0
             self._say(pieces, self._literal)
             return True
         self._opening = opening

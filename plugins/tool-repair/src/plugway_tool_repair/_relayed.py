@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from plugway import MAX_EVENT_BYTES, Attempt, MessagesRequest, Reply, Send
+from plugway import Attempt, MessagesRequest, Reply, Send
 from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import next_in_time
+from plugway_wire.gather import MAX_EVENT_BYTES
 
 
 class Insisting:

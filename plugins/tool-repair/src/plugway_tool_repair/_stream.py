@@ -11,7 +11,6 @@ from typing import Any, Final
 import orjson
 
 from plugway import (
-    CUT_REASONS,
     Attempt,
     BackendError,
     BackendProtocolError,
@@ -23,7 +22,6 @@ from plugway import (
     StreamInterrupted,
     as_list,
     as_object,
-    breath,
     collected,
     new_id,
     replay,
@@ -36,6 +34,8 @@ from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import events_of, next_in_time
+from plugway_wire.bounds import breath
+from plugway_wire.events import CUT_REASONS
 
 Note = Callable[[str], None]
 _LARGE: Final = 2**18

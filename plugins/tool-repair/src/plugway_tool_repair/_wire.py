@@ -12,15 +12,8 @@ from typing import Final, TypeVar
 import anyio
 import anyio.lowlevel
 
-from plugway import (
-    MAX_EVENT_BYTES,
-    Attempt,
-    BackendProtocolError,
-    BackendTimeout,
-    Reply,
-    StreamEvent,
-    as_object,
-)
+from plugway import Attempt, BackendProtocolError, BackendTimeout, Reply, StreamEvent, as_object
+from plugway_wire.gather import MAX_EVENT_BYTES
 
 T = TypeVar("T")
 
@@ -42,7 +35,7 @@ async def next_in_time(source: AsyncIterator[T], attempt: Attempt) -> T | None:
 
 
 class Decoder:
-    """Splits bytes into events."""
+    """Splits bytes into those of events."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -53,18 +46,20 @@ class Decoder:
         """Bytes of an incomplete event."""
         return bytes(self._buffer)
 
-    def feed(self, chunk: bytes) -> list[StreamEvent]:
-        """The events that are complete now.
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The events that are complete now, each with its end.
 
         Raises:
             BackendProtocolError: an event is larger than `MAX_EVENT_BYTES`.
         """
         buffer = self._buffer
+        if not buffer and chunk.endswith(b"\n\n") and b"\r" not in chunk:
+            return [part + b"\n\n" for part in chunk.split(b"\n\n")[:-1]]
         buffer += chunk
-        found: list[StreamEvent] = []
+        found: list[bytes] = []
         start = 0
         while match := _END.search(buffer, max(start, self._searched)):
-            found.append(_event(bytes(buffer[start : match.end()])))
+            found.append(bytes(buffer[start : match.end()]))
             start = self._searched = match.end()
         del buffer[:start]
         self._searched = max(0, len(buffer) - 3)
@@ -73,7 +68,8 @@ class Decoder:
         return found
 
 
-def _event(raw: bytes) -> StreamEvent:
+def event_of(raw: bytes) -> StreamEvent:
+    """The event that these bytes are."""
     name, data = "", list[bytes]()
     for line in raw.splitlines():
         key, _, value = line.partition(b":")
@@ -106,8 +102,8 @@ async def _events(reply: Reply) -> AsyncIterator[StreamEvent]:
     elif reply.chunks is not None:
         decoder = Decoder()
         async for chunk in reply.chunks:
-            for item in decoder.feed(chunk):
-                yield item
+            for raw in decoder.feed(chunk):
+                yield event_of(raw)
 
 
 def _pieces(item: StreamEvent) -> Sequence[StreamEvent]:

@@ -10,16 +10,20 @@ import re
 from typing import Any, Final
 
 from plugway_toolcalls._python import python_string
+from plugway_toolcalls._tokens import Inner
 
 _KEY = re.compile(r"\s*([^:{}\[\],\s][^:{}\[\],]*?)\s*:\s*")
 _BARE = re.compile(r"\s*([^,{}\[\]]*)")
 _NUMBER = re.compile(r"-?\d{1,300}(?P<float>(?:\.\d+)?(?:[eE][+-]?\d{1,3})?)")
 _MAX_DEPTH: Final = 64
+_GAP: Final = 100
+"""Maximum white space that is skipped to find the text before it."""
+NO_CALLS: Final = Inner()
 _WORDS: Final[dict[str, Any]] = {"true": True, "false": False, "null": None, "none": None}
 
 
-def read_braces(text: str, quote: str) -> Any:
-    """The value of `text`.
+def read_braces(text: str, quote: str, inner: Inner = NO_CALLS) -> Any:
+    """The value of `text`. `inner`: the calls in it, which are part of strings.
 
     Raises:
         ValueError: it is not in this format.
@@ -28,7 +32,7 @@ def read_braces(text: str, quote: str) -> Any:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):
         pass
-    reader = _Reader(text, quote)
+    reader = _Reader(text, quote, inner)
     value = reader.value(0)
     if text[reader.at :].strip(" \n}"):
         raise ValueError(f"unexpected text at {reader.at}")
@@ -36,8 +40,8 @@ def read_braces(text: str, quote: str) -> Any:
 
 
 class _Reader:
-    def __init__(self, text: str, quote: str) -> None:
-        self._text, self._quote = text, quote
+    def __init__(self, text: str, quote: str, inner: Inner) -> None:
+        self._text, self._quote, self._inner = text, quote, inner
         mark = re.escape(quote)
         self._ends = re.compile(
             rf"{mark}(?=\s*+(?:,\s*+(?:{mark}|[\"\[{{]|[\w$.-]++\s*+:|[-\d]|true|false|null)"
@@ -96,9 +100,15 @@ class _Reader:
     def _string(self, mark: str) -> str:
         start = self.at + len(mark)
         found = self._ends.search(self._text, start)
+        for begin, end in self._inner.whole:
+            if found is not None and start <= begin < found.start() < end:
+                found = self._ends.search(self._text, end)
         if found is None:
             raise ValueError(f"a string that starts at {self.at} is not closed")
         self.at = found.end()
+        goes_on = self._text[self.at : self.at + _GAP].lstrip().startswith(",")
+        if goes_on and any(start <= begun < found.start() for begun in self._inner.begun):
+            raise ValueError(f"what follows at {self.at} may be in another call")
         return self._text[start : found.start()]
 
     def _escaped(self) -> str:

@@ -16,6 +16,7 @@ from plugway_toolcalls._braces import read_braces
 from plugway_toolcalls._families._base import CallFormat
 from plugway_toolcalls._python import NotPython, python_value, read_python
 from plugway_toolcalls._tags import Names, NotTags, read_body
+from plugway_toolcalls._tokens import inner_calls
 from plugway_toolcalls._tools import Tool, plain_name
 
 _NAME_KEYS: Final = ("name", "function", "tool", "tool_name", "function_name")
@@ -226,7 +227,7 @@ def _from_braces(spec: CallFormat, text: str, tools: Tools) -> tuple[str, Any]:
         raise MalformedCall("it has no name")
     body = text[head.end() :].rstrip().removesuffix(spec.closing).rstrip()
     try:
-        arguments = read_braces(body, spec.quote)
+        arguments = read_braces(body, spec.quote, inner_calls(spec, body))
     except ValueError as error:
         raise MalformedCall(f"its arguments cannot be parsed: {error}") from None
     names = Names(tools[head["name"]].schema if head["name"] in tools else {})

@@ -164,6 +164,8 @@ class HeldFinder:
         `ends`: arguments are closed in this reply, so a call without closed arguments is not one.
         """
         for number, (opening, close) in enumerate(calls):
+            if number + 1 < len(calls) and _holds_open(marks, opening, close):
+                return True
             at, end = self._start + opening.start, self._start + close.end
             one = partial(self._of, text, opening, close)
             if self._scan.once(at, end, lambda one=one: self._reads(one())) and not (
@@ -212,6 +214,13 @@ def _goes_on(rest: str, spec: CallFormat, hold: int) -> bool:
 
 _TRIES: Final = 5
 _MARKS: Final = frozenset(("open", "close"))
+
+
+def _holds_open(marks: list[Token], opening: Token, close: Token) -> bool:
+    """Whether a call begins in a value and does not end there: if more calls follow, one of them
+    may be in the value instead."""
+    kinds = [mark.kind for mark in marks if opening.start < mark.start < close.start]
+    return kinds.count("open") > kinds.count("close")
 
 
 def _calls(marks: list[Token], *, whole: bool) -> Iterator[tuple[Token, Token]]:

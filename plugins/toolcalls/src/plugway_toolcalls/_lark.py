@@ -15,6 +15,7 @@ from plugway import as_list, as_object
 from plugway_toolcalls._families._base import CallFormat, Shape
 from plugway_toolcalls._members import Members, kinds_of, members_of
 from plugway_toolcalls._references import resolved
+from plugway_toolcalls._schema import is_any_number, is_any_value
 from plugway_toolcalls._tools import json_type
 
 JSON_STYLE: Final[dict[str, Any]] = {
@@ -36,6 +37,9 @@ _MAX_DEPTH: Final = 6
 _NAME: Final = r"[^\W\d][\w-]*"
 """Names of arguments that `read_python` accepts."""
 _SINGLE_QUOTED: Final = r"""/'([^'\\\x00-\x1f]|\\[\\'"nrtbf])*'/"""
+_INTEGER: Final = "/-?(0|[1-9][0-9]{0,39})/"
+_EXPONENT: Final = r"[eE](\+?(1?[0-9]{1,2}|2[0-5][0-9])|-[0-9]{1,3})"
+_NUMBER: Final = rf"/-?(0|[1-9][0-9]{{0,39}})(\.[0-9]{{1,39}})?({_EXPONENT})?/"  # always finite
 _TEXT_RULES: Final = {"pattern", "format", "minLength", "maxLength", "enum", "const", "allOf"}
 _JSON_TYPES: Final = {"number", "boolean", "null", "array", "object"}
 
@@ -81,6 +85,10 @@ class Lark:
 
     def json(self, schema: Mapping[str, Any]) -> str:
         """One JSON value."""
+        if is_any_value(schema):
+            return self._any_json()
+        if is_any_number(schema):
+            return _INTEGER if schema["type"] == "integer" else _NUMBER
         styled = {**self._definitions, **schema, "x-guidance": JSON_STYLE}
         return self.rule(f"%json {json.dumps(styled)}")
 
@@ -147,6 +155,18 @@ class Lark:
             return self.rule(f'{key} ": " {self.json(value)}')
 
         return self.rule(f'"{{" {self._any_order(members, each, chr(34) + ", " + chr(34))} "}}"')
+
+    def _any_json(self) -> str:
+        if "any_json" not in self._shared:
+            self._shared.add("any_json")
+            text = self.json({"type": "string"})
+            pair = f'{text} ": " any_json'
+            self._rules.append(
+                f'any_json: {text} | {_NUMBER} | "true" | "false" | "null"'
+                ' | "[" (any_json (", " any_json)*)? "]"'
+                f' | "{{" ({pair} (", " {pair})*)? "}}"'
+            )
+        return "any_json"
 
     def _other_key(self, members: Members, any_key: str, written: Callable[[str], str]) -> str:
         """A name that the schema does not list."""
@@ -230,7 +250,7 @@ class Lark:
             inner = f"({self._tag(spec, 'item', as_object(schema['items']), items, depth + 1)})*"
         elif kinds == {"object"} and depth < _MAX_DEPTH:
             members = members_of({**self._definitions, **schema})
-            inner = self._tags(spec, shape, members, depth + 1) if members.more is None else ""
+            inner = self._tags(spec, shape, members, depth + 1)
         as_json = f"{self.json(schema)} {end}"
         if inner:
             return self.rule(f"{inner} {end} | {as_json}")
@@ -304,10 +324,9 @@ class Lark:
         if "any_python" not in self._shared:
             self._shared.add("any_python")
             text = f"{self.json({'type': 'string'})} | {_SINGLE_QUOTED}"
-            number = self.json({"type": "number", "minimum": -(10**18), "maximum": 10**18})
             key = f'({text}) ": " any_python'
             self._rules.append(
-                f'any_python: {text} | {number} | "True" | "False" | "None" | "true" | "false"'
+                f'any_python: {text} | {_NUMBER} | "True" | "False" | "None" | "true" | "false"'
                 ' | "null" | "[" (any_python (", " any_python)*)? "]"'
                 f' | "{{" ({key} (", " {key})*)? "}}"'
             )
@@ -346,10 +365,9 @@ class Lark:
         if "any" not in self._shared:
             self._shared.add("any")
             text = self.rule(f"{self.literal(quote)} {self._until(quote)}")
-            number = self.json({"type": "number", "minimum": -(10**18), "maximum": 10**18})
             pair = f"/{_BARE_KEY}/ "
             self._rules.append(
-                f'anything: {text} | {number} | "true" | "false" | "null"'
+                f'anything: {text} | {_NUMBER} | "true" | "false" | "null"'
                 ' | "[" (anything ("," anything)*)? "]"'
                 f' | "{{" ({pair} ":" anything ("," {pair} ":" anything)*)? "}}"'
             )

@@ -6,6 +6,7 @@ What they mean for a reply is for `_output`.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from plugway_toolcalls._families._base import CallFormat, Family
 
@@ -57,9 +58,12 @@ def begun_at_end(text: str, markers: tuple[str, ...], final: bool) -> int:
     """Length of the longest end of `text` that may be the beginning of a marker."""
     if final:
         return 0
-    longest = min(max((len(m) for m in markers), default=1) - 1, len(text))
-    for size in range(longest, 0, -1):
-        tail = text[len(text) - size :]
-        if any(m.startswith(tail) for m in markers):
-            return size
-    return 0
+    begun = _beginnings(markers)
+    longest = min(max(map(len, markers), default=1) - 1, len(text))
+    sizes = range(longest, 0, -1)
+    return next((size for size in sizes if text[len(text) - size :] in begun), 0)
+
+
+@lru_cache
+def _beginnings(markers: tuple[str, ...]) -> frozenset[str]:
+    return frozenset(marker[:size] for marker in markers for size in range(1, len(marker)))

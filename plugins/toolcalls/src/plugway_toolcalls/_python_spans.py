@@ -7,13 +7,10 @@ from typing import Final
 
 from plugway_toolcalls._families._base import CallFormat
 from plugway_toolcalls._python import INSIDE
-from plugway_toolcalls._spans import HEAD_LIMIT, NOT_A_CALL
-from plugway_toolcalls.marks import ALL, CLOSERS
+from plugway_toolcalls._spans import HEAD_LIMIT, NOT_A_CALL, ends_line
 
 _BEGINS: Final = re.compile(r"\[?\s*+[A-Za-z_][\w.:/-]*+\s*+\(|\[\s*\]")
 _MAY_BEGIN: Final = re.compile(r"\[?\s*+(?:[A-Za-z_][\w.:/-]*+\s*+)?")
-_MARKS: Final = tuple(mark for mark in (*ALL, *CLOSERS, "<unused") if mark.startswith("<"))
-"""Markers that may follow a list of calls on its line."""
 _GOES_ON: Final = -2
 
 
@@ -128,11 +125,6 @@ class PythonFinder:
         )
 
     def _bare_end(self, rest: str, final: bool) -> int | None:
-        """The end of a list without markers: it is text, as a link in Markdown or an expression
-        is, if anything but a marker follows on its line."""
-        begun = rest.lstrip(" \t\r")
-        if begun.startswith(("\n", *_MARKS)) or (final and not begun):
-            return self._value_end
-        if not final and (not begun or any(mark.startswith(begun) for mark in _MARKS)):
-            return None
-        return NOT_A_CALL
+        """The end of a list without markers."""
+        ends = ends_line(rest, final)
+        return None if ends is None else self._value_end if ends else NOT_A_CALL

@@ -22,8 +22,8 @@ from plugway_toolcalls._references import (
 MAX_VALUES: Final = 50_000
 MAX_TEXT: Final = 1_000_000
 _MAX_ITEMS: Final = 1000
-_BOUND: Final = 10**18
-"""Bound of numbers in a grammar, because a run of digits must end."""
+_BOUND: Final = 92 * 10**17
+"""Bound of numbers in a grammar, because a run of digits must end: llguidance takes 64 bits."""
 
 Purpose = Literal["grammar", "check"]
 PatternTest = Callable[[str], bool]
@@ -105,6 +105,20 @@ def any_value() -> dict[str, Any]:
 def any_object() -> dict[str, Any]:
     """The grammar's schema for any JSON object."""
     return {"type": "object", "additionalProperties": _ANY_REF, "$defs": {_ANY_NAME: _ANY}}
+
+
+def is_any_number(schema: Mapping[str, Any]) -> bool:
+    """Whether a part of a grammar's schema allows all numbers, or all integers."""
+    return _rest(schema) in ({**_NUMBER, "type": kind} for kind in ("number", "integer"))
+
+
+def is_any_value(schema: Mapping[str, Any]) -> bool:
+    """Whether a part of a grammar's schema allows all values."""
+    return _rest(schema) in (_ANY_REF, _ANY)
+
+
+def _rest(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: schema[key] for key in schema.keys() - _SAYS_NOTHING}
 
 
 def _any_pattern(pattern: str) -> bool:

@@ -10,6 +10,7 @@ import re
 from typing import Final, Protocol
 
 from plugway_toolcalls._families._base import CallFormat
+from plugway_toolcalls.marks import ALL, CLOSERS
 
 NOT_A_CALL: Final = -1
 """The text is not a call in this format."""
@@ -20,8 +21,24 @@ HEAD_LIMIT: Final = 300
 _GAP_LIMIT: Final = 1000
 """Maximum blanks and extra closing braces before a closing marker."""
 _IN_STRING = {'"': re.compile(r'["\\]'), "'": re.compile(r"['\\]")}
+_MARKS: Final = tuple(mark for mark in (*ALL, *CLOSERS, "<unused") if mark.startswith("<"))
+"""Markers that may follow a bare call on its line."""
 _LOOSE_END = "}])` \n\t\r;"
 """Characters that may follow a value before the closing marker: extra braces, fences."""
+
+
+def ends_line(rest: str, final: bool, extra: str = "", more: tuple[str, ...] = ()) -> bool | None:
+    """Whether a call without markers may end before `rest`: if anything but a marker follows on its
+    line, it is text, as an example, a link in Markdown or an expression is. None: more is needed.
+
+    `extra`: characters that mean nothing there. `more`: how another call may begin.
+    """
+    begun = rest[:HEAD_LIMIT].lstrip(" \t\r" + extra)
+    final = final or len(rest) >= HEAD_LIMIT
+    if begun.startswith(("\n", *more, *_MARKS)) or (final and not begun):
+        return True
+    may_follow = not begun or any(mark.startswith(begun) for mark in (*more, *_MARKS))
+    return None if may_follow and not final else False
 
 
 class Finder(Protocol):
@@ -40,6 +57,7 @@ class JsonFinder:
 
     def __init__(self, spec: CallFormat) -> None:
         self._closing = spec.closing
+        self._bare = spec.kind == "object" and not spec.opening and not spec.closing
         self._head = re.compile(spec.head) if spec.head else None
         self._begins = "{" if spec.kind == "arguments" else "{["
         self._loose = _LOOSE_END.replace(spec.closing[:1], "") if spec.closing else ""
@@ -135,6 +153,10 @@ class JsonFinder:
         return self._value_end >= 0
 
     def _with_closing(self, text: str, final: bool) -> int | None:
+        if self._bare:
+            rest = text[self._value_end : self._value_end + HEAD_LIMIT]
+            ends = ends_line(rest, final, ";,`}])", ("{", "[{"))
+            return None if ends is None else self._value_end if ends else NOT_A_CALL
         if not self._closing:
             return self._value_end
         at, limit = self._gap, self._value_end + _GAP_LIMIT

@@ -18,7 +18,7 @@ from plugway_toolcalls._families._base import CallFormat
 from plugway_toolcalls._members import kinds_of
 from plugway_toolcalls._python import python_value
 from plugway_toolcalls._references import resolved
-from plugway_toolcalls._tokens import CDATA, CDATA_END, Token, tokens_of
+from plugway_toolcalls._tokens import CDATA, CDATA_END, Token, nested, tokens_of
 from plugway_toolcalls._tools import Tool, kind_of
 
 _OPEN_SCHEMA: Final = {"$ref", "allOf", "anyOf", "oneOf", "if", "patternProperties"}
@@ -56,7 +56,9 @@ class Names:
 
     def allows(self, name: str) -> bool:
         """Whether the schema has the name, in any spelling."""
-        return not self.closed or _plain(name) in {_plain(key) for key in self.known}
+        if name in self.known or not self.closed:
+            return True
+        return _plain(name) in {_plain(key) for key in self.known}
 
 
 def _plain(name: str) -> str:
@@ -126,6 +128,8 @@ class _Reader:
             if following.kind == "key" and _name(following) not in taken:
                 if not self._names.allows(_name(following)):
                     raise NotTags(f"there is no argument {_name(following)[:80]!r}")
+                if self._opens_in(key, token.start):
+                    raise NotTags(f"the start of {_name(following)[:80]!r} may be in another call")
                 return index
         raise NotTags(f"the argument {_name(key)[:80]!r} is not closed")
 
@@ -223,13 +227,7 @@ def _name(token: Token) -> str:
 
 def _outermost(tokens: list[Token]) -> Iterator[Token]:
     """The tokens without those of a call that is opened and closed inside a value."""
-    partner: dict[int, int] = {}
-    opened: list[int] = []
-    for index, token in enumerate(tokens):
-        if token.kind == "open":
-            opened.append(index)
-        elif token.kind == "close" and opened:
-            partner[opened.pop()] = index
+    partner = nested(tokens)
     index = 0
     while index < len(tokens):
         if index in partner:

@@ -92,6 +92,40 @@ def tokens_of(spec: CallFormat) -> Tokens:
     return Tokens(spec)
 
 
+def nested(tokens: list[Token]) -> dict[int, int]:
+    """The calls that are opened and closed inside values: the index of the token that closes each,
+    by the index of the one that opens it."""
+    partner: dict[int, int] = {}
+    opened: list[int] = []
+    for index, token in enumerate(tokens):
+        if token.kind == "open":
+            opened.append(index)
+        elif token.kind == "close" and opened:
+            partner[opened.pop()] = index
+    return partner
+
+
+class Inner(NamedTuple):
+    """The calls in the text of a call: they are part of its values."""
+
+    whole: tuple[tuple[int, int], ...] = ()
+    """Where the outermost ones begin and end, in order."""
+    begun: tuple[int, ...] = ()
+    """Where those begin that do not end."""
+
+
+def inner_calls(spec: CallFormat, text: str) -> Inner:
+    """The calls in `text`, the arguments of a call."""
+    tokens = tokens_of(spec).of(text)
+    partner = nested(tokens)
+    whole: list[tuple[int, int]] = []
+    for begin, end in sorted(partner.items()):
+        if not whole or tokens[begin].start >= whole[-1][1]:
+            whole.append((tokens[begin].start, tokens[end].end))
+    opens = (index for index, token in enumerate(tokens) if token.kind == "open")
+    return Inner(tuple(whole), tuple(tokens[i].start for i in opens if i not in partner))
+
+
 def _unnamed(pattern: str) -> str:
     return re.sub(r"\(\?P<\w+>", "(?:", pattern)
 

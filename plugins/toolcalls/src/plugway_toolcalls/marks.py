@@ -89,13 +89,25 @@ _LEAKS: Final = frozenset(
 ) - set(HEADERS)
 
 
+_Tree = dict[str, "_Tree"]
+
+
 def _alternation(marks: Iterable[str]) -> str:
-    """A pattern for any of these marks, the longest first. Those that begin with the same
-    character are one branch: at most places of a text a search has to look at that alone."""
-    branches: dict[str, list[str]] = {}
-    for mark in sorted(set(marks), key=lambda m: (-len(m), m)):
-        branches.setdefault(mark[0], []).append(re.escape(mark[1:]))
-    return "|".join(f"{re.escape(first)}(?:{'|'.join(r)})" for first, r in branches.items())
+    """A pattern for any of these marks, the longest that fits. What they begin with in common is
+    looked for once."""
+    tree: _Tree = {}
+    for mark in marks:
+        node = tree
+        for sign in mark:
+            node = node.setdefault(sign, {})
+        node[""] = {}
+    return _branches(tree)
+
+
+def _branches(tree: _Tree) -> str:
+    options = [re.escape(sign) + _branches(rest) for sign, rest in sorted(tree.items()) if sign]
+    either = options[0] if len(options) == 1 else f"(?:{'|'.join(options)})" if options else ""
+    return f"(?:{either})?" if "" in tree and either else either
 
 
 ALL: Final = tuple({*OPENINGS, *HEADERS, *_LEAKS, *THINKING, *PAIRED.values()})
@@ -123,10 +135,9 @@ _LONGER: Final = {
 }
 LONGEST: Final = max(len(mark) for mark in ALL)
 _NUMBERED: Final = ("<unused", "<|reserved_special_token_", "<extra_id_")
-_BY_FIRST: Final = {
-    first: tuple(mark for mark in (*ALL, *_NUMBERED) if mark[0] == first)
-    for first in {mark[0] for mark in (*ALL, *_NUMBERED)}
-}
+_BEGUN: Final = frozenset(
+    mark[:size] for mark in (*ALL, *_NUMBERED) for size in range(1, len(mark) + 1)
+)
 _UNUSED_BEGUN = re.compile(
     r"<(?:unused\d{0,4}|\|reserved_special_token_\d{0,4}\|?|extra_id_\d{0,3})"
 )
@@ -137,10 +148,20 @@ def held(text: str) -> int:
     start = max(0, len(text) - LONGEST)
     for match in FIRST.finditer(text, start):
         tail = text[match.start() :]
-        known = _BY_FIRST.get(tail[0], ())
-        if _UNUSED_BEGUN.fullmatch(tail) or any(mark.startswith(tail) for mark in known):
+        if tail in _BEGUN or _UNUSED_BEGUN.fullmatch(tail):
             return len(tail)
     return 0
+
+
+def run_of(mark: str, text: str) -> int:
+    """Length of the run of `mark` that `text` starts with; of one, if it may be part of a longer
+    mark or has a meaning in Markdown."""
+    end = len(mark)
+    if mark in _LONGER or "`" in mark or "\n" in mark:
+        return end
+    while text.startswith(mark, end):
+        end += len(mark)
+    return end
 
 
 def grows(mark: str, rest: str) -> bool:

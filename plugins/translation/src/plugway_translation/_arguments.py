@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import orjson
 
-from plugway import object_text
+from plugway_wire.arguments import object_text
 
 
 def parse_arguments(text: str) -> dict[str, Any] | None:

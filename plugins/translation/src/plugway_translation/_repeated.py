@@ -11,8 +11,9 @@ import re
 from json import JSONDecoder
 from typing import Any, Final, cast
 
-from plugway import as_list, as_object, object_text
+from plugway import as_list, as_object
 from plugway_translation._arguments import parse_arguments
+from plugway_wire.arguments import object_text
 
 _DECODER: Final = JSONDecoder()
 _MOST: Final = 10_000

@@ -11,7 +11,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-from plugway import BackendRefused, StreamInterrupted, as_list, as_object, breath
+from plugway import BackendRefused, StreamInterrupted, as_list, as_object
 from plugway_upstream_errors._forms import (
     MAX_OBJECT,
     is_error,
@@ -19,6 +19,7 @@ from plugway_upstream_errors._forms import (
     reports_progress,
     status_in,
 )
+from plugway_wire.bounds import breath
 
 _BLANK_LINES: Final = re.compile(rb"(?>\r\n|\n|\r){2,}")
 """Line ends are atomic: `\\r\\n` is never two of them."""

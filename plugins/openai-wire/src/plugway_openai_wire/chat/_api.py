@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ from typing import Any, Final
 from plugway import Attempt, MessagesRequest, Original
 from plugway_capabilities import Facts
 from plugway_openai_wire._api import Call
+from plugway_openai_wire._events import is_complete
 from plugway_openai_wire._policy import ids_of
 from plugway_openai_wire._sse import DONE
 from plugway_openai_wire.chat._original import accepts_original
@@ -22,6 +24,8 @@ from plugway_translation import IdCodec, MediaPolicy, Reasoning, usage_of
 
 DIALECT: Final = "openai-chat"
 """The dialect of clients that use Chat Completions."""
+_FINISHED: Final = re.compile(rb'"finish_reason":\s*"[^"]')
+"""The same text inside a string has its quotes escaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +55,8 @@ class ChatApi:
         return accepts_original(original, self.quirks, facts)
 
     def is_end(self, data: bytes) -> bool:
-        """Whether `data` is `[DONE]`."""
-        return data == DONE
+        """Whether `data` is `[DONE]`, or has a `finish_reason`: some servers send no `[DONE]`."""
+        return data == DONE or (_FINISHED.search(data) is not None and is_complete(data))
 
     def usage(self, data: Mapping[str, Any]) -> Mapping[str, int]:
         """The `usage` of a response or a chunk, as the Messages API counts it."""

@@ -9,17 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from plugway import (
-    MAX_EVENT_BYTES,
-    BackendProtocolError,
-    Emitter,
-    StreamEvent,
-    as_object,
-    object_text,
-)
+from plugway import BackendProtocolError, Emitter, StreamEvent, as_object
 from plugway_openai_wire.chat._slots import Piece, Slot, Slots
 from plugway_openai_wire.chat._thinking import AFTER_CALL, BEFORE_CALL
 from plugway_translation import FreshIds, Reasoning, ToolNames
+from plugway_wire.arguments import object_text
+from plugway_wire.gather import MAX_EVENT_BYTES
 
 
 class Calls:

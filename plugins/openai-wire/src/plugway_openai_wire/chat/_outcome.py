@@ -10,9 +10,10 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import CUT_REASONS, BackendRefused, StopReason, StreamEvent, as_list, as_object
+from plugway import BackendRefused, StopReason, StreamEvent, as_list, as_object
 from plugway_openai_wire.responses import citation_of
 from plugway_translation import Totals, count
+from plugway_wire.events import CUT_REASONS
 
 _REASONS: Final[Mapping[str, StopReason]] = {
     "stop": "end_turn",

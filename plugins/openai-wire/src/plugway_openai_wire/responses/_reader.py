@@ -9,17 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from plugway import (
-    MAX_EVENT_BYTES,
-    BackendProtocolError,
-    StreamEvent,
-    StreamInterrupted,
-    as_list,
-    as_object,
-)
+from plugway import BackendProtocolError, StreamEvent, StreamInterrupted, as_list, as_object
 from plugway_openai_wire.responses._failure import failure_in
 from plugway_openai_wire.responses._positions import ADDED, DONE, ItemPositions
 from plugway_openai_wire.responses._writer import BlockWriter, Item, ReplyContext
+from plugway_wire.gather import MAX_EVENT_BYTES
 
 _STARTS: Final = frozenset(("response.created", "response.in_progress", "response.queued"))
 _ENDS: Final = frozenset(("response.completed", "response.incomplete", "response.done"))
