@@ -20,11 +20,11 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_453,
+    "types": 1_452,
     "upstream": 621,
     "config": 1_300,
-    "plugins": 1_278,
-    "exchange": 2_302,
+    "plugins": 1_280,
+    "exchange": 2_301,
     "http": 926,
     "cli": 940,
 }

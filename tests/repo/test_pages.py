@@ -25,6 +25,7 @@ NOT_HERE = (
     "command `codex` not found",
     "no login at",
     "`fm-serve` runs on a Mac",
+    "MLX is not installed",
 )
 """Warnings of what a reader has and a test has not."""
 

@@ -126,12 +126,11 @@ class ExchangeRun:
             exchange = self.exchange = Exchange(
                 self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
             )
-            heavy = self.request.heavy
-            if heavy:
+            if self.request.heavy:
                 await checkpoint()
             if not self.request.deferred:
                 validate(self.request, counting=self.endpoint != "messages")
-            if heavy:
+            if self.request.heavy:
                 await checkpoint()
             if exchange.caller.limited:
                 check_grants(self.request, exchange.caller)

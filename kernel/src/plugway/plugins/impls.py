@@ -92,8 +92,10 @@ def _parameters(hook: str) -> tuple[str, ...]:
     return tuple(inspect.signature(getattr(Hookspecs, hook)).parameters)[1:]
 
 
-def _with_some(function: Callable[..., Any], order: Sequence[int], named: Any) -> Any:
-    """`function` called with only the hook arguments at these positions, those with a default by name."""
+def _with_some(
+    function: Callable[..., Any], order: Sequence[int], named: Sequence[tuple[str, int]]
+) -> Callable[..., Any]:
+    """`function` called with the hook arguments at these positions, with defaults by name."""
     return lambda *args: function(*[args[i] for i in order], **{n: args[i] for n, i in named})
 
 

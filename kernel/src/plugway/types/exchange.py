@@ -228,8 +228,7 @@ _LINES: Final = ("session-id", "agent-id", "parent-agent-id")
 
 def _claimed(named: Mapping[str, str]) -> Identity:
     """The identity in a client's headers: `…-session-id`, `…-agent-id`, `…-parent-agent-id`."""
-    names = _names_of_claims(tuple(named))
-    return Identity(*[named.get(name) for name in names]) if names else Identity()
+    return Identity(*map(named.get, _names_of_claims(tuple(named))))
 
 
 @lru_cache(maxsize=32)  # clients send the same headers with every request
