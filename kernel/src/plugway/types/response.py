@@ -93,7 +93,7 @@ class Reply:
         """`body` was built by the gateway, so all tool calls in it are complete. In the body of a
         server the arguments of a cut-off last call may have been closed."""
         self.close = close
-        """Releases the reply's resources; the kernel calls it exactly once."""
+        """Releases the resources; called once, as the maker of the reply set it."""
         self._parsed: Mapping[str, Any] | None = None
 
     @classmethod
