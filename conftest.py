@@ -6,6 +6,7 @@ import sys
 from itertools import count
 from pathlib import Path
 
+import hypothesis
 import platformdirs
 import pytest
 
@@ -28,6 +29,10 @@ TRANSLATING = (
     ),
 )
 """Where what reaches an upstream must be what its vendor takes."""
+# A busy machine is no fault of the code.
+SLOWNESS = (hypothesis.HealthCheck.too_slow,)
+hypothesis.settings.register_profile("plugway", deadline=None, suppress_health_check=SLOWNESS)
+hypothesis.settings.load_profile("plugway")
 _numbers = count()
 
 

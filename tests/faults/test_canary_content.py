@@ -59,6 +59,7 @@ STACK = """
   - use: thinking
   - use: resilience
     options: {{cooldown_seconds: 0.01, max_attempts: 1, breaker_failures: 9999}}
+  - use: memory
   - use: error-normalizer
   - use: server-tools
   - use: tool-repair
@@ -82,6 +83,7 @@ LISTED = """
   - {{use: vllm, options: {{base_url: "{url}"}}}}
   - {{use: codex, options: {{base_url: "{url}", home: "{folder}/codex", models: [m]}}}}
   - {{use: apple-intelligence, name: apple, options: {{base_url: "{url}"}}}}
+  - {{use: mlx, name: silicon, options: {{preload: false}}}}
   - {{use: echo}}
 """
 SESSION = {"x-claude-code-session-id": "5d6b0b04-0000-4000-8000-000000000000"}

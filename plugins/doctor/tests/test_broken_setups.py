@@ -101,10 +101,17 @@ def stream(*, calls):
     return "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in events)
 
 
+class Server(ThreadingHTTPServer):
+    """Says nothing of clients that leave: it shares its output with the command."""
+
+    def handle_error(self, request, client_address):
+        pass
+
+
 @pytest.fixture(scope="module")
 def model():
     """The address of a server with every kind of fault, by the path."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Model) as server:
+    with Server(("127.0.0.1", 0), Model) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -9,7 +9,7 @@ import plugway
 from plugway import BackendProtocolError, StreamInterrupted, event, replay
 from plugway.testing import anthropic_message
 from plugway_wire.emitter import Order
-from plugway_wire.events import StreamEvent, collect
+from plugway_wire.events import CUT_REASONS, StreamEvent, collect
 from plugway_wire.gather import Gathered
 
 text_block = st.builds(lambda t: {"type": "text", "text": t}, st.text(min_size=1))
@@ -138,7 +138,7 @@ def call_events(*pieces, stop, more=()):
 
 
 @pytest.mark.parametrize("pieces", [(), ("",), ("{",), ('{"a": 1',), ('{"a": ', '"x')])
-@pytest.mark.parametrize("stop", sorted(plugway.CUT_REASONS))
+@pytest.mark.parametrize("stop", sorted(CUT_REASONS))
 def test_a_call_that_was_cut_off_is_left_out_and_the_message_says_so(pieces, stop):
     message = collected(call_events(*pieces, stop=stop))
     (block,) = message["content"]

@@ -134,7 +134,9 @@ def _other_than_a_folder(path: Path) -> str:
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a file starts as GGUF files do."""
+    """Whether a regular file starts as GGUF files do."""
+    if not path.is_file():  # to open a pipe would wait for its other end
+        return False
     try:
         with path.open("rb") as file:
             return file.read(len(_GGUF)) == _GGUF
