@@ -96,7 +96,7 @@ class Server:
         return Path(self.log.name).read_text()[-4_000:]
 
     async def say(self, model, messages, session=""):
-        """The text of a whole streamed reply."""
+        """The text of a whole streamed reply, and its usage."""
         body = {"model": model, "max_tokens": 8, "stream": True, "messages": messages}
         headers = {"x-claude-code-session-id": session} if session else {}
         post = self.client.stream("POST", "/v1/messages", json=body, headers=headers)
@@ -105,8 +105,10 @@ class Server:
         assert response.status_code == 200, read
         assert "event: message_stop" in read, read
         assert "event: error" not in read
-        data = [line.removeprefix("data: ") for line in read.splitlines() if "text_delta" in line]
-        return "".join(json.loads(line)["delta"]["text"] for line in data)
+        events = [json.loads(line[6:]) for line in read.splitlines() if line.startswith("data: ")]
+        deltas = [event["delta"] for event in events if "delta" in event]
+        (usage,) = [event["usage"] for event in events if event["type"] == "message_delta"]
+        return "".join(delta.get("text", "") for delta in deltas), usage
 
     async def memory(self):
         """What `plugway models memory --json` prints."""

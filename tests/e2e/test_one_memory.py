@@ -1,4 +1,4 @@
-"""One conversation on three engines in turn, on a machine that holds only one of their models.
+"""One conversation on three engines in turn, on a machine that holds one of their models at a time.
 
 MLX on the CPU, llama.cpp, and an Ollama that is a script but whose models do occupy memory.
 """
@@ -46,6 +46,8 @@ kept = bytearray(b"x") * int(sys.argv[1])
 print("held", flush=True)
 sys.stdin.read()
 """
+LONG = "The quick brown fox jumps over the lazy dog. " * 40
+TEXTS = [f"Question 0: {LONG}", "Question 1", "Question 2", "Question 3"]
 STEPS = [
     ("one", "mlx", "demo"),
     ("two", "llama-cpp", "a"),
@@ -113,8 +115,8 @@ async def test_a_conversation_moves_between_engines_that_do_not_fit_together(mac
     group, server, ollama = machine
     messages, story, last = [], [], ""
     for number, (model, owner, name) in enumerate(STEPS):
-        messages.append({"role": "user", "content": f"Question {number} of a conversation."})
-        said = await server.say(model, messages, session="11111111-2222-4333-8444-555555555555")
+        messages.append({"role": "user", "content": TEXTS[number]})
+        said, usage = await server.say(model, messages, session="s")
         assert said
         messages.append({"role": "assistant", "content": said})
 
@@ -138,11 +140,10 @@ async def test_a_conversation_moves_between_engines_that_do_not_fit_together(mac
         last = f"`{owner}/{name}` ({size})"
 
     assert len(story) == 3
+    assert usage["cache_read_input_tokens"] > 500, "MLX kept its state on disk"
     assert messages[5]["content"] == "Hello from Ollama."
     (asked,) = [request.json for request in ollama.messages]
-    assert [message["role"] for message in asked["messages"]] == ["user", "assistant"] * 2 + [
-        "user"
-    ]
+    assert asked["messages"] == messages[:5]
     assert not ollama.wrong
 
 
