@@ -135,6 +135,7 @@ async def test_a_conversation_moves_between_engines_that_do_not_fit_together(mac
         assert heading.split() == ["instance", "model", "state", "pid", "requests", "needs", "idle"]
         assert row.split()[:3] == [owner, name, "ready"]
         assert size in row
+        assert ("-" in row.split()) is (owner == "ollama"), "its process is not ours"
         assert memory.startswith(f"memory: {LIMIT // MIB} MiB total, ")
         assert [without_time(line.partition(" ago: ")[2]) for line in told if line] == story
         last = f"`{owner}/{name}` ({size})"
