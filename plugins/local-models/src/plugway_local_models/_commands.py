@@ -157,10 +157,11 @@ def ps_command(as_json: Json = False, config: ConfigPath = None) -> None:
     for row in rows:
         needs, idle = _size(row["needs_bytes"]), row["idle_seconds"]
         idle = "?" if idle is None else f"{idle:.0f} s"
-        cells = (row["instance"], row["model"], row["state"], row["pid"], row["requests"])
+        pid = row["pid"] or "-"  # a model of another program
+        cells = (row["instance"], row["model"], row["state"], pid, row["requests"])
         table.add_row(*(_printable(cell) for cell in cells), needs, idle)
         if row["reason"]:
-            _say(_talk, row["reason"])
+            _say(_talk, f"{row['instance']}: {row['reason']}")
     _out.print(table)
     for answer in answers:
         if memory := answer.get("memory"):
