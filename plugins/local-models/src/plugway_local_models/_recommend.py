@@ -103,7 +103,7 @@ def _show(found: Advice, context: int | None) -> None:
     if found.best is None:
         _show_nothing(found, what)
         return
-    _say(f"For {what}; models as of {found.checked}, in an order of our judgement:", "")
+    _say(f"For {what}, in an order of our judgement,", f"with models as of {found.checked}:", "")
     _show_choice(found.best)
     others = [choice for choice in found.choices if choice is not found.best]
     if others:
