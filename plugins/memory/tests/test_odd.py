@@ -324,10 +324,27 @@ async def test_a_reserve_at_its_border_is_what_it_says(reserve, size):
 
 
 @pytest.mark.parametrize(
-    "reserve", ["9" * 400 + " GiB", "1e3 GiB", "nan%", "inf GiB", "1,5 GiB", "90.1%", "%", "0x1 B"]
+    "reserve",
+    [
+        "9" * 400 + " GiB",
+        "1e3 GiB",
+        "nan%",
+        "inf GiB",
+        "1,5 GiB",
+        "90.1%",
+        "%",
+        "0x1 B",
+        "0",
+        1,
+        -1,
+        0.0,
+        None,
+        False,
+        [],
+    ],
 )
 def test_no_text_is_a_size_by_chance(reserve):
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match=r"such as `2 GiB`|at most 90%"):
         MemoryOptions(reserve=reserve)
 
 

@@ -253,10 +253,8 @@ def _ask(path: Path, command: Mapping[str, Any], timeout: float) -> dict[str, An
 
 
 def _checked(answer: Any) -> dict[str, Any]:
-    found = as_object(answer)
-    needed = _row("", LoadedModel("")).keys()
-    if not found or not all(
-        needed <= as_object(row).keys() for row in as_list(found.get("models"))
-    ):
+    found, fields = as_object(answer), _row("", LoadedModel("")).keys()
+    rows = as_list(found.get("models"))
+    if not found or not all(fields <= as_object(row).keys() for row in rows):
         raise ValueError
-    return {**found, "models": as_list(found.get("models"))}
+    return found | ({"models": rows} if "models" in found else {})

@@ -33,11 +33,12 @@ class MemoryOptions(Options):
     """Which idle model is unloaded first: the least recently used, the smallest, the largest, or
     that of the backend listed last."""
 
-    @field_validator("reserve")
+    @field_validator("reserve", mode="before")
     @classmethod
-    def _check_reserve(cls, value: str) -> str:
-        bytes_of(value, 0)
-        return value
+    def _check_reserve(cls, value: object) -> str:
+        text = "0 B" if value == 0 and type(value) is int else str(value)
+        bytes_of(text, 0)
+        return text
 
     @field_validator("keep")
     @classmethod
