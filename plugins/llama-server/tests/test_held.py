@@ -193,6 +193,24 @@ async def test_an_unloaded_model_needs_what_its_files_have(server, backend, tmp_
     assert await backend.needs("m") == size
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(None, "text", 7, [["--model"], "/x"], [{}, {}], ["--model"], ["--model", None]),
+        *(["--model", "/"], ["--model", "/."], ["-m", "/x\0y"], ["-m", "/" + "x" * 5_000]),
+        *(["-c", "\u00b2"], ["-c", "9" * 5_000], ["-c", "-1"], ["-c", True], ["-c", [8]], ["-c"]),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+async def test_arguments_of_any_form_state_nothing(server, backend, arguments):
+    server.router.have("m")
+    server.router.models["m"][0]["status"]["args"] = arguments
+    assert await backend.needs("m") == 0
+    assert [model.context_tokens for model in await backend.models()] == [0]
+    server.router.models["m"][0]["status"]["value"] = "loading"
+    assert [model.context_tokens for model in await backend.loaded()] == [0]
+
+
 async def test_the_size_is_remembered_when_a_model_is_unloaded(server, backend):
     server.router.have("m", "loaded")
     await backend.loaded()

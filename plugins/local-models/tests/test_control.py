@@ -2,8 +2,12 @@
 
 import asyncio
 import json
+import math
 import shutil
+import socket
 import tempfile
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -155,3 +159,130 @@ async def test_what_is_not_a_command_gets_an_error(sent):
         writer.write(sent)
         assert "error" in json.loads(await reader.readline())
         writer.close()
+
+
+# What backends and sockets can do wrong
+
+
+class Odd(Engine):
+    """Raises whatever its code raises."""
+
+    async def load(self, model):
+        raise RuntimeError(model)
+
+    async def unload(self, model):
+        raise KeyError(model)
+
+    async def loaded(self):
+        raise ZeroDivisionError
+
+
+async def test_a_backend_with_a_defect_hides_no_other_and_leaves_no_command_without_answer():
+    engine = Engine("m")
+    async with control_socket(Gateway(odd=Odd(), good=engine)):
+        assert (await run("load", "m"))[2] == "good: m is ready"
+        _, out, err = await run("ps")
+        assert "3 MiB" in out
+        assert "ZeroDivisionError" in err
+        assert (await run("unload", "m"))[0] == 0
+        assert not engine.held
+        code, _, err = await run("unload", "m")
+        assert code == 1
+        assert "KeyError" in err, "whether that one has it is not known"
+
+
+async def test_a_server_that_is_not_running_keeps_no_model_of_another_in_memory():
+    class Down(Engine):
+        async def name_of(self, model):
+            raise BackendUnavailable("connection refused")
+
+    engine = Engine("m")
+    await engine.load("m")
+    async with control_socket(Gateway(down=Down(), good=engine)):
+        assert (await run("unload", "m"))[0] == 0
+        assert not engine.held
+        assert (await run("load", "m"))[2] == "good: m is ready"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        LoadedModel("m", size=1 << 70),
+        LoadedModel("m", size=-1),
+        LoadedModel("m", size=math.nan, idle_seconds=math.inf),
+        LoadedModel("\udcff.gguf"),
+        LoadedModel("a/b\x1b[2J[bold]\n", state="\x07"),
+        LoadedModel(True, size=True, requests=-3),
+    ],
+)
+async def test_whatever_a_backend_lists_is_shown(odd):
+    engine = Engine()
+    engine.held = [odd]
+    async with control_socket(Gateway(a=engine)):
+        code, out, _ = await run("ps")
+        assert (code, "\x1b" in out) == (0, False)
+        code, out, _ = await run("ps", "--json")
+        assert (code, len(json.loads(out))) == (0, 1)
+
+
+async def test_ten_thousand_models_are_listed():
+    engine = Engine()
+    engine.held = [LoadedModel(f"m{number}") for number in range(10_000)]
+    async with control_socket(Gateway(a=engine)):
+        assert len(json.loads((await run("ps", "--json"))[1])) == 10_000
+
+
+@contextmanager
+def answering(data):
+    """A socket in the folder of gateways that answers every command with `data`, if any."""
+    folder = control_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(folder / "1-a.sock"))
+        listening.listen()
+
+        def serve():
+            line, _ = listening.accept()
+            with line:
+                line.recv(1_000)
+                line.sendall(data)
+                if not data:
+                    line.recv(1)  # until the other end leaves
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join(5)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"\n", b"garbage", b"[]", b"null", b"7", b'{"models": [{}]}', b'{"models": [3]}', b"\xff\xfe"],
+)
+async def test_what_is_not_an_answer_is_reported_with_its_place(data):
+    with answering(data):
+        code, _, err = await run("ps")
+    assert code == 1
+    assert "1-a.sock sent an invalid answer" in err
+
+
+async def test_a_deeply_nested_answer_is_none():
+    with answering(b"[" * 200_000):
+        assert "invalid answer" in (await run("ps"))[2]
+
+
+def test_a_gateway_that_hangs_is_reported_after_the_time():
+    with answering(b""):
+        (answer,) = ask_gateways({"do": "ps"}, 0.01)
+    assert "did not answer within 0.01 s" in answer["error"]
+
+
+def test_only_the_socket_of_a_dead_gateway_is_removed():
+    folder = control_folder()
+    folder.mkdir(parents=True)
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(folder / "1-dead.sock"))
+    (folder / "2-file.sock").write_text("somebody's")
+    (folder / "3-folder.sock").mkdir()
+    assert ask_gateways({"do": "ps"}) == []
+    assert {path.name for path in folder.iterdir()} == {"2-file.sock", "3-folder.sock"}

@@ -146,3 +146,38 @@ def test_links_and_dots_do_not_hide_where_a_file_is(tmp_path):
     (tmp_path / "a").mkdir()
     assert is_inside(tmp_path / "a" / "f", tmp_path)
     assert not is_inside(Path(tmp_path / "a" / ".." / ".." / "f"), tmp_path / "a")
+
+
+def test_a_folder_with_files_of_others_stays_with_them():
+    (path, _) = fetch("weights", "config")
+    (path.parent / "mine").mkdir()
+    assert run("rm", "org/repo", "--yes")[0] == 0
+    assert [path.name for path in (models_folder() / "org/repo").iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_link_to_a_folder_is_never_followed_to_remove_what_is_there(inside, tmp_path):
+    (path, _) = fetch("weights", "config")
+    target = path.parent if inside else tmp_path / "elsewhere"
+    if not inside:
+        path.parent.rename(target)
+    link = models_folder() / "org/link"
+    link.symlink_to(target)
+
+    class Linked(Folders):
+        def find(self, name):
+            return ModelFile(name, link)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_commands, "model_kinds", lambda: [Linked()])
+        code, out = run("rm", "org/link", "--yes")
+    assert code == 1
+    assert "is a link to another folder" in " ".join(out.split())
+    assert {path.name for path in target.iterdir()} == {"weights", "config"}
+
+
+def test_without_the_word_of_the_user_nothing_is_removed():
+    (path, _) = fetch("weights", "config")
+    code, _ = run("rm", "org/repo")
+    assert code == 1
+    assert path.exists()

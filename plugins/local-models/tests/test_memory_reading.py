@@ -1,8 +1,12 @@
 """The memory of the machine, and of the control groups around this process."""
 
+from types import SimpleNamespace
+
 import psutil
 import pytest
+from typer.testing import CliRunner
 
+from plugway_local_models._commands import models_app
 from plugway_local_models.memory import available_memory, control_groups, read_memory
 
 MIB = 1 << 20
@@ -84,3 +88,41 @@ def test_odd_files_are_no_limit(tmp_path):
     write(tmp_path, files)
     assert [group.limit() for group in control_groups(tmp_path)] == [None, None]
     assert read_memory(tmp_path).total == psutil.virtual_memory().total
+
+
+@pytest.mark.parametrize(
+    "error",
+    [FileNotFoundError("/proc/meminfo"), PermissionError(), KeyError("MemTotal:"), RuntimeError()],
+)
+def test_a_system_that_reports_no_memory_is_named_as_the_reason(monkeypatch, error):
+    def virtual_memory():
+        raise error
+
+    monkeypatch.setattr(psutil, "virtual_memory", virtual_memory)
+    with pytest.raises(OSError, match="memory of this machine cannot be measured"):
+        read_memory()
+    done = CliRunner().invoke(models_app, ["recommend"])
+    assert done.exit_code == 2
+    assert "Describe it with" in " ".join(done.output.split())
+
+
+def test_a_system_with_no_bytes_of_memory_is_not_measured(monkeypatch):
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=0, available=0))
+    with pytest.raises(OSError, match="reports 0 bytes"):
+        read_memory()
+
+
+@pytest.mark.parametrize("text", ["max", "", "-1", "abc", "1.5", "\x00", "²", str(1 << 63)])
+@pytest.mark.parametrize("name", ["memory.max", "memory.current"])
+def test_a_group_with_odd_files_limits_nothing_and_does_no_harm(tmp_path, name, text):
+    group = "sys/fs/cgroup/a"
+    files = {
+        "proc/self/cgroup": "0::/a\nnonsense\n1:name=systemd:/\n::\n",
+        f"{group}/memory.max": 1 << 40,
+        f"{group}/memory.current": 1 << 20,
+        f"{group}/memory.stat": "anon\nactive_file -5\ninactive_file x\n1 2 3\n",
+        f"{group}/{name}": text,
+    }
+    read = read_memory(write(tmp_path, files))
+    assert read.total == psutil.virtual_memory().total
+    assert 0 <= read.available <= read.total

@@ -35,6 +35,16 @@ async def test_a_stream_counts_until_it_is_closed():
     assert uses.idle_seconds("m") >= 0
 
 
+async def test_a_stream_that_is_closed_twice_ends_no_other():
+    uses = InUse()
+    first, second = [await uses.during("m", sent(Reply.relay(stream()))) for _ in range(2)]
+    await first.close()
+    await first.close()
+    assert uses.requests("m") == 1
+    await second.close()
+    assert uses.requests("m") == 0
+
+
 async def test_a_whole_reply_is_finished_when_it_arrives():
     uses = InUse()
     await uses.during("m", sent(Reply.message({"content": []})))

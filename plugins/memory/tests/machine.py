@@ -147,8 +147,8 @@ class Owner(Plugin[Options]):
 
 
 class FakeGateway:
-    def __init__(self, *backends):
-        self.backends = backends
+    def __init__(self, *backends, predecessor=None):
+        self.backends, self.predecessor = backends, predecessor
 
     def find(self, kind):
         return [(one.name, one) for one in self.backends if isinstance(one, kind)]

@@ -110,6 +110,28 @@ async def test_a_size_that_is_none_is_unknown(server, backend, size):
     assert await backend.needs("m:8b") > GIB
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        *("num_ctx \u00b2", f"num_ctx {'9' * 5_000}", "num_ctx -1", "num_ctx 1e3", "num_ctx"),
+        None,
+        7,
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+async def test_parameters_of_any_form_state_no_window(server, backend, parameters):
+    server.ollama.have("m:8b", parameters=parameters)
+    assert await backend.needs("m:8b") > 4 * GIB
+    assert [model.context_tokens for model in await backend.models()] == [4096]
+
+
+@pytest.mark.parametrize("odd", [[], {}, "8", -8, 0, True, None, 1.5, 1 << 63], ids=repr)
+async def test_a_shape_of_any_form_is_no_failure(server, backend, odd):
+    for key in [key for key in SHAPE if key != "general.architecture"]:
+        server.ollama.have("m:8b", shape=SHAPE | {key: odd})
+        assert await backend.needs("m:8b") >= 4 * GIB
+
+
 async def test_requests_count_under_the_name_that_is_loaded(server):
     plugin = build_plugin(Ollama, "ollama", base_url=server.url)
     server.ollama.have("qwen3:latest")

@@ -58,13 +58,13 @@ def weights_of(entry: Mapping[str, Any]) -> int:
 def file_bytes(entry: Mapping[str, Any]) -> int:
     """Bytes of the files of a router's model; 0 if it does not name them by their full path, or
     they are not here. Reads the file system."""
-    arguments = as_list(as_object(entry.get("status")).get("args"))
+    arguments = _texts(as_object(entry.get("status")).get("args"))
     given = (value for name, value in pairwise(arguments) if name in _FILE_ARGUMENTS)
     path = Path(str(entry.get("path") or next(given, "")))
     if not path.is_absolute():
         return 0
     pattern = _SHARD.sub(r"-?????\1", glob.escape(path.name))
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):  # such as a name that no file can have
         return sum(part.stat().st_size for part in path.parent.glob(pattern))
     return 0
 
@@ -78,7 +78,7 @@ def info_of(entry: Mapping[str, Any], props: Mapping[str, Any]) -> ModelInfo:
     if status is not None:  # a router: it lists models that it has not loaded
         value = as_object(status)
         state = _STATES.get(str(value.get("value")), "unknown")
-        window = window or _asked_window(as_list(value.get("args")))
+        window = window or _asked_window(_texts(value.get("args")))
     kinds = as_list(as_object(entry.get("architecture")).get("input_modalities"))
     templates = as_object(props.get("chat_template_caps"))
     vision = bool(as_object(props.get("modalities")).get("vision")) or "image" in kinds
@@ -96,9 +96,14 @@ def info_of(entry: Mapping[str, Any], props: Mapping[str, Any]) -> ModelInfo:
     )
 
 
-def _asked_window(arguments: list[Any]) -> int:
+def _texts(values: Any) -> list[str]:
+    """The items of a list as text."""
+    return [str(value) for value in as_list(values)]
+
+
+def _asked_window(arguments: list[str]) -> int:
     """The window that a router will start a model with, if its arguments state one."""
     for name, value in pairwise(arguments):
-        if name in _WINDOW_ARGUMENTS and str(value).isdigit():
+        if name in _WINDOW_ARGUMENTS and value.isdecimal() and len(value) < 10:
             return int(value)
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -92,12 +93,14 @@ def pull_command(
 
             def report(file: str, done: int, total: int) -> None:
                 if file not in tasks:
-                    tasks[file] = bars.add_task(Path(file).name, total=total or None)
+                    tasks[file] = bars.add_task(_printable(Path(file).name), total=total or None)
                 bars.update(tasks[file], completed=done)
 
             paths = pull(hub, name, models_folder(), report, kinds)
     except PullFailed as error:
         _fail(str(error))
+    except OSError as error:
+        _fail(f"cannot write the model to {models_folder()}: {error}")
     finally:
         hub.close()
     known = {model.path: model.name for kind in kinds for model in kind.models()}
@@ -128,6 +131,8 @@ def rm_command(
     folder = models_folder()
     if not is_inside(model.path, folder):
         _fail(f"{model.path} is not in {folder}: delete it yourself")
+    if model.path.is_dir() and model.path.is_symlink():
+        _fail(f"{model.path} is a link to another folder: remove the link yourself")
     files = [path for path in kind.files(model) if is_inside(path, folder)]
     if not files:
         _fail(f"{model.path} is not a file: nothing was deleted")
@@ -140,8 +145,9 @@ def rm_command(
             path.unlink()
         except OSError as error:
             _fail(f"{path} cannot be deleted ({error.strerror})")
-    if model.path.is_dir() and not any(model.path.iterdir()):
-        model.path.rmdir()
+    with suppress(OSError):  # of others, files stay, and with them their folder
+        if model.path.is_dir():
+            model.path.rmdir()
     _say(_talk, f"deleted {model.name}")
 
 

@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import socket
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 from weakref import WeakSet
 
 import orjson
 import platformdirs
 
-from plugway import BackendError, Gateway, PlugwayError, as_object
+from plugway import BackendError, Gateway, PlugwayError, as_list, as_object
 from plugway_local_models._protocols import HoldsModels, LoadedModel, MakesRoom, NamesModels
 
 _LIMIT: Final = 1 << 20
@@ -74,23 +76,29 @@ async def control_socket(gateway: Gateway | None) -> AsyncGenerator[None]:
 async def _serve(
     gateway: Gateway, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    try:
-        command = as_object(orjson.loads(await asyncio.wait_for(reader.readline(), 5)))
-        answer = await _obey(gateway, command)
-    except (ValueError, TimeoutError, KeyError, TypeError) as error:
-        answer = {"error": f"not a command: {error}"}
-    except PlugwayError as error:
-        answer = {"error": str(error)}
+    answer = await _answer(gateway, reader)
     with contextlib.suppress(OSError):
-        writer.write(orjson.dumps(answer) + b"\n")
+        # Unlike orjson, it writes names that are not Unicode, and numbers of any size.
+        writer.write(json.dumps(answer).encode() + b"\n")
         await writer.drain()
     writer.close()
+
+
+async def _answer(gateway: Gateway, reader: asyncio.StreamReader) -> dict[str, Any]:
+    try:
+        command = as_object(orjson.loads(await asyncio.wait_for(reader.readline(), 5)))
+    except (ValueError, TimeoutError) as error:
+        return {"error": f"not a command: {error}"}
+    try:
+        return await _obey(gateway, command)
+    except Exception as error:  # a plugin of any kind: it is contained here
+        return {"error": _reason(error)}
 
 
 async def _obey(gateway: Gateway, command: Mapping[str, Any]) -> dict[str, Any]:
     owners = dict(gateway.find(HoldsModels))
     model = str(command.get("model", ""))
-    match command["do"]:
+    match command.get("do"):
         case "ps":
             return await _listed(gateway, owners)
         case "load":
@@ -109,23 +117,38 @@ async def _load(owners: Owners, model: str) -> dict[str, Any]:
     for instance, owner in named.items():
         try:
             await owner.load(name)
-        except PlugwayError as error:
-            failures[instance] = str(error)
+            known = await _known_as(owner, name)
+        except Exception as error:  # a backend of any kind: it is contained here
+            failures[instance] = _reason(error)
             continue
-        known = await _known_as(owner, name)
         rows = await _rows({instance: owner})
         return {"models": [row for row in rows if row["model"] == known]}
-    if len(failures) == 1:
-        raise BackendError(*failures.values())
-    reasons = "; ".join(f"{instance}: {reason}" for instance, reason in failures.items())
-    raise BackendError(reasons or "no plugin of this gateway loads models")
+    raise BackendError(_all(failures) or "no plugin of this gateway loads models")
 
 
 async def _unload(owners: Owners, model: str) -> bool:
-    """Unload it from all backends that have it; False if none has."""
+    """Unload it from all backends that have it; False if none has. Raises `BackendError` if none
+    unloaded it, and one could not say whether it has it."""
     named, name = _named(owners, model)
-    done = [await owner.unload(await _known_as(owner, name)) for owner in named.values()]
-    return any(done)
+    done, failures = False, dict[str, str]()
+    for instance, owner in named.items():
+        try:
+            done |= await owner.unload(await _known_as(owner, name))
+        except Exception as error:  # a backend of any kind: it is contained here
+            failures[instance] = _reason(error)
+    if failures and not done:
+        raise BackendError(_all(failures))
+    return done
+
+
+def _all(failures: Mapping[str, str]) -> str:
+    if len(failures) == 1:
+        return next(iter(failures.values()))
+    return "; ".join(f"{instance}: {reason}" for instance, reason in failures.items())
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, PlugwayError) else f"internal error: {error!r}"
 
 
 async def _known_as(owner: HoldsModels, name: str) -> str:
@@ -149,8 +172,8 @@ async def _rows(owners: Owners) -> list[dict[str, Any]]:
         except TimeoutError:
             late = f"the list of models timed out after {_LIST_SECONDS:g} s"
             rows.append(_row(instance, LoadedModel("?", state="unknown", problem=late)))
-        except PlugwayError as error:
-            rows.append(_row(instance, LoadedModel("?", state="unknown", problem=str(error))))
+        except Exception as error:  # a backend of any kind: it is contained here
+            rows.append(_row(instance, LoadedModel("?", state="unknown", problem=_reason(error))))
         else:
             rows += [_row(instance, model) for model in models]
     return rows
@@ -196,21 +219,42 @@ def ask_gateways(
     folder = control_folder()
     named = f"{pid}-*.sock" if pid else "*.sock"
     for path in sorted(folder.glob(named)) if folder.is_dir() else ():
+        if not path.is_socket():
+            continue
         try:
             answers.append(_ask(path, command, timeout))
         except ConnectionRefusedError:
             # Left behind by a gateway that was killed.
             path.unlink(missing_ok=True)
+        except TimeoutError:
+            late = f"the gateway at {path} did not answer within {timeout:g} s; see its log"
+            answers.append({"error": late})
         except OSError as error:
-            answers.append({"error": f"{path.name}: {error}"})
+            answers.append({"error": f"cannot connect to the gateway at {path}: {error}"})
+        except (ValueError, RecursionError):
+            odd = f"the gateway at {path} sent an invalid answer; restart it if its version differs"
+            answers.append({"error": odd})
     return answers
 
 
 def _ask(path: Path, command: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+    """One answer. Raises `OSError`, and `ValueError` for what is not an answer."""
+    end, parts = time.monotonic() + timeout, list[bytes]()
     with socket.socket(socket.AF_UNIX) as line:
         line.settimeout(timeout)
         line.connect(str(path))
         line.sendall(orjson.dumps(command) + b"\n")
-        data = b"".join(iter(lambda: line.recv(65_536), b""))
-    answer: Any = orjson.loads(data)
-    return cast("dict[str, Any]", answer)
+        while part := line.recv(65_536):
+            parts.append(part)
+            if (left := end - time.monotonic()) <= 0:
+                raise TimeoutError
+            line.settimeout(left)
+    return _checked(json.loads(b"".join(parts)))
+
+
+def _checked(answer: Any) -> dict[str, Any]:
+    found, fields = as_object(answer), _row("", LoadedModel("")).keys()
+    rows = as_list(found.get("models"))
+    if not found or not all(fields <= as_object(row).keys() for row in rows):
+        raise ValueError
+    return found | ({"models": rows} if "models" in found else {})

@@ -9,13 +9,14 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import quote
 
 import httpx2
 
+from plugway import as_list, as_object
 from plugway_local_models._folder import UnusableModel, is_inside
 from plugway_local_models._kinds import ModelKind, PullFailed, RemoteFile, model_kinds
 
@@ -23,6 +24,8 @@ PUBLIC_HUB: Final = "https://huggingface.co"
 _NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<variant>[\w.-]+))?")
 _SHA256: Final = re.compile(r'^(?:W/)?"?([0-9a-f]{64})"?$')
 _ATTEMPTS: Final = 5
+_ODD: Final = (httpx2.InvalidURL, httpx2.TooManyRedirects, httpx2.DecodingError)
+"""Failures that the next attempt would have, too."""
 
 Progress = Callable[[str, int, int], None]
 """Called with the file name, the downloaded bytes, and the total bytes."""
@@ -49,15 +52,15 @@ class Hub:
         """All files of a repository."""
         url = f"{self.endpoint}/api/models/{quote(repo)}/tree/main"
         answer = self._get(url, {"recursive": "1"}, repo)
-        entries: Any = answer.json()
+        try:
+            entries: Any = answer.json()
+        except (ValueError, RecursionError):
+            entries = None
         if not isinstance(entries, list):
-            raise PullFailed(f"{self.endpoint} did not list the files of `{repo}`")
-        found: list[RemoteFile] = []
-        for entry in cast("list[dict[str, Any]]", entries):
-            lfs: Any = entry.get("lfs") or {}
-            size = int(lfs.get("size") or entry.get("size") or 0)
-            found.append(RemoteFile(str(entry.get("path", "")), size, str(lfs.get("oid") or "")))
-        return found
+            raise PullFailed(
+                f"{self.endpoint} did not list the files of `{repo}`; check that it is a hub"
+            )
+        return [_remote(entry) for entry in map(as_object, as_list(entries)) if "path" in entry]
 
     def download(
         self, repo: str, file: RemoteFile, target: Path, progress: Progress, kind: ModelKind
@@ -72,6 +75,8 @@ class Hub:
             try:
                 expected = self._fetch(url, part, file, progress) or expected
                 break
+            except _ODD as error:
+                raise PullFailed(f"{file.path} cannot be downloaded: {error}") from None
             except (httpx2.TransportError, _CutOff) as error:
                 if attempt == _ATTEMPTS - 1:
                     raise PullFailed(
@@ -99,15 +104,23 @@ class Hub:
                 for chunk in answer.iter_bytes():
                     out.write(chunk)
                     have += len(chunk)
+                    if have > file.size > 0:
+                        break
                     progress(file.path, have, file.size)
         if file.size and have < file.size:
             raise _CutOff(f"{have:,} of {file.size:,} bytes")
+        if have > file.size > 0:
+            part.unlink()
+            raise PullFailed(
+                f"{file.path} is larger than the {file.size:,} bytes that {self.endpoint} lists: "
+                "deleted; run the command again, or use another hub"
+            )
         return stated
 
     def _get(self, url: str, query: dict[str, str], repo: str) -> httpx2.Response:
         try:
             answer = self._client.get(url, params=query)
-        except httpx2.TransportError as error:
+        except (httpx2.TransportError, *_ODD) as error:
             raise PullFailed(f"cannot connect to {self.endpoint}: {error}") from None
         _raise_status(answer.status_code, url, repo)
         return answer
@@ -166,6 +179,14 @@ def _choose(
         raise failures[0]
     titles = " or ".join(kind.title for kind in kinds)
     raise PullFailed(f"`{repo}` has no {titles} file; try a repository with {titles} in its name")
+
+
+def _remote(entry: Mapping[str, Any]) -> RemoteFile:
+    """An entry of the list of files; values of another kind count as not reported."""
+    lfs = as_object(entry.get("lfs"))
+    sizes = (lfs.get("size"), entry.get("size"))
+    size = next((size for size in sizes if type(size) is int and size > 0), 0)
+    return RemoteFile(str(entry["path"]), size, str(lfs.get("oid") or ""))
 
 
 def _part(target: Path) -> Path:

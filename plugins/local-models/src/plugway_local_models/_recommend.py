@@ -87,7 +87,10 @@ def _machine(memory: int | None, gpu: int | None, chip: str) -> Machine:
     if memory is None:
         if gpu is not None or chip:
             raise typer.BadParameter("describe the machine with `--memory`, too")
-        return read_machine()
+        try:
+            return read_machine()
+        except OSError as error:
+            raise typer.BadParameter(f"{error}. Describe it with `--memory`") from None
     if _SHORT_CHIP.match(chip):
         chip = f"Apple {chip[0].upper()}{chip[1:]}"
     return described_machine(memory, card=gpu or 0, chip=chip)
@@ -100,7 +103,7 @@ def _show(found: Advice, context: int | None) -> None:
     if found.best is None:
         _show_nothing(found, what)
         return
-    _say(f"For {what}; models as of {found.checked}, in an order of our judgement:", "")
+    _say(f"For {what}, in an order of our judgement,", f"with models as of {found.checked}:", "")
     _show_choice(found.best)
     others = [choice for choice in found.choices if choice is not found.best]
     if others:

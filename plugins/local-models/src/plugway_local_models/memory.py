@@ -21,9 +21,18 @@ _UNLIMITED: Final = 1 << 60
 
 def read_memory(root: Path = _ROOT) -> Memory:
     """The machine's memory, or less where a control group of this process limits it. `root` is the
-    folder of `proc` and `sys`."""
-    machine = psutil.virtual_memory()
+    folder of `proc` and `sys`.
+
+    Raises:
+        OSError: the system does not report its memory.
+    """
+    try:
+        machine = psutil.virtual_memory()
+    except (OSError, RuntimeError, LookupError, ValueError) as error:
+        raise OSError(f"the memory of this machine cannot be measured: {error!r}") from error
     total, available = int(machine.total), int(machine.available)
+    if total <= 0:
+        raise OSError("the memory of this machine cannot be measured: the system reports 0 bytes")
     for group in control_groups(root):
         limit, used = group.limit(), group.used()
         if limit is not None and used is not None:

@@ -66,8 +66,11 @@ class InUse:
             self._end(model)
             return reply
 
+        counted = [model]
+
         async def close() -> None:
-            self._end(model)
+            if counted:  # not if it is closed once more
+                self._end(counted.pop())
             await reply.close()
 
         return reply.replace(close=close)

@@ -7,26 +7,26 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Final
 
 import anyio
 
-from plugway import BackendUnavailable, Bounded
+from plugway import BackendUnavailable
 from plugway_local_models import (
     AsksForRoom,
     Decision,
     HoldsModels,
     Memory,
     MemoryReport,
-    ReadsMemory,
 )
 from plugway_memory._options import MemoryOptions, bytes_of, size_text
-from plugway_memory._owners import LIST_SECONDS, Held, Key, Owners, is_loaded
+from plugway_memory._owners import LIST_SECONDS, Held, Key, Owners, fewest, is_loaded
+from plugway_memory._shared import Reservation, Shared
 
 Note = Callable[[str], None]
 
@@ -39,14 +39,6 @@ _SETTLE_LOOKS: Final = 10
 _REFUSED_SECONDS: Final = 30.0
 """How long a model is left alone after it could not be unloaded."""
 _MOST_GRACE: Final = 30.0
-_DECISIONS: Final = 20
-_MOST_USED: Final = 1_000
-
-
-@dataclass(slots=True)
-class _Reservation:
-    size: int
-    holders: int = 0
 
 
 class Arbiter:
@@ -60,23 +52,25 @@ class Arbiter:
         read: Callable[[], Memory],
         clock: Callable[[], float] = time.monotonic,
         list_seconds: float = LIST_SECONDS,
+        shared: Shared | None = None,
     ) -> None:
-        """`read` measures the machine; `list_seconds` limits each backend's answer."""
+        """`read` measures the machine; `list_seconds` limits each backend's answer; `shared` is
+        that of the arbiter that this one replaces."""
         self.owners = Owners(backends, clock, list_seconds)
         self._options = options
         self._read = read
         self._clock = clock
-        self._running: Counter[Key] = Counter()
-        self._used: Bounded[Key, float] = Bounded(_MOST_USED)
-        self._reserved: dict[Key, _Reservation] = {}
-        self._leaving: set[Key] = set()
-        self._refused_until: Bounded[Key, float] = Bounded(_MOST_USED)
+        self._last: Memory | None = None
+        """The last reading."""
+        self.shared = shared = shared or Shared()
+        self._running, self._used, self._reserved = shared.running, shared.used, shared.reserved
+        self._leaving, self._refused_until = shared.leaving, shared.refused_until
+        self._decisions = shared.decisions
         self._queue: deque[object] = deque()
         """The loads that want room, the first one first."""
         self._waiting: tuple[Key, float] | None = None
         """The load that waits for room, and since when."""
         self._changed = anyio.Event()
-        self._decisions: deque[tuple[float, str]] = deque(maxlen=_DECISIONS)
 
     # ── exchanges ────────────────────────────────────────────────────────────────────────────
 
@@ -171,7 +165,7 @@ class Arbiter:
 
     # ── room for a load ──────────────────────────────────────────────────────────────────────
 
-    async def _admit(self, key: Key, size: int, note: Note) -> _Reservation | None:
+    async def _admit(self, key: Key, size: int, note: Note) -> Reservation | None:
         """A reservation once `size` bytes are free, for which idle models are unloaded. None if the
         model was loaded meanwhile. One load after the other decides, in the order in which they
         came."""
@@ -195,13 +189,13 @@ class Arbiter:
                     raise self._overloaded(key, size, self.owners.known)
                 await self._change()
         finally:
-            self._queue.remove(place)
-            if self._waiting is not None and self._waiting[0] == key:
+            if self._queue[0] is place:  # only the first one waits for memory
                 self._waiting = None
+            self._queue.remove(place)
             self._notify()
 
-    def _hold(self, key: Key, size: int) -> _Reservation:
-        reservation = self._reserved[key] = _Reservation(size)
+    def _hold(self, key: Key, size: int) -> Reservation:
+        reservation = self._reserved[key] = Reservation(size)
         return reservation
 
     async def _has_room(
@@ -214,6 +208,8 @@ class Arbiter:
             others = [one for one in held if one.key not in tried]
             victims = self._victims(key, others, size - self.free(held))
             if not victims:
+                if not size and not any(self._may_leave(one) for one in held if one.key != key):
+                    return True  # it may need nothing here, and there is nothing to wait for
                 if self._waiting is None:
                     self._waiting = (key, self._clock())
                     note(f"waits for memory: {self._sum(key, size, held)}")
@@ -233,17 +229,7 @@ class Arbiter:
         freed = sum(one.loaded.size for one in sized)
         if freed < short:
             return [one for one in idle if not one.loaded.size][:1]
-        chosen: list[Held] = []
-        freed = 0
-        for one in sized:
-            if freed < short:
-                chosen.append(one)
-                freed += one.loaded.size
-        for one in list(chosen):
-            if freed - one.loaded.size >= short:
-                chosen.remove(one)
-                freed -= one.loaded.size
-        return chosen
+        return fewest(sized, short)
 
     async def _unload(self, victims: Sequence[Held], size: int, why: str, note: Note) -> None:
         """Unload models one after the other, and wait until their memory is available."""
@@ -251,7 +237,7 @@ class Arbiter:
         for _ in range(_SETTLE_LOOKS if all(done) else 0):
             if size <= self.free(await self.owners.all()):
                 return
-            await self._change()
+            await anyio.sleep(_LOOK_SECONDS)
 
     async def evict(self, one: Held, why: str, note: Note) -> bool:
         """Unload an idle model; exchanges for it wait. False if it is not idle any more, or could
@@ -310,12 +296,21 @@ class Arbiter:
     # ── what is known ────────────────────────────────────────────────────────────────────────
 
     def read(self) -> Memory:
-        """The machine's memory, or less if a backend knows a narrower limit."""
-        reading = self._read()
-        total, available = reading.total, reading.available
-        for owner in self.owners.backends.values():
-            if isinstance(owner, ReadsMemory) and (other := owner.memory()) is not None:
-                total, available = min(total, other.total), min(available, other.available)
+        """The machine's memory, or less if a backend knows a narrower limit. Without a new reading,
+        the last one.
+
+        Raises:
+            OSError: it was never measured.
+        """
+        try:
+            self._last = self._read()
+        except OSError as error:
+            if self._last is None:
+                raise
+            _log.warning("the memory cannot be measured: %s", error)
+        total, available = self._last.total, self._last.available
+        for other in self.owners.limits():
+            total, available = min(total, other.total), min(available, other.available)
         return Memory(total, available)
 
     def reserve(self, memory: Memory) -> int:

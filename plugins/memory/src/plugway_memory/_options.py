@@ -9,7 +9,9 @@ from pydantic import Field, field_validator
 
 from plugway import Options
 
-_SIZE: Final = re.compile(r"(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>%|[KMGT]i?B|B)", re.IGNORECASE)
+_SIZE: Final = re.compile(
+    r"(?P<number>\d{1,15}(?:\.\d{1,15})?)\s*(?P<unit>%|[KMGT]i?B|B)", re.IGNORECASE
+)
 _UNITS: Final = {"b": 1} | {
     f"{letter}{i}b": (1024 if i else 1000) ** power
     for power, letter in enumerate("kmgt", 1)
@@ -31,10 +33,22 @@ class MemoryOptions(Options):
     """Which idle model is unloaded first: the least recently used, the smallest, the largest, or
     that of the backend listed last."""
 
-    @field_validator("reserve")
+    @field_validator("reserve", mode="before")
     @classmethod
-    def _check_reserve(cls, value: str) -> str:
-        bytes_of(value, 0)
+    def _check_reserve(cls, value: object) -> str:
+        text = "0 B" if value == 0 and type(value) is int else str(value)
+        bytes_of(text, 0)
+        return text
+
+    @field_validator("keep")
+    @classmethod
+    def _check_keep(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for pattern in value:
+            if not {"/", "*"}.intersection(pattern):
+                raise ValueError(
+                    f"expected INSTANCE/MODEL such as `ollama/{pattern or 'qwen3'}`, "
+                    f"got {pattern!r}, which matches no model"
+                )
         return value
 
 

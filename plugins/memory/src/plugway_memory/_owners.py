@@ -6,14 +6,22 @@ See `_arbiter` for what is decided with the answers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 import anyio
 
 from plugway import PlugwayError
-from plugway_local_models import FreesCaches, HoldsModels, LoadedModel, NamesModels
+from plugway_local_models import (
+    FreesCaches,
+    HoldsModels,
+    LoadedModel,
+    Memory,
+    NamesModels,
+    ReadsMemory,
+)
 
 Key = tuple[str, str]
 """(backend, model)."""
@@ -81,11 +89,14 @@ class Owners:
         """The models of one backend that take memory now."""
         stale = self._clock() < self._silent_until.get(name, 0.0)
         if not stale:
-            models = await self._ask(name, self.backends[name].loaded(), "list its models")
+            models = await self._ask(name, self._listed(name), "list its models")
             stale = models is None
-            if models is not None:
-                self._known[name] = tuple(model for model in models if model.in_memory)
+            self._known[name] = self._known[name] if models is None else models
         return [Held(name, model, stale) for model in self._known[name]]
+
+    async def _listed(self, name: str) -> tuple[LoadedModel, ...]:
+        models = await self.backends[name].loaded()
+        return tuple(_plausible(model) for model in models if model.in_memory)
 
     async def still_has(self, key: Key) -> bool:
         """Whether a model is loaded; its backend is only asked if that was so the last time, since
@@ -102,7 +113,7 @@ class Owners:
     async def needs(self, name: str, model: str) -> int:
         """Bytes that the model needs; 0 if unknown."""
         asked = self.backends[name].needs(model)
-        return max(0, await self._ask(name, asked, f"say what `{model}` needs") or 0)
+        return _count(await self._ask(name, asked, f"say what `{model}` needs"))
 
     async def unload(self, held: Held) -> str:
         """Unload a model; returns why that failed, or an empty string. Cannot be cancelled, so that
@@ -118,6 +129,12 @@ class Owners:
             return f"it timed out after {UNLOAD_SECONDS:g} s"
         if not done:
             return "its backend says that it is not loaded"
+        listed: list[Held] = []
+        with anyio.CancelScope(shield=True):
+            listed = await self.of(held.backend)
+        there = [one for one in listed if one.key == held.key and not one.stale]
+        if any(one.loaded.state == "loaded" for one in there):
+            return "its backend says that it is unloaded, but still lists it as loaded"
         kept = [model for model in self._known[held.backend] if model.model != held.loaded.model]
         self._known[held.backend] = tuple(kept)
         return ""
@@ -127,8 +144,20 @@ class Owners:
         freed = 0
         for name, owner in self.backends.items():
             if isinstance(owner, FreesCaches):
-                freed += max(0, await self._ask(name, owner.free_caches(), "free its caches") or 0)
+                freed += _count(await self._ask(name, owner.free_caches(), "free its caches"))
         return freed
+
+    def limits(self) -> Iterator[Memory]:
+        """The readings of backends that know a limit of their own."""
+        for name, owner in self.backends.items():
+            if isinstance(owner, ReadsMemory):
+                try:
+                    reading = owner.memory()
+                except Exception as error:  # a backend of any kind: it is contained here
+                    _log.warning("`%s` could not read its memory: %s", name, _reason(error))
+                    continue
+                if reading is not None:
+                    yield reading
 
     async def _ask(self, name: str, asked: Awaitable[T], what: str) -> T | None:
         """An answer, or None if there is none in time or it is an error; that is logged."""
@@ -147,6 +176,39 @@ class Owners:
 def is_loaded(key: Key, held: Sequence[Held]) -> bool:
     """Whether a model is listed, and not as being loaded."""
     return any(one.key == key and one.loaded.state != "loading" for one in held)
+
+
+def fewest(held: Sequence[Held], short: int) -> list[Held]:
+    """The first of the models that have `short` bytes together, without those that the others do
+    not need for it."""
+    chosen: list[Held] = []
+    freed = 0
+    for one in held:
+        if freed < short:
+            chosen.append(one)
+            freed += one.loaded.size
+    for one in list(chosen):
+        if freed - one.loaded.size >= short:
+            chosen.remove(one)
+            freed -= one.loaded.size
+    return chosen
+
+
+def _plausible(model: LoadedModel) -> LoadedModel:
+    """What a backend of any kind reports, with 0 or None for numbers that cannot be."""
+    idle = model.idle_seconds
+    return replace(
+        model,
+        size=_count(model.size),
+        reclaimable=_count(model.reclaimable),
+        requests=_count(model.requests),
+        context_tokens=_count(model.context_tokens),
+        idle_seconds=idle if idle is not None and 0 <= idle < math.inf else None,
+    )
+
+
+def _count(value: float | None) -> int:
+    return int(value) if value is not None and 0 < value < math.inf else 0
 
 
 def _reason(error: Exception) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from fnmatch import fnmatchcase
 from functools import partial
 
 import anyio
@@ -22,9 +24,11 @@ from plugway import (
 from plugway_local_models import AsksForRoom, HoldsModels, MemoryReport, control_socket
 from plugway_local_models.memory import read_memory
 from plugway_memory._arbiter import Arbiter
-from plugway_memory._options import MemoryOptions
+from plugway_memory._options import MemoryOptions, size_text
 from plugway_memory._pressure import Stall
 from plugway_memory._watch import Watch
+
+_log = logging.getLogger("plugway.memory")
 
 _RUNNING: StateKey[list[Callable[[], None]]] = StateKey("memory.running")
 """What to call when the exchange has finished."""
@@ -47,7 +51,11 @@ class MemoryPlugin(Plugin[MemoryOptions]):
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
         """Finds the backends before the first of them loads a model; then watches the memory."""
         backends = dict(gateway.find(HoldsModels))
-        self._use(Arbiter(backends, self.options, read=self.read))
+        shared = None
+        if gateway.predecessor is not None:
+            before = [one for _, one in gateway.predecessor.find(MemoryPlugin)]
+            shared = before[0].arbiter.shared if before else None
+        self._use(Arbiter(backends, self.options, read=self.read, shared=shared))
         for backend in backends.values():
             if isinstance(backend, AsksForRoom):
                 backend.ask_for_room(self)
@@ -55,11 +63,33 @@ class MemoryPlugin(Plugin[MemoryOptions]):
 
     @asynccontextmanager
     async def _live(self, gateway: Gateway) -> AsyncGenerator[None]:
+        self._check()
         async with control_socket(gateway), anyio.create_task_group() as group:
             if self.arbiter.owners.backends:
                 group.start_soon(self.watch.run)
             yield
             group.cancel_scope.cancel()
+
+    def _check(self) -> None:
+        """Raises `ValueError` if nothing can be decided on this machine with these options."""
+        try:
+            memory = self.arbiter.read()
+        except OSError as error:
+            raise ValueError(f"{error}; remove `{self.name}` from `plugins`") from None
+        if (reserve := self.arbiter.reserve(memory)) >= memory.total:
+            total = size_text(memory.total)
+            raise ValueError(
+                f"`reserve` of {size_text(reserve)} leaves nothing of {total} of memory: lower it"
+            )
+        names = list(self.arbiter.owners.backends)
+        for pattern in self.options.keep:
+            if not any(fnmatchcase(name, pattern.partition("/")[0]) for name in names):
+                _log.warning(
+                    "plugin `%s`: `%s` in `keep` matches no backend that holds models (%s)",
+                    self.name,
+                    pattern,
+                    ", ".join(names) or "there is none",
+                )
 
     @hookimpl
     async def around_attempt(

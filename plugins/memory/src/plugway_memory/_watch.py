@@ -5,6 +5,7 @@ See `_arbiter` for the memory that a load needs.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Final
 
@@ -24,6 +25,8 @@ from plugway_memory._arbiter import Arbiter
 from plugway_memory._options import size_text
 from plugway_memory._owners import Key
 from plugway_upstream_errors import overflow_sentence
+
+_log = logging.getLogger("plugway.memory")
 
 WATCH_SECONDS: Final = 2.0
 _STALLED: Final = 0.1
@@ -51,7 +54,10 @@ class Watch:
         """Look until cancelled."""
         while True:
             await anyio.sleep(WATCH_SECONDS)
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # whatever the system or a backend does: the next look follows
+                _log.exception("the memory could not be watched")
 
     async def look(self) -> None:
         """One look: free caches, then idle models, until the reserve is free again."""

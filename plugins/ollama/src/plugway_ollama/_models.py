@@ -92,8 +92,9 @@ def asked_window(shown: Mapping[str, Any]) -> int:
     """`num_ctx` of the model's own parameters, which come as lines of text."""
     for line in str(shown.get("parameters") or "").splitlines():
         name, _, value = line.strip().partition(" ")
-        if name == "num_ctx" and value.strip().isdigit():
-            return int(value.strip())
+        value = value.strip()
+        if name == "num_ctx" and value.isdecimal() and len(value) < 10:
+            return int(value)
     return 0
 
 
