@@ -146,7 +146,7 @@ async def test_an_openai_client_gets_the_servers_own_bytes(upstream):
 
 
 async def test_a_client_of_openai_is_told_of_a_stream_that_stops(upstream):
-    upstream.script(sse(chat_stream("Hi.")[:-1]))
+    upstream.script(sse(chat_stream("Hi.")[:-3]))
     async with (
         gateway([build_plugin(OpenAIApi, "openai-api"), backend(upstream)]) as running,
         openai.AsyncOpenAI(

@@ -421,7 +421,7 @@ async def test_a_passed_stream_that_stops_before_its_end_is_an_interruption(serv
     made = plugin(server)
     async with made.backend:
         reply = await made.backend.send(request, Attempt(made.backend, "gpt-5"))
-        with pytest.raises(StreamInterrupted, match="end mark"):
+        with pytest.raises(StreamInterrupted, match="before the reply was complete"):
             async for _ in reply.chunks:
                 pass
         await reply.close()
