@@ -197,6 +197,39 @@ async def test_a_schema_that_is_refused_is_not_taken_for_all_tools(server):
     assert "accepts tools, but not one of these" in refused.json()["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (400, "This model does not support tool calling"),
+        (422, "tools are not supported"),
+        (400, "Unknown field: tools"),
+        (500, "Invalid tool definition"),
+        (501, "Function calling is not implemented"),
+    ],
+)
+async def test_tools_are_refused_in_any_words_and_with_any_status(server, status, words):
+    script = fm_serve(tools="all", said=(status, words))
+    response, found = await answered(server, script, body(tools=[FLAT]))
+    assert response.status_code == 400
+    assert "`apple/system` does not accept tools" in found["error"]["message"]
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_server_that_fails_when_asked_is_not_remembered_as_without_tools(server, status):
+    def script(request):
+        asked = request.method == "POST" and "noop" in str(request.json)
+        failing = fm_serve(tools="all", said=(status, "Loading."))
+        return failing(request) if asked else fm_serve()(request)
+
+    server.script = script
+    async with gateway(stack(server)) as running:
+        first = await running.post(body(tools=[FLAT]))
+        server.script = fm_serve(tools="all")
+        assert (await running.post(body(tools=[FLAT]))).status_code == 200
+    assert first.status_code == 400
+    assert "Invalid tool definition" in first.json()["error"]["message"]
+
+
 async def test_a_request_with_tools_goes_on_to_the_next_target(server):
     server.script = fm_serve()
     models = {"*": {"targets": ["apple/system", "echo/echo"]}}
@@ -235,6 +268,39 @@ async def test_an_error_of_the_server_says_what_to_do(server, said, status, word
     assert response.status_code == status, found
     assert words in found["error"]["message"]
     assert retry is None or response.headers["x-should-retry"] == retry
+
+
+@pytest.mark.parametrize(
+    ("message", "status", "words"),
+    [
+        ("The model's safety guardrails were triggered.", 400, "rephrase"),
+        ("exceededContextWindowSize", 400, "prompt is too long"),
+        ("GenerationError.guardrailViolation", 400, "rephrase"),
+        ("Model 'system' is unavailable: it is off.", 529, "System Settings"),
+    ],
+)
+@pytest.mark.parametrize("sent_as", [200, 500])
+async def test_an_error_means_the_same_with_status_200(server, message, status, words, sent_as):
+    response, found = await answered(server, fm_serve(said=(sent_as, message)))
+    assert response.status_code == status, found
+    assert words in found["error"]["message"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429])
+async def test_a_clear_status_counts_more_than_words(server, status):
+    response, found = await answered(server, fm_serve(said=(status, "guardrail tool unavailable")))
+    assert response.status_code == status
+    assert "rephrase" not in found["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "model",
+    ["pcc ", " pcc", "PCC", "system/pcc", "pcc/system", "system,pcc", "apple/pcc", "", "default"],
+)
+async def test_no_other_spelling_reaches_another_tier(server, model):
+    response, _ = await answered(server, fm_serve(pcc=True), body(model=f"apple/{model}"))
+    assert response.status_code == 404
+    assert sent(server) == []
 
 
 async def test_a_cloud_that_the_server_cannot_use_says_how_to_start_it(server):

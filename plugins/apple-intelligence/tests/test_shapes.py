@@ -1,7 +1,7 @@
 """Schemas as shapes of Apple's guided generation, and snapshots as deltas."""
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plugway_apple_intelligence._deltas import Deltas
@@ -137,6 +137,7 @@ VALUES = st.recursive(
 )
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.sampled_from("abc"), VALUES.filter(lambda v: not isinstance(v, str))))
 def test_arguments_in_the_history_come_back_as_they_were(value):
     shape, _ = shaped(of({"a": {"type": "object"}, "b": {}, "c": {"type": "array"}}))

@@ -6,6 +6,7 @@ What another caller computes is not reused, so that one engine also gives the an
 import json
 import os
 import signal
+import struct
 from itertools import count
 
 import anyio
@@ -220,6 +221,71 @@ async def test_an_unknown_architecture_is_reported_in_mlx_lms_words(run, tmp_pat
         flatten_subgroups=True,
     ):
         async with run(folder):
+            pass
+
+
+PROGRAM = """
+from pathlib import Path
+Path(__file__).with_name("ran").touch()
+class C: pass
+"""
+OWN = {"AutoConfig": "program.C", "AutoTokenizer": ["program.C", "program.C"]}
+
+
+def with_own_program(folder):
+    (folder / "program.py").write_text(PROGRAM)
+    configure(folder, "config.json", model_type="xverse", auto_map=OWN, trust_remote_code=True)
+    configure(folder, "tokenizer_config.json", tokenizer_class="C", auto_map=OWN)
+
+
+def with_lying_weights(folder):
+    """All tensors claim the whole file, so that their shapes do not fit their bytes."""
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    (length,) = struct.unpack("<Q", data[:8])
+    header = json.loads(data[8 : 8 + length])
+    end = len(data) - 8 - length
+    for name, entry in header.items():
+        if name != "__metadata__":
+            entry.update(data_offsets=[end - 4, end], shape=[1 << 20, *entry["shape"]])
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
+
+
+def configure(folder, name, **values):
+    path = folder / name
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (with_own_program, r"its own program.*\(`auto_map`\), which is not run"),
+        (with_lying_weights, r"cannot load"),
+        (lambda f: (f / "tokenizer.json").write_text("{}"), r"cannot load"),
+        (lambda f: configure(f, "tokenizer_config.json", chat_template="{% if %}"), "template"),
+        (lambda f: configure(f, "tokenizer_config.json", chat_template=[5]), "cannot load"),
+    ],
+)
+async def test_a_folder_that_mlx_lm_cannot_load_says_so_and_runs_nothing(
+    run, tmp_path, change, expected
+):
+    folder = tiny_mlx.write(tmp_path / "odd", "full")
+    change(folder)
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(BackendUnavailable, match=expected), flatten_subgroups=True
+    ):
+        async with run(folder):
+            pass
+    assert not (folder / "ran").exists()
+
+
+async def test_a_template_that_cannot_be_read_is_named(run, tmp_path):
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(BackendUnavailable, match=r"`template`: .*none\.jinja cannot be read"),
+        flatten_subgroups=True,
+    ):
+        async with run("full", template=str(tmp_path / "none.jinja")):
             pass
 
 

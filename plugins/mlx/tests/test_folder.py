@@ -86,6 +86,27 @@ def index(folder):
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
 
 
+def index_as(text):
+    return lambda folder: (folder / "model.safetensors.index.json").write_text(text)
+
+
+def index_of(name):
+    return index_as(json.dumps({"weight_map": {"a": name}}))
+
+
+def header_of(**fields):
+    """Changes the header of the weights to `fields` of one tensor."""
+    entry = {"dtype": "BF16", "shape": [4, 4], "data_offsets": [0, 32], **fields}
+    text = json.dumps({"a": entry}).encode()
+    data = struct.pack("<Q", len(text)) + text + bytes(32)
+    return lambda folder: (folder / "model.safetensors").write_bytes(data)
+
+
+def link_to_nothing(folder):
+    remove_weights(folder)
+    (folder / "model.safetensors").symlink_to(folder / "nothing")
+
+
 def adapter(folder):
     (folder / "config.json").unlink()
     (folder / "adapter_config.json").write_text("{}")
@@ -98,6 +119,27 @@ BROKEN = {
     "not safetensors": (
         lambda f: (f / "model.safetensors").write_bytes(b"\x80\x04pickled, not safe"),
         "not a safetensors file",
+    ),
+    "weights elsewhere": (index_of("../config.json"), r"\.\./config\.json are missing"),
+    "weights with a long name": (index_of("x" * 5000), r"'x{80}' are missing"),
+    "weights with a name for terminals": (index_of("\x1b[2J"), r"'\\x1b\[2J' are missing"),
+    "weights with half a character": (index_of("\ud800"), r"'\\ud800' are missing"),
+    "a link to nothing": (link_to_nothing, "model.safetensors are missing"),
+    "endless offset": (header_of(data_offsets=[0, float("inf")]), "header is damaged"),
+    "negative offset": (header_of(data_offsets=[0, -2]), "header is damaged"),
+    "endless shape": (header_of(shape=[float("inf")]), "header is damaged"),
+    "negative shape": (header_of(shape=[-4]), "header is damaged"),
+    "text as shape": (header_of(shape="12"), "header is damaged"),
+    "deep header": (
+        lambda f: (f / "model.safetensors").write_bytes(
+            struct.pack("<Q", 100_000) + b"[" * 100_000
+        ),
+        "not a safetensors file",
+    ),
+    "deep configuration": (lambda f: (f / "config.json").write_text("[" * 100_000), "not JSON"),
+    "a list as method": (
+        lambda f: configure(f, quantization_config={"quant_method": ["awq"]}),
+        "another program",
     ),
     "empty file": (lambda f: (f / "model.safetensors").write_bytes(b""), "not a safetensors"),
     "huge header": (
@@ -144,6 +186,37 @@ def test_a_folder_that_cannot_be_used_is_refused_with_the_reason(model, kind):
     said = refusal(model)
     assert str(model) in said
     assert re.search(expected, said), said
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[]", '{"weight_map": 5}', "{"])
+def test_an_index_that_cannot_be_read_is_ignored_as_mlx_lm_ignores_it(model, text):
+    index_as(text)(model)
+    assert read_model(model).architecture == "llama"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"num_key_value_heads": -100_000, "head_dim": 100_000},
+        {"vocab_size": -(10**12)},
+        {"max_position_embeddings": -3},
+        {"num_hidden_layers": 10**4000},
+        {"hidden_size": "64", "num_attention_heads": 0},
+    ],
+)
+def test_impossible_sizes_in_a_configuration_take_nothing_from_the_sum(model, wrong):
+    configure(model, **wrong)
+    found = plan(read_model(model), context=None, batch=512, slots=8, available=8 * GIB)
+    assert found.context > 0
+    assert found.cache >= 0
+    assert found.compute >= 32 << 20
+
+
+def test_what_a_configuration_names_is_printable(model):
+    configure(model, model_type="\x1b[2J\ud800", quantization={"bits": "\x1b"})
+    facts = read_model(model)
+    assert facts.architecture.isprintable()
+    assert facts.bits == ""
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,8 @@ QUIRKS: Final = {
 APFEL_MODEL: Final = "apple-foundationmodel"
 TOOLLESS_SECONDS: Final = 3600.0
 """For how long a server is known to refuse tools: it may be updated at any time."""
+_CLEAR: Final = frozenset((401, 403, 404, 429))
+"""Statuses that mean the same whatever the words."""
 _TOOL_WORDS: Final = ("invalid tool definition", "tools are not supported")
 _PROBE: Final[Mapping[str, Any]] = {
     "messages": [{"role": "user", "content": "Hi"}],
@@ -136,10 +138,13 @@ class AppleServer(OpenAIBackend):
         try:
             return await super().send(request, attempt)
         except BackendRefused as refusal:
-            if not tools or not _about_tools(refusal):
+            if not tools or not _may_be_about_tools(refusal):
                 raise
-            if await self._takes_tools(attempt):
+            takes = await self._takes_tools(attempt)
+            if takes and _about_tools(refusal):
                 raise self._bad_schema(refusal) from refusal
+            if takes is not False:
+                raise
             self._toolless_until = time.monotonic() + TOOLLESS_SECONDS
             raise self._without_tools() from refusal
 
@@ -154,23 +159,28 @@ class AppleServer(OpenAIBackend):
 
     def refused(self, refusal: BackendRefused) -> BackendError:
         """The error with what to do about it; the server's own texts are generic."""
+        said = _joined(refusal.message)
         for words, make in _MEANINGS:
-            if words in refusal.message.lower():
+            if refusal.status not in _CLEAR and _joined(words) in said:
                 return make(refusal, self)
         return super().refused(refusal)
 
     # ── tools ────────────────────────────────────────────────────────────────────────────────
 
-    async def _takes_tools(self, attempt: Attempt) -> bool:
-        """Whether the server accepts the smallest tool, so that only a schema was refused."""
+    async def _takes_tools(self, attempt: Attempt) -> bool | None:
+        """Whether the server accepts the smallest tool, so that only a schema was refused; None if
+        it fails for another reason."""
         body = orjson.dumps({"model": self.model, **_PROBE})
         lines = (("content-type", "application/json"), ("accept", "application/json"))
         credentials = await self.credentials(attempt)
         response = await self.upstream.request(
             "POST", self.api.path, body=body, headers=lines, credentials=credentials
         )
-        await response.aclose()
-        return response.status < 400
+        if response.status < 400:
+            await response.aclose()
+            return True
+        refusal = BackendRefused(response.status, await response.refusal())
+        return False if _may_be_about_tools(refusal) else None
 
     def _without_tools(self) -> BackendRefused:
         return refused(
@@ -203,7 +213,21 @@ def _zone_of(options: AppleIntelligenceOptions, upstream: Upstream) -> str:
 
 def _about_tools(refusal: BackendRefused) -> bool:
     said = refusal.message.lower()
-    return refusal.status == 400 and any(words in said for words in _TOOL_WORDS)
+    return any(words in said for words in _TOOL_WORDS)
+
+
+def _may_be_about_tools(refusal: BackendRefused) -> bool:
+    """Whether the server's words name tools. They differ; the smallest request decides."""
+    return (
+        bool(refusal.body)
+        and refusal.status not in _CLEAR
+        and any(word in refusal.message.lower() for word in ("tool", "function"))
+    )
+
+
+def _joined(text: str) -> str:
+    """Without spaces: an error has a sentence, or the name of Apple's own error."""
+    return text.lower().replace(" ", "").replace("_", "")
 
 
 # ── errors of the servers ────────────────────────────────────────────────────────────────────

@@ -334,16 +334,24 @@ def _stops(body: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(value)  # pyright: ignore
 
 
+def _read_template(path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise LoadFailed(f"`template`: {path} cannot be read: {reason}") from None
+
+
 def load_template(
     source: str | None, replacement: str | None, vocabulary: Vocabulary, where: str
 ) -> ChatTemplate:
     """The model's own template `source`, or the one in the file `replacement`.
 
     Raises:
-        LoadFailed: it is invalid; `where` names the model.
+        LoadFailed: it is invalid, or the file cannot be read; `where` names the model.
     """
     if replacement:
-        source = Path(replacement).expanduser().read_text(encoding="utf-8")
+        source = _read_template(replacement)
     texts = {name: vocabulary.special(name) for name in ("bos", "eos")}
     pieces = {n: vocabulary.piece(t).decode("utf-8", "replace") for n, t in texts.items() if t >= 0}
     try:

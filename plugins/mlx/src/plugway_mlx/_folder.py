@@ -28,6 +28,7 @@ _READABLE: Final = frozenset(
 """Values of `quant_method` that mlx-lm converts (`mlx_lm.utils.load_model`)."""
 _FOUR_BITS_ONLY: Final = frozenset({"awq", "gptq"})
 _MOST_NAMED: Final = 3
+_LARGEST_NUMBER: Final = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Facts:
     @property
     def architecture(self) -> str:
         """`model_type`."""
-        return str(self.config.get("model_type", "?"))
+        return _shown(str(self.config.get("model_type", "?")))
 
     @property
     def trained_context(self) -> int:
@@ -57,12 +58,14 @@ class Facts:
         """The quantization, such as `4 bits`; empty without one."""
         quantization: Any = self.config.get("quantization")
         bits: Any = quantization.get("bits") if isinstance(quantization, dict) else None  # pyright: ignore
-        return f"{bits} bits" if bits else ""
+        return f"{bits} bits" if isinstance(bits, int) else ""
 
     def number(self, key: str, default: int = 0) -> int:
-        """A number of the configuration."""
+        """A size in the configuration; `default` for anything that cannot be one."""
         value = self.config.get(key)
-        return value if isinstance(value, int) and not isinstance(value, bool) else default
+        if not isinstance(value, int) or isinstance(value, bool):
+            return default
+        return value if 0 <= value <= _LARGEST_NUMBER else default
 
 
 def glance(path: Path) -> str:
@@ -82,7 +85,8 @@ def read_model(path: Path) -> Facts:
         UnusableModel: it is not a complete MLX model that can be run here.
     """
     config = read_config(path)
-    changed = tuple((p.name, p.stat().st_mtime_ns) for p in sorted(path.glob(WEIGHTS)))
+    files = [p for p in sorted(path.glob(WEIGHTS)) if _is_there(p)]
+    changed = tuple((p.name, p.stat().st_mtime_ns) for p in files)
     size, numbers = _measure(path, changed)
     text: Any = config.get("text_config")
     inner = {**config, **cast("dict[str, Any]", text)} if isinstance(text, dict) else config
@@ -147,9 +151,7 @@ def is_gguf(path: Path) -> bool:
 def _load(path: Path) -> dict[str, Any]:
     folder = path.parent
     try:
-        if path.stat().st_size > _LARGEST_CONFIG:
-            raise UnusableModel(f"{path}: it is too large for a configuration")
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        found = _json(path)
     except FileNotFoundError:
         raise UnusableModel(f"{folder}: {_no_config(folder)}") from None
     except OSError as error:
@@ -164,6 +166,13 @@ def _load(path: Path) -> dict[str, Any]:
             f"{path}: it has no `model_type`, so it is not that of a language model"
         )
     return config
+
+
+def _json(path: Path) -> Any:
+    """The contents of a JSON file. Raises OSError, ValueError or RecursionError."""
+    if path.stat().st_size > _LARGEST_CONFIG:
+        raise ValueError("it is too large")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _no_config(folder: Path) -> str:
@@ -209,12 +218,27 @@ def _no_weights(path: Path) -> str:
 
 
 def _missing_shards(path: Path) -> list[str]:
+    """Names of weights that are not in the folder; a name elsewhere is not, either."""
+    present = {file.name for file in path.glob("*") if _is_there(file)}
+    broken = {file.name for file in path.glob(WEIGHTS)} - present  # such as links to nothing
     try:
-        index: Any = json.loads((path / _INDEX).read_text(encoding="utf-8"))
-        names = {str(name) for name in index["weight_map"].values()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return []
-    return sorted(name for name in names if not (path / name).is_file())
+        names = {str(name) for name in _json(path / _INDEX)["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        names = set[str]()
+    return [_shown(name) for name in sorted(names - present | broken)]
+
+
+def _is_there(path: Path) -> bool:
+    """Whether it is a file, or a link to one."""
+    try:
+        return path.is_file()
+    except OSError:  # such as a folder that may not be entered
+        return False
+
+
+def _shown(name: str) -> str:
+    """A name from a file that anybody may have made, for a message."""
+    return name if name.isprintable() and len(name) <= 255 else ascii(name[:80])
 
 
 def _for_others(path: Path, config: Mapping[str, Any]) -> str:
@@ -231,7 +255,7 @@ def _for_others(path: Path, config: Mapping[str, Any]) -> str:
         return ""
     method, bits = quantized.get("quant_method"), quantized.get("bits", 4)  # pyright: ignore
     fix = "Use a model that was quantized for MLX, such as those of `mlx-community`"
-    if method not in _READABLE:
+    if not isinstance(method, str) or method not in _READABLE:
         return f"it is quantized for another program (`quant_method`: {method!r}). {fix}"
     if method in _FOUR_BITS_ONLY and bits != 4:
         return f"it is quantized with {method} to {bits} bits; mlx-lm reads only 4. {fix}"

@@ -28,6 +28,9 @@ _SLIDING: Final = frozenset({"RotatingKVCache", "ChunkedKVCache"})
 _READ_AS_IT_IS: Final = False
 """For the tokenizer's `add_special_tokens`: the chat template has written them."""
 
+_NO_PROGRAMS: Final[Mapping[str, Any]] = {"trust_remote_code": False}
+"""Without it, transformers asks on standard input whether to run a program of the folder."""
+
 
 class Model(Vocabulary):
     """Weights and vocabulary."""
@@ -38,7 +41,7 @@ class Model(Vocabulary):
         self.network: Any = network
         self.config: Mapping[str, Any] = config
         self._wrapper: Any = _mlx.models.load_tokenizer(
-            folder, eos_token_ids=config.get("eos_token_id")
+            folder, _NO_PROGRAMS, eos_token_ids=config.get("eos_token_id")
         )
         backend: Any = self._wrapper.backend_tokenizer
         backend.no_padding()

@@ -39,6 +39,10 @@ _MIB: Final = 1 << 20
 _WARM: Final = 16
 _OUTPUT_ROOM: Final = 8
 """Tokens of a slot beyond the window."""
+_OWN_PROGRAM: Final = (
+    "it needs its own program for its configuration or tokenizer (`auto_map`), which is not run. "
+    "Use a model that mlx-lm and transformers support without one"
+)
 
 
 def main(channel: Channel, config: Mapping[str, Any]) -> None:
@@ -98,6 +102,8 @@ def _load(folder: Path, channel: Channel) -> tuple[Model, str | None]:
         return Model(folder), chat_template(folder)
     # mlx-lm and the tokenizers report a folder that they cannot use by exceptions of many types.
     except Exception as error:
+        if "trust_remote_code" in str(error):
+            raise LoadFailed(f"{folder}: {_OWN_PROGRAM}") from None
         known = str(error).splitlines()[0][:300] if str(error) else type(error).__name__
         raise LoadFailed(f"mlx-lm {version('mlx-lm')} cannot load {folder}: {known}") from None
 

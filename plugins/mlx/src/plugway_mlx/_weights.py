@@ -19,6 +19,10 @@ _LENGTH: Final = struct.Struct("<Q")
 _LONGEST: Final = 100_000_000
 """Bytes of a header; the limit of the format's own library."""
 
+_MOST_SIDES: Final = 16
+"""Dimensions of a tensor that are counted; the format has no limit, models have at most 5."""
+_LARGEST: Final = 1 << 60
+
 
 @dataclass(frozen=True, slots=True)
 class Weights:
@@ -50,8 +54,8 @@ def read_weights(path: Path) -> Weights:
         raise UnusableModel(f"{path}: it is not a safetensors file, or it is truncated")
     tensors = [cast("dict[str, Any]", t) for n, t in header.items() if n != "__metadata__"]
     try:
-        end = max((int(t["data_offsets"][1]) for t in tensors), default=0)
-        numbers = sum(math.prod(int(n) for n in t["shape"]) for t in tensors)
+        end = max((_whole(t["data_offsets"][1]) for t in tensors), default=0)
+        numbers = sum(math.prod(map(_whole, t["shape"][:_MOST_SIDES])) for t in tensors)
     except (KeyError, IndexError, TypeError, ValueError):
         raise UnusableModel(f"{path}: its header is damaged") from None
     if _LENGTH.size + length + end > size:
@@ -61,6 +65,12 @@ def read_weights(path: Path) -> Weights:
             "`plugway models pull`"
         )
     return Weights(size, len(tensors), numbers)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int) or not 0 <= value <= _LARGEST:
+        raise ValueError
+    return value
 
 
 def _parse(text: bytes) -> dict[str, Any] | None:

@@ -255,7 +255,7 @@ class OpenAIBackend:
         await response.aclose()
         large = len(body) > _LARGE
         await breath(large)
-        events = call.reader().whole(answer_in(response, body))
+        events = call.reader().whole(self._answer_in(response, body))
         await breath(large)
         if not stream and not cuts_a_call(events):
             # Plugins that repair event streams handle arguments that are not JSON.
@@ -263,6 +263,13 @@ class OpenAIBackend:
                 message = collected(events)
                 return Reply.message(message, headers=_kept(response))
         return Reply.streamed(EventList(events), headers=_kept(response))
+
+    def _answer_in(self, response: UpstreamResponse, body: bytes) -> dict[str, Any]:
+        """The parsed response; an error with status 200 means what it does with another status."""
+        try:
+            return answer_in(response, body)
+        except BackendRefused as refusal:
+            raise self.refused(refusal) from None
 
     # ── relaying for clients of the same API ─────────────────────────────────────────────────
 
@@ -322,7 +329,7 @@ class OpenAIBackend:
                 reply = Reply.relay(raw, headers=response.headers, close=response.aclose)
                 return reply.replace(dialect=original.dialect, usage=raw.usage, missing=missing)
             body = await response.read(_RELAYED_BYTES)
-            _ = answer_in(response, body)
+            _ = self._answer_in(response, body)
         except BackendRefused as refusal:
             await response.aclose()
             return await self._send_translated(refusal, original, request, attempt)
