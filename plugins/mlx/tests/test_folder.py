@@ -159,6 +159,22 @@ def test_what_mlx_lm_converts_passes(model, quantized):
     assert read_model(model).architecture == "llama"
 
 
+@pytest.mark.parametrize(
+    "odd", [-1, 1 << 70, 10**400, True, None, "8", 1.5, [], {}], ids=lambda v: repr(v)[:9]
+)
+def test_numbers_that_cannot_be_do_not_stop_the_sum(model, odd):
+    for name in (
+        *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim"),
+        *("num_attention_heads", "num_key_value_heads", "sliding_window", "layer_types"),
+        *("max_position_embeddings", "sliding_window_pattern", "text_config", "quantization"),
+    ):
+        configure(model, **{name: odd})
+        chosen = plan(read_model(model), context=None, batch=512, slots=8, available=8 << 30)
+        assert chosen.total >= 0
+        assert "available" in chosen.arithmetic()
+        configure(model, **{name: None})
+
+
 # Names
 
 

@@ -21,6 +21,7 @@ WEIGHTS: Final = "model*.safetensors"
 _INDEX: Final = "model.safetensors.index.json"
 _TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "tiktoken.model", "vocab.json")
 _GGUF: Final = b"GGUF"
+_LARGEST_NUMBER: Final = 1 << 40
 _LARGEST_CONFIG: Final = 64 << 20
 _READABLE: Final = frozenset(
     {"bitnet", "mxfp4", "mxfp8", "fp8", "compressed-tensors", "modelopt", "awq", "gptq"}
@@ -60,9 +61,9 @@ class Facts:
         return f"{bits} bits" if bits else ""
 
     def number(self, key: str, default: int = 0) -> int:
-        """A number of the configuration."""
+        """A number of the configuration; `default` if it is not a plausible one."""
         value = self.config.get(key)
-        return value if isinstance(value, int) and not isinstance(value, bool) else default
+        return value if type(value) is int and 0 <= value < _LARGEST_NUMBER else default
 
 
 def glance(path: Path) -> str:
