@@ -1,6 +1,7 @@
 """Folders that are no MLX models, and what is said of them; needs no engine."""
 
 import json
+import os
 import re
 import shutil
 import struct
@@ -173,6 +174,20 @@ def test_numbers_that_cannot_be_do_not_stop_the_sum(model, odd):
         assert chosen.total >= 0
         assert "available" in chosen.arithmetic()
         configure(model, **{name: None})
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "model.safetensors", "tokenizer_config.json", "model.safetensors.index.json"],
+)
+def test_a_pipe_in_a_folder_keeps_nobody_waiting(model, name):
+    (model / name).unlink(missing_ok=True)
+    os.mkfifo(model / name)
+    if name in ("config.json", "model.safetensors"):
+        assert "not a regular file" in refusal(model)
+    else:
+        assert read_model(model).architecture == "llama"
 
 
 # Names

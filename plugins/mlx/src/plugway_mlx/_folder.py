@@ -107,8 +107,9 @@ def read_config(path: Path) -> Mapping[str, Any]:
 
 def is_demo(path: Path) -> bool:
     """Whether it is the model that ships with Plugway, also in another place."""
+    file = path / "tokenizer_config.json"
     try:
-        text = (path / "tokenizer_config.json").read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
     except (OSError, ValueError):
         return False
     return '"chat_template": "{#- Plugway demo model.' in text
@@ -135,7 +136,9 @@ def _other_than_a_folder(path: Path) -> str:
 
 
 def is_gguf(path: Path) -> bool:
-    """Whether a file starts as GGUF files do."""
+    """Whether a file starts as GGUF files do. A pipe would keep its reader waiting."""
+    if not path.is_file():
+        return False
     try:
         with path.open("rb") as file:
             return file.read(len(_GGUF)) == _GGUF
@@ -146,6 +149,8 @@ def is_gguf(path: Path) -> bool:
 def _load(path: Path) -> dict[str, Any]:
     folder = path.parent
     try:
+        if path.exists() and not path.is_file():
+            raise UnusableModel(f"{path}: it is not a regular file")
         if path.stat().st_size > _LARGEST_CONFIG:
             raise UnusableModel(f"{path}: it is too large for a configuration")
         found: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -208,8 +213,9 @@ def _no_weights(path: Path) -> str:
 
 
 def _missing_shards(path: Path) -> list[str]:
+    file = path / _INDEX
     try:
-        index: Any = json.loads((path / _INDEX).read_text(encoding="utf-8"))
+        index: Any = json.loads(file.read_text(encoding="utf-8") if file.is_file() else "")
         names = {str(name) for name in index["weight_map"].values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
