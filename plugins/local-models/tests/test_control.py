@@ -266,6 +266,17 @@ async def test_what_is_not_an_answer_is_reported_with_its_place(data):
     assert "1-a.sock sent an invalid answer" in err
 
 
+async def test_one_of_two_gateways_that_answers_nonsense_hides_not_the_other():
+    engine = Engine("m")
+    await engine.load("m")
+    async with control_socket(Gateway(a=engine)):
+        with answering(b"garbage"):
+            code, out, err = await run("ps")
+    assert code == 0
+    assert "3 MiB" in out
+    assert "1-a.sock sent an invalid answer" in err
+
+
 async def test_a_deeply_nested_answer_is_none():
     with answering(b"[" * 200_000):
         assert "invalid answer" in (await run("ps"))[2]

@@ -164,6 +164,7 @@ def test_a_model_that_lm_studio_has_is_marked(monkeypatch):
         (b'{"models": [3, {}], "data": [null]}', 200),
         (b"no", 500),
         (b"\xff\xfe", 200),
+        (b"[" * 100_000, 200),
     ],
 )
 def test_another_program_at_those_addresses_does_no_harm(monkeypatch, body, status):

@@ -179,6 +179,21 @@ async def test_a_model_of_unknown_size_is_not_refused_because_others_use_the_mem
         assert engine.held
 
 
+async def test_under_pressure_a_model_of_unknown_size_goes_only_if_no_other_is_idle(machine):
+    gpu, engine = Engine(machine, "gpu", {"x": 0}), Engine(machine, "e", {"a": 4, "b": 4})
+    gpu.stated = False
+    async with running(machine, gpu, engine, reserve="2 GiB") as r:
+        for owner, model in ((gpu, "x"), (engine, "a"), (engine, "b")):
+            await r.ask(owner, model)
+            machine.now += 1
+        machine.eaten = 7
+        await r.watch.look()
+        assert (gpu.unloaded, engine.unloaded) == ([], ["a"])
+        machine.eaten = 15
+        await r.watch.look()
+        assert (gpu.unloaded, engine.unloaded) == (["x"], ["a", "b"])
+
+
 # Clients that leave
 
 

@@ -1,6 +1,7 @@
 """Folders that are no MLX models, and what is said of them; needs no engine."""
 
 import json
+import os
 import re
 import shutil
 import struct
@@ -230,6 +231,36 @@ def test_what_a_configuration_names_is_printable(model):
 def test_what_mlx_lm_converts_passes(model, quantized):
     configure(model, **quantized)
     assert read_model(model).architecture == "llama"
+
+
+@pytest.mark.parametrize(
+    "odd", [-1, 1 << 70, 10**400, True, None, "8", 1.5, [], {}], ids=lambda v: repr(v)[:9]
+)
+def test_numbers_that_cannot_be_do_not_stop_the_sum(model, odd):
+    for name in (
+        *("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "head_dim"),
+        *("num_attention_heads", "num_key_value_heads", "sliding_window", "layer_types"),
+        *("max_position_embeddings", "sliding_window_pattern", "text_config", "quantization"),
+    ):
+        configure(model, **{name: odd})
+        chosen = plan(read_model(model), context=None, batch=512, slots=8, available=8 << 30)
+        assert chosen.total >= 0
+        assert "available" in chosen.arithmetic()
+        configure(model, **{name: None})
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "model.safetensors", "tokenizer_config.json", "model.safetensors.index.json"],
+)
+def test_a_pipe_in_a_folder_keeps_nobody_waiting(model, name):
+    (model / name).unlink(missing_ok=True)
+    os.mkfifo(model / name)
+    if name in ("config.json", "model.safetensors"):
+        assert "not a regular file" in refusal(model)
+    else:
+        assert read_model(model).architecture == "llama"
 
 
 # Names

@@ -213,6 +213,10 @@ def _answers(
         _fail("no gateway with local models is running: run `plugway serve`")
     if not good:
         _fail("; ".join(str(answer["error"]) for answer in answers))
+    if command["do"] == "ps":  # other commands are for one of the gateways
+        for answer in answers:
+            if "error" in answer:
+                _say(_talk, str(answer["error"]))
     return good
 
 

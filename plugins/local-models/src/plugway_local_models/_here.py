@@ -50,7 +50,7 @@ def _in_lmstudio(url: str) -> Iterator[Installed]:
 def _get(url: str) -> dict[str, Any]:
     """The JSON object at a loopback address; empty if nothing answers soon, or something else."""
     with (
-        suppress(httpx2.HTTPError, ValueError),
+        suppress(httpx2.HTTPError, ValueError, RecursionError),
         httpx2.Client(timeout=_SECONDS, trust_env=False, verify=False) as client,  # plain HTTP
     ):
         return dict(as_object(client.get(url).json()))

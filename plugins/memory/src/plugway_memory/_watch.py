@@ -73,7 +73,7 @@ class Watch:
         held = await self._arbiter.owners.all()
         # Waiting is measured over time: without a shortage, one step per look.
         short = max(-self._arbiter.spare(held), 0 if freed else 1)
-        for one in self._arbiter.idle(held):
+        for one in sorted(self._arbiter.idle(held), key=lambda one: not one.loaded.size):
             if short > 0 and await self._arbiter.evict(one, why, _silent):
                 short -= one.loaded.size or short  # of unknown size: measured by the next look
         if short > 0 and held and not self.tight:

@@ -21,6 +21,7 @@ WEIGHTS: Final = "model*.safetensors"
 _INDEX: Final = "model.safetensors.index.json"
 _TOKENIZERS: Final = ("tokenizer.json", "tokenizer.model", "tiktoken.model", "vocab.json")
 _GGUF: Final = b"GGUF"
+_LARGEST_NUMBER: Final = 1 << 40
 _LARGEST_CONFIG: Final = 64 << 20
 _READABLE: Final = frozenset(
     {"bitnet", "mxfp4", "mxfp8", "fp8", "compressed-tensors", "modelopt", "awq", "gptq"}
@@ -110,8 +111,9 @@ def read_config(path: Path) -> Mapping[str, Any]:
 
 def is_demo(path: Path) -> bool:
     """Whether it is the model that ships with Plugway, also in another place."""
+    file = path / "tokenizer_config.json"
     try:
-        text = (path / "tokenizer_config.json").read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8") if file.is_file() else ""
     except (OSError, ValueError):
         return False
     return '"chat_template": "{#- Plugway demo model.' in text

@@ -42,6 +42,8 @@ def read_weights(path: Path) -> Weights:
         UnusableModel: it is not a safetensors file, or it is truncated.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise UnusableModel(f"{path}: it is not a regular file")
         size = path.stat().st_size
         with path.open("rb") as file:
             start = file.read(_LENGTH.size)
