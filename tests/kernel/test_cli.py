@@ -124,8 +124,30 @@ def test_the_installed_script_answers() -> None:
 def test_an_unknown_command_fails_and_loads_nothing_without_a_configuration(plugway: Any) -> None:
     done = plugway("frobnicate")
     assert done.code == 2
-    assert "frobnicate" in done.err
+    assert "there is no command `frobnicate`" in done.err
+    assert "`plugway-starter`" in done.err
     assert done.out == ""
+
+
+@pytest.mark.parametrize(("word", "meant"), [("serv", "serve"), ("statu", "status")])
+def test_a_misspelt_command_names_the_one_that_was_meant(
+    plugway: Any, word: str, meant: str
+) -> None:
+    done = plugway(word)
+    assert done.code == 2
+    assert f"did you mean `{meant}`?" in done.err
+
+
+@pytest.mark.parametrize("word", ["--help", "status", "new"])
+def test_the_kernel_alone_names_the_package_with_more_commands(
+    plugway: Any, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    def nothing(**_: str) -> list[Any]:
+        return []
+
+    monkeypatch.setattr("plugway.cli.plugins.entry_points", nothing)
+    done = plugway(word)
+    assert "`plugway-starter`" in " ".join((done.out + done.err).split())
 
 
 # ── configuration ──────────────────────────────────────────────────────────────────────────────

@@ -194,6 +194,8 @@ class Machine:
         words, folder = ["doctor", "--json", *self.words], self.folder or self.home
         if self.blocks is None:
             return command(*words, env=env, folder=folder)
+        # Python would keep cut files of bytecode, on which every later start would fail.
+        env["PYTHONDONTWRITEBYTECODE"] = "1"
         return subprocess.run(
             [PLUGWAY, *words],
             capture_output=True, text=True, env=env, cwd=folder, timeout=60, preexec_fn=self._limit,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from plugway.cli.config import chosen_config
@@ -35,13 +35,9 @@ class Report:
             problems = self.error.problems
         else:
             problems = (Problem("", "", str(self.error)),) if self.error else ()
-        rows = [
-            {"where": item.where, "path": item.path, "reason": item.reason, "fix": item.fix}
-            for item in problems
-        ]
         return {
             "valid": not problems,
-            "problems": rows,
+            "problems": [asdict(item) for item in problems],
             "warnings": list(self.warnings),
             "ways": dict(self.ways),
         }

@@ -29,6 +29,7 @@ from plugway.cli.plugins import (
 from plugway.cli.serve import print_error as _print_error
 from plugway.config.approval import approvals_path, approve
 from plugway.config.config import Config, ExposedError, default_config_path, find_config
+from plugway.config.document import did_you_mean
 from plugway.plugins.audit import startup_files
 from plugway.types.errors import ConfigError, PluginError
 from plugway_wire.errors import PlugwayError
@@ -36,6 +37,9 @@ from plugway_wire.errors import PlugwayError
 EXIT_FAILED = 1
 EXIT_CONFIG = 2
 EXIT_EXPOSED = 3
+_MORE = (
+    "Most commands come with the package `plugway-starter`; `plugway --help` lists those installed"
+)
 
 app = typer.Typer(
     name="plugway",
@@ -44,9 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-config_app = typer.Typer(
-    help="The configuration: an example, its path, its schema.", no_args_is_help=True
-)
+config_app = typer.Typer(help="The configuration: example, path, schema.", no_args_is_help=True)
 app.add_typer(config_app, name="config")
 
 ConfigPath = Annotated[
@@ -247,18 +249,19 @@ def _add_plugin_commands(words: Sequence[str]) -> None:
     """Add the requested command of an installed package, unless it is built in."""
     word = words[0] if words else "-"
     if word.startswith("-"):
-        if names := installed_command_names():
-            app.info.epilog = f"Commands of installed plugins: {', '.join(names)}"
-    elif word not in _built_in() and (command := installed_command(word)) is not None:
+        names = installed_command_names()
+        app.info.epilog = f"Commands of installed plugins: {', '.join(names)}" if names else _MORE
+    elif word not in _built_in():
+        if (command := installed_command(word)) is None:
+            hint = did_you_mean(word, [*_built_in(), *installed_command_names()])
+            _print_error(f"plugway: there is no command `{word}`: {hint or _MORE}")
+            sys.exit(EXIT_CONFIG)
         add_command(app, word, command)
 
 
 def _built_in() -> set[str]:
-    names = {
-        command.name or getattr(command.callback, "__name__", "")
-        for command in app.registered_commands
-    }
-    return names | {"config"}
+    commands = app.registered_commands
+    return {"config", *(c.name or getattr(c.callback, "__name__", "") for c in commands)}
 
 
 def _one_file(file: Path | None, config: Path | None) -> Path | None:

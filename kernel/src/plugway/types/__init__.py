@@ -1,1 +1,1 @@
-"""Data types: requests, replies, events and errors. Imports no other package of the kernel."""
+"""Data types: requests, replies, exchanges, backends, errors. Imports no other kernel package."""

@@ -86,7 +86,7 @@ def _model_of(words: Sequence[str]) -> str | Check:
         return Check(_NAME, "failed", "`plugway claude` did not report its model", fix)
     if isinstance(asked, str):
         return asked
-    if "No such command" in done.stderr:
+    if "no command" in done.stderr:
         return Check(
             _NAME,
             "skipped",
