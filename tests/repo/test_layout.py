@@ -26,7 +26,7 @@ MOST_LINES = {
     "plugins": 1_280,
     "exchange": 2_301,
     "http": 926,
-    "cli": 940,
+    "cli": 939,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Final, cast
 
 from plugway_local_models import UnusableModel
@@ -29,7 +30,6 @@ _READABLE: Final = frozenset(
 """Values of `quant_method` that mlx-lm converts (`mlx_lm.utils.load_model`)."""
 _FOUR_BITS_ONLY: Final = frozenset({"awq", "gptq"})
 _MOST_NAMED: Final = 3
-_LARGEST_NUMBER: Final = 1 << 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,10 @@ def _load(path: Path) -> dict[str, Any]:
 
 def _json(path: Path) -> Any:
     """The contents of a JSON file. Raises OSError, ValueError or RecursionError."""
-    if path.stat().st_size > _LARGEST_CONFIG:
+    status = path.stat()
+    if not S_ISREG(status.st_mode):  # to open a pipe would wait for its other end
+        raise ValueError("it is not a regular file")
+    if status.st_size > _LARGEST_CONFIG:
         raise ValueError("it is too large")
     return json.loads(path.read_text(encoding="utf-8"))
 
@@ -231,9 +234,9 @@ def _missing_shards(path: Path) -> list[str]:
 
 
 def _is_there(path: Path) -> bool:
-    """Whether it is a file, or a link to one."""
+    """Whether something has that name; a link to nothing has not."""
     try:
-        return path.is_file()
+        return path.exists()
     except OSError:  # such as a folder that may not be entered
         return False
 

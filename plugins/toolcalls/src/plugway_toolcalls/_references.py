@@ -25,8 +25,9 @@ def resolve(root: Mapping[str, Any], ref: str) -> Any:
     target: Any = root
     for step in ref.removeprefix("#").split("/")[1:]:
         name = unquote(step).replace("~1", "/").replace("~0", "~")
-        if isinstance(target, list) and name.isdigit() and int(name) < len(as_list(target)):
-            target = as_list(target)[int(name)]
+        if isinstance(target, list) and name.isascii() and name.isdigit():
+            at = int(name[:9])
+            target = as_list(target)[at] if at < len(as_list(target)) else None
         else:
             target = as_object(target).get(name)
     return as_object(target) if isinstance(target, dict) else target is True or None

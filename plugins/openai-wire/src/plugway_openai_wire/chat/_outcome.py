@@ -134,7 +134,7 @@ def failure_in(data: Mapping[str, Any]) -> BackendRefused | None:
 def _status(error: Mapping[str, Any]) -> int:
     for name in ("code", "type", "status"):
         value = error.get(name)
-        if isinstance(value, str) and value.isdigit():
+        if isinstance(value, str) and len(value) < 10 and value.isdecimal():
             value = int(value)
         if isinstance(value, int) and 400 <= value < 600:
             return value
