@@ -62,7 +62,7 @@ def find_model(name: str, folder: Path | None = None) -> ModelFile:
     if path.is_dir():
         raise NoSuchModel(f"{path} is a folder, not a model file. {_inside(path, known)}")
     if path.exists():
-        raise NoSuchModel(f"{path} is not a regular file, so it is no model")
+        raise NoSuchModel(f"{path} is not a regular file, so it is not a model")
     if path.suffix == ".gguf" and len(path.parts) > 1:
         raise NoSuchModel(f"the model file {path} does not exist. {advice(name, known)}")
     raise unknown_model(name, known, folder or models_folder())

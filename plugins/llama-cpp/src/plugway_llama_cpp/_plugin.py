@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 
-import anyio
-
-from plugway import Backend, Gateway, Plugin, PlugwayError, hookimpl
+from plugway import Backend, Gateway, Plugin, hookimpl
 from plugway_llama_cpp._backend import LlamaCppBackend
 from plugway_llama_cpp._files import glance
 from plugway_llama_cpp._folder import find_model
 from plugway_llama_cpp._options import LlamaCppOptions
-from plugway_local_models import NoSuchModel, control_socket
+from plugway_local_models import NoSuchModel
 
 
 class LlamaCpp(Plugin[LlamaCppOptions]):
@@ -46,30 +44,9 @@ class LlamaCpp(Plugin[LlamaCppOptions]):
     def lifespan(self, gateway: Gateway | None = None) -> AbstractAsyncContextManager[object]:
         """Loads the model in the background; stops all workers at the end. Without a gateway, as in
         a benchmark, there is no `plugway models`."""
-        return self._live(gateway)
-
-    @asynccontextmanager
-    async def _live(self, gateway: Gateway | None) -> AsyncGenerator[None]:
-        loader = self.backend.loader
-        try:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._keep)
-                try:
-                    async with control_socket(gateway):
-                        yield
-                finally:
-                    group.cancel_scope.cancel()
-        finally:  # after the group, which may be about to start a worker
-            with anyio.CancelScope(shield=True):
-                await loader.aclose()
-
-    async def _keep(self) -> None:
-        loader = self.backend.loader
-        if self.options.preload and not self._missing:
-            try:
-                await loader.get("")
-            except PlugwayError as error:
-                self.log.warning("%s", error)
-        while self.options.idle_unload_seconds:
-            await anyio.sleep(min(30.0, self.options.idle_unload_seconds / 2))
-            await loader.unload_idle()
+        return self.backend.loader.running(
+            gateway,
+            self.log,
+            preload=self.options.preload and not self._missing,
+            idle_unload_seconds=self.options.idle_unload_seconds,
+        )

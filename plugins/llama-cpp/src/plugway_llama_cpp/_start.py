@@ -1,4 +1,4 @@
-"""The worker's entry point: load a model, create the engine, serve until told to stop."""
+"""The worker's entry point: load a model, create the engine, serve until asked to stop."""
 
 from __future__ import annotations
 

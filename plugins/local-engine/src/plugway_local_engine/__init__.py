@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from plugway_local_engine._backend import EngineBackend
     from plugway_local_engine._conversation import (
         Conversation,
         Mark,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         generate,
     )
     from plugway_local_engine._grammar import Constraint, arguments_constraint, build_constraint
+    from plugway_local_engine._loader import EngineLoader, Loaded
     from plugway_local_engine._mask import GrammarError, GrammarTokenizer, TokenMask
     from plugway_local_engine._probe import TemplateTraits
     from plugway_local_engine._refusal import raise_error
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
     from plugway_local_engine._worker import Channel, EngineFailed, LoadFailed
 
 _LATER = {
+    "EngineBackend": "_backend",
+    "EngineLoader": "_loader",
+    "Loaded": "_loader",
     "check_choice": "_generation",
     "count_tokens": "_generation",
     "free_states": "_generation",
@@ -73,12 +78,15 @@ __all__ = [
     "ChatTemplate",
     "Constraint",
     "Conversation",
+    "EngineBackend",
     "EngineFailed",
+    "EngineLoader",
     "Frame",
     "GrammarError",
     "GrammarTokenizer",
     "Limits",
     "LoadFailed",
+    "Loaded",
     "Mark",
     "Prompt",
     "Supervisor",

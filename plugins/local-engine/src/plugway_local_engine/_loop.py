@@ -83,7 +83,7 @@ class EngineLoop(ABC, Generic[J]):
     # The loop
 
     def run(self, other: Callable[[Frame], None]) -> None:
-        """Run until told to stop; frames that are not for the loop are passed to `other`."""
+        """Run until asked to stop; frames that are not for the loop are passed to `other`."""
         busy = False
         while not self._stopping:
             for frame in self._channel.receive(0 if busy else self._patience()):

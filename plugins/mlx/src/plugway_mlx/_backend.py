@@ -1,130 +1,27 @@
-"""The backend: sends requests to the worker of their model.
-
-The worker renders, counts and decodes; `_models` knows the worker of each model.
-"""
+"""The backend. The worker renders, counts and decodes; `_models` knows the worker of each model."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping
+from typing import Any
 
-from plugway import Attempt, MessagesRequest, ModelInfo, Reply
-from plugway_local_engine import check_choice, count_tokens, free_states, generate
-from plugway_local_engine.demo import DEMO, DEMO_NOTICE
-from plugway_local_models import LoadedModel, MakesRoom
-from plugway_mlx._models import Loaded, Models
+from plugway_local_engine import EngineBackend, Loaded
+from plugway_mlx._folder import Facts
+from plugway_mlx._models import Models
 from plugway_mlx._options import MlxOptions
+from plugway_mlx._plan import Plan
 
-_STATES: Final = {"ready": "loaded", "loading": "loading", "restarting": "loading"}
 
-
-class MlxBackend:
+class MlxBackend(EngineBackend[Facts, Plan]):
     """One instance: a configured model, and others of the models folder on demand."""
 
-    zone = "local"
-
     def __init__(self, name: str, options: MlxOptions) -> None:
-        self.name = name
-        self.loader = Models(name, options)
-        self.hold_demo = True
-        """Whether to restrict the demo model's calls to three forms; tests may disable it."""
+        super().__init__(name, Models(name, options))
 
-    async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
-        """Run inference. The reply starts when the prompt is accepted, not when it is computed.
-
-        Raises:
-            InvalidRequest: `tool_choice` is invalid.
-            BackendError: the model is not available, or its worker failed.
-        """
-        check_choice(request)
-        loaded = await self.loader.get(attempt.model, attempt.note)
-        return await generate(
-            loaded.supervisor,
-            request,
-            attempt,
-            file=loaded.file.name,
-            demo=loaded.is_demo,
-            held=self.hold_demo,
-        )
-
-    async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
-        """Exact number of tokens of the rendered prompt."""
-        loaded = await self.loader.get(attempt.model, attempt.note)
-        return await count_tokens(loaded.supervisor, request, attempt, demo=loaded.is_demo)
-
-    async def models(self) -> Sequence[ModelInfo]:
-        """The configured model first, then the others in the models folder."""
-        return [self._info(file.name) for file in await self.loader.names()]
-
-    async def load(self, model: str) -> None:
-        """Load a model; also enables it again after too many crashes.
-
-        Raises:
-            BackendUnavailable: the model is missing, damaged or too large, or MLX is missing.
-            RequestRejected: no model has that name.
-        """
-        loaded = await self.loader.get(model)
-        loaded.supervisor.reset()
-        await loaded.supervisor.ready()
-
-    async def unload(self, model: str) -> bool:
-        """Unload a model from memory; False if it was not loaded."""
-        return await self.loader.unload(model)
-
-    async def loaded(self) -> list[LoadedModel]:
-        """The models that have a worker, also one that failed (`HoldsModels`)."""
-        return [_held(model) for model in self.loader.loaded.values()]
-
-    async def needs(self, model: str) -> int:
-        """Bytes of a model with its cache, from its configuration and files.
-
-        Raises:
-            BackendUnavailable: the model is missing or damaged.
-            RequestRejected: no model has that name.
-        """
-        return await self.loader.needs(model)
-
-    def ask_for_room(self, room: MakesRoom) -> None:
-        """From now on, load no model before `room` has made room for it (`AsksForRoom`)."""
-        self.loader.room = room
-
-    async def free_caches(self) -> int:
-        """Drop the states of conversations that have no slot; those on disk stay. Returns their
-        bytes (`FreesCaches`)."""
-        models = list(self.loader.loaded.values())
-        return sum([await free_states(model.supervisor) for model in models])
-
-    async def name_of(self, model: str) -> str:
-        """The name of the model that a request means (`NamesModels`)."""
-        return await self.loader.name_of(model)
-
-    def _info(self, name: str) -> ModelInfo:
-        loaded = self.loader.loaded.get(name)
-        if loaded is None:
-            notice = DEMO_NOTICE if name == DEMO else ""
-            return ModelInfo(name, display_name=name, state="unloaded", notice=notice)
-        return ModelInfo(
-            name,
-            display_name=name,
-            context_tokens=loaded.plan.context,
-            max_output_tokens=loaded.plan.context,
-            state=_STATES.get(loaded.supervisor.state, "unloaded"),  # pyright: ignore[reportArgumentType]
-            capabilities=frozenset({"tools", "structured_output"}),
-            extra={"architecture": loaded.facts.architecture, "bytes": loaded.facts.size},
-            notice=DEMO_NOTICE if loaded.is_demo else "",
-        )
-
-
-def _held(loaded: Loaded) -> LoadedModel:
-    supervisor = loaded.supervisor
-    return LoadedModel(
-        loaded.file.name,
-        size=loaded.plan.total,
-        requests=supervisor.busy,
-        idle_seconds=time.monotonic() - supervisor.last_used,
-        state="loaded" if supervisor.state == "ready" else supervisor.state,
-        context_tokens=loaded.plan.context,
-        pid=supervisor.pid,
-        problem=supervisor.failure[0] if supervisor.failure else "",
-    )
+    def described(self, loaded: Loaded[Facts, Plan]) -> Mapping[str, Any]:
+        """From the model's configuration."""
+        return {
+            "display_name": loaded.file.name,
+            "capabilities": frozenset({"tools", "structured_output"}),
+            "extra": {"architecture": loaded.facts.architecture, "bytes": loaded.facts.size},
+        }
