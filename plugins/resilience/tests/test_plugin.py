@@ -251,9 +251,9 @@ async def test_it_costs_next_to_nothing_when_nothing_fails():
     world = World()
     exchange = Exchange(REQUEST)
     attempts = [Attempt(Backend(n), "m", 1, 120.0) for n in "ab"]
-    began = time.perf_counter()
+    began = time.process_time()
     for _ in range(2000):
         await world.policy.plan_attempts(attempts, exchange)
         await world.policy.around_attempt(world.send, REQUEST, attempts[0], exchange)
         await world.policy.finished(exchange, Outcome("completed", 200, 0.1))
-    assert (time.perf_counter() - began) / 2000 < 200e-6
+    assert (time.process_time() - began) / 2000 < 200e-6
