@@ -13,7 +13,7 @@ from plugins.mcp.tests.shape import backends, call, client_of, post, rpc, runnin
 from plugins.switch.tests.talk import Client, backend
 from plugway import BackendRefused, ModelInfo
 from plugway.testing import LeakCheck, RawClient
-from plugway_mcp._server import MAX_RESULT_BYTES, harmless
+from plugway_tools import MAX_CHARACTERS, harmless
 
 pytestmark = pytest.mark.anyio
 
@@ -182,7 +182,7 @@ async def test_text_of_others_is_shown_for_what_it_is():
 def test_results_are_cut_at_a_megabyte_and_controls_are_written_out():
     """M-11."""
     cut = harmless("é" * 50_000_000)
-    assert len(cut.encode()) < MAX_RESULT_BYTES
+    assert len(cut.encode()) < MAX_CHARACTERS
     assert cut.endswith("[cut: 50,000,000 characters]")
     assert harmless("a\tb\nc\x00\x7f\x85ü€😀") == "a\\tb\nc\\x00\\x7f\\x85ü€😀"
 

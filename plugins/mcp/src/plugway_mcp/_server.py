@@ -6,7 +6,6 @@ request.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -37,18 +36,15 @@ from starlette.types import ASGIApp
 
 from plugway_mcp._calls import TOOL_USE_ID
 from plugway_mcp._tools import Tool, ToolFailed, Tools
+from plugway_tools import harmless
 
 MAX_BODY_BYTES: Final = 4 * 2**20
-MAX_RESULT_BYTES: Final = 2**20
 CALLS_AT_ONCE: Final = 8
 INSTRUCTIONS: Final = (
     "Plugway is the gateway between this client and every model. Use `endpoint_set` only when the "
     "user asks for another model; `endpoint_list` shows what there is. `endpoint_recommend`, "
     "`context_report`, `usage_report` and `explain_last` answer questions about this conversation."
 )
-_CONTROL: Final = re.compile(r"[^\S\n ]|[^\s\x20-\x7e\xa1-\U0010ffff]")
-_HIDDEN: Final = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""Invisible characters, and those that change the direction of text."""
 
 Context = ServerRequestContext[Any, Any]
 
@@ -162,14 +158,3 @@ def _flaws(arguments: type[BaseModel], error: ValidationError) -> str:
 
 def _result(text: str, *, failed: bool = False) -> CallToolResult:
     return CallToolResult(content=[TextContent(type="text", text=harmless(text))], is_error=failed)
-
-
-def harmless(text: str) -> str:
-    """`text` with control and invisible characters escaped, 1 MiB at most."""
-    if len(text) > MAX_RESULT_BYTES:
-        text = f"{text[: MAX_RESULT_BYTES // 4]}\n[cut: {len(text):,} characters]"
-    return _HIDDEN.sub(_escaped, _CONTROL.sub(_escaped, text))
-
-
-def _escaped(found: re.Match[str]) -> str:
-    return found[0].encode("unicode_escape").decode()

@@ -1,0 +1,30 @@
+"""Tools that the gateway runs; see the README."""
+
+from plugway_tools._protocols import (
+    Effect,
+    HoldsTools,
+    JudgesCalls,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    Verdict,
+    failed,
+)
+from plugway_tools._public import NotPublic, is_public, public_addresses
+from plugway_tools._text import MAX_CHARACTERS, harmless
+
+__all__ = [
+    "MAX_CHARACTERS",
+    "Effect",
+    "HoldsTools",
+    "JudgesCalls",
+    "NotPublic",
+    "ToolCall",
+    "ToolResult",
+    "ToolSpec",
+    "Verdict",
+    "failed",
+    "harmless",
+    "is_public",
+    "public_addresses",
+]

@@ -1,0 +1,54 @@
+"""Addresses that a tool may reach: public ones, checked after the name is resolved.
+
+A page, a redirect or a name server can point at this machine, at its network or at a cloud's
+metadata service. So the resolved addresses are checked, and the connection goes to one of them.
+"""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Final
+
+import anyio
+
+from plugway_http.client.url import address_of
+
+_NAT64: Final = ip_network("64:ff9b::/96")
+"""IPv4 addresses inside IPv6 ones (RFC 6052)."""
+
+
+class NotPublic(Exception):
+    """A host that tools may not reach; the text says which and why."""
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is on the public internet, also as an IPv4 address inside an IPv6 one."""
+    if isinstance(address, IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour
+        if address in _NAT64:
+            inner = IPv4Address(int(address) & 0xFFFFFFFF)
+        if address.teredo is not None:
+            return False
+        if inner is not None:
+            return is_public(inner)
+    return address.is_global and not address.is_multicast
+
+
+async def public_addresses(host: str, port: int) -> list[str]:
+    """The addresses of `host`, to connect to in this order.
+
+    Raises:
+        NotPublic: one of them is not public; so that no choice among them can be forced.
+        OSError: the name cannot be resolved.
+    """
+    literal = address_of(host)
+    if literal is not None:
+        found = [literal]
+    else:
+        entries = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        found = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries]
+    for address in found:
+        if not is_public(address):
+            raise NotPublic(f"{host} is {address}, which is not a public address")
+    return list(dict.fromkeys(map(str, found)))
