@@ -22,7 +22,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -44,6 +44,7 @@ from plugway import (
     as_object,
     event,
 )
+from plugway_tools._limits import Limits
 from plugway_tools._protocols import ToolResult, failed
 from plugway_tools._results import Results, result_block
 from plugway_tools._round import Called, Hidden, Round, Runner
@@ -53,6 +54,7 @@ __all__ = ["Called", "Hidden", "Limits", "Loop", "Runner", "stop"]
 
 T = TypeVar("T")
 Note = Callable[[str], None]
+Adapt = Callable[[MessagesRequest], MessagesRequest]
 log = logging.getLogger("plugway.tools")
 
 _GOES_ON: Final = frozenset(("tool_use", "end_turn", "stop_sequence", None))
@@ -61,35 +63,27 @@ _STOP_SECONDS: Final = 1.5
 _RUNNING: StateKey[list[Loop]] = StateKey("tools.loop")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of one loop."""
-
-    rounds: int = 8
-    """Replies with calls that are run."""
-    calls: int = 32
-    seconds: float = 600.0
-    """Time in which calls may begin and run; the model's last reply may take longer."""
-    tokens: int = 1_000_000
-    """Tokens of all requests and replies, after which no more calls are run; 0 for no limit."""
-    result_characters: int = 100_000
-    """Longest text of a result for the model."""
-    ping_seconds: float = 10.0
-
-
 class Loop:
     """One attempt whose reply may call hidden tools. Use it in `around_attempt`, once, and call
     `stop` in `finished`."""
 
     def __init__(
-        self, send: Send, attempt: Attempt, runner: Runner, note: Note, limits: Limits | None = None
+        self,
+        send: Send,
+        attempt: Attempt,
+        runner: Runner,
+        note: Note,
+        limits: Limits | None = None,
+        adapt: Adapt | None = None,
     ) -> None:
-        """`note` writes a line on the receipt."""
+        """`note` writes a line on the receipt. `adapt` may change each further request, such as the
+        tools that it offers."""
         self._send = send
         self._attempt = attempt
         self._runner = runner
         self._note = note
         self._limits = limits or Limits()
+        self._adapt = adapt
         self._until = time.monotonic() + self._limits.seconds
         self._ids: set[str] = set()
         self._asked = 0
@@ -309,6 +303,8 @@ class Loop:
         ]
         because = "the model gets the results of its calls"
         request = request.replace(messages=messages, because=because)
+        if self._adapt is not None:
+            request = self._adapt(request)
         choice = as_object(request.get("tool_choice"))
         if self._why:
             return request.replace(tool_choice={"type": "none"}, because=self._why)
