@@ -7,15 +7,18 @@ metadata service. So the resolved addresses are checked, and the connection goes
 from __future__ import annotations
 
 import socket
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
 import anyio
 
 from plugway_http.client.url import address_of
 
-_NAT64: Final = ip_network("64:ff9b::/96")
+_NAT64: Final = IPv6Network("64:ff9b::/96")
 """IPv4 addresses inside IPv6 ones (RFC 6052)."""
+_GLOBAL: Final = IPv6Network("2000::/3")
+"""All that is assigned to the IPv6 internet. `is_global` also holds for `::127.0.0.1` (RFC 4291),
+`fec0::/10` (RFC 3879) and `64:ff9b:1::/48` (RFC 8215)."""
 
 
 class NotPublic(Exception):
@@ -32,6 +35,8 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
             return False
         if inner is not None:
             return is_public(inner)
+        if address not in _GLOBAL:
+            return False
     return address.is_global and not address.is_multicast
 
 
@@ -42,13 +47,18 @@ async def public_addresses(host: str, port: int) -> list[str]:
         NotPublic: one of them is not public; so that no choice among them can be forced.
         OSError: the name cannot be resolved.
     """
+    found = await resolved(host, port)
+    for address in found:
+        if not is_public(ip_address(address)):
+            raise NotPublic(f"{host} is {address}, which is not a public address")
+    return found
+
+
+async def resolved(host: str, port: int) -> list[str]:
+    """All addresses of `host`, each once. Raises OSError if there are none."""
     literal = address_of(host)
     if literal is not None:
-        found = [literal]
-    else:
-        entries = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        found = [ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries]
-    for address in found:
-        if not is_public(address):
-            raise NotPublic(f"{host} is {address}, which is not a public address")
+        return [str(literal)]
+    entries = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = (ip_address(str(entry[4][0]).partition("%")[0]) for entry in entries)
     return list(dict.fromkeys(map(str, found)))
