@@ -7,6 +7,7 @@ metadata service. So the resolved addresses are checked, and the connection goes
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Final
 
@@ -44,14 +45,39 @@ async def public_addresses(host: str, port: int) -> list[str]:
     """The addresses of `host`, to connect to in this order.
 
     Raises:
-        NotPublic: one of them is not public; so that no choice among them can be forced.
+        NotPublic: one of them is not public, or is near (`is_near`); so that no choice among them
+            can be forced.
         OSError: the name cannot be resolved.
     """
     found = await resolved(host, port)
     for address in found:
         if not is_public(ip_address(address)):
             raise NotPublic(f"{host} is {address}, which is not a public address")
+        if is_near(address):
+            raise NotPublic(f"{host} is {address}, an address of this machine or its network")
     return found
+
+
+def is_near(address: str) -> bool:
+    """Whether this machine has the address, or its own network has it, as far as a look at routes
+    says: machines at home often have public IPv6 addresses."""
+    source = _source(address)
+    if source is None or ":" not in address:
+        return source == address
+    return ip_address(address) in IPv6Network(f"{source}/64", strict=False)
+
+
+def _source(address: str) -> str | None:
+    """The own address that a connection would come from; it is the same for an own address.
+
+    Connecting a datagram socket asks the system for the route and sends nothing.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as asking:
+        asking.setblocking(False)
+        asking.connect((address, 9))
+        return str(asking.getsockname()[0]).partition("%")[0]
+    return None
 
 
 async def resolved(host: str, port: int) -> list[str]:
