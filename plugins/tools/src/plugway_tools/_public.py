@@ -51,10 +51,11 @@ async def public_addresses(host: str, port: int) -> list[str]:
     """
     found = await resolved(host, port)
     for address in found:
+        which = host if host == address else f"{host} is {address}, which"
         if not is_public(ip_address(address)):
-            raise NotPublic(f"{host} is {address}, which is not a public address")
+            raise NotPublic(f"{which} is not a public address")
         if is_near(address):
-            raise NotPublic(f"{host} is {address}, an address of this machine or its network")
+            raise NotPublic(f"{which} is an address of this machine or its network")
     return found
 
 
