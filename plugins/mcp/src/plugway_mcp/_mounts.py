@@ -64,7 +64,7 @@ class Mounts:
             group = await stack.enter_async_context(anyio.create_task_group())
             self._group = group
             for name, options in self._servers.items():
-                pool = self._pools[name] = Pool(name, options, self._store, group)
+                pool = self._pools[name] = Pool(name, options, group)
                 pool.on_listed = self._listed
                 if any(PROXY in argument for argument in options.args):
                     own = options.own_addresses
