@@ -24,7 +24,8 @@ from plugway_server_tools._history import paired
 from plugway_server_tools._known import call_block
 from plugway_server_tools._options import ServerToolsOptions
 from plugway_server_tools._plan import Plan, Runs, planned, refuse_forced
-from plugway_server_tools._rounds import Rounds
+from plugway_server_tools._rounds import LIMITS, Failing
+from plugway_tools.loop import Loop, stop
 from plugway_translation import readable_text
 
 _ASKED: Final = re.compile(r"\s*Perform a web search for the query:\s*")
@@ -92,7 +93,14 @@ class ServerTools(Plugin[ServerToolsOptions]):
         refuse_forced(plan, attempt.target)
         if not plan.offered:
             return await send(request, attempt)
-        return await Rounds(send, attempt, plan.offered, note).run(request)
+        runner = Failing(plan.offered, attempt.target, note)
+        return await Loop(send, attempt, runner, note, LIMITS).run(request)
+
+    @hookimpl
+    async def finished(self, exchange: Exchange) -> None:
+        """Ends what still runs for a client that left."""
+        if exchange.state.get(self._plan) is not None:
+            await stop(exchange)
 
 
 def _unavailable(
