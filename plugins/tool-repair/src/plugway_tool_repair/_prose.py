@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plugway_tool_repair._capture import Capture, CutOff, Found
-from plugway_tool_repair._code import Code
+from plugway_tool_repair._code import SPAN, TICKS, Code
 from plugway_tool_repair._tools import Toolbox
 from plugway_toolcalls import Memory, marks
 
@@ -31,6 +31,16 @@ _MOST_QUOTED: Final = 4000
 """Characters of an unreadable call that are shown to the model."""
 _BLANKS: Final = 1000
 """White space before a bare call, or after a call, that is held back."""
+
+_NEXT: Final = re.compile(rf"{marks.MARK.pattern}|(?P<span>{SPAN})|(?P<ticks>{TICKS})")
+_BEGIN: Final = marks.OPENINGS | set(marks.HEADERS) | set(marks.THINKING)
+"""Markers after which something has to be read."""
+_SHOWN: Final = frozenset((*marks.THINKING, *marks.PAIRED.values(), *marks.OPENINGS))
+"""Markers that are text where they begin nothing."""
+_OPENERS: Final = {
+    mark: marks.PAIRED.get(mark, mark.replace("/", "", 1)) for mark in marks.ALL if "/" in mark
+}
+"""What makes a marker text, if it occurred before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +109,6 @@ class Prose:
         self._fresh = True
         self._begun = False
         self._after_call = False
-        self._literal = 0
         self._tries = self._begun_calls = 0
         self._waste = 0
         self._cut = False
@@ -182,25 +191,62 @@ class Prose:
             self._drop_closers()
         if self._fresh and (verdict := self._bare(pieces, final)) is not None:
             return verdict
-        match = marks.MARK.search(self._buffer, self._literal)
-        if match is None or (not final and marks.grows(match[0], self._tail(match.start()))):
-            keep = 0 if final else marks.held(self._buffer[self._literal :])
-            end = len(self._buffer) - keep if match is None else match.start()
-            self._say(pieces, end)
-            return False
-        self._say(pieces, match.start())
-        return self._mark(pieces, match[0], final)
+        mark = self._scan(pieces, final)
+        return mark is not None and (not mark or self._mark(pieces, mark, final))
 
-    def _tail(self, at: int) -> str:
-        return self._buffer[at : at + marks.LONGEST]
+    def _scan(self, pieces: list[Piece], final: bool) -> str | None:
+        """Pass on the text before a marker that begins something, which is then at the start of the
+        buffer, without leaks; None: more text is needed, empty: look at the start again."""
+        text, code, said = self._buffer, self._code, list[str]()
+        hold = len(text) - (0 if final else marks.held(text))
+        begin, past, found = 0, 0 if code.idle else code.through(text, 0), None
+        at = past
+        while match := _NEXT.search(text, at):
+            (start, at), mark = match.span(), match[0]
+            if match.lastgroup is not None:
+                if start >= hold:
+                    break
+                if match.lastgroup == "ticks":
+                    code.begin(text, begin, start, at)
+                    at = at if code.idle else code.through(text, at)
+                past = at
+            elif mark in marks.LONGER and not final and marks.grows(mark, text, start):
+                hold = start
+                break
+            elif mark in _BEGIN and self._begins(mark, said, text[begin:start]):
+                hold, found = start, mark
+                break
+            elif "`" in mark:
+                run = text.index("`", start)
+                code.begin(text, begin, run, run + mark.count("`"))
+                at = past = code.through(text, run + mark.count("`"))
+            else:
+                at = marks.end_of_run(mark, text, start)
+                if not self._is_leak(mark, at - start):
+                    continue
+                code.keep(text, begin, start)
+                said.append(text[begin:start])
+                begin = at
+                if self._fresh or self._after_call:
+                    if not said[-1].strip():
+                        hold, found = at, ""
+                        break
+                    self._fresh = self._after_call = False
+        end = max(hold, begin, past)
+        code.keep(text, begin, end)
+        said.append(text[begin:end])
+        self._buffer = text[end:]
+        self._said(pieces, "".join(said))
+        return found
 
     def _say(self, pieces: list[Piece], end: int) -> None:
-        if not end:
-            return
-        text, self._buffer = self._buffer[:end], self._buffer[end:]
-        self._literal = max(0, self._literal - end)
-        if text:
+        if end:
+            text, self._buffer = self._buffer[:end], self._buffer[end:]
             self._code.see(text)
+            self._said(pieces, text)
+
+    def _said(self, pieces: list[Piece], text: str) -> None:
+        if text:
             pieces.append(Text(text))
             if not text.isspace():
                 self._fresh = self._after_call = False
@@ -208,35 +254,48 @@ class Prose:
 
     # ── markers ──────────────────────────────────────────────────────────────────────────────
 
+    def _begins(self, mark: str, said: list[str], before: str) -> bool:
+        """Whether what follows `mark` has to be read; `said` and `before` precede it."""
+        if mark in marks.THINKING:
+            return not (self._begun or before.strip() or "".join(said).strip())
+        return mark in marks.HEADERS or self._may_begin
+
+    @property
+    def _may_begin(self) -> bool:
+        """Whether calls are looked for."""
+        return bool(self._toolbox) and self._tries < _MAX_TRIES and self._waste < _MAX_WASTE
+
     def _mark(self, pieces: list[Piece], mark: str, final: bool) -> bool:
-        """Handle `mark` at the start of the buffer."""
-        if (mark[0] == "`" and self._code.in_ticks) or self._code.inside:
-            self._say(pieces, marks.run_of(mark, self._buffer))
-        elif mark in marks.THINKING and not self._begun:
-            self._buffer = self._buffer[len(mark) :]
-            self._closes = (marks.THINKING[mark],)
-        elif mark in marks.HEADERS:
+        """Handle `mark` at the start of the buffer, which begins something."""
+        if mark in marks.HEADERS:
             return self._header(pieces, mark, final)
-        elif mark in marks.OPENINGS:
+        if mark not in marks.THINKING:
             return self._begin(pieces, mark, final)
-        else:
-            self._leak(pieces, mark)
+        self._buffer = self._buffer[len(mark) :]
+        self._closes = (marks.THINKING[mark],)
+        return True
+
+    def _is_leak(self, mark: str, size: int) -> bool:
+        """Whether a run of `mark` is removed; it is taken note of."""
+        opener = _OPENERS.get(mark, "")
+        paired = opener in self._opened or mark in self._opened
+        if self._leaks is None or paired or mark in _SHOWN:
+            if mark not in marks.OPENINGS:
+                self._opened.add(mark)
+            return False
+        self._leaks[mark] += size // len(mark)
         return True
 
     def _leak(self, pieces: list[Piece], mark: str) -> None:
-        end = marks.run_of(mark, self._buffer)
-        opener = marks.PAIRED.get(mark, mark.replace("/", "", 1) if "/" in mark else "")
-        paired = opener in self._opened or mark in self._opened
-        if self._leaks is None or paired or mark in marks.THINKING or mark in marks.PAIRED.values():
-            self._opened.add(mark)
+        end = marks.end_of_run(mark, self._buffer, 0)
+        if self._is_leak(mark, end):
+            self._buffer = self._buffer[end:]
+        else:
             self._say(pieces, end)
-            return
-        self._leaks[mark] += end // len(mark)
-        self._buffer = self._buffer[end:]
 
     def _header(self, pieces: list[Piece], mark: str, final: bool) -> bool:
         """A header that routes the following text: to a tool, to the reasoning, or to the user."""
-        end = self._buffer.find(marks.HEADER_END)
+        end = self._buffer.find(marks.HEADER_END, 0, _MAX_HEADER + len(marks.HEADER_END))
         if end < 0 and not final and len(self._buffer) <= _MAX_HEADER:
             return False
         text = self._buffer[: end if end >= 0 else _MAX_HEADER]
@@ -309,9 +368,8 @@ class Prose:
         return any(tool == name if whole else tool.startswith(name) for tool in self._toolbox.tools)
 
     def _begin(self, pieces: list[Piece], opening: str, final: bool) -> bool:
-        if not self._toolbox or self._tries >= _MAX_TRIES or self._waste >= _MAX_WASTE:
-            self._literal = marks.run_of(opening, self._buffer) if opening else 0
-            self._say(pieces, self._literal)
+        if not self._toolbox or not self._may_begin:
+            self._say(pieces, len(opening))
             return True
         self._opening = opening
         self._begun_calls += 1
