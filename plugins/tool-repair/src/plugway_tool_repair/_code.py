@@ -16,6 +16,8 @@ _SPAN_OR_TICKS: Final = re.compile(rf"{SPAN}|(?P<ticks>{TICKS})")
 _ITEM: Final = r"[-*+][ \t]|\d{1,9}[.)][ \t]"
 _LEAD: Final = re.compile(rf"(?:[ \t>]|{_ITEM})*+")
 """What may stand before a fence on its line: quotes and lists."""
+_BEFORE: Final = "\n\t >"
+"""Characters directly before a fence."""
 _OUT_OF_QUOTE: Final = (
     rf"\n(?:[ \t]|{_ITEM})*+"
     r"(?=[^>\-*+\d \t]|[-*+][^ \t]|\d{1,9}+(?:[^.)\d]|[.)][^ \t])|\d{10})"
@@ -87,12 +89,14 @@ class Code:
     def begin(self, text: str, kept: int, start: int, end: int) -> None:
         """Take note of ticks outside of code; what precedes `kept` was kept."""
         self._sign, self._count = text[start], end - start
-        if end < len(text) and end - start < 3:
-            self._end_run()
+        whole = end < len(text)
+        if (whole and end - start < 3) or (start > kept and text[start - 1] not in _BEFORE):
+            if whole:
+                self._end_run()
             return
         line = self._line_at(text, kept, start)
         self._lead, self._quoted = _LEAD.fullmatch(line) is not None, ">" in line
-        if end < len(text):
+        if whole:
             self._end_run()
 
     def through(self, text: str, at: int) -> int:

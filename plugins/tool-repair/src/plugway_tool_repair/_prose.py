@@ -8,21 +8,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from plugway_tool_repair._capture import Capture, CutOff, Found
-from plugway_tool_repair._code import SPAN, TICKS, Code
+from plugway_tool_repair._code import Code
+from plugway_tool_repair._passage import MAX_HEADER, Leaks, Passage
 from plugway_tool_repair._tools import Toolbox
 from plugway_toolcalls import Memory, marks
 
 _BARE = re.compile(r"\[?\s*(?:\{\s*(?:\"(?:[a-z_]*(?:\"\s*(?::.*)?)?)?)?)?", re.DOTALL)
 _BARE_PYTHON = re.compile(r"\[\s*(?P<name>[A-Za-z_][\w.-]*)(?:\(|\Z)")
-_MAX_HEADER: Final = 300
 _MAX_TRIES: Final = 50
 """Maximum openings in one text that turned out not to start a call; later ones are ignored."""
 _MAX_WASTE: Final = 2**18
 """Maximum characters that were held for such openings in total, because each is examined again;
 later openings are ignored."""
+_MAX_CALLS: Final = 2000
+"""Maximum calls of a text; later ones stay text, because each costs as much as a long text."""
 _PATIENCE: Final = 20
 """Calls of a text for which a closing tag is checked for being part of a value."""
 _SLICE: Final = 4096
@@ -31,16 +34,6 @@ _MOST_QUOTED: Final = 4000
 """Characters of an unreadable call that are shown to the model."""
 _BLANKS: Final = 1000
 """White space before a bare call, or after a call, that is held back."""
-
-_NEXT: Final = re.compile(rf"{marks.MARK.pattern}|(?P<span>{SPAN})|(?P<ticks>{TICKS})")
-_BEGIN: Final = marks.OPENINGS | set(marks.HEADERS) | set(marks.THINKING)
-"""Markers after which something has to be read."""
-_SHOWN: Final = frozenset((*marks.THINKING, *marks.PAIRED.values(), *marks.OPENINGS))
-"""Markers that are text where they begin nothing."""
-_OPENERS: Final = {
-    mark: marks.PAIRED.get(mark, mark.replace("/", "", 1)) for mark in marks.ALL if "/" in mark
-}
-"""What makes a marker text, if it occurred before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +92,7 @@ class Prose:
     def __init__(self, toolbox: Toolbox | None, leaks: Counter[str] | None) -> None:
         """Without `toolbox`, calls are not searched; without `leaks`, no leaks are removed."""
         self._toolbox = toolbox
-        self._leaks = leaks
+        self._leaks, self._counts = Leaks(leaks), leaks
         self._buffer = ""
         self._input: list[tuple[str, int]] = []
         """Text that was not examined yet, the last first, each with the index where it starts."""
@@ -113,7 +106,6 @@ class Prose:
         self._waste = 0
         self._cut = False
         self._code = Code()
-        self._opened: set[str] = set()
         self._memory = Memory()
         self._given = 0
         """Number of characters so far."""
@@ -197,46 +189,12 @@ class Prose:
     def _scan(self, pieces: list[Piece], final: bool) -> str | None:
         """Pass on the text before a marker that begins something, which is then at the start of the
         buffer, without leaks; None: more text is needed, empty: look at the start again."""
-        text, code, said = self._buffer, self._code, list[str]()
-        hold = len(text) - (0 if final else marks.held(text))
-        begin, past, found = 0, 0 if code.idle else code.through(text, 0), None
-        at = past
-        while match := _NEXT.search(text, at):
-            (start, at), mark = match.span(), match[0]
-            if match.lastgroup is not None:
-                if start >= hold:
-                    break
-                if match.lastgroup == "ticks":
-                    code.begin(text, begin, start, at)
-                    at = at if code.idle else code.through(text, at)
-                past = at
-            elif mark in marks.LONGER and not final and marks.grows(mark, text, start):
-                hold = start
-                break
-            elif mark in _BEGIN and self._begins(mark, said, text[begin:start]):
-                hold, found = start, mark
-                break
-            elif "`" in mark:
-                run = text.index("`", start)
-                code.begin(text, begin, run, run + mark.count("`"))
-                at = past = code.through(text, run + mark.count("`"))
-            else:
-                at = marks.end_of_run(mark, text, start)
-                if not self._is_leak(mark, at - start):
-                    continue
-                code.keep(text, begin, start)
-                said.append(text[begin:start])
-                begin = at
-                if self._fresh or self._after_call:
-                    if not said[-1].strip():
-                        hold, found = at, ""
-                        break
-                    self._fresh = self._after_call = False
-        end = max(hold, begin, past)
-        code.keep(text, begin, end)
-        said.append(text[begin:end])
-        self._buffer = text[end:]
-        self._said(pieces, "".join(said))
+        passage = Passage(self._buffer, self._code, self._leaks, final=final)
+        blank = self._fresh or self._after_call
+        found = passage.read(begun=self._begun, may_call=self._may_call, blank=blank)
+        text, end = passage.end()
+        self._buffer = self._buffer[end:]
+        self._said(pieces, text)
         return found
 
     def _say(self, pieces: list[Piece], end: int) -> None:
@@ -254,16 +212,11 @@ class Prose:
 
     # ── markers ──────────────────────────────────────────────────────────────────────────────
 
-    def _begins(self, mark: str, said: list[str], before: str) -> bool:
-        """Whether what follows `mark` has to be read; `said` and `before` precede it."""
-        if mark in marks.THINKING:
-            return not (self._begun or before.strip() or "".join(said).strip())
-        return mark in marks.HEADERS or self._may_begin
-
     @property
-    def _may_begin(self) -> bool:
+    def _may_call(self) -> bool:
         """Whether calls are looked for."""
-        return bool(self._toolbox) and self._tries < _MAX_TRIES and self._waste < _MAX_WASTE
+        little = self._tries < _MAX_TRIES and self._waste < _MAX_WASTE
+        return bool(self._toolbox) and little and self._begun_calls < _MAX_CALLS
 
     def _mark(self, pieces: list[Piece], mark: str, final: bool) -> bool:
         """Handle `mark` at the start of the buffer, which begins something."""
@@ -275,55 +228,46 @@ class Prose:
         self._closes = (marks.THINKING[mark],)
         return True
 
-    def _is_leak(self, mark: str, size: int) -> bool:
-        """Whether a run of `mark` is removed; it is taken note of."""
-        opener = _OPENERS.get(mark, "")
-        paired = opener in self._opened or mark in self._opened
-        if self._leaks is None or paired or mark in _SHOWN:
-            if mark not in marks.OPENINGS:
-                self._opened.add(mark)
-            return False
-        self._leaks[mark] += size // len(mark)
-        return True
-
     def _leak(self, pieces: list[Piece], mark: str) -> None:
         end = marks.end_of_run(mark, self._buffer, 0)
-        if self._is_leak(mark, end):
+        if self._leaks.take(mark, end // len(mark)):
             self._buffer = self._buffer[end:]
         else:
             self._say(pieces, end)
 
     def _header(self, pieces: list[Piece], mark: str, final: bool) -> bool:
         """A header that routes the following text: to a tool, to the reasoning, or to the user."""
-        end = self._buffer.find(marks.HEADER_END, 0, _MAX_HEADER + len(marks.HEADER_END))
-        if end < 0 and not final and len(self._buffer) <= _MAX_HEADER:
+        end = self._buffer.find(marks.HEADER_END, 0, MAX_HEADER + len(marks.HEADER_END))
+        if end < 0 and not final and len(self._buffer) <= MAX_HEADER:
             return False
-        text = self._buffer[: end if end >= 0 else _MAX_HEADER]
+        text = self._buffer[: end if end >= 0 else MAX_HEADER]
         if end < 0 and self._cut and (to := marks.TO.search(text)) and self._toolbox:
             pieces.append(Cut(to["name"], self._buffer, sure=True))
             self._buffer = ""
-        elif end < 0 or end > _MAX_HEADER:
+        elif end < 0 or end > MAX_HEADER:
             self._leak(pieces, mark)
         elif marks.TO.search(text) and self._toolbox:
             return self._begin(pieces, mark, final)
         else:
             self._buffer = self._buffer[end + len(marks.HEADER_END) :]
-            if self._leaks is not None:
-                self._leaks[mark] += 1
+            if self._counts is not None:
+                self._counts[mark] += 1
             if "analysis" in text:
                 self._closes = marks.HEADER_CLOSES
         return True
 
     def _think(self, pieces: list[Piece], final: bool) -> bool:
-        found = [(at, c) for c in self._closes if (at := self._buffer.find(c)) >= 0]
-        at, close = min(found, default=(len(self._buffer), ""))
+        found = _closing(self._closes).search(self._buffer)
+        at, close = (found.start(), found[0]) if found is not None else (len(self._buffer), "")
         if not close and not final:
             at -= next(
                 (n for n in range(min(24, at), 0, -1) if _begins(self._closes, self._buffer[-n:])),
                 0,
             )
         text, self._buffer = self._buffer[:at], self._buffer[at:]
-        if text:
+        if text and pieces and isinstance(last := pieces[-1], Thinking):
+            pieces[-1] = Thinking(last.text + text)
+        elif text:
             pieces.append(Thinking(text))
         if not close:
             return False
@@ -368,7 +312,7 @@ class Prose:
         return any(tool == name if whole else tool.startswith(name) for tool in self._toolbox.tools)
 
     def _begin(self, pieces: list[Piece], opening: str, final: bool) -> bool:
-        if not self._toolbox or not self._may_begin:
+        if not self._toolbox or not self._may_call:
             self._say(pieces, len(opening))
             return True
         self._opening = opening
@@ -421,6 +365,11 @@ class Prose:
         if len(text) > _SLICE:
             self._input.append((text, _SLICE))
         self._buffer = text[:_SLICE]
+
+
+@lru_cache(4 * len(marks.THINKING))
+def _closing(closes: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, closes)))
 
 
 def _begins(closes: tuple[str, ...], tail: str) -> bool:

@@ -155,12 +155,11 @@ def held(text: str) -> int:
 
 
 def end_of_run(mark: str, text: str, start: int) -> int:
-    """Where the run of `mark` ends that begins at `start`; a mark that may be part of a longer one
-    or has a meaning in Markdown is a run of its own."""
+    """Where the run of `mark` ends that begins at `start`. The last one is left out if it may be
+    part of a longer marker."""
     end = start + len(mark)
-    if mark in LONGER or "`" in mark or "\n" in mark:
-        return end
-    while text.startswith(mark, end):
+    next_one = mark * 2 if mark in LONGER else mark
+    while text.startswith(next_one, end):
         end += len(mark)
     return end
 
