@@ -122,8 +122,7 @@ class Original:
     def fill(self, body: Mapping[str, Any]) -> None:
         """Replace the client's body. For dialects while they decode, to insert stored content that
         the client only references."""
-        self._source = Source(orjson.dumps(body))
-        self._source.whole = dict(body)
+        self._source = Source.written(body)
 
     def written(self, body: bytes) -> Original:
         """A copy with another body."""
@@ -218,10 +217,9 @@ class MessagesRequest:
         if name in self._edits:
             value = self._edits[name]
             return default if value is REMOVE else value
-        whole = self._source.whole
-        if whole is not None:
-            return whole.get(name, default)
-        value = self._source.get(name)
+        value = self._source.values.get(name, ...)
+        if value is ...:
+            value = self._source.get(name)
         return default if value is ... else value
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
@@ -319,9 +317,7 @@ class MessagesRequest:
         """A copy with other headers and the same body, serialized again. For the kernel, which
         records it on the receipt itself."""
         new = self.replace(because="")
-        parsed, new._raw = self._source.parsed, None
-        new._source = Source(orjson.dumps(parsed))
-        new._source.whole = parsed
+        new._source, new._raw = Source.written(self._source.parsed), None
         new.headers, new.query, new.original = headers, query, original
         return new
 
