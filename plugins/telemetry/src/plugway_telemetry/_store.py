@@ -58,6 +58,8 @@ class Store:
             metric.name: {} for metric in names.METRICS if metric.kind == "histogram"
         }
 
+        self.add(names.IN_FLIGHT, (), 0)
+
     def add(self, metric: Metric, labels: Labels, amount: int = 1) -> None:
         """Add to a counter or gauge."""
         series = self._numbers[metric.name]
