@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -34,7 +35,6 @@ from plugway import (
     Exchange,
     MessagesRequest,
     PlugwayError,
-    Relays,
     Reply,
     Send,
     StateKey,
@@ -46,6 +46,7 @@ from plugway import (
 )
 from plugway_tools._limits import Limits
 from plugway_tools._protocols import ToolResult, failed
+from plugway_tools._replies import drained, in_inner_form, not_again, tokens
 from plugway_tools._results import Results, result_block
 from plugway_tools._round import Called, Hidden, Round, Runner
 from plugway_wire.events import PING, collect
@@ -103,7 +104,7 @@ class Loop:
         Raises:
             BackendError: the attempt failed.
         """
-        request = _in_inner_form(request, self._attempt)
+        request = in_inner_form(request, self._attempt)
         reply = await self._sent(request)
         if reply.status >= 400:
             return reply
@@ -168,18 +169,20 @@ class Loop:
 
     async def _passed_on(self, part: Round, reply: Reply) -> AsyncIterator[StreamEvent]:
         """The events of one reply. `part.ended` is false if it broke off and was ended here."""
+        source = aiter(reply.decoded())
         try:
-            async for item in reply.decoded():
+            async for item in source:
                 for out in part.feed(item):
                     yield out
                 if part.ended:
+                    await drained(source)
                     break
             if not part.ended or part.delta is None:
                 raise StreamInterrupted("the stream ended without `message_stop`")
         except BackendError as error:
             ends = part.close() if self._changed else None
             if ends is None:
-                _not_again(error, changed=self._changed)
+                not_again(error, changed=self._changed)
                 raise
             part.ended = False
             self._note(f"the reply broke off after calls had run: {error.record[:200]}")
@@ -190,8 +193,8 @@ class Loop:
 
     def _count(self, part: Round) -> None:
         usage = part.usage
-        self._read += sum(_tokens(usage, key) for key in usage if key.endswith("input_tokens"))
-        self._written += _tokens(usage, "output_tokens")
+        self._read += sum(tokens(usage, key) for key in usage if key.endswith("input_tokens"))
+        self._written += tokens(usage, "output_tokens")
 
     def _goes_on(self, part: Round) -> bool:
         """Whether the model gets the results of a reply; `_why` says why no more calls are run."""
@@ -250,10 +253,12 @@ class Loop:
         together = all(call.tool.parallel for call in calls)
         for group in [calls] if together else [[call] for call in calls]:
             tasks = [self._task(self._result(call, complete=complete)) for call in group]
-            async for item in self._meanwhile(tasks):
+            latest = max(self._until, time.monotonic()) + _STOP_SECONDS
+            async for item in self._meanwhile(tasks, latest):
                 yield item
             for call, task in zip(group, tasks, strict=True):
-                result = self._results.bounded(task.result())
+                found = task.result() if task.done() else failed("The tool does not stop.")
+                result = self._results.bounded(found)
                 results.append(result_block(call.id, result))
                 for item in part.added(self._runner.after(call, result)):
                     yield item
@@ -350,11 +355,14 @@ class Loop:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _meanwhile(self, tasks: Iterable[asyncio.Task[Any]]) -> AsyncIterator[StreamEvent]:
-        """A ping every few seconds until the tasks are done."""
+    async def _meanwhile(
+        self, tasks: Iterable[asyncio.Task[Any]], until: float = math.inf
+    ) -> AsyncIterator[StreamEvent]:
+        """A ping every few seconds until the tasks are done, or it is too late."""
         waiting = set(tasks)
-        while waiting:
-            _, waiting = await asyncio.wait(waiting, timeout=self._limits.ping_seconds)
+        while waiting and (left := until - time.monotonic()) > 0:
+            seconds = min(self._limits.ping_seconds, left)
+            _, waiting = await asyncio.wait(waiting, timeout=seconds)
             if waiting:
                 yield PING
 
@@ -364,25 +372,3 @@ async def stop(exchange: Exchange) -> None:
     client that left."""
     for one in exchange.state.get(_RUNNING) or ():
         await one.end()
-
-
-def _in_inner_form(request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
-    """The request without the client's own bytes if they would be relayed, past the loop."""
-    backend = attempt.backend
-    if request.original is None or not isinstance(backend, Relays):
-        return request
-    if not backend.relays(request, attempt):
-        return request
-    return MessagesRequest(request.raw, request.headers, query=request.query)
-
-
-def _not_again(error: BackendError, *, changed: bool) -> None:
-    """Let nobody repeat a request whose calls may have changed something."""
-    if changed:
-        error.try_next = False
-        error.headers = (*error.headers, ("x-should-retry", "false"))
-
-
-def _tokens(usage: Mapping[str, Any], key: str) -> int:
-    count = usage.get(key)
-    return count if isinstance(count, int) else 0
