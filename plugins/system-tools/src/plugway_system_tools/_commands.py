@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 _PASSED: Final = (
     *("PATH", "PATHEXT", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TMPDIR", "TEMP", "TMP"),
@@ -53,7 +53,8 @@ async def give(command: Sequence[str], data: bytes) -> None:
 
 
 class _Program(asyncio.SubprocessProtocol):
-    """A running program: what it wrote, and whether it has ended and closed its pipes."""
+    """A running program: what it wrote, and whether it has ended and, if output is wanted, closed
+    its pipes."""
 
     def __init__(self, name: str, most: int) -> None:
         self._name = name
@@ -63,12 +64,20 @@ class _Program(asyncio.SubprocessProtocol):
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         kept, most = (self.output, self._most) if fd == 1 else (self.errors, _MOST_ERROR)
-        kept += data[: most - len(kept)]
-        if fd == 1 and len(data) > most - len(kept) and not self.ended.done():
+        room = most - len(kept)
+        kept += data[:room]
+        if fd == 1 and len(data) > room and not self.ended.done():
             reason = f"`{self._name}` wrote more than {most:,} bytes"
             self.ended.set_exception(CommandFailed(reason))
 
+    def process_exited(self) -> None:
+        if not self._most:
+            self._end()
+
     def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+
+    def _end(self) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
 
@@ -76,10 +85,11 @@ class _Program(asyncio.SubprocessProtocol):
 async def _run(program: _Program, command: Sequence[str], data: bytes | None, output: int) -> bytes:
     transport = await _start(program, command, data is not None, output)
     try:
-        given = transport.get_pipe_transport(0)
-        if isinstance(given, asyncio.WriteTransport) and data is not None:
-            given.write(data)
-            given.write_eof()
+        if data is not None:
+            given: Any = transport.get_pipe_transport(0)  # uvloop's has no base class of asyncio
+            with suppress(RuntimeError):  # it ended early; its status says why
+                given.write(data)
+                given.write_eof()
         await program.ended
     except BaseException:
         _kill(transport)

@@ -97,7 +97,7 @@ class SystemTools(Plugin[SystemToolsOptions]):
                 return await self._run(tool, arguments)
         except TimeoutError:
             return failed(f"`{tool.name}` took longer than {self.options.timeout_seconds:g} s")
-        except (CommandFailed, OSError, NotImplementedError, RuntimeError) as error:
+        except (CommandFailed, OSError, RuntimeError) as error:
             return failed(f"`{tool.name}` failed: {error}")
         except _machine.psutil.Error as error:
             return failed(f"`{tool.name}` failed: the system does not allow it ({error})")
