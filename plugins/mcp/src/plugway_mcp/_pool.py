@@ -37,7 +37,7 @@ log = logging.getLogger("plugway.mcp")
 class Pool:
     """The processes of one server."""
 
-    def __init__(self, name: str, options: ServerOptions, store: Store, group: TaskGroup) -> None:
+    def __init__(self, name: str, options: ServerOptions, group: TaskGroup) -> None:
         self.name = name
         self.options = options
         self.proxy = ""
@@ -47,7 +47,6 @@ class Pool:
         self.failures = 0
         self.problem = ""
         """Why it failed last; empty after a success."""
-        self._store = store
         self._group = group
         self._running: dict[tuple[Path, ...], Connection] = {}
         self._not_before = 0.0
