@@ -10,6 +10,8 @@ from typing import Final
 
 SPAN: Final = r"`[^`\n]++`(?=[^`])"
 """A code span on one line, which changes nothing."""
+FENCED: Final = r"(?<=\n)```(?!`)[^`\n]*+\n(?:(?![ \t>]*+```)[^\n]*+\n)*+[ \t>]*+```++[^\S\n]*+\n"
+"""The same, for a whole fence of three backticks."""
 TICKS: Final = r"`++|~{3,}+|~++\Z"
 """What may begin code."""
 _SPAN_OR_TICKS: Final = re.compile(rf"{SPAN}|(?P<ticks>{TICKS})")
