@@ -10,6 +10,8 @@ from typing import Final
 
 SPAN: Final = r"`[^`\n]++`(?=[^`])"
 """A code span on one line, which changes nothing."""
+FENCED: Final = r"(?<=\n)```(?!`)[^`\n]*+\n(?:(?![ \t>]*+```)[^\n]*+\n)*+[ \t>]*+```++[^\S\n]*+\n"
+"""The same, for a whole fence of three backticks."""
 TICKS: Final = r"`++|~{3,}+|~++\Z"
 """What may begin code."""
 _SPAN_OR_TICKS: Final = re.compile(rf"{SPAN}|(?P<ticks>{TICKS})")
@@ -173,12 +175,13 @@ class Code:
         text = before + text if before else text
         while found := _IN_SPAN.search(text, at):
             at = found.end()
-            ticks, fence = found["ticks"], found["fence"]
-            if ticks is None and fence is None:
+            fence = found["fence"]
+            ticks = fence or found["ticks"] or ""
+            if not ticks:
                 self._span = 0
                 break
             if fence is not None or at == len(text) or len(ticks) == self._span:
-                self._sign, self._count = found[0][-1], len(fence or ticks)
+                self._sign, self._count = ticks[0], len(ticks)
                 self._lead = fence is not None
                 self._quoted = ">" in found[0]
                 if at < len(text):

@@ -9,11 +9,13 @@ import re
 from collections import Counter
 from typing import Final
 
-from plugway_tool_repair._code import SPAN, TICKS, Code
+from plugway_tool_repair._code import FENCED, SPAN, TICKS, Code
 from plugway_toolcalls import marks
 
 MAX_HEADER: Final = 300
-_NEXT: Final = re.compile(rf"{marks.MARK.pattern}|(?P<span>{SPAN})|(?P<ticks>{TICKS})")
+_NEXT: Final = re.compile(
+    rf"{marks.MARK.pattern}|(?P<span>{SPAN})|(?P<fenced>{FENCED})|(?P<ticks>{TICKS})"
+)
 _FENCED: Final = frozenset(mark for mark in marks.ALL if "`" in mark)
 _BEGIN: Final = marks.OPENINGS | set(marks.HEADERS) | set(marks.THINKING)
 """Markers after which something has to be read."""
@@ -51,8 +53,8 @@ class Passage:
 
     def __init__(self, text: str, code: Code, leaks: Leaks, *, final: bool) -> None:
         self._text, self._code, self._leaks, self._final = text, code, leaks, final
-        self._hold = len(text) - (0 if final else marks.held(text))
-        """Where a marker may begin whose end is not known yet."""
+        self._end = -1
+        """Where the marker begins that was found, or may begin; negative: not known yet."""
         self._begin = 0
         """What precedes is in `_said`."""
         self._past = 0
@@ -69,10 +71,10 @@ class Passage:
         `begun`: text precedes, so no reasoning begins. `may_call`: calls are looked for. `blank`:
         stop at a leak if nothing precedes it, with an empty marker.
         """
-        text, said, take = self._text, self._said, self._leaks.take
+        text, said, leaks, search = self._text, self._said, self._leaks, _NEXT.search
         self._begun, self._may_call = begun, may_call
         at = self._past = 0 if self._code.idle else self._code.through(text, 0)
-        while match := _NEXT.search(text, at):
+        while match := search(text, at):
             (start, at), mark = match.span(), match[0]
             if match.lastgroup is not None or mark in _SPECIAL:
                 at = self._special(mark, start, match.lastgroup or "")
@@ -82,33 +84,42 @@ class Passage:
                     continue
             elif text.startswith(mark, at):
                 at = marks.end_of_run(mark, text, start)
-            if take(mark, (at - start) // len(mark)):
+            if leaks.take(mark, (at - start) // len(mark)):
                 said.append(text[self._begin : start])
                 self._begin = at
                 if blank and not (said[-1] and not said[-1].isspace()):
-                    self._found, self._hold = "", at
+                    self._found, self._end = "", at
                     break
                 blank = False
         return self._found
 
     def end(self) -> tuple[str, int]:
         """The text before that marker, and where the rest begins."""
-        end = max(self._hold, self._begin, self._past)
+        end = max(self._limit, self._begin, self._past)
         self._keep()
         self._code.keep(self._text, self._begin, end)
         return "".join((*self._said, self._text[self._begin : end])), end
+
+    @property
+    def _limit(self) -> int:
+        """Where a marker may begin whose end is not known yet."""
+        if self._end < 0:
+            self._end = len(self._text) - (0 if self._final else marks.held(self._text))
+        return self._end
 
     def _special(self, mark: str, start: int, kind: str) -> int:
         """Where to go on after ticks, or a marker that may begin something; negative: nowhere."""
         text, end = self._text, start + len(mark)
         if kind:
-            if start >= self._hold:
+            if start >= self._limit:
                 return -1
-            self._past = end if kind == "span" else self._ticks(start, end)
+            if kind == "fenced" and start == self._begin:  # another line may go on here
+                end, kind = start + 3, "ticks"
+            self._past = self._ticks(start, end) if kind == "ticks" else end
             return self._past
         grows = mark in marks.LONGER and not self._final and marks.grows(mark, text, start)
         if grows or (mark in _BEGIN and self._begins(mark, start)):
-            self._hold, self._found = start, None if grows else mark
+            self._end, self._found = start, None if grows else mark
             return -1
         if mark in _FENCED:
             run = text.index("`", start)
