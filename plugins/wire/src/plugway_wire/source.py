@@ -12,8 +12,6 @@ from plugway_wire import json as _json
 from plugway_wire.bounds import is_heavy
 from plugway_wire.errors import InvalidRequest
 
-_Members = Mapping[str, msgspec.Raw]
-
 
 def _parsed_object(raw: bytes, *, checked: bool = False) -> dict[str, Any]:
     try:
@@ -30,7 +28,7 @@ def _parsed_object(raw: bytes, *, checked: bool = False) -> dict[str, Any]:
     return _json.as_object(parsed)
 
 
-def _members_once(raw: bytes) -> _Members | None:
+def _members_once(raw: bytes) -> Mapping[str, msgspec.Raw] | None:
     """The top-level members of a body. Raises `InvalidRequest` for a duplicate."""
     found = _json.members(raw)
     try:
@@ -49,12 +47,11 @@ def _is_readable(member: msgspec.Raw) -> bool:
     """Whether orjson can parse a small member: some parsers read its huge numbers as infinite. A
     large member is not parsed here, so it is left to the upstream."""
     value = memoryview(member)
-    if len(value) >= _SMALL or value[0] in b'"tfn':
-        return True
-    try:
-        orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return False
+    if len(value) < _SMALL and value[0] not in b'"tfn':
+        try:
+            orjson.loads(value)
+        except orjson.JSONDecodeError:
+            return False
     return True
 
 
@@ -69,9 +66,8 @@ class Source:
         """`raw` may be a function that makes the bytes on demand, with some fields `known`."""
         self._write, self._raw = (raw, b"") if callable(raw) else (None, raw)
         self._members: Mapping[str, Any] | None = None
-        """The top-level members: unparsed, or `values` once all of them are parsed."""
         self.values: dict[str, Any] = dict(known or {})
-        """The members that are parsed or known already."""
+        """The members that are parsed already; it is also `_members` once all of them are."""
         self.heavy = known is None and is_heavy(self.raw)
         """Whether work on the body must be split into steps."""
 
@@ -122,9 +118,8 @@ class Source:
     def get(self, name: str) -> Any:
         """One member, parsed alone; `...` if it is missing."""
         value = self.values.get(name, ...)
-        if value is not ...:
-            return value
-        value = self.members.get(name, ...)
+        if value is ...:
+            value = self.members.get(name, ...)
         if isinstance(value, msgspec.Raw):
             data = bytes(value)
             try:
