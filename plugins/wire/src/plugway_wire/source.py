@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -43,15 +43,15 @@ _SMALL: Final = 4096
 """Size in bytes below which parsing everything is faster than splitting into members."""
 
 
-def _is_readable(member: msgspec.Raw) -> bool:
-    """Whether orjson can parse a small member: some parsers read its huge numbers as infinite. A
-    large member is not parsed here, so it is left to the upstream."""
-    value = memoryview(member)
-    if len(value) < _SMALL and value[0] not in b'"tfn':
-        try:
+def _are_readable(members: Iterable[msgspec.Raw]) -> bool:
+    """Whether orjson can parse the small members: some parsers read its huge numbers as infinite.
+    A large member is not parsed here, so it is left to the upstream."""
+    views = map(memoryview, members)
+    try:
+        for value in [v for v in views if len(v) < _SMALL and v[0] not in b'"tfn']:
             orjson.loads(value)
-        except orjson.JSONDecodeError:
-            return False
+    except orjson.JSONDecodeError:
+        return False
     return True
 
 
@@ -105,7 +105,7 @@ class Source:
             if len(self.raw) < _SMALL:
                 return self.parsed
             found = _members_once(self.raw)
-            if found is None or not all(map(_is_readable, found.values())):
+            if found is None or not _are_readable(found.values()):
                 return self.parsed  # raises with the position
             self._members = found
         return self._members
