@@ -162,6 +162,7 @@ class MessagesRequest:
         "_source",
         "changes",
         "headers",
+        "heavy",
         "original",
         "query",
     )
@@ -175,6 +176,9 @@ class MessagesRequest:
         original: Original | None = None,
     ) -> None:
         self._source = raw if isinstance(raw, Source) else Source(raw)
+        self.heavy = self._source.heavy
+        """Whether the client's body is so large that work on it would block the event loop; use
+        `aside` for it."""
         self._raw: bytes | None = None
         self._body: dict[str, Any] | None = None
         self._edits: dict[str, Any] = {}
@@ -255,12 +259,6 @@ class MessagesRequest:
         return self.get("stream") is True
 
     @property
-    def heavy(self) -> bool:
-        """Whether the client's body is so large that work on it would block the event loop; use
-        `aside` for it."""
-        return self._source.heavy
-
-    @property
     def offers_tools(self) -> bool:
         """Whether it has tools that the client runs. Requests that a client makes outside of the
         conversation have none, or only server tools, which have no schema."""
@@ -303,7 +301,8 @@ class MessagesRequest:
         self, fields: Mapping[str, Any], headers: Mapping[str, str | Removed], because: str
     ) -> MessagesRequest:
         new = MessagesRequest.__new__(MessagesRequest)
-        new._source, new.query, new.original = self._source, self.query, self.original
+        new._source, new.heavy = self._source, self.heavy
+        new.query, new.original = self.query, self.original
         changes: list[Change] = []
         new._edits = self._edits | self._wanted(fields, changes, because)
         same = new._edits == self._edits

@@ -20,8 +20,6 @@ from plugway_wire.json import MAX_DEPTH, opens_more
 MAX_VALUES: Final = 100_000
 """Most JSON values in a request, a response, or an event. A conversation of a million tokens has
 estimated_marks half of it, the longest reply of a model a fifth."""
-LEAST_VALUE: Final = 2
-"""Bytes of the smallest value in JSON, with its comma or as `[]`."""
 MAX_ESCAPES: Final = 4 * 2**20
 """Most backslashes in a request: they are the most expensive part of a string."""
 MAX_DIGITS: Final = 16 * 2**20
@@ -58,7 +56,7 @@ def estimated_marks(raw: bytes) -> int:
 async def check_values(raw: bytes) -> None:
     """Raise `RequestRejected` if a body has more values, escapes or digits than may be parsed at
     once; marks within strings do not count as values."""
-    if len(raw) <= LEAST_VALUE * MAX_VALUES:
+    if len(raw) <= 2 * MAX_VALUES:  # a value takes two bytes: with its comma, or as `[]`
         return
     if len(raw) <= _SLICE and estimated_marks(raw) < MAX_VALUES // 2:
         return
@@ -133,7 +131,7 @@ def is_deep(raw: bytes) -> bool:
 def is_heavy(raw: bytes) -> bool:
     """Whether work on a request with this body must be split into steps."""
     return len(raw) > HEAVY_BYTES or (
-        len(raw) > LEAST_VALUE * HEAVY_VALUES and estimated_marks(raw) > HEAVY_VALUES
+        len(raw) > 2 * HEAVY_VALUES and estimated_marks(raw) > HEAVY_VALUES
     )
 
 

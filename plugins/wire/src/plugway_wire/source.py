@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -11,8 +11,6 @@ import orjson
 from plugway_wire import json as _json
 from plugway_wire.bounds import is_heavy
 from plugway_wire.errors import InvalidRequest
-
-_Members = Mapping[str, msgspec.Raw]
 
 
 def _parsed_object(raw: bytes, *, checked: bool = False) -> dict[str, Any]:
@@ -30,7 +28,7 @@ def _parsed_object(raw: bytes, *, checked: bool = False) -> dict[str, Any]:
     return _json.as_object(parsed)
 
 
-def _members_once(raw: bytes) -> _Members | None:
+def _members_once(raw: bytes) -> Mapping[str, msgspec.Raw] | None:
     """The top-level members of a body. Raises `InvalidRequest` for a duplicate."""
     found = _json.members(raw)
     try:
@@ -45,14 +43,13 @@ _SMALL: Final = 4096
 """Size in bytes below which parsing everything is faster than splitting into members."""
 
 
-def _is_readable(member: msgspec.Raw) -> bool:
-    """Whether orjson can parse a small member: some parsers read its huge numbers as infinite. A
-    large member is not parsed here, so it is left to the upstream."""
-    value = memoryview(member)
-    if len(value) >= _SMALL or value[0] in b'"tfn':
-        return True
+def _are_readable(members: Iterable[msgspec.Raw]) -> bool:
+    """Whether orjson can parse the small members: some parsers read its huge numbers as infinite.
+    A large member is not parsed here, so it is left to the upstream."""
+    views = map(memoryview, members)
     try:
-        orjson.loads(value)
+        for value in [v for v in views if len(v) < _SMALL and v[0] not in b'"tfn']:
+            orjson.loads(value)
     except orjson.JSONDecodeError:
         return False
     return True
@@ -69,9 +66,8 @@ class Source:
         """`raw` may be a function that makes the bytes on demand, with some fields `known`."""
         self._write, self._raw = (raw, b"") if callable(raw) else (None, raw)
         self._members: Mapping[str, Any] | None = None
-        """The top-level members: unparsed, or `values` once all of them are parsed."""
         self.values: dict[str, Any] = dict(known or {})
-        """The members that are parsed or known already."""
+        """The members that are parsed already; it is also `_members` once all of them are."""
         self.heavy = known is None and is_heavy(self.raw)
         """Whether work on the body must be split into steps."""
 
@@ -109,7 +105,7 @@ class Source:
             if len(self.raw) < _SMALL:
                 return self.parsed
             found = _members_once(self.raw)
-            if found is None or not all(map(_is_readable, found.values())):
+            if found is None or not _are_readable(found.values()):
                 return self.parsed  # raises with the position
             self._members = found
         return self._members
@@ -122,9 +118,8 @@ class Source:
     def get(self, name: str) -> Any:
         """One member, parsed alone; `...` if it is missing."""
         value = self.values.get(name, ...)
-        if value is not ...:
-            return value
-        value = self.members.get(name, ...)
+        if value is ...:
+            value = self.members.get(name, ...)
         if isinstance(value, msgspec.Raw):
             data = bytes(value)
             try:
