@@ -1,0 +1,118 @@
+"""The parts of a request body that make up its prompt, in any API, parsed only where needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+import orjson
+
+from plugway import MessagesRequest, Original, as_list, as_object
+
+_TOOLS: Final = ("tools",)
+_SYSTEM: Final = ("system", "instructions", "systemInstruction", "system_instruction")
+_MESSAGES: Final = ("messages", "input", "contents")
+_STORED: Final = ("previous_response_id", "conversation", "cachedContent", "cached_content")
+"""Fields that refer to a part of the prompt that the server stores."""
+_SPLIT: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Items:
+    """Entries of a list; those of unparsed bytes are parsed one by one."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        """Number of entries."""
+        return len(self._items)
+
+    def __getitem__(self, index: int) -> Any:
+        """One entry, parsed."""
+        item = self._items[index]
+        return orjson.loads(bytes(item)) if isinstance(item, msgspec.Raw) else item
+
+
+class PromptBody:
+    """A body as it is sent: a Messages request, or one of another API that was not translated."""
+
+    def __init__(self, request: MessagesRequest) -> None:
+        original = request.original
+        untouched = request.deferred and original is not None
+        self._source: MessagesRequest | Original = (
+            original if untouched and original is not None else request
+        )
+        self._translates = untouched
+        self._found: dict[tuple[str, ...], Items] = {}
+
+    @property
+    def tools(self) -> Items:
+        """The tool definitions."""
+        return self._items(_TOOLS)
+
+    @property
+    def system(self) -> Items:
+        """The blocks of the system prompt; a text is one block."""
+        return self._items(_SYSTEM)
+
+    @property
+    def messages(self) -> Items:
+        """The messages; in the Responses API, the input items."""
+        return self._items(_MESSAGES)
+
+    @property
+    def stored(self) -> bool:
+        """Whether a part of the prompt is stored by the server, so that it is unknown here."""
+        return self._translates and any(self.get(name) for name in _STORED)
+
+    def get(self, name: str) -> Any:
+        """A top-level field, or None."""
+        return self._source.get(name)
+
+    def _items(self, names: tuple[str, ...]) -> Items:
+        if names not in self._found:
+            self._found[names] = Items(self._read(names if self._translates else names[:1]))
+        return self._found[names]
+
+    def _read(self, names: tuple[str, ...]) -> Sequence[Any]:
+        for name in names:
+            raw = self._source.unparsed(name)
+            if raw is not None and bytes(memoryview(raw)[:1]) == b"[":
+                return _SPLIT.decode(raw)
+            value = self._source.get(name)
+            if isinstance(value, str):
+                return [text_block(value)]
+            if isinstance(value, Mapping):
+                return as_list(as_object(value).get("parts"))
+            if isinstance(value, list):
+                return as_list(value)
+        return ()
+
+
+def text_block(text: str) -> dict[str, str]:
+    """The block that a plain text stands for: clients switch between both forms."""
+    return {"type": "text", "text": text}
+
+
+def blocks_in(message: Any) -> Sequence[Any]:
+    """The content blocks of a message; an item without content is its own only block."""
+    fields = as_object(message)
+    content = fields.get("content", fields.get("parts"))
+    if isinstance(content, str):
+        return (text_block(content),)
+    return as_list(content) if isinstance(content, list) else (message,)
+
+
+def text_in(block: Any) -> str:
+    """The text of a block, or of the first text in a result; empty for others."""
+    if isinstance(block, str):
+        return block
+    fields = as_object(block)
+    text = fields.get("text")
+    if isinstance(text, str):
+        return text
+    content = fields.get("content")
+    if isinstance(content, str):
+        return content
+    return next((found for part in as_list(content) if (found := text_in(part))), "")
