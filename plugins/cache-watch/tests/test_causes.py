@@ -8,10 +8,12 @@ import anyio
 import pytest
 from simulated_cache import Clock, MarkedCache, PlainCache
 
+from plugway import Original
 from plugway.testing import StrictUpstream, build_plugin, gateway
 from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_cache_watch import CacheWatch
+from plugway_cache_watch._body import PromptBody
 from plugway_openai_compatible import OpenAICompatible
 
 pytestmark = pytest.mark.anyio
@@ -675,3 +677,39 @@ async def test_a_server_that_reports_nothing_is_not_accused_of_a_miss():
         _, found = await two_turns(client, edited)
     assert (found["cause"], found["miss"], found["missed"]) == ("unreported", False, 0)
     assert found["why"].startswith("`up/some-model` has not reported any cached tokens so far")
+
+
+async def test_a_server_that_never_reports_is_not_compared_any_more():
+    backends = chat("example.com")
+    async with talk(plain(reports=False), api="chat", backends=backends) as client:
+        body = conversation() | {"model": "up/some-model"}
+        for _ in range(22):
+            found = await client.say(body)
+        (known,) = client.watch._conversations.values()
+        assert found["cause"] == "unreported"
+        assert max(asked.turn for asked in known.asked) == 20
+        client.cache.reports = True
+        assert (await client.say(body))["read"] > 0
+        assert (await client.say(body))["cause"] == "hit"
+
+
+async def test_a_prompt_whose_beginning_the_server_stores_is_not_compared():
+    body = {"model": "up/m", "input": "And now?", "previous_response_id": "resp_1"}
+    original = Original("openai-responses", "/v1/responses", json.dumps(body).encode())
+    deferred = original.deferred({"model": "up/m"}, lambda: b"{}")
+    assert PromptBody(deferred).stored
+    assert deferred.deferred, "looking at it does not translate it"
+
+
+async def test_less_than_the_last_turn_stored_is_a_miss_although_an_older_one_stored_that():
+    async with talk() as client:
+        body = conversation()
+        await client.say(body)
+        for n in range(3):
+            body = next_turn(body, text(f"Long question {n}. " * 200))
+            assert (await client.say(body))["cause"] == "hit"
+        body = next_turn(body)
+        body["messages"][10]["content"][0]["text"] += "!"
+        found = await client.say(body)
+    assert found["read"] > 1000
+    assert found["why"] == "messages[10] (user) was edited: content[0] `text` changed"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import msgspec
@@ -44,19 +45,20 @@ class PromptBody:
             original if untouched and original is not None else request
         )
         self._translates = untouched
-        self._found: dict[tuple[str, ...], Items] = {}
+        self.get: Callable[[str], Any] = self._source.get
+        """Returns a top-level field, or None."""
 
-    @property
+    @cached_property
     def tools(self) -> Items:
         """The tool definitions."""
         return self._items(_TOOLS)
 
-    @property
+    @cached_property
     def system(self) -> Items:
         """The blocks of the system prompt; a text is one block."""
         return self._items(_SYSTEM)
 
-    @property
+    @cached_property
     def messages(self) -> Items:
         """The messages; in the Responses API, the input items."""
         return self._items(_MESSAGES)
@@ -66,14 +68,8 @@ class PromptBody:
         """Whether a part of the prompt is stored by the server, so that it is unknown here."""
         return self._translates and any(self.get(name) for name in _STORED)
 
-    def get(self, name: str) -> Any:
-        """A top-level field, or None."""
-        return self._source.get(name)
-
     def _items(self, names: tuple[str, ...]) -> Items:
-        if names not in self._found:
-            self._found[names] = Items(self._read(names if self._translates else names[:1]))
-        return self._found[names]
+        return Items(self._read(names if self._translates else names[:1]))
 
     def _read(self, names: tuple[str, ...]) -> Sequence[Any]:
         for name in names:

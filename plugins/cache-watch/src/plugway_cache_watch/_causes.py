@@ -52,6 +52,8 @@ class Asked(NamedTuple):
     """Number of the configuration that it was sent with."""
     turn: int
     """Number of requests to the target before it."""
+    thread: int = 0
+    """Number of the first request that it goes on from; others are beside it."""
 
     def cached(self, rules: Rules) -> int:
         """Tokens that the cache holds after it."""
@@ -79,8 +81,7 @@ def unwritten(now: Asked, before: Asked, rules: Rules, reported: bool) -> Cause 
         text = "one exchange made several requests, whose tokens are only known together"
         return Cause("several", text)
     if not reported and not rules.reports:
-        text = f"`{now.target}` has not reported any cached tokens so far: it caches nothing, or "
-        return Cause("unreported", f"{text}does not say what it read")
+        return unreported(now.target)
     if before.total < rules.minimum:
         text = f"the prompt was below {rules.provider}'s minimum of {rules.minimum:,} tokens"
         return Cause("minimum", text)
@@ -94,6 +95,12 @@ def unwritten(now: Asked, before: Asked, rules: Rules, reported: bool) -> Cause 
             "the last request had no cache mark (`cache_control`), so nothing was stored",
         )
     return None
+
+
+def unreported(target: str) -> Cause:
+    """The server has not said that it read anything."""
+    text = f"`{target}` has not reported any cached tokens so far: it caches nothing, or "
+    return Cause("unreported", f"{text}does not say what it read")
 
 
 def parallel(other: str) -> Cause:

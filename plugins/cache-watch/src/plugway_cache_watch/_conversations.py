@@ -63,7 +63,7 @@ class Sent(NamedTuple):
     turn: int
     epoch: int
 
-    def asked(self, counts: Counts, fingerprint: Print) -> Asked:
+    def asked(self, counts: Counts, fingerprint: Print, thread: int) -> Asked:
         """The request with its outcome."""
         return Asked(
             self.id,
@@ -79,6 +79,7 @@ class Sent(NamedTuple):
             counts.several,
             self.epoch,
             self.turn,
+            thread,
         )
 
 
@@ -115,29 +116,34 @@ def judge(sent: Sent, counts: Counts, body: PromptBody, whole: Print | None) -> 
     `whole` is its fingerprint if that was already made.
     """
     conversation, rules = sent.conversation, sent.target.rules
-    for before in reversed(conversation.asked):
-        if not _precedes(before, sent) or not counts.read or counts.several:
+    threads: set[int] = set()
+    for before in reversed(conversation.asked if counts.read and not counts.several else ()):
+        if before.thread in threads or not _precedes(before, sent):
             continue
+        threads.add(before.thread)
         cached = before.cached(rules)
         lacking = cached - counts.read
         if not cached or lacking > rules.slack:
             continue
         fingerprint = continued(before.print, body, lacking * _BYTES_PER_TOKEN)
         if fingerprint is not None:
-            conversation.remember(sent.asked(counts, fingerprint))
+            conversation.remember(sent.asked(counts, fingerprint, before.thread))
             return max(0, lacking), _HIT
-    now = sent.asked(counts, whole or print_of(body))
-    verdict = _compared(now, sent, body)
+    now = sent.asked(counts, whole or print_of(body), sent.turn)
+    alike = _alike(now, conversation.asked)
+    before = next((a for a in alike if _precedes(a, sent)), None)
+    if before is None:
+        verdict = _without_predecessor(now, alike, sent)
+    else:
+        now = now._replace(thread=before.thread)
+        verdict = _compared(now, before, sent, body)
     conversation.remember(now)
     return verdict
 
 
-def _compared(now: Asked, sent: Sent, body: PromptBody) -> Verdict:
-    """The verdict on a request that is not a plain continuation of an earlier one."""
-    rules, alike = sent.target.rules, _alike(now, sent.conversation.asked)
-    before = next((a for a in alike if _precedes(a, sent)), None)
-    if before is None:
-        return _without_predecessor(now, alike, sent)
+def _compared(now: Asked, before: Asked, sent: Sent, body: PromptBody) -> Verdict:
+    """The verdict on a request that is not a plain continuation of `before`."""
+    rules = sent.target.rules
     nothing = unwritten(now, before, rules, sent.target.reports)
     cached = before.total if nothing else before.cached(rules)
     missed = min(cached, now.total) - now.read

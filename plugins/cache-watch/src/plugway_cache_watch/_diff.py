@@ -188,6 +188,8 @@ def reason_in(block: Any) -> str:
     if "<system-reminder>" in text:
         date = ", which states a date" if _DATE.search(text) else ""
         return f" (a `<system-reminder>` of Claude Code{date})"
+    if "<total_tokens>" in text:
+        return " (Claude Code's count of remaining tokens)"
     if "gitStatus:" in text or "Git status" in text:
         return " (it contains the state of the git repository)"
     return " (it states a date or a time)" if _DATE.search(text) else ""

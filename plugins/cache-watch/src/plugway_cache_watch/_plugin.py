@@ -24,7 +24,7 @@ from plugway import (
     hookimpl,
 )
 from plugway_cache_watch._body import PromptBody
-from plugway_cache_watch._causes import Cause
+from plugway_cache_watch._causes import Cause, unreported
 from plugway_cache_watch._conversations import (
     MOST_CONVERSATIONS,
     Conversation,
@@ -45,6 +45,8 @@ from plugway_endpoints import Advises
 
 _SENT: StateKey[Sent] = StateKey("cache-watch")
 _MOST_TARGETS: Final = 256
+SILENT_TURNS: Final = 20
+"""After so many requests without cached tokens, those to a target are not compared any more."""
 
 
 class CacheWatch(Plugin[CacheWatchOptions]):
@@ -136,6 +138,9 @@ class CacheWatch(Plugin[CacheWatchOptions]):
         body = PromptBody(sent.request)
         if body.stored:
             return 0, [Cause("stored", "the server stores the beginning of this prompt")]
+        target = sent.target
+        if target.turns > SILENT_TURNS and not (target.reports or target.rules.reports):
+            return 0, [unreported(target.name)]
         if len(body.messages) > MOST_ENTRIES:
             return 0, [Cause("long", f"not compared: it has more than {MOST_ENTRIES:,} messages")]
         whole = None

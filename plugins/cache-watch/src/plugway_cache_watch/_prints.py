@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, overload
 
 import orjson
 
@@ -53,13 +53,57 @@ class Mark(NamedTuple):
     """How long the server keeps what it marks."""
 
 
+class Messages(Sequence[Entry]):
+    """The entries of messages. A continuation shares those of its predecessor, so that a long
+    conversation is not copied for every request."""
+
+    __slots__ = ("_count", "_shared")
+
+    def __init__(self, shared: list[Entry], count: int) -> None:
+        """The first `count` entries of a list to which a continuation may append."""
+        self._shared, self._count = shared, count
+
+    def __len__(self) -> int:
+        """Number of messages."""
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Entry]: ...
+    def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
+        """An entry, or a list of several."""
+        if isinstance(index, slice):
+            return self._shared[: self._count][index]
+        return self._shared[index if index >= 0 else self._count + index]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the entries are the same."""
+        return isinstance(other, Messages) and self[:] == other[:]
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def continued(self, start: int, fresh: list[Entry]) -> Messages:
+        """The entries up to `start`, then `fresh`."""
+        known = self._count - start
+        again = [entry.digest for entry in fresh[:known]]
+        same = again == [entry.digest for entry in self._shared[start : self._count]]
+        if same and self._count == len(self._shared):
+            self._shared += fresh[known:]
+            return Messages(self._shared, len(self._shared))
+        entries = [*self._shared[:start], *fresh]
+        return Messages(entries, len(entries))
+
+
 class Print(NamedTuple):
     """The fingerprint of a prompt."""
 
     tools: tuple[Entry, ...]
     system: tuple[Entry, ...]
-    messages: tuple[Entry, ...]
+    messages: Messages
     marks: tuple[Mark, ...]
+    setting: int
+    """Hash of the fields of `SETTINGS` together."""
     settings: tuple[int, ...]
     """Hashes of the fields of `SETTINGS`."""
 
@@ -79,8 +123,8 @@ def print_of(body: PromptBody) -> Print:
     marks: list[Mark] = []
     tools = tuple(_tool(body.tools[i], i, marks) for i in range(len(body.tools)))
     system = tuple(_system(body.system[i], i, marks) for i in range(len(body.system)))
-    messages = tuple(_message(body.messages[i], i, marks) for i in range(len(body.messages)))
-    return _finished(tools, system, messages, marks, body)
+    messages = [_message(body.messages[i], i, marks) for i in range(len(body.messages))]
+    return _finished(tools, system, Messages(messages, len(messages)), marks, body)
 
 
 def continued(before: Print, body: PromptBody, unsure_bytes: int) -> Print | None:
@@ -101,20 +145,27 @@ def continued(before: Print, body: PromptBody, unsure_bytes: int) -> Print | Non
     fresh = [_message(messages[index], index, marks) for index in range(start, len(messages))]
     if fresh[0].digest != old[start].digest:
         return None
-    return _finished(before.tools, before.system, (*old[:start], *fresh), marks, body)
+    grown = old.continued(start, fresh)
+    return _finished(before.tools, before.system, grown, marks, body, before)
 
 
 def _finished(
     tools: tuple[Entry, ...],
     system: tuple[Entry, ...],
-    messages: tuple[Entry, ...],
+    messages: Messages,
     marks: list[Mark],
     body: PromptBody,
+    before: Print | None = None,
 ) -> Print:
     if isinstance(automatic := body.get("cache_control"), dict) and messages:
         marks.append(_mark(automatic, 2, len(messages) - 1, len(messages[-1].parts) - 1))
-    settings = tuple(0 if (v := body.get(n)) is None else digest(_dumped(v)) for n in SETTINGS)
-    return Print(tools, system, messages, tuple(sorted(marks)), settings)
+    values = [body.get(name) for name in SETTINGS]
+    setting = digest(_dumped(values))
+    if before is not None and before.setting == setting:
+        settings = before.settings
+    else:
+        settings = tuple(digest(_dumped(value)) for value in values)
+    return Print(tools, system, messages, tuple(sorted(marks)), setting, settings)
 
 
 def _kept(mark: Mark, messages: Items) -> bool:
@@ -181,12 +232,15 @@ def has_image(block: Any) -> bool:
 
 def _plain(block: Any, level: int, index: int, at: int, marks: list[Mark]) -> bytes:
     """The JSON of a block without its marks, which are added to `marks`."""
-    data = _dumped(block)
-    if _MARK not in data:
-        return data
     found: list[Any] = []
-    data = _dumped(_unmarked(block, found))
-    marks += [_mark(value, level, index, at) for value in found]
+    fields = as_object(block)
+    if "cache_control" in fields:
+        block = _unmarked(block, found)
+    data = _dumped(block)
+    if isinstance(fields.get("content"), list) and _MARK in data:
+        data = _dumped(_unmarked(block, found))
+    if found:
+        marks += [_mark(value, level, index, at) for value in found]
     return data
 
 
