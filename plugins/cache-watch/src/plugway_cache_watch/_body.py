@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import msgspec
 import orjson
@@ -19,70 +18,68 @@ _STORED: Final = ("previous_response_id", "conversation", "cachedContent", "cach
 _SPLIT: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class Items:
-    """Entries of a list; those of unparsed bytes are parsed one by one."""
+class Unparsed(Sequence[Any]):
+    """Entries of a list in bytes, parsed one by one when they are read."""
 
-    def __init__(self, items: Sequence[Any]) -> None:
+    def __init__(self, items: Sequence[msgspec.Raw]) -> None:
         self._items = items
 
     def __len__(self) -> int:
         """Number of entries."""
         return len(self._items)
 
-    def __getitem__(self, index: int) -> Any:
-        """One entry, parsed."""
-        item = self._items[index]
-        return orjson.loads(bytes(item)) if isinstance(item, msgspec.Raw) else item
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """One entry or several, parsed."""
+        if isinstance(index, slice):
+            return [orjson.loads(bytes(item)) for item in self._items[index]]
+        return orjson.loads(bytes(self._items[index]))
 
 
 class PromptBody:
     """A body as it is sent: a Messages request, or one of another API that was not translated."""
 
+    __slots__ = ("_foreign", "_source", "get", "messages")
+
     def __init__(self, request: MessagesRequest) -> None:
-        original = request.original
-        untouched = request.deferred and original is not None
-        self._source: MessagesRequest | Original = (
-            original if untouched and original is not None else request
-        )
-        self._translates = untouched
+        original = request.original if request.deferred else None
+        self._foreign = original is not None
+        self._source: MessagesRequest | Original = request if original is None else original
         self.get: Callable[[str], Any] = self._source.get
         """Returns a top-level field, or None."""
-
-    @cached_property
-    def tools(self) -> Items:
-        """The tool definitions."""
-        return self._items(_TOOLS)
-
-    @cached_property
-    def system(self) -> Items:
-        """The blocks of the system prompt; a text is one block."""
-        return self._items(_SYSTEM)
-
-    @cached_property
-    def messages(self) -> Items:
+        self.messages = self._read(_MESSAGES)
         """The messages; in the Responses API, the input items."""
-        return self._items(_MESSAGES)
+
+    @property
+    def tools(self) -> Sequence[Any]:
+        """The tool definitions."""
+        return self._read(_TOOLS)
+
+    @property
+    def system(self) -> Sequence[Any]:
+        """The blocks of the system prompt; a text is one block."""
+        return self._read(_SYSTEM)
 
     @property
     def stored(self) -> bool:
         """Whether a part of the prompt is stored by the server, so that it is unknown here."""
-        return self._translates and any(self.get(name) for name in _STORED)
-
-    def _items(self, names: tuple[str, ...]) -> Items:
-        return Items(self._read(names if self._translates else names[:1]))
+        return self._foreign and any(self.get(name) for name in _STORED)
 
     def _read(self, names: tuple[str, ...]) -> Sequence[Any]:
-        for name in names:
+        for name in names if self._foreign else names[:1]:
             raw = self._source.unparsed(name)
             if raw is not None and bytes(memoryview(raw)[:1]) == b"[":
-                return _SPLIT.decode(raw)
-            value = self._source.get(name)
+                return Unparsed(_SPLIT.decode(raw))
+            value = self.get(name)
+            if isinstance(value, list):
+                return as_list(value)
             if isinstance(value, str):
                 return [text_block(value)]
             if isinstance(value, Mapping):
                 return as_list(as_object(value).get("parts"))
-            if isinstance(value, list):
-                return as_list(value)
         return ()
 
 

@@ -110,11 +110,9 @@ def credentials_of(caller: Caller) -> int:
     return digest(b"\0".join(b"\0".join(pair) for pair in caller.credentials))
 
 
-def judge(sent: Sent, counts: Counts, body: PromptBody, whole: Print | None) -> Verdict:
-    """Compare a request with the earlier ones of its conversation, and remember it.
-
-    `whole` is its fingerprint if that was already made.
-    """
+def continuation(sent: Sent, counts: Counts, body: PromptBody) -> Verdict | None:
+    """The verdict on a request that goes on where an earlier one ended, and that was read from the
+    cache up to there. It is remembered. None for all others."""
     conversation, rules = sent.conversation, sent.target.rules
     threads: set[int] = set()
     for before in reversed(conversation.asked if counts.read and not counts.several else ()):
@@ -129,7 +127,13 @@ def judge(sent: Sent, counts: Counts, body: PromptBody, whole: Print | None) -> 
         if fingerprint is not None:
             conversation.remember(sent.asked(counts, fingerprint, before.thread))
             return max(0, lacking), _HIT
-    now = sent.asked(counts, whole or print_of(body), sent.turn)
+    return None
+
+
+def judge(sent: Sent, counts: Counts, body: PromptBody, fingerprint: Print) -> Verdict:
+    """Compare a request with the earlier ones of its conversation, and remember it."""
+    conversation = sent.conversation
+    now = sent.asked(counts, fingerprint, sent.turn)
     alike = _alike(now, conversation.asked)
     before = next((a for a in alike if _precedes(a, sent)), None)
     if before is None:

@@ -33,6 +33,7 @@ from plugway_cache_watch._conversations import (
     Sent,
     Target,
     Verdict,
+    continuation,
     credentials_of,
     judge,
     key_of,
@@ -117,7 +118,9 @@ class CacheWatch(Plugin[CacheWatchOptions]):
         read, written = usage.cache_read_tokens, usage.cache_creation_tokens
         counts = Counts(total, read, written, began, results.count("answered") > 1)
         sent.target.reports = sent.target.reports or read + written > 0
-        missed, causes = await self._verdict(sent, counts)
+        body = PromptBody(sent.request)
+        verdict = continuation(sent, counts, body) or await self._compared(sent, counts, body)
+        missed, causes = verdict
         found = Explanation(sent.target.name, read, written, total, missed, tuple(causes))
         if found.miss:
             found = found._replace(dollars=self._price(found.target, missed))
@@ -134,8 +137,7 @@ class CacheWatch(Plugin[CacheWatchOptions]):
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────
 
-    async def _verdict(self, sent: Sent, counts: Counts) -> Verdict:
-        body = PromptBody(sent.request)
+    async def _compared(self, sent: Sent, counts: Counts, body: PromptBody) -> Verdict:
         if body.stored:
             return 0, [Cause("stored", "the server stores the beginning of this prompt")]
         target = sent.target
@@ -143,10 +145,11 @@ class CacheWatch(Plugin[CacheWatchOptions]):
             return 0, [unreported(target.name)]
         if len(body.messages) > MOST_ENTRIES:
             return 0, [Cause("long", f"not compared: it has more than {MOST_ENTRIES:,} messages")]
-        whole = None
         if sent.request.heavy:
-            whole = await anyio.to_thread.run_sync(print_of, body)
-        return judge(sent, counts, body, whole)
+            fingerprint = await anyio.to_thread.run_sync(print_of, body)
+        else:
+            fingerprint = print_of(body)
+        return judge(sent, counts, body, fingerprint)
 
     def _price(self, target: str, missed: int) -> float | None:
         """What it costs to compute tokens instead of reading them; None if that is unknown."""

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple, overload
 import orjson
 
 from plugway import as_list, as_object
-from plugway_cache_watch._body import Items, PromptBody, blocks_in, text_block, text_in
+from plugway_cache_watch._body import PromptBody, blocks_in, text_block, text_in
 from plugway_translation import is_attribution
 
 MOST_ENTRIES: Final = 4000
@@ -121,9 +121,9 @@ def digest(data: bytes) -> int:
 def print_of(body: PromptBody) -> Print:
     """The fingerprint of a whole prompt."""
     marks: list[Mark] = []
-    tools = tuple(_tool(body.tools[i], i, marks) for i in range(len(body.tools)))
-    system = tuple(_system(body.system[i], i, marks) for i in range(len(body.system)))
-    messages = [_message(body.messages[i], i, marks) for i in range(len(body.messages))]
+    tools = tuple(_tool(tool, at, marks) for at, tool in enumerate(body.tools))
+    system = tuple(_system(block, at, marks) for at, block in enumerate(body.system))
+    messages = [_message(message, at, marks) for at, message in enumerate(body.messages)]
     return _finished(tools, system, Messages(messages, len(messages)), marks, body)
 
 
@@ -140,8 +140,11 @@ def continued(before: Print, body: PromptBody, unsure_bytes: int) -> Print | Non
     while start > 0 and (size < unsure_bytes or start == len(old)):
         start -= 1
         size += old[start].size
-    marks = [mark for mark in before.marks if mark.level < 2]
-    marks += [m for m in before.marks if m.level == 2 and m.at < start and _kept(m, messages)]
+    marks = [
+        mark
+        for mark in before.marks
+        if mark.level < 2 or (mark.at < start and _kept(mark, messages))
+    ]
     fresh = [_message(messages[index], index, marks) for index in range(start, len(messages))]
     if fresh[0].digest != old[start].digest:
         return None
@@ -168,7 +171,7 @@ def _finished(
     return Print(tools, system, messages, tuple(sorted(marks)), setting, settings)
 
 
-def _kept(mark: Mark, messages: Items) -> bool:
+def _kept(mark: Mark, messages: Sequence[Any]) -> bool:
     """Whether the block of an earlier mark still has one."""
     blocks = blocks_in(messages[mark.at])
     return mark.block < len(blocks) and "cache_control" in as_object(blocks[mark.block])
