@@ -114,8 +114,9 @@ async def test_ten_thousand_names_of_models_make_no_more_metrics_than_are_allowe
     for n in range(10_000):
         name = f"x{n}"
         plugin.models.admit(name, by_client=True)
-        plugin.store.add(names.TOKENS, ("owner", "echo", plugin.models.label(name), "input"))
-    assert len(plugin.store.numbers(names.TOKENS)) < 20
+        label = plugin.models.label(name)
+        plugin.store.number(names.TOKENS, "owner", "echo", label, "input").add()
+    assert len(plugin.store.numbers(names.TOKENS)) == 7 * 4, "four kinds of tokens for each"
 
 
 def test_names_of_the_configuration_keep_their_places_when_a_client_takes_all_of_its_own():
@@ -138,8 +139,8 @@ def test_odd_names_and_keys_are_never_named(name):
 def test_series_beyond_the_limit_are_one():
     store = Store()
     for n in range(MAX_SERIES + 500):
-        store.add(names.EXCHANGES, (str(n), "completed", "owner"))
-        store.record(names.FIRST_TOKEN, ("chat", "x", str(n), "b"), 1.0)
+        store.number(names.EXCHANGES, str(n), "completed", "owner").add()
+        store.histogram(names.FIRST_TOKEN, "chat", "x", str(n), "b").record(1.0)
     assert len(store.numbers(names.EXCHANGES)) == MAX_SERIES + 1
     assert number(store, names.EXCHANGES, OTHER, OTHER, OTHER) == 500
     assert len(store.distributions(names.FIRST_TOKEN)) == MAX_SERIES + 1

@@ -58,7 +58,7 @@ def context_of(request: MessagesRequest, share: float) -> Context:
     # Version 00 has exactly four parts; later ones may have more.
     if found is None or (found[1] == "00" and found[5]) or not (_set(found[2]) and _set(found[3])):
         return new_context(share)
-    if sum(1 for name, _ in request.headers if name == "traceparent") > 1:
+    if _times(request, "traceparent") > 1:
         return new_context(share)
     sampled = bool(int(found[4], 16) & 1)
     return Context(bytes.fromhex(found[2]), bytes.fromhex(found[3]), _state_of(request), sampled)
@@ -66,6 +66,13 @@ def context_of(request: MessagesRequest, share: float) -> Context:
 
 def _set(digits: str) -> bool:
     return digits.strip("0") != ""
+
+
+def _times(request: MessagesRequest, header: str) -> int:
+    """How often the client sent a header."""
+    if len(request.headers) == len(request.named):
+        return 1
+    return [name for name, _ in request.headers].count(header)
 
 
 def _state_of(request: MessagesRequest) -> str:

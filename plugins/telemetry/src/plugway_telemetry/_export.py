@@ -183,7 +183,7 @@ class Exporter:
 
     def _drop(self, signal: str, number: int) -> None:
         self._dropped += number
-        self._store.add(names.DROPPED, (signal,), number)
+        self._store.number(names.DROPPED, signal).add(number)
 
     def _warn(self, reason: str) -> None:
         """Log a failure, at most once a minute."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, NamedTuple, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import anyio
@@ -37,13 +38,28 @@ from plugway_telemetry._export import Exporter
 from plugway_telemetry._options import TelemetryOptions
 from plugway_telemetry._prometheus import LIBRARY, MISSING, PATH, Listener, Page
 from plugway_telemetry._spans import Layer, Sent, SpanWriter, Watch, error_of, provider_of, sent_by
-from plugway_telemetry._store import OTHER, ModelNames, Store
+from plugway_telemetry._store import OTHER, Histogram, ModelNames, Number, Store
 
 FLUSH_SECONDS: Final = 1.0
 """Time to send what is left when the gateway stops or after a reload. The server gives the whole
 application 1.5 s to stop (`CUT_SECONDS` in `plugway_http`)."""
 _WATCH: StateKey[Watch] = StateKey("telemetry")
 _PORTS: Final = {"http": 80, "https": 443}
+
+
+_KINDS: Final = ("input", "output", "cache_read", "cache_creation")
+"""Kinds of tokens, in the order of `Usage`."""
+
+
+class _Series(NamedTuple):
+    """The metrics of exchanges with the same attributes."""
+
+    duration: Histogram
+    first: Histogram
+    input: Histogram
+    output: Histogram
+    tokens: Sequence[Number]
+    """By kind, as in `_KINDS`."""
 
 
 @runtime_checkable
@@ -67,6 +83,7 @@ class Telemetry(Plugin[TelemetryOptions]):
         self._addresses: dict[str, tuple[str, int]] = {}
         self._writer = SpanWriter(self.models, options.ids, self._addresses)
         self._exporter: Exporter | None = None
+        self._series = lru_cache(maxsize=1024)(self._series_of)
         self._page = Page(lambda: self.store)
         self.listener: Listener | None = None
         """The own port, while it is open."""
@@ -84,7 +101,7 @@ class Telemetry(Plugin[TelemetryOptions]):
     # ── the exchange ─────────────────────────────────────────────────────────────────────────
 
     @hookimpl
-    async def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
+    def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
         """Read the client's trace context; nothing is changed."""
         if not self._on or exchange.endpoint != "messages":
             return
@@ -92,7 +109,7 @@ class Telemetry(Plugin[TelemetryOptions]):
         if self._exporter is not None and self.options.traces:
             context = context_of(request, self.options.sample)
         exchange.state[_WATCH] = Watch(context, request.stream)
-        self.store.add(names.IN_FLIGHT, ())
+        self.store.number(names.IN_FLIGHT).add()
 
     @hookimpl
     async def around_attempt(
@@ -111,20 +128,20 @@ class Telemetry(Plugin[TelemetryOptions]):
             layer.ended = time.monotonic()
 
     @hookimpl
-    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+    def finished(self, exchange: Exchange, outcome: Outcome) -> None:
         """Record the metrics of the exchange, and queue its spans."""
         if not self._on:
             return
         if self.options.measures:
             labels = exchange.endpoint, outcome.kind, exchange.caller.name
-            self.store.add(names.EXCHANGES, labels)
+            self.store.number(names.EXCHANGES, *labels).add()
         if exchange.endpoint != "messages":
             return
         watch = exchange.state.get(_WATCH)
         if watch is None:  # rejected before the plugins were asked
             watch = Watch(new_context(self.options.sample))
         else:
-            self.store.add(names.IN_FLIGHT, (), -1)
+            self.store.number(names.IN_FLIGHT).add(-1)
         sent = sent_by(exchange, watch.layers)
         served = exchange.served_by
         if served is not None and outcome.kind == "completed":
@@ -138,25 +155,38 @@ class Telemetry(Plugin[TelemetryOptions]):
             self._exporter.add(self._writer.spans(exchange, outcome, watch, sent))
 
     def _measure(self, exchange: Exchange, outcome: Outcome, sent: Sequence[Sent]) -> None:
-        store, caller, served = self.store, exchange.caller.name, exchange.served_by
+        served = exchange.served_by
         for one in sent:
             backend = one.attempt.backend
-            store.add(names.ATTEMPTS, (backend.name, backend.zone, one.result))
-        model = OTHER if served is None else self.models.label(served.model)
-        backend = "" if served is None else served.backend.name
-        labels = (names.CHAT, provider_of(served), model, backend)
-        store.record(names.DURATION, (*labels, error_of(outcome)), outcome.seconds)
+            self.store.number(names.ATTEMPTS, backend.name, backend.zone, one.result).add()
+        series = self._series(
+            provider_of(served),
+            OTHER if served is None else self.models.label(served.model),
+            "" if served is None else served.backend.name,
+            error_of(outcome),
+            exchange.caller.name,
+        )
+        series.duration.record(outcome.seconds)
         if outcome.first_content_seconds is not None:
-            store.record(names.FIRST_TOKEN, labels, outcome.first_content_seconds)
+            series.first.record(outcome.first_content_seconds)
         plain, output, read, made = outcome.usage
-        if not (plain or output or read or made):
-            return
-        store.record(names.TOKEN_USAGE, (*labels, "input"), plain + read + made)
-        store.record(names.TOKEN_USAGE, (*labels, "output"), output)
-        kinds = (("input", plain), ("output", output), ("cache_read", read))
-        for kind, number in (*kinds, ("cache_creation", made)):
-            if number:
-                store.add(names.TOKENS, (caller, backend, model, kind), number)
+        if plain or output or read or made:
+            series.input.record(plain + read + made)
+            series.output.record(output)
+            for kind, number in zip(series.tokens, (plain, output, read, made), strict=True):
+                kind.add(number)
+
+    def _series_of(
+        self, provider: str, model: str, backend: str, error: str, caller: str
+    ) -> _Series:
+        store, labels = self.store, (names.CHAT, provider, model, backend)
+        return _Series(
+            store.histogram(names.DURATION, *labels, error),
+            store.histogram(names.FIRST_TOKEN, *labels),
+            store.histogram(names.TOKEN_USAGE, *labels, "input"),
+            store.histogram(names.TOKEN_USAGE, *labels, "output"),
+            [store.number(names.TOKENS, caller, backend, model, kind) for kind in _KINDS],
+        )
 
     # ── the lifespan ─────────────────────────────────────────────────────────────────────────
 
@@ -177,6 +207,7 @@ class Telemetry(Plugin[TelemetryOptions]):
         before = self._predecessor(gateway)
         if before is not None:
             self.store = before.store
+            self._series.cache_clear()
         self._addresses.update(_addresses_of(gateway.backends))
         self.store.owners.append(self)
         try:
@@ -249,7 +280,8 @@ class Telemetry(Plugin[TelemetryOptions]):
             due = time.monotonic() + 1
             await anyio.sleep(1)
             if self.store.owners[-1] is self:
-                self.store.record(names.LOOP_LAG, (), max(0.0, time.monotonic() - due))
+                late = max(0.0, time.monotonic() - due)
+                self.store.histogram(names.LOOP_LAG).record(late)
 
 
 def _addresses_of(backends: Mapping[str, Backend]) -> dict[str, tuple[str, int]]:

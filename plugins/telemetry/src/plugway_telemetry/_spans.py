@@ -20,7 +20,7 @@ from plugway_telemetry import _names as names
 from plugway_telemetry import _wire as wire
 from plugway_telemetry._context import Context, new_span_id
 from plugway_telemetry._store import OTHER, ModelNames
-from plugway_telemetry._wire import Event, Value
+from plugway_telemetry._wire import Value
 
 MAX_TEXT: Final = 128
 """Longest text that a client or server chose, such as the name of a model."""
@@ -100,10 +100,15 @@ def sent_by(exchange: Exchange, layers: Sequence[Layer]) -> list[Sent]:
     found: list[Sent] = []
     for layer in layers:
         records = exchange.attempts[layer.first : layer.last]
+        if len(records) == 1:
+            result = result_of(records[0].result)
+            began = layer.ended - records[0].seconds
+            found.append(Sent(layer.attempt, result, began, layer.ended, 0))
+            continue
         spent = sum(record.seconds for record in records)
         gaps = max(1, len(records) - 1)
         pause = max(0.0, layer.ended - layer.began - spent) / gaps
-        at = layer.began if len(records) > 1 else layer.ended - spent
+        at = layer.began
         for number, record in enumerate(records):
             result = result_of(record.result)
             found.append(Sent(layer.attempt, result, at, at + record.seconds, number))
@@ -113,6 +118,22 @@ def sent_by(exchange: Exchange, layers: Sequence[Layer]) -> list[Sent]:
     return found
 
 
+class _Kind(NamedTuple):
+    """What exchanges of the same kind have in common: their attributes are encoded once."""
+
+    asked: str
+    caller: str
+    outcome: str
+    status: int
+    stream: bool
+    provider: str
+    backend: str
+    model: str
+    """The model that served it; empty if none did."""
+    stop_reason: str
+    error: str
+
+
 class SpanWriter:
     """Writes the spans of exchanges."""
 
@@ -120,6 +141,7 @@ class SpanWriter:
         self._models = models
         self._ids = ids
         self._addresses = addresses
+        self._attempt = lru_cache(maxsize=512)(self._encoded_attempt)
 
     def spans(
         self, exchange: Exchange, outcome: Outcome, watch: Watch, sent: Sequence[Sent]
@@ -127,129 +149,162 @@ class SpanWriter:
         """The exchange's spans, encoded; the context must be sampled."""
         context = watch.context
         assert context is not None
-        zero = time.time_ns() - round(time.monotonic() * 1e9)
+        zero = time.time_ns() - int(time.monotonic() * 1e9)
         span_id = new_span_id()
         ended = exchange.started + outcome.seconds
         first = outcome.first_content_seconds
-        content = None if first is None else zero + round((exchange.started + first) * 1e9)
-        events = [] if content is None else [Event(names.FIRST_CONTENT_EVENT, content, {})]
-        asked = exchange.model_asked
-        label = self._models.label(exchange.served_by.model) if exchange.served_by else OTHER
+        began_content = b""
+        if first is not None:
+            moment = zero + int((exchange.started + first) * 1e9)
+            began_content = wire.event(names.FIRST_CONTENT_EVENT, moment)
+        details = [self._exchange(exchange, outcome, watch), began_content]
         spans: list[bytes] = []
         for number, one in enumerate(sent, start=1):
+            began = zero + int(one.began * 1e9)
             if one.result == "skipped":
-                moment = zero + round(one.began * 1e9)
                 backend = {names.BACKEND: one.attempt.backend.name}
-                events.append(Event(names.SKIPPED_EVENT, moment, backend))
+                details.append(wire.event(names.SKIPPED_EVENT, began, backend))
                 continue
-            answers = one.result == "answered" and one is sent[-1]
+            answers = one.result == "answered" and number == len(sent)
             failed = answers and outcome.kind == "failed"
             error = error_of(outcome) if failed else _ERRORS.get(one.result, one.result)
+            backend = one.attempt.backend
+            model = one.attempt.model
+            about = self._attempt(
+                backend.name, backend.zone, model, one.result, number, one.resends, error
+            )
             spans.append(
                 wire.span(
                     trace_id=context.trace_id,
                     span_id=new_span_id(),
                     parent_id=span_id,
                     state=context.state,
-                    name=self._name(self._models.label(one.attempt.model)),
+                    name=self._name(model),
                     kind=wire.CLIENT,
-                    began=zero + round(one.began * 1e9),
-                    ended=zero + round((ended if answers else one.ended) * 1e9),
-                    attributes=self._attempt(one, number, error),
-                    events=events[:1] if answers and content is not None else (),
-                    status=wire.ERROR if error else wire.UNSET,
+                    began=began,
+                    ended=zero + int((ended if answers else one.ended) * 1e9),
+                    details=about + began_content if answers else about,
+                    is_error=error != "",
                 )
             )
+        served = exchange.served_by
         spans.append(
             wire.span(
                 trace_id=context.trace_id,
                 span_id=span_id,
                 parent_id=context.parent_id,
                 state=context.state,
-                name=self._name(label if label != OTHER else self._models.label(asked)),
+                name=self._name(exchange.model_asked if served is None else served.model),
                 kind=wire.SERVER,
-                began=zero + round(exchange.started * 1e9),
-                ended=zero + round(ended * 1e9),
-                attributes=self._exchange(exchange, outcome, watch),
-                events=events,
-                status=wire.ERROR if outcome.kind == "failed" else wire.UNSET,
+                began=zero + int(exchange.started * 1e9),
+                ended=zero + int(ended * 1e9),
+                details=b"".join(details),
+                is_error=outcome.kind == "failed",
             )
         )
         return spans
 
     def _name(self, model: str) -> str:
         """The name of a span, which must have few values."""
-        return names.CHAT if model == OTHER else f"{names.CHAT} {shown(model)}"
+        label = self._models.label(model)
+        return names.CHAT if label == OTHER else f"{names.CHAT} {label}"
 
-    def _exchange(self, exchange: Exchange, outcome: Outcome, watch: Watch) -> dict[str, Value]:
+    def _exchange(self, exchange: Exchange, outcome: Outcome, watch: Watch) -> bytes:
         served = exchange.served_by
+        answered = served is not None and outcome.kind in ("completed", "disconnected")
+        pieces = [
+            _encoded_kind(
+                _Kind(
+                    exchange.model_asked,
+                    exchange.caller.name,
+                    outcome.kind,
+                    outcome.status,
+                    watch.stream,
+                    provider_of(served),
+                    served.backend.name if served else "",
+                    served.model if served and answered else "",
+                    outcome.stop_reason or "",
+                    error_of(outcome),
+                )
+            ),
+            wire.text(names.REQUEST_ID, exchange.id),
+        ]
+        if watch.stream and outcome.first_content_seconds is not None:
+            pieces.append(wire.double(names.FIRST_CHUNK, outcome.first_content_seconds))
+        plain, output, read, made = outcome.usage
+        if plain or output or read or made:
+            pieces.append(wire.number(names.INPUT_TOKENS, plain + read + made))
+            pieces.append(wire.number(names.OUTPUT_TOKENS, output))
+        if read or made:
+            pieces.append(wire.number(names.CACHE_READ_TOKENS, read))
+            pieces.append(wire.number(names.CACHE_CREATION_TOKENS, made))
+        if self._ids != "off":
+            who = exchange.session_id, exchange.agent_id, exchange.parent_agent_id
+            pieces.append(_encoded_ids(self._ids, *who))
+        return b"".join(pieces)
+
+    def _encoded_attempt(
+        self,
+        backend: str,
+        zone: str,
+        model: str,
+        result: str,
+        number: int,
+        resends: int,
+        error: str,
+    ) -> bytes:
+        """The attributes of an attempt."""
         found: dict[str, Value] = {
             names.OPERATION: names.CHAT,
-            names.PROVIDER: provider_of(served),
-            names.REQUEST_MODEL: shown(exchange.model_asked),
-            names.CALLER: exchange.caller.name,
-            names.OUTCOME: outcome.kind,
-            names.REQUEST_ID: exchange.id,
-            names.STATUS_CODE: outcome.status,
-        }
-        if watch.stream:
-            found[names.REQUEST_STREAM] = True
-            if outcome.first_content_seconds is not None:
-                found[names.FIRST_CHUNK] = outcome.first_content_seconds
-        if served is not None:
-            found[names.BACKEND] = served.backend.name
-            if outcome.kind in ("completed", "disconnected"):
-                found[names.RESPONSE_MODEL] = shown(served.model)
-        if outcome.stop_reason:
-            reason = outcome.stop_reason if outcome.stop_reason in _REASONS else OTHER
-            found[names.FINISH_REASONS] = (reason,)
-        if error := error_of(outcome):
-            found[names.ERROR_TYPE] = error
-        self._count(found, outcome)
-        self._identify(found, exchange)
-        return found
-
-    def _count(self, found: dict[str, Value], outcome: Outcome) -> None:
-        usage = outcome.usage
-        cached = usage.cache_read_tokens + usage.cache_creation_tokens
-        if usage.input_tokens or usage.output_tokens or cached:
-            found[names.INPUT_TOKENS] = usage.input_tokens + cached
-            found[names.OUTPUT_TOKENS] = usage.output_tokens
-        if cached:
-            found[names.CACHE_READ_TOKENS] = usage.cache_read_tokens
-            found[names.CACHE_CREATION_TOKENS] = usage.cache_creation_tokens
-
-    def _identify(self, found: dict[str, Value], exchange: Exchange) -> None:
-        if self._ids == "off":
-            return
-        show = hashed if self._ids == "hashed" else shown
-        if exchange.session_id:
-            found[names.CONVERSATION] = show(exchange.session_id)
-        if exchange.agent_id:
-            found[names.AGENT] = show(exchange.agent_id)
-        if exchange.parent_agent_id:
-            found[names.PARENT_AGENT] = show(exchange.parent_agent_id)
-
-    def _attempt(self, one: Sent, number: int, error: str) -> dict[str, Value]:
-        backend = one.attempt.backend
-        found: dict[str, Value] = {
-            names.OPERATION: names.CHAT,
-            names.PROVIDER: provider_of(one.attempt),
-            names.REQUEST_MODEL: shown(one.attempt.model),
-            names.BACKEND: backend.name,
-            names.ZONE: backend.zone,
+            names.PROVIDER: names.PROVIDERS.get(zone, zone),
+            names.REQUEST_MODEL: shown(model),
+            names.BACKEND: backend,
+            names.ZONE: zone,
             names.ATTEMPT: number,
-            names.RESULT: one.result,
+            names.RESULT: result,
         }
-        if one.resends:
-            found[names.RESEND_COUNT] = one.resends
-        if one.result.isdigit():
-            found[names.STATUS_CODE] = int(one.result)
+        if resends:
+            found[names.RESEND_COUNT] = resends
+        if result.isdigit():
+            found[names.STATUS_CODE] = int(result)
         if error:
             found[names.ERROR_TYPE] = error
-        if (address := self._addresses.get(backend.name)) is not None:
+        if (address := self._addresses.get(backend)) is not None:
             found[names.SERVER_ADDRESS], found[names.SERVER_PORT] = address
-        return found
+        return wire.attributes(found)
+
+
+@lru_cache(maxsize=512)
+def _encoded_kind(kind: _Kind) -> bytes:
+    """The attributes that exchanges of the same kind have in common."""
+    found: dict[str, Value] = {
+        names.OPERATION: names.CHAT,
+        names.PROVIDER: kind.provider,
+        names.REQUEST_MODEL: shown(kind.asked),
+        names.CALLER: kind.caller,
+        names.OUTCOME: kind.outcome,
+        names.STATUS_CODE: kind.status,
+    }
+    if kind.stream:
+        found[names.REQUEST_STREAM] = True
+    if kind.backend:
+        found[names.BACKEND] = kind.backend
+    if kind.model:
+        found[names.RESPONSE_MODEL] = shown(kind.model)
+    if kind.stop_reason:
+        reason = kind.stop_reason if kind.stop_reason in _REASONS else OTHER
+        found[names.FINISH_REASONS] = (reason,)
+    if kind.error:
+        found[names.ERROR_TYPE] = kind.error
+    return wire.attributes(found)
+
+
+@lru_cache(maxsize=512)
+def _encoded_ids(ids: str, session: str | None, agent: str | None, parent: str | None) -> bytes:
+    """The ids of the conversation and the subagent, hashed or plain."""
+    show = hashed if ids == "hashed" else shown
+    claimed = {names.CONVERSATION: session, names.AGENT: agent, names.PARENT_AGENT: parent}
+    return wire.attributes({name: show(value) for name, value in claimed.items() if value})
 
 
 def provider_of(attempt: Attempt | None) -> str:
@@ -266,13 +321,11 @@ def error_of(outcome: Outcome) -> str:
     return error_type(outcome.status) if outcome.status >= 400 else "stream_interrupted"
 
 
-@lru_cache(maxsize=1024)
 def shown(text: str) -> str:
     """A text that a client or server chose, without secrets and not too long."""
     return redact(text[: 2 * MAX_TEXT])[:MAX_TEXT]
 
 
-@lru_cache(maxsize=1024)
 def hashed(text: str) -> str:
     """The start of the SHA-256 of an id, so that equal ids can be found without storing them."""
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]

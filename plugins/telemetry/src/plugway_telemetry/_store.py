@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 from bisect import bisect_left
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from plugway_log import redact
@@ -32,12 +32,33 @@ class Distribution(NamedTuple):
     total: float
 
 
-class _Histogram:
-    __slots__ = ("counts", "total")
+class Number:
+    """One series of a counter or gauge."""
 
-    def __init__(self, buckets: int) -> None:
-        self.counts = [0] * (buckets + 1)
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0
+
+    def add(self, amount: int = 1) -> None:
+        """Add to it."""
+        self.value += amount
+
+
+class Histogram:
+    """One series of a histogram."""
+
+    __slots__ = ("_buckets", "counts", "total")
+
+    def __init__(self, buckets: Sequence[float]) -> None:
+        self._buckets = buckets
+        self.counts = [0] * (len(buckets) + 1)
         self.total = 0.0
+
+    def record(self, value: float) -> None:
+        """Add a value."""
+        self.counts[bisect_left(self._buckets, value)] += 1
+        self.total += value
 
 
 class Store:
@@ -51,35 +72,29 @@ class Store:
         self.owners: list[object] = []
         """The instances of the plugin that run, the newest last: only that one exports metrics and
         measures the loop, while another still serves its last exchanges after a reload."""
-        self._numbers: dict[str, dict[Labels, int]] = {
+        self._numbers: dict[str, dict[Labels, Number]] = {
             metric.name: {} for metric in names.METRICS if metric.kind != "histogram"
         }
-        self._histograms: dict[str, dict[Labels, _Histogram]] = {
+        self._histograms: dict[str, dict[Labels, Histogram]] = {
             metric.name: {} for metric in names.METRICS if metric.kind == "histogram"
         }
+        self.number(names.IN_FLIGHT)
 
-        self.add(names.IN_FLIGHT, (), 0)
-
-    def add(self, metric: Metric, labels: Labels, amount: int = 1) -> None:
-        """Add to a counter or gauge."""
+    def number(self, metric: Metric, *labels: str) -> Number:
+        """The series of a counter or gauge with these values of its attributes."""
         series = self._numbers[metric.name]
-        if labels not in series:
-            labels = _admitted(series, labels)
-        series[labels] = series.get(labels, 0) + amount
+        found = series.get(labels)
+        return found or series.setdefault(_admitted(series, labels), Number())
 
-    def record(self, metric: Metric, labels: Labels, value: float) -> None:
-        """Add a value to a histogram."""
+    def histogram(self, metric: Metric, *labels: str) -> Histogram:
+        """The series of a histogram with these values of its attributes."""
         series = self._histograms[metric.name]
         found = series.get(labels)
-        if found is None:
-            labels = _admitted(series, labels)
-            found = series.setdefault(labels, _Histogram(len(metric.buckets)))
-        found.counts[bisect_left(metric.buckets, value)] += 1
-        found.total += value
+        return found or series.setdefault(_admitted(series, labels), Histogram(metric.buckets))
 
     def numbers(self, metric: Metric) -> list[tuple[Labels, int]]:
         """A copy of a counter or gauge."""
-        return list(self._numbers[metric.name].items())
+        return [(labels, one.value) for labels, one in list(self._numbers[metric.name].items())]
 
     def distributions(self, metric: Metric) -> list[tuple[Labels, Distribution]]:
         """A copy of a histogram's series."""

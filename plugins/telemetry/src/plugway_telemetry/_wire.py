@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 Value = str | bool | int | float | tuple[str, ...]
 """The value of an attribute."""
@@ -20,15 +20,18 @@ Attributes = Mapping[str, Value]
 SERVER: Final = 2
 CLIENT: Final = 3
 """Kinds of spans: `Span.SpanKind`."""
-UNSET: Final = 0
-ERROR: Final = 2
-"""Codes of `Status`."""
 CUMULATIVE: Final = 2
 """`AggregationTemporality`: every export has the sums since the start."""
 
 _FIXED: Final = struct.Struct("<Q").pack
 _DOUBLE: Final = struct.Struct("<d").pack
-_SHORT: Final = struct.Struct("<I").pack
+_TIMES: Final = struct.Struct("<BQBQ").pack
+_FLAGS: Final = {
+    (SERVER, False): b"\x85\x01\x01\x00\x00\x00",
+    (SERVER, True): b"\x85\x01\x01\x03\x00\x00",
+    (CLIENT, True): b"\x85\x01\x01\x01\x00\x00",
+}
+"""`Span.flags` by kind and whether it has a parent: sampled, and whether the parent is remote."""
 
 
 def _varint(number: int) -> bytes:
@@ -60,36 +63,39 @@ def _value(value: Value) -> bytes:
     return _sized(5, b"".join([_sized(1, _value(one)) for one in value]))
 
 
+def attributes(values: Attributes, field: int = 9) -> bytes:
+    """`KeyValue`s; by default those of a span."""
+    pairs = [_sized(1, name.encode()) + _sized(2, _value(value)) for name, value in values.items()]
+    return b"".join([_sized(field, pair) for pair in pairs])
+
+
 @lru_cache(maxsize=64)
-def _key(name: str) -> bytes:
+def _head(name: str) -> bytes:
     return _sized(1, name.encode())
 
 
-def _fresh(name: str, value: Value) -> bytes:
-    return _key(name) + _sized(2, _value(value))
+def number(name: str, value: int) -> bytes:
+    """An attribute of a span: an integer that is rarely the same twice."""
+    head, content = _head(name), _varint(value)
+    size = len(content) + 1
+    return b"\x4a%c%b\x12%c\x18%b" % (len(head) + size + 2, head, size, content)
 
 
-_repeated = lru_cache(maxsize=1024)(_fresh)
-"""Most texts repeat: names of models, backends, callers."""
+def double(name: str, value: float) -> bytes:
+    """An attribute of a span: a number that is rarely the same twice."""
+    head = _head(name)
+    return b"\x4a%c%b\x12\x09\x21%b" % (len(head) + 11, head, _DOUBLE(value))
 
 
-def _attributes(field: int, attributes: Attributes) -> bytes:
-    """`KeyValue`s."""
-    head = b"%c" % (field << 3 | 2)
-    pieces: list[bytes] = []
-    for name, value in attributes.items():
-        text = isinstance(value, str | tuple | bool)
-        pair = _repeated(name, value) if text else _fresh(name, value)
-        pieces += (head, _varint(len(pair)), pair)
-    return b"".join(pieces)
+def text(name: str, value: str) -> bytes:
+    """An attribute of a span: a text that is rarely the same twice."""
+    return _sized(9, _head(name) + _sized(2, _sized(1, value.encode("utf-8", "replace"))))
 
 
-class Event(NamedTuple):
-    """An event of a span."""
-
-    name: str
-    nanoseconds: int
-    attributes: Attributes
+def event(name: str, nanoseconds: int, values: Attributes | None = None) -> bytes:
+    """`Span.events`."""
+    content = b"\x09" + _FIXED(nanoseconds) + _sized(2, name.encode())
+    return _sized(11, content + attributes(values, 3) if values else content)
 
 
 def span(
@@ -102,35 +108,32 @@ def span(
     kind: int,
     began: int,
     ended: int,
-    attributes: Attributes,
-    events: Iterable[Event] = (),
-    status: int = UNSET,
+    details: bytes,
+    is_error: bool = False,
 ) -> bytes:
-    """`ScopeSpans.spans`. Times are in nanoseconds since 1970."""
+    """`ScopeSpans.spans`. Times are in nanoseconds since 1970; `details` are encoded attributes and
+    events."""
     pieces = [b"\x0a\x10", trace_id, b"\x12\x08", span_id]
-    if state:
-        pieces.append(_sized(3, state.encode()))
     if parent_id:
         pieces += (b"\x22\x08", parent_id)
+    if state:
+        pieces.append(_sized(3, state.encode()))
     pieces += (_sized(5, name.encode("utf-8", "replace")), b"\x30%c" % kind)
-    pieces += (b"\x39", _FIXED(began), b"\x41", _FIXED(ended), _attributes(9, attributes))
-    for event in events:
-        content = b"\x09" + _FIXED(event.nanoseconds) + _sized(2, event.name.encode())
-        pieces.append(_sized(11, content + _attributes(3, event.attributes)))
-    if status != UNSET:
-        pieces.append(_sized(15, b"\x18%c" % status))
-    pieces += (b"\x85\x01", _SHORT(0x101 if parent_id else 1))  # sampled
+    pieces += (_TIMES(0x39, began, 0x41, ended), details)
+    if is_error:
+        pieces.append(b"\x7a\x02\x18\x02")  # `Status` with the code `STATUS_CODE_ERROR`
+    pieces.append(_FLAGS[kind, parent_id != b""])
     return _sized(2, b"".join(pieces))
 
 
-def number_point(attributes: Attributes, began: int, now: int, value: int) -> bytes:
+def number_point(labels: Attributes, began: int, now: int, value: int) -> bytes:
     """`NumberDataPoint`."""
     times = b"\x11" + _FIXED(began) + b"\x19" + _FIXED(now)
-    return times + b"\x31" + struct.pack("<q", value) + _attributes(7, attributes)
+    return times + b"\x31" + struct.pack("<q", value) + attributes(labels, 7)
 
 
 def histogram_point(
-    attributes: Attributes,
+    labels: Attributes,
     began: int,
     now: int,
     counts: Sequence[int],
@@ -144,7 +147,7 @@ def histogram_point(
             b"\x21" + _FIXED(sum(counts)) + b"\x29" + _DOUBLE(total),
             _sized(6, struct.pack(f"<{len(counts)}Q", *counts)),
             _sized(7, struct.pack(f"<{len(bounds)}d", *bounds)),
-            _attributes(9, attributes),
+            attributes(labels),
         ]
     )
 
@@ -174,7 +177,7 @@ def export_request(
     """`ExportTraceServiceRequest` or `ExportMetricsServiceRequest`, which have the same shape."""
     named = _sized(1, scope.encode()) + _sized(2, version.encode())
     scoped = _sized(1, named) + b"".join(items)
-    whole = _sized(1, _attributes(1, resource)) + _sized(2, scoped) + _sized(3, schema.encode())
+    whole = _sized(1, attributes(resource, 1)) + _sized(2, scoped) + _sized(3, schema.encode())
     return _sized(1, whole)
 
 
