@@ -24,7 +24,7 @@ MOST_LINES = {
     "upstream": 630,
     "config": 1_300,
     "plugins": 1_280,
-    "exchange": 2_296,
+    "exchange": 2_297,
     "http": 926,
     "cli": 939,
 }

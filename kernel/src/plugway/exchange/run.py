@@ -342,6 +342,7 @@ class ExchangeRun:
         outcome = self._outcome(exchange)
         await self.pipeline.hooks.finished(exchange, outcome)
         log_outcome(exchange, outcome)
+        exchange.served_by = None  # a circle, which would keep the request until the next GC
 
     def _outcome(self, exchange: Exchange) -> Outcome:
         responder = self.responder
