@@ -25,6 +25,7 @@ from plugway_system_tools._options import (
 )
 from plugway_tools import ToolCall, ToolResult, ToolSpec, failed, harmless
 
+Flaw = tuple[tuple[str | int, ...], str]
 MOST_THREADS = 4
 MOST_HANGING = 8
 """Threads that calls may leave behind when their time is over, such as for a broken disk."""
@@ -44,12 +45,17 @@ class SystemTools(Plugin[SystemToolsOptions]):
         allowed = tool.effect in self.options.allow and not tool.private
         return self.options.tools.get(tool.name, allowed)
 
+    def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
+        """Warn of programs that are missing for tools that are on."""
+        for name, reason in self.missing().items():
+            self.log.warning("`%s` will fail: %s", name, reason)
+        return ()
+
     @hookimpl
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
-        """Programs that are missing for tools that are on are logged at the start."""
-        for name, reason in (await anyio.to_thread.run_sync(self.missing)).items():
-            self.log.warning("`%s` will fail: %s", name, reason)
+        """What models may call is logged at the start."""
+        self.log.info("tools that are on: %s", ", ".join(self._tools) or "none")
         yield
 
     def missing(self) -> Mapping[str, str]:
