@@ -360,12 +360,12 @@ HOSTILE = {
 @pytest.mark.parametrize("schema", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_schema_gives_an_object_or_a_reason_at_once(schema):
     made, tokens = tokenizer("hermes", True)
-    started = time.perf_counter()
+    started = time.process_time()
     constraint = build_constraint(
         HERMES, [Tool("T", "", schema)], ToolChoice("any", parallel=False)
     )
     mask = constraint.whole(made)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     if mask is None:
         assert constraint.problems
         return
@@ -440,6 +440,6 @@ def test_a_hundred_tools_are_ready_in_a_moment():
     made, _ = tokenizer("hermes", True)
     tools = [Tool(f"tool_{n}", "", Schemas(n).object()) for n in range(100)]
     build_constraint(HERMES, tools, ToolChoice("any")).whole(made)
-    started = time.perf_counter()
+    started = time.process_time()
     assert build_constraint(HERMES, tools, ToolChoice("any")).whole(made) is not None
-    assert time.perf_counter() - started < 0.3
+    assert time.process_time() - started < 0.3
