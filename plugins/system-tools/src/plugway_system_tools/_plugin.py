@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 from pydantic import BaseModel, ValidationError
 
-from plugway import Gateway, Plugin, hookimpl
+from plugway import Gateway, Plugin, StateKey, hookimpl
 from plugway_system_tools import _desktop, _machine, _processes
 from plugway_system_tools._catalogue import TOOLS, Tool
 from plugway_system_tools._commands import CommandFailed
@@ -26,6 +26,8 @@ from plugway_system_tools._options import (
 from plugway_tools import ToolCall, ToolResult, ToolSpec, failed, harmless
 
 Flaw = tuple[tuple[str | int, ...], str]
+_RUN: StateKey[frozenset[str]] = StateKey("system-tools.run")
+"""Ids of the calls of this exchange that were run."""
 MOST_THREADS = 4
 MOST_HANGING = 8
 """Threads that calls may leave behind when their time is over, such as for a broken disk."""
@@ -94,6 +96,11 @@ class SystemTools(Plugin[SystemToolsOptions]):
         if tool is None:
             names = ", ".join(f"`{name}`" for name in self._tools) or "none"
             return failed(f"{call.name[:100]!r} is unknown or off; tools that are on: {names}")
+        state = call.exchange.state
+        run = state.get(_RUN) or frozenset()
+        if call.id in run:
+            return failed("this call was run already; its outcome is in the conversation")
+        state[_RUN] = run | {call.id}
         try:
             arguments = tool.arguments.model_validate(dict(call.arguments))
         except ValidationError as error:
