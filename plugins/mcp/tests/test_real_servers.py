@@ -106,7 +106,7 @@ async def test_folders_of_a_request_confine_the_files(tmp_path):
     (tmp_path / "own" / "secret.txt").write_text("secret")
     options = await added(tmp_path, "files", "--root", str(tmp_path / "own"))
     async with serving(options) as gate:
-        mounted = gate.app.snapshot.plugins[0]._mounts
+        mounted = await gate.app.snapshot.plugins[0]._mounted.get()
         path = {"path": str(tmp_path / "own" / "secret.txt")}
         assert "secret" in (await mounted.run("files_read_text_file", path)).text
         narrowed = await mounted.run("files_read_text_file", path, roots=[inner])

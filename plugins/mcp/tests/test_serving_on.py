@@ -108,6 +108,14 @@ async def test_a_gateway_without_servers_holds_none():
         assert (await gate.mcp.run_tool(call)).is_error
 
 
+async def test_servers_cost_nothing_before_somebody_asks_for_tools():
+    async with serving() as gate:
+        (mcp,) = gate.app.snapshot.plugins
+        assert await gate.client.get("/health")
+        assert mcp._mounted.mounts is None
+        assert mcp.processes == 0
+
+
 def test_options_of_servers_are_read_without_the_sdk():
     code = (
         "import sys; from plugway_mcp._options import McpOptions; "

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 import anyio.abc
@@ -16,10 +16,8 @@ import anyio.to_thread
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from plugway_mcp._lazy import LazyMounts
 from plugway_mcp._tools import Tools
-
-if TYPE_CHECKING:
-    from plugway_mcp._mounts import Mounts
 
 CALL_SECONDS: Final = 120.0
 
@@ -29,21 +27,23 @@ class Endpoint:
 
     def __init__(self) -> None:
         self._tools: Tools | None = None
-        self._mounts: Mounts | None = None
+        self._mounted: LazyMounts | None = None
         self._group: anyio.abc.TaskGroup | None = None
         self._server: ASGIApp | None = None
         self._starting = anyio.Lock()
 
     @asynccontextmanager
-    async def running(self, tools: Tools, mounts: Mounts | None = None) -> AsyncGenerator[None]:
+    async def running(
+        self, tools: Tools, mounted: LazyMounts | None = None
+    ) -> AsyncGenerator[None]:
         """Serve `tools`, and those of mounted servers."""
         async with anyio.create_task_group() as group:
             self._group, self._starting = group, anyio.Lock()
-            self._tools, self._mounts = tools, mounts
+            self._tools, self._mounted = tools, mounted
             try:
                 yield
             finally:
-                self._group = self._tools = self._mounts = self._server = None
+                self._group = self._tools = self._mounted = self._server = None
                 group.cancel_scope.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +63,7 @@ class Endpoint:
             async with self._starting:
                 if self._server is None and self._group is not None:
                     module = await anyio.to_thread.run_sync(import_module, "plugway_mcp._server")
-                    self._server = await self._group.start(module.serve, self._tools, self._mounts)
+                    self._server = await self._group.start(module.serve, self._tools, self._mounted)
         return self._server
 
 

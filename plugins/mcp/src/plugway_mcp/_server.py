@@ -37,7 +37,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp
 
 from plugway_mcp._calls import TOOL_USE_ID
-from plugway_mcp._mounts import Mounts
+from plugway_mcp._lazy import LazyMounts
 from plugway_mcp._tools import Tool, ToolFailed, Tools
 from plugway_tools import ToolResult, ToolSpec, harmless
 
@@ -56,12 +56,12 @@ Context = ServerRequestContext[Any, Any]
 
 
 async def serve(
-    tools: Tools, mounts: Mounts | None = None, *, task_status: TaskStatus[ASGIApp]
+    tools: Tools, mounted: LazyMounts | None = None, *, task_status: TaskStatus[ASGIApp]
 ) -> None:
     """Serve `tools` and those of mounted servers until cancelled; the request handler is passed to
     `task_status.started`."""
     manager = StreamableHTTPSessionManager(
-        server_of(tools, mounts),
+        server_of(tools, mounted),
         json_response=True,
         stateless=True,
         max_request_body_size=MAX_BODY_BYTES,
@@ -71,7 +71,7 @@ async def serve(
         await anyio.sleep_forever()
 
 
-def server_of(tools: Tools, mounts: Mounts | None = None) -> Server[Any]:
+def server_of(tools: Tools, mounted: LazyMounts | None = None) -> Server[Any]:
     """The MCP server that offers `tools`, those of mounted servers, and the prompt `switch`."""
     known = {tool.name: tool for tool in tools.all()}
     announced = [_announced(tool) for tool in known.values()]
@@ -79,12 +79,14 @@ def server_of(tools: Tools, mounts: Mounts | None = None) -> Server[Any]:
     mounted_limiter = anyio.CapacityLimiter(MOUNTED_AT_ONCE)
 
     async def list_tools(_: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
-        mounted = await mounts.tools() if mounts is not None else ()
-        return ListToolsResult(tools=[*announced, *map(_announced_mounted, mounted)])
+        mounts = await mounted.get() if mounted is not None else None
+        others = await mounts.tools() if mounts is not None else ()
+        return ListToolsResult(tools=[*announced, *map(_announced_mounted, others)])
 
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
         tool = known.get(params.name)
         if tool is None:
+            mounts = await mounted.get() if mounted is not None else None
             if mounts is None or params.name not in await mounts.offers(start=False):
                 raise MCPError(INVALID_PARAMS, f"unknown tool {params.name[:100]!r}")
             async with mounted_limiter:
