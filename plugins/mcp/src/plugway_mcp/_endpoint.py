@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugway_mcp._lazy import LazyMounts
+from plugway_mcp._others import Others
 from plugway_mcp._tools import Tools
 
 CALL_SECONDS: Final = 120.0
@@ -27,23 +28,24 @@ class Endpoint:
 
     def __init__(self) -> None:
         self._tools: Tools | None = None
-        self._mounted: LazyMounts | None = None
+        self._mounts: LazyMounts | None = None
+        self._others: Others | None = None
         self._group: anyio.abc.TaskGroup | None = None
         self._server: ASGIApp | None = None
         self._starting = anyio.Lock()
 
     @asynccontextmanager
     async def running(
-        self, tools: Tools, mounted: LazyMounts | None = None
+        self, tools: Tools, mounts: LazyMounts | None = None, others: Others | None = None
     ) -> AsyncGenerator[None]:
-        """Serve `tools`, and those of mounted servers."""
+        """Serve `tools`, and those of mounted servers and other plugins."""
         async with anyio.create_task_group() as group:
             self._group, self._starting = group, anyio.Lock()
-            self._tools, self._mounted = tools, mounted
+            self._tools, self._mounts, self._others = tools, mounts, others
             try:
                 yield
             finally:
-                self._group = self._tools = self._mounted = self._server = None
+                self._group = self._tools = self._mounts = self._others = self._server = None
                 group.cancel_scope.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +65,9 @@ class Endpoint:
             async with self._starting:
                 if self._server is None and self._group is not None:
                     module = await anyio.to_thread.run_sync(import_module, "plugway_mcp._server")
-                    self._server = await self._group.start(module.serve, self._tools, self._mounted)
+                    self._server = await self._group.start(
+                        module.serve, self._tools, self._mounts, self._others
+                    )
         return self._server
 
 

@@ -29,9 +29,10 @@ from plugway_mcp._definitions import Store, difference
 from plugway_mcp._endpoint import Endpoint
 from plugway_mcp._lazy import LazyMounts
 from plugway_mcp._options import McpOptions, plain
+from plugway_mcp._others import Others
 from plugway_mcp._tools import Tools
 from plugway_mcp._totals import Totals
-from plugway_tools import ToolCall, ToolResult, ToolSpec, failed
+from plugway_tools import HoldsTools, ToolCall, ToolResult, ToolSpec, failed
 
 Flaw = tuple[tuple[str | int, ...], str]
 PATH = "/mcp"
@@ -90,7 +91,8 @@ class Mcp(Plugin[McpOptions]):
     @asynccontextmanager
     async def _live(self, gateway: Gateway) -> AsyncGenerator[None]:
         tools = Tools(gateway, self.calls, self.totals)
-        async with self._mounted.running(), self._endpoint.running(tools, self._mounted):
+        others = Others([held for _, held in gateway.find(HoldsTools) if held is not self])
+        async with self._mounted.running(), self._endpoint.running(tools, self._mounted, others):
             yield
 
     @hookimpl
