@@ -39,8 +39,8 @@ LIST_SECONDS: Final = 60.0
 _EARLIER: Final = 500
 """Characters of the user's message before the last one that help to choose tools."""
 _LAST: Final = 4000
-_BROUGHT: Final = ("tools", "mcp_servers")
-"""Fields with which a client brings tools."""
+_BROUGHT: Final = ("tools", "functions", "mcp_servers")
+"""Fields with which clients of any API bring tools."""
 
 
 class Toolbelt(Plugin[ToolbeltOptions]):
@@ -97,7 +97,7 @@ class Toolbelt(Plugin[ToolbeltOptions]):
             return None
         if not self._wanted(word, request, exchange) or exchange.endpoint == "count_tokens":
             return None
-        if any(request.get(field) for field in _BROUGHT):
+        if _brings_tools(request):
             what = "the client brings its own tools, so it gets no others"
             exchange.note(self.name, what, stage="toolbelt")
             return None
@@ -190,6 +190,14 @@ class Toolbelt(Plugin[ToolbeltOptions]):
             except Exception:  # another plugin's own code
                 self.log.exception("the tools of `%s` cannot be listed", name)
         return found
+
+
+def _brings_tools(request: MessagesRequest) -> bool:
+    """Whether the client has tools, also those that the Messages API cannot express."""
+    original = request.original
+    if original is not None and any(original.get(field) for field in _BROUGHT):
+        return True
+    return any(request.get(field) for field in _BROUGHT)
 
 
 def _covers(grant: GrantOptions, spec: ToolSpec) -> bool:
