@@ -242,6 +242,8 @@ def _add(plan: _setup.Plan, gateway: LocalGateway, config: Path | None, *, yes: 
         _say(f"  needs    {need}")
     for words in plan.install:
         _say(f"  installs {shlex.join(words)}")
+    for path, text in plan.files.items():
+        _say(f"  writes   {path}: {text}")
     _say(f"  runs     {harmless(plan.command)}")
     for note in plan.notes:
         _say(f"  note     {note}")
@@ -254,6 +256,8 @@ def _add(plan: _setup.Plan, gateway: LocalGateway, config: Path | None, *, yes: 
         if subprocess.run(words, stdin=subprocess.DEVNULL, check=False).returncode:
             _talk.print(f"`{shlex.join(words)}` failed: nothing was added.")
             return False
+    for path, text in plan.files.items():
+        write_file(Path(path), text.encode())
     try:
         options, listed = _tried(plan.name, plan.options, config)
     except typer.Exit:

@@ -61,16 +61,16 @@ class Mounts:
         """Servers may run; at the end all are stopped."""
         async with AsyncExitStack() as stack:
             proxies: dict[tuple[str, ...], str] = {}
+            for options in self._servers.values():
+                own = options.own_addresses
+                if own not in proxies and any(PROXY in argument for argument in options.args):
+                    proxies[own] = await stack.enter_async_context(guard_proxy(own))
             group = await stack.enter_async_context(anyio.create_task_group())
             self._group = group
             for name, options in self._servers.items():
                 pool = self._pools[name] = Pool(name, options, group)
                 pool.on_listed = self._listed
-                if any(PROXY in argument for argument in options.args):
-                    own = options.own_addresses
-                    if own not in proxies:
-                        proxies[own] = await stack.enter_async_context(guard_proxy(own))
-                    pool.proxy = proxies[own]
+                pool.proxy = proxies.get(options.own_addresses, "")
             try:
                 yield
             finally:

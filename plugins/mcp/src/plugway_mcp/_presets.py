@@ -39,6 +39,8 @@ class Preset:
     env: Mapping[str, str] = field(default_factory=dict[str, str])
     folders: Literal["", "many", "repository"] = ""
     """Whether it needs folders: any, or one that is a git repository."""
+    config: str = ""
+    """Text of a file that `{config}` in `args` stands for."""
     browser: bool = False
     """Whether it needs Chromium."""
     allow: tuple[Effect, ...] = ("read",)

@@ -46,7 +46,9 @@ class Plan:
     """What is used or downloaded, for the user."""
     install: tuple[tuple[str, ...], ...] = ()
     """Commands that are run before, with the user's consent."""
-    notes: tuple[str, ...] = field(default=())
+    files: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Files that are written before, with their texts."""
+    notes: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -72,10 +74,14 @@ def of_preset(
             args += preset.root_args
             note = "it runs as root, where Chromium has no sandbox: run the gateway as a user"
             plan = replace(plan, notes=(*plan.notes, note))
+    data = platformdirs.user_data_path("plugway", appauthor=False)
+    if preset.config:
+        file = str(data / "mcp" / f"{preset.name}.json")
+        args = [file if argument == "{config}" else argument for argument in args]
+        plan = replace(plan, files={file: preset.config})
     options["args"] = args
     if preset.env:
-        data = str(platformdirs.user_data_path("plugway", appauthor=False))
-        options["env"] = {k: v.replace("{data}", data) for k, v in preset.env.items()}
+        options["env"] = {k: v.replace("{data}", str(data)) for k, v in preset.env.items()}
     if preset.folders:
         options["roots"] = [str(root) for root in _folders(preset, roots)]
     elif roots:

@@ -22,10 +22,11 @@ from plugway_tools import guard_proxy
 async def list_tools(name: str, options: ServerOptions) -> Definitions:
     """Start the server, list its tools, and stop it. Raises `ServerFailed`."""
     async with AsyncExitStack() as stack:
-        group = await stack.enter_async_context(anyio.create_task_group())
-        pool = Pool(name, options, group)
+        proxy = ""
         if any(PROXY in argument for argument in options.args):
-            pool.proxy = await stack.enter_async_context(guard_proxy(options.own_addresses))
+            proxy = await stack.enter_async_context(guard_proxy(options.own_addresses))
+        pool = Pool(name, options, await stack.enter_async_context(anyio.create_task_group()))
+        pool.proxy = proxy
         try:
             running = await pool.connection()
             return running.listed
