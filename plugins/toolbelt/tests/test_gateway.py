@@ -229,11 +229,13 @@ async def test_what_auto_mode_knows_as_harmful_is_denied_despite_the_grant(tmp_p
     assert "it writes outside the working folder" in answer.text
 
 
-async def test_the_folders_of_the_grant_reach_the_tool(tmp_path):
+async def test_the_folders_of_the_grant_reach_the_tool_and_the_model(tmp_path):
     grants = ({"tools": ["*"], "effects": ["read", "write"], "roots": [str(tmp_path)]},)
     async with world(tmp_path, "messages", *MAKER, grants=grants) as found:
         await found.post()
     assert found.files.ran[0].roots == (tmp_path,)
+    told = found.model.asked[0]["tools"][0]["description"]
+    assert told.endswith(f"Folders that it may use: {tmp_path}.")
 
 
 @pytest.mark.parametrize("stream", [False, True])

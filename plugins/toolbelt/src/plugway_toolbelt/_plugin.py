@@ -165,7 +165,6 @@ class Toolbelt(Plugin[ToolbeltOptions]):
         """The tools that are granted, by name."""
         listed = await self._listed(gateway)
         if self._index.specs != (specs := tuple(spec for spec, _ in listed)):
-            self._index.close()
             self._index = Index(specs)
         found: dict[str, Held] = {}
         for spec, holder in listed:
