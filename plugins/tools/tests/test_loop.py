@@ -248,6 +248,30 @@ async def test_whatever_a_tool_raises_is_a_result(error):
     assert said(made)[-1] == "Done."
 
 
+@pytest.mark.parametrize(
+    "wrong", [None, "text", ToolResult(({"type": "image", "source": {1, 2}},))]
+)
+async def test_a_result_that_is_none_is_a_failure(wrong):
+    async def odd(call):
+        return wrong
+
+    model = Model(CALL, ("Done.", []))
+    made = await message(loop(model, Tools(our_a=odd)))
+    (result,) = results(model, 1).values()
+    assert result["is_error"] is True
+    assert said(made)[-1] == "Done."
+
+
+async def test_half_a_character_in_a_result_harms_nothing():
+    async def half(call):
+        return ToolResult(({"type": "text", "text": "a\ud800b"},))
+
+    model = Model(CALL, ("Done.", []))
+    await message(loop(model, Tools(our_a=half)))
+    (result,) = results(model, 1).values()
+    assert result["content"] == "a?b"
+
+
 async def test_long_results_are_cut_and_all_together_are_bounded():
     async def long(call):
         return ToolResult(({"type": "text", "text": "x" * 9_000_000},))

@@ -60,7 +60,7 @@ class Belt:
     def adapt(self, request: MessagesRequest) -> MessagesRequest:
         """The request with the tools that are offered now."""
         tools = [_function(self._granted[name]) for name in self.offered]
-        if len(self._granted) > len(self.offered):
+        if len(self._granted) > len(self.offered) and FIND not in self._granted:
             tools.append(dict(FIND_TOOL))
         if request.get("tools") == tools:
             return request

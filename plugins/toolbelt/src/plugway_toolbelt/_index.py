@@ -89,4 +89,5 @@ def _spaced(name: str) -> str:
 
 def _text(spec: ToolSpec) -> str:
     names = as_object(as_object(spec.input_schema).get("properties"))
-    return f"{spec.description} {' '.join(map(_spaced, names))}"
+    text = f"{spec.description} {' '.join(map(_spaced, names))}"
+    return text.encode("utf-8", "replace").decode()

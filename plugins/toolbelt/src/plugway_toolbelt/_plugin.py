@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -36,6 +37,8 @@ from plugway_translation import readable_text
 HEADER: Final = "plugway-toolbelt"
 LIST_SECONDS: Final = 60.0
 """Time for a plugin to list its tools; servers may have to start."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Names of tools that every API takes."""
 _EARLIER: Final = 500
 """Characters of the user's message before the last one that help to choose tools."""
 _LAST: Final = 4000
@@ -185,7 +188,8 @@ class Toolbelt(Plugin[ToolbeltOptions]):
         for name, holder in gateway.find(HoldsTools):
             try:
                 async with asyncio.timeout(LIST_SECONDS):
-                    found += [(spec, holder) for spec in await holder.tools()]
+                    specs = [spec for spec in await holder.tools() if _NAME.fullmatch(spec.name)]
+                found += [(spec, holder) for spec in specs]
             except Exception:  # another plugin's own code
                 self.log.exception("the tools of `%s` cannot be listed", name)
         return found

@@ -257,8 +257,7 @@ class Loop:
             async for item in self._meanwhile(tasks, latest):
                 yield item
             for call, task in zip(group, tasks, strict=True):
-                found = task.result() if task.done() else failed("The tool does not stop.")
-                result = self._results.bounded(found)
+                result = task.result() if task.done() else failed("The tool does not stop.")
                 results.append(result_block(call.id, result))
                 for item in part.added(self._runner.after(call, result)):
                     yield item
@@ -280,7 +279,7 @@ class Loop:
         self._changed = self._changed or call.tool.changes
         try:
             async with asyncio.timeout(left):
-                return await self._runner.run(call)
+                return self._results.bounded(await self._runner.run(call))
         except TimeoutError:
             return failed(f"Stopped at the time limit of {self._limits.seconds:g} s.")
         except BaseException as error:  # a plugin's own code
