@@ -358,6 +358,25 @@ async def test_a_model_that_cannot_be_asked_again_or_says_nothing_has_a_sentence
     assert made["stop_reason"] == "end_turn"
 
 
+async def test_a_failure_that_may_pass_costs_a_second_try_and_no_second_run():
+    model, tools, notes = Model(CALL, BackendRefused(529, b""), ("Done.", [])), Tools(), []
+    made = await message(loop(model, tools, notes))
+    assert said(made)[-1] == "Done."
+    assert len(tools.ran) == 1
+    assert len(model.asked) == 3
+    assert "2 requests, 1 calls" in notes[-1]
+
+
+@pytest.mark.parametrize(
+    "failure", [BackendRefused(400, b""), BackendRefused(529, b"", permanent=True)]
+)
+async def test_a_failure_that_stays_is_not_tried_again(failure):
+    model = Model(CALL, failure)
+    made = await message(loop(model, Tools()))
+    assert len(model.asked) == 2
+    assert said(made)[-1] == "Stopped: the model could not be asked again."
+
+
 async def test_calls_of_a_reply_that_was_cut_off_are_not_run_and_the_reason_stays():
     call = reply_of(block(0, "tool_use", id="a", name="our_a", input={}), reason="max_tokens")
     model, tools = Model(call), Tools()

@@ -46,7 +46,15 @@ from plugway import (
 )
 from plugway_tools._limits import Limits
 from plugway_tools._protocols import ToolResult, failed
-from plugway_tools._replies import drained, in_inner_form, not_again, tokens
+from plugway_tools._replies import (
+    MAX_RETRY_SECONDS,
+    RETRY_SECONDS,
+    drained,
+    in_inner_form,
+    may_pass,
+    not_again,
+    tokens,
+)
 from plugway_tools._results import Results, result_block
 from plugway_tools._round import Called, Hidden, Round, Runner
 from plugway_wire.events import PING, collect
@@ -319,7 +327,7 @@ class Loop:
 
     async def _ask(self, request: MessagesRequest) -> AsyncIterator[StreamEvent]:
         """Ask the model again; sets `_next`, or `_why` if there is no usable reply."""
-        asking = self._task(self._sent(request))
+        asking = self._task(self._sent_again(request))
         async for item in self._meanwhile([asking]):
             yield item
         try:
@@ -337,6 +345,19 @@ class Loop:
     def _failed(self, record: str) -> None:
         self._note(f"the model could not be asked again: {record[:200]}")
         self._why = "the model could not be asked again"
+
+    async def _sent_again(self, request: MessagesRequest) -> Reply:
+        """A reply to a further request, which is sent once more after a failure that may pass:
+        plugins that repeat requests may be outside of the loop, and cannot repeat this one."""
+        try:
+            return await self._sent(request)
+        except BackendError as error:
+            if not may_pass(error):
+                raise
+            self._note(f"asked again, because it failed: {error.record[:200]}")
+            await asyncio.sleep(min(error.retry_after or RETRY_SECONDS, MAX_RETRY_SECONDS))
+            self._asked -= 1
+        return await self._sent(request)
 
     async def _sent(self, request: MessagesRequest) -> Reply:
         self._asked += 1
