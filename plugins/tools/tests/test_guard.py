@@ -20,6 +20,11 @@ PRIVATE = [
 ]  # fmt: skip
 
 
+LOOPS = pytest.mark.parametrize(
+    "anyio_backend", ["asyncio", ("asyncio", {"use_uvloop": True})], ids=["asyncio", "uvloop"]
+)
+
+
 @pytest.fixture
 async def no_leaks():
     async with LeakCheck(rss_slack=None):
@@ -86,6 +91,7 @@ def _ask(url, raw):
         return b"".join(iter(partial(own.recv, 4096), b"")).decode()
 
 
+@LOOPS
 async def test_allowed_targets_are_relayed_with_their_path_host_and_body():
     async with Origin() as origin, guard_proxy([origin.place]) as url:
         said = await exchange(
@@ -135,6 +141,7 @@ async def test_a_redirect_to_a_private_address_is_refused_when_it_is_followed():
         assert not secret.heads
 
 
+@LOOPS
 async def test_one_connection_is_kept_for_several_hosts_and_each_is_checked():
     async with (
         Origin() as one,
@@ -210,6 +217,7 @@ async def test_a_head_request_has_no_body():
     assert refused.endswith("\r\n\r\n")
 
 
+@LOOPS
 async def test_a_response_that_is_cut_does_not_look_complete():
     cut = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
     async with Origin(lambda _: cut) as origin, guard_proxy([origin.place]) as url:
@@ -273,6 +281,7 @@ async def test_what_is_not_a_request_to_a_proxy_is_refused(raw, status):
     assert said.startswith(f"HTTP/1.1 {status} ")
 
 
+@LOOPS
 async def test_tls_is_relayed_as_it_is():
     authority = trustme.CA()
     server, client = (
@@ -312,6 +321,7 @@ async def test_each_side_of_a_tunnel_is_closed_on_its_own():
         assert await reader.read() == b"got more"
 
 
+@LOOPS
 async def test_a_websocket_is_relayed():
     async def shout(reader, writer):
         writer.write(
@@ -354,7 +364,7 @@ async def test_a_slow_head_is_refused():
         assert (await exchange(url, b"GET http://a")).startswith("HTTP/1.1 408 ")
 
 
-@pytest.mark.usefixtures("no_leaks")
+@LOOPS
 async def test_a_silent_server_and_a_silent_client_are_given_up():
     limits = ProxyLimits(idle_seconds=0.05)
     async with Origin(lambda _: b"") as origin, guard_proxy([origin.place], limits=limits) as url:

@@ -20,6 +20,7 @@ from plugway_mcp._tools import Tools
 
 if TYPE_CHECKING:
     from plugway_mcp._mounts import Mounts
+    from plugway_mcp._others import Others
 
 CALL_SECONDS: Final = 120.0
 
@@ -30,20 +31,23 @@ class Endpoint:
     def __init__(self) -> None:
         self._tools: Tools | None = None
         self._mounts: Mounts | None = None
+        self._others: Others | None = None
         self._group: anyio.abc.TaskGroup | None = None
         self._server: ASGIApp | None = None
         self._starting = anyio.Lock()
 
     @asynccontextmanager
-    async def running(self, tools: Tools, mounts: Mounts | None = None) -> AsyncGenerator[None]:
-        """Serve `tools`, and those of mounted servers."""
+    async def running(
+        self, tools: Tools, mounts: Mounts | None = None, others: Others | None = None
+    ) -> AsyncGenerator[None]:
+        """Serve `tools`, and those of mounted servers and other plugins."""
         async with anyio.create_task_group() as group:
             self._group, self._starting = group, anyio.Lock()
-            self._tools, self._mounts = tools, mounts
+            self._tools, self._mounts, self._others = tools, mounts, others
             try:
                 yield
             finally:
-                self._group = self._tools = self._mounts = self._server = None
+                self._group = self._tools = self._mounts = self._others = self._server = None
                 group.cancel_scope.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +67,9 @@ class Endpoint:
             async with self._starting:
                 if self._server is None and self._group is not None:
                     module = await anyio.to_thread.run_sync(import_module, "plugway_mcp._server")
-                    self._server = await self._group.start(module.serve, self._tools, self._mounts)
+                    self._server = await self._group.start(
+                        module.serve, self._tools, self._mounts, self._others
+                    )
         return self._server
 
 

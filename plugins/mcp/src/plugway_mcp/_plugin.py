@@ -30,9 +30,10 @@ from plugway_mcp._calls import TOOLS, Caller, Calls, NotedStream, offers_ours, o
 from plugway_mcp._definitions import Store, difference
 from plugway_mcp._endpoint import Endpoint
 from plugway_mcp._options import McpOptions, plain
+from plugway_mcp._others import Others
 from plugway_mcp._tools import Tools
 from plugway_mcp._totals import Totals
-from plugway_tools import ToolCall, ToolResult, ToolSpec, failed
+from plugway_tools import HoldsTools, ToolCall, ToolResult, ToolSpec, failed
 
 if TYPE_CHECKING:
     from plugway_mcp._mounts import Mounts
@@ -94,14 +95,15 @@ class Mcp(Plugin[McpOptions]):
     @asynccontextmanager
     async def _live(self, gateway: Gateway) -> AsyncGenerator[None]:
         tools = Tools(gateway, self.calls, self.totals)
+        others = Others([held for _, held in gateway.find(HoldsTools) if held is not self])
         if not self.options.servers:
-            async with self._endpoint.running(tools):
+            async with self._endpoint.running(tools, None, others):
                 yield
             return
         # The SDK, which the servers need, takes a quarter of a second to import.
         module = await anyio.to_thread.run_sync(import_module, "plugway_mcp._mounts")
         mounts: Mounts = module.Mounts(self.options.servers, TOOLS)
-        async with mounts.running(), self._endpoint.running(tools, mounts):
+        async with mounts.running(), self._endpoint.running(tools, mounts, others):
             self._mounts = mounts
             try:
                 yield

@@ -6,7 +6,7 @@ request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import anyio
@@ -38,6 +38,7 @@ from starlette.types import ASGIApp
 
 from plugway_mcp._calls import TOOL_USE_ID
 from plugway_mcp._mounts import Mounts
+from plugway_mcp._others import Others
 from plugway_mcp._tools import Tool, ToolFailed, Tools
 from plugway_tools import ToolResult, ToolSpec, harmless
 
@@ -56,12 +57,16 @@ Context = ServerRequestContext[Any, Any]
 
 
 async def serve(
-    tools: Tools, mounts: Mounts | None = None, *, task_status: TaskStatus[ASGIApp]
+    tools: Tools,
+    mounts: Mounts | None = None,
+    others: Others | None = None,
+    *,
+    task_status: TaskStatus[ASGIApp],
 ) -> None:
-    """Serve `tools` and those of mounted servers until cancelled; the request handler is passed to
-    `task_status.started`."""
+    """Serve `tools` and those of mounted servers and other plugins until cancelled; the request
+    handler is passed to `task_status.started`."""
     manager = StreamableHTTPSessionManager(
-        server_of(tools, mounts),
+        server_of(tools, mounts, others),
         json_response=True,
         stateless=True,
         max_request_body_size=MAX_BODY_BYTES,
@@ -71,24 +76,23 @@ async def serve(
         await anyio.sleep_forever()
 
 
-def server_of(tools: Tools, mounts: Mounts | None = None) -> Server[Any]:
-    """The MCP server that offers `tools`, those of mounted servers, and the prompt `switch`."""
+def server_of(
+    tools: Tools, mounts: Mounts | None = None, others: Others | None = None
+) -> Server[Any]:
+    """The MCP server that offers `tools`, those of mounted servers and of other plugins, and the
+    prompt `switch`."""
     known = {tool.name: tool for tool in tools.all()}
     announced = [_announced(tool) for tool in known.values()]
     limiter = anyio.CapacityLimiter(CALLS_AT_ONCE)
-    mounted_limiter = anyio.CapacityLimiter(MOUNTED_AT_ONCE)
+    more = _More(known, mounts, others)
 
     async def list_tools(_: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
-        mounted = await mounts.tools() if mounts is not None else ()
-        return ListToolsResult(tools=[*announced, *map(_announced_mounted, mounted)])
+        return ListToolsResult(tools=[*announced, *map(_announced_mounted, await more.tools())])
 
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
         tool = known.get(params.name)
         if tool is None:
-            if mounts is None or params.name not in await mounts.offers(start=False):
-                raise MCPError(INVALID_PARAMS, f"unknown tool {params.name[:100]!r}")
-            async with mounted_limiter:
-                return _converted(await mounts.run(params.name, params.arguments or {}))
+            return await more.call(params.name, params.arguments or {})
         try:
             arguments = tool.arguments.model_validate(params.arguments or {})
         except ValidationError as error:
@@ -121,6 +125,34 @@ def server_of(tools: Tools, mounts: Mounts | None = None) -> Server[Any]:
         on_list_prompts=list_prompts,
         on_get_prompt=get_prompt,
     )
+
+
+class _More:
+    """The tools of mounted servers, then those of other plugins; a name is served once."""
+
+    def __init__(
+        self, known: Collection[str], mounts: Mounts | None, others: Others | None
+    ) -> None:
+        self._known = known
+        self._mounts = mounts
+        self._others = others
+        self._limiter = anyio.CapacityLimiter(MOUNTED_AT_ONCE)
+
+    async def tools(self) -> list[ToolSpec]:
+        mounted = await self._mounts.tools() if self._mounts is not None else []
+        if self._others is None:
+            return mounted
+        taken = {*self._known, *(spec.name for spec in mounted)}
+        return [*mounted, *await self._others.tools(taken)]
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
+        async with self._limiter:
+            if self._mounts is not None and name in await self._mounts.offers(start=False):
+                return _converted(await self._mounts.run(name, arguments))
+            result = await self._others.run(name, arguments, self._known) if self._others else None
+        if result is None:
+            raise MCPError(INVALID_PARAMS, f"unknown tool {name[:100]!r}")
+        return _converted(result)
 
 
 SWITCH: Final = Prompt(
