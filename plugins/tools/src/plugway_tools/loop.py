@@ -390,5 +390,6 @@ class Loop:
 async def stop(exchange: Exchange) -> None:
     """Call it in `finished`: ends what a loop of the exchange still runs, such as the calls of a
     client that left."""
-    for one in exchange.state.get(_RUNNING) or ():
-        await one.end()
+    running = exchange.state.get(_RUNNING) or []
+    while running:  # emptied, or the exchange would keep itself alive
+        await running.pop().end()
