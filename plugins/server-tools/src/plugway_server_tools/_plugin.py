@@ -24,14 +24,15 @@ from plugway import (
 )
 from plugway_server_tools._calls import Calls
 from plugway_server_tools._history import paired
-from plugway_server_tools._known import call_block
+from plugway_server_tools._hosted import hosted_tools
+from plugway_server_tools._known import base_of, call_block
 from plugway_server_tools._options import (
     EVERY_ZONE,
     FetchOptions,
     SearchOptions,
     ServerToolsOptions,
 )
-from plugway_server_tools._plan import Plan, Runs, planned, refuse_forced
+from plugway_server_tools._plan import Plan, Refusal, Runs, planned, refuse_forced
 from plugway_server_tools._services import Services
 from plugway_server_tools._shown import shown
 from plugway_tools import ToolResult
@@ -104,9 +105,9 @@ class ServerTools(Plugin[ServerToolsOptions]):
     ) -> MessagesRequest | None:
         """The request with functions for typed tools; None if it needs no change."""
         runs = Runs.of(attempt, self.options.run_by)
+        refusal = partial(self._services.refusal, zone=attempt.backend.zone)
         plan = None
-        if runs is not None and (tools := as_list(request.get("tools"))):
-            refusal = partial(self._services.refusal, zone=attempt.backend.zone)
+        if runs is not None and (tools := self._tools(request, runs, refusal, exchange)):
             plan = planned(tools, request.get("tool_choice"), runs, refusal)
             messages = as_list(request.get("messages"))
             if plan is not None and plan.notes:
@@ -118,6 +119,22 @@ class ServerTools(Plugin[ServerToolsOptions]):
                 request = request.replace(messages=messages, because=because)
         exchange.state[self._plan] = plan
         return request
+
+    def _tools(
+        self, request: MessagesRequest, runs: Runs, refusal: Refusal, exchange: Exchange
+    ) -> list[Any]:
+        """The tools of a request, with those of other APIs that the gateway runs."""
+        tools = as_list(request.get("tools"))
+        if not self._services.any or request.original is None:
+            return tools
+        found: list[Any] = []
+        for tool in hosted_tools(request.original):
+            why = refusal(base_of(tool["type"]))
+            if why:
+                exchange.note_once(self.name, [f"`{tool['name']}` left out: {why}"], stage="tools")
+            elif why is not None and not runs.has(tool["type"]):
+                found.append(tool)
+        return [*tools, *found]
 
     @hookimpl
     async def around_attempt(

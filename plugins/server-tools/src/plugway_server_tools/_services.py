@@ -22,6 +22,11 @@ class Services:
         self._search = Search(search) if search is not None else None
         self._fetcher = Fetcher(fetch) if fetch is not None else None
 
+    @property
+    def any(self) -> bool:
+        """Whether anything is configured."""
+        return self._search is not None or self._fetcher is not None
+
     def find_tools_in(self, gateway: Gateway) -> None:
         """Set where mounted tools are searched for."""
         if self._search is not None:
