@@ -4,10 +4,10 @@
     python -m bench.mlx --model FOLDER      another model
     python -m bench.mlx --rounds 8 --json
 
-Needs `pip install 'plugway-mlx[cpu]'` on Linux, `[metal]` on a Mac. The two sides are processes of
-their own and alternate. Tokens per second of elapsed time are the best of several rounds, because
-other programs can only make them worse. Those of processor time, which are more reliable on a busy
-machine, are medians.
+Needs `pip install './plugins/mlx[cpu]'` on Linux, `[metal]` on a Mac. The two sides are processes
+of their own and alternate. Tokens per second of elapsed time are the best of several rounds,
+because other programs can only make them worse. Those of processor time, which are more reliable on
+a busy machine, are medians.
 """
 
 from __future__ import annotations

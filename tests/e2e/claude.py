@@ -63,7 +63,8 @@ class Answer:
 class Claude:
     """A client with its own home and project folder."""
 
-    def __init__(self, folder: Path, url: str, token: str, model: str) -> None:
+    def __init__(self, folder: Path, url: str, token: str, model: str, **more: str) -> None:
+        """`more` are further variables of its environment."""
         self.project = folder / "project"
         self.project.mkdir()
         home = folder / "home"
@@ -78,6 +79,7 @@ class Claude:
             "ANTHROPIC_DEFAULT_HAIKU_MODEL": model,
             "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1",
+            **more,
         }
 
     def trust(self, authority: Path) -> None:

@@ -146,6 +146,8 @@ def test_the_kernel_alone_names_the_package_with_more_commands(
         return []
 
     monkeypatch.setattr("plugway.cli.plugins.entry_points", nothing)
+    own = [c for c in app.registered_commands if c.callback.__module__.startswith("plugway.")]
+    monkeypatch.setattr(app, "registered_commands", own)  # without those of tests before this one
     done = plugway(word)
     assert "`plugway-starter`" in " ".join((done.out + done.err).split())
 

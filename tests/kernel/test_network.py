@@ -344,6 +344,6 @@ async def test_a_server_is_asked_in_http_2_where_that_is_wanted(tmp_path):
 async def test_a_library_that_is_missing_is_named_with_the_command(monkeypatch):
     monkeypatch.setitem(sys.modules, "socksio", None)
     network = NetworkOptions(proxy="socks5://127.0.0.1:1")
-    with pytest.raises(BackendUnavailable, match=r'pip install "plugway\[socks\]"'):
+    with pytest.raises(BackendUnavailable, match=r'pip install "httpx2\[socks\]"'):
         async with Upstream("https://api.test", network=network):
             pass

@@ -297,8 +297,8 @@ def test_a_store_that_is_not_installed_is_told_with_what_brings_it() -> None:
 
 def test_the_usual_store_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(key_store, "entry_points", lambda **_: [])
-    assert "run `pip install plugway-keyring`" in the_problem("a: {$keyring: cloud}")
-    assert store_command("a") == "pip install plugway-keyring && plugway keys set a"
+    assert "run `pip install ./plugins/keyring`" in the_problem("a: {$keyring: cloud}")
+    assert store_command("a") == "pip install ./plugins/keyring && plugway keys set a"
 
 
 def test_a_store_that_two_packages_claim_serves_nobody(vault: Path) -> None:

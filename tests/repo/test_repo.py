@@ -48,6 +48,17 @@ def test_nothing_is_left_for_later(path):
     assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError", path.read_text())
 
 
+def test_nothing_sends_pip_to_a_name_that_is_not_ours():
+    found = [
+        f"{relative(path)}: {line.strip()}"
+        for path in tracked()
+        if path.suffix in {".py", ".md", ".yaml"} and path.name != "test_repo.py"
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(r"pip install (-\S+ )*['\"]?plugway", line) and "Once released" not in line
+    ]
+    assert found == []
+
+
 def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:

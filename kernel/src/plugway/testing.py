@@ -7,6 +7,6 @@ except ModuleNotFoundError as error:
     if error.name != "plugway_testing":
         raise
     raise ImportError(
-        "`plugway.testing` needs the package `plugway-testing`: run `pip install plugway-testing`",
+        "`plugway.testing` needs the package `plugway-testing`: `pip install ./plugins/testing`",
         name=error.name,
     ) from None

@@ -330,7 +330,7 @@ async def test_another_model_does_not_exist(fake):
     [
         (("Linux", "6.1"), "this machine runs Linux. Use `run: fm-serve`"),
         (("macOS", "15.7"), "needs macOS 26 or newer; this Mac has 15.7"),
-        (("macOS", "26.1"), "pip install 'plugway-apple-intelligence[in-process]'"),
+        (("macOS", "26.1"), "pip install apple-fm-sdk==0.2.1"),
     ],
 )
 def test_a_machine_that_cannot_run_it_is_reported_by_check(monkeypatch, system, words):

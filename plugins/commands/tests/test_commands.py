@@ -115,6 +115,18 @@ def test_new_leaves_no_name_of_the_real_template_behind(plugway: Any, tmp_path: 
 
 
 @pytest.mark.usefixtures("template")
+def test_new_names_the_test_kit_of_the_clone_only_if_it_is_missing(
+    plugway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "plugins/testing" not in plugway("new", "one-filter").err
+
+    def missing(_: str) -> None:
+        return None
+
+    monkeypatch.setattr(_commands_new, "find_spec", missing)
+    assert "pip install ./plugins/testing" in plugway("new", "two-filter").err
+
+
 def test_new_takes_a_folder_and_never_overwrites(plugway: Any, tmp_path: Path) -> None:
     assert plugway("new", "abc", "--directory", str(tmp_path / "here")).code == 0
     done = plugway("new", "abc", "--directory", str(tmp_path / "here"))

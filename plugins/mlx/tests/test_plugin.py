@@ -63,8 +63,8 @@ async def test_without_the_engine_one_sentence_says_what_to_install(without_engi
 @pytest.mark.parametrize(
     ("platform", "machine", "expected"),
     [
-        ("linux", "x86_64", "plugway-mlx[cpu]"),
-        ("darwin", "arm64", "plugway-mlx[metal]"),
+        ("linux", "x86_64", "pip install 'mlx[cpu]<"),
+        ("darwin", "arm64", "pip install 'mlx<"),
         ("darwin", "x86_64", "use `llama-cpp`"),
         ("win32", "AMD64", "use `llama-cpp`"),
     ],

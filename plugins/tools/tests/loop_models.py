@@ -25,6 +25,8 @@ class Model:
         self.stream = stream
         self.asked = []
         self.closed = 0
+        self.exhausted = False
+        """Whether the first stream was read to its end."""
 
     async def __call__(self, request, attempt):
         self.asked.append(json.loads(request.raw))
@@ -56,6 +58,7 @@ class Model:
                 await item.wait()
             else:
                 yield item
+        self.exhausted = self.exhausted or len(self.asked) == 1
 
     async def _close(self):
         self.closed += 1

@@ -1,6 +1,7 @@
 """The loop that runs a model's calls inside a reply, with scripted models and tools."""
 
 import asyncio
+import contextlib
 import gc
 
 import pytest
@@ -204,6 +205,35 @@ async def test_a_call_that_hangs_is_stopped_at_the_time_limit():
     assert result["is_error"] is True
     assert "time limit" in result["content"]
     assert said(made)[-1] == "Done."
+
+
+async def test_a_call_that_cannot_be_stopped_does_not_hold_up_the_reply(monkeypatch):
+    monkeypatch.setattr("plugway_tools.loop._STOP_SECONDS", 0.05)
+    over = asyncio.Event()
+
+    async def deaf(call):
+        while not over.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await over.wait()
+        return ToolResult.of("late")
+
+    model = Model(CALL, ("Done.", []))
+    made = await message(loop(model, Tools(our_a=deaf), seconds=0.05))
+    assert "does not stop" in str(results(model, 1))
+    assert said(made)[-1] == "Done."
+    over.set()
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_the_rest_of_a_finished_stream_is_read_unless_it_takes_long(waits):
+    call = block(0, "tool_use", id="a", name="our_a", input={})
+    end = asyncio.Event()
+    rest = [asyncio.Event() if waits else event("ping"), end]
+    end.set()
+    model = Model([*reply_of(call, reason="tool_use"), *rest], ("Done.", []))
+    made = await events(loop(model, Tools()))
+    assert made[-1].type == "message_stop"
+    assert model.exhausted is not waits
 
 
 @pytest.mark.parametrize("error", [ValueError("secret"), SystemExit(3), asyncio.CancelledError()])

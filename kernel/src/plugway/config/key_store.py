@@ -55,7 +55,7 @@ def store_command(name: str) -> str:
     """The command that stores a key in the default store, after installing that if necessary."""
     command = f"plugway keys set {name}"
     here = bool(entry_points(group=GROUP, name=DEFAULT_STORE))
-    return command if here else f"pip install plugway-{DEFAULT_STORE} && {command}"
+    return command if here else f"pip install ./plugins/{DEFAULT_STORE} && {command}"
 
 
 def _reader(store: str) -> ReadKey:
@@ -76,7 +76,7 @@ def _entry_point(store: str) -> EntryPoint:
         fix = "name another in `server.key_store`, or install the package that provides it"
         raise SecretError(
             f"no installed package provides the key store `{store}`",
-            f"run `pip install plugway-{DEFAULT_STORE}`" if store == DEFAULT_STORE else fix,
+            f"run `pip install ./plugins/{DEFAULT_STORE}`" if store == DEFAULT_STORE else fix,
         )
     sources = [point.dist.name if point.dist else point.value for point in points]
     if len(points) > 1:

@@ -23,7 +23,7 @@ MODULE: Final = "apple_fm_sdk"
 LEAST_MACOS: Final = 26
 _ALSO_26: Final = 16
 """What macOS 26 calls itself to programs that were built for an older one."""
-INSTALL: Final = "pip install 'plugway-apple-intelligence[in-process]'"
+INSTALL: Final = "pip install apple-fm-sdk==0.2.1"
 
 _log = logging.getLogger("plugway.apple-intelligence")
 

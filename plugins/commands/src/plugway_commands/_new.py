@@ -7,6 +7,7 @@ import re
 import shutil
 import sys
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -31,7 +32,15 @@ def new(
     """Create a new plugin from a working, tested template."""
     target = new_plugin(name, directory)
     print(target)
-    print(f"next:\n  pip install -e '{target}[test]'\n  pytest {target}", file=sys.stderr)
+    print(f"next:\n{_kit()}  pip install -e '{target}[test]'\n  pytest {target}", file=sys.stderr)
+
+
+def _kit() -> str:
+    """The line that installs the test kit, if it is missing: pip would look for it on PyPI, where
+    nobody has registered its name yet, so that anybody could."""
+    if find_spec("plugway_testing") is not None:
+        return ""
+    return "  pip install ./plugins/testing    # in the clone of Plugway; the tests need it\n"
 
 
 def new_plugin(name: str, directory: Path | None = None) -> Path:

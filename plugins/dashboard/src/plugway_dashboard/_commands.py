@@ -41,6 +41,10 @@ def logs(
     receipts: Annotated[
         bool, typer.Option("--receipts", help="Show the changes to each exchange.")
     ] = False,
+    cache: Annotated[
+        bool,
+        typer.Option("--cache", help="Show what was read from the prompt cache, and why not more."),
+    ] = False,
     last: Annotated[int, typer.Option("--last", "-n", min=1, help="Number of exchanges.")] = 20,
     config: ConfigPath = None,
     port: Port = None,
@@ -55,7 +59,7 @@ def logs(
             if as_json:
                 print(json.dumps(exchange), flush=True)
             else:
-                _show(exchange, console, receipts)
+                _show(exchange, console, receipts, cache)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
@@ -112,7 +116,7 @@ def _asked(gateway: LocalGateway, after: int) -> tuple[int, list[Mapping[str, An
     return document.get("last", 0), [as_object(item) for item in as_list(document["exchanges"])]
 
 
-def _show(exchange: Mapping[str, Any], console: Console, receipts: bool) -> None:
+def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: bool) -> None:
     usage = as_object(exchange.get("usage"))
     good = exchange.get("outcome") == "completed"
     fallback = "Plugway itself" if good else "no backend"  # answered without a backend
@@ -131,6 +135,11 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool) -> None
     console.print(line)
     if exchange.get("error"):
         console.print(Text(f"          {exchange['error']}"))
+    if cache:
+        explained = as_object(exchange.get("cache"))
+        style = "yellow" if explained.get("miss") else ""
+        line = explained.get("line") or "unknown; `cache-watch` explains what it has seen"
+        console.print(Text(f"          cache: {line}", style))
     for entry in as_list(exchange.get("receipt")) if receipts else ():
         item = as_object(entry)
         console.print(

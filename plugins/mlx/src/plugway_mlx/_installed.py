@@ -11,9 +11,9 @@ from typing import Final
 
 def _how() -> str:
     if sys.platform == "darwin" and platform.machine() == "arm64":
-        return "Install it with `pip install 'plugway-mlx[metal]'`"
+        return "Install it with `pip install 'mlx<0.33' 'mlx-lm<0.33'`"
     if sys.platform == "linux":
-        return "Install it with `pip install 'plugway-mlx[cpu]'` (355 MB)"
+        return "Install it with `pip install 'mlx[cpu]<0.33' 'mlx-lm<0.33'` (355 MB)"
     return "It runs on Macs with Apple silicon and on Linux; use `llama-cpp` here"
 
 

@@ -20,9 +20,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -34,7 +35,6 @@ from plugway import (
     Exchange,
     MessagesRequest,
     PlugwayError,
-    Relays,
     Reply,
     Send,
     StateKey,
@@ -44,7 +44,9 @@ from plugway import (
     as_object,
     event,
 )
+from plugway_tools._limits import Limits
 from plugway_tools._protocols import ToolResult, failed
+from plugway_tools._replies import drained, in_inner_form, not_again, tokens
 from plugway_tools._results import Results, result_block
 from plugway_tools._round import Called, Hidden, Round, Runner
 from plugway_wire.events import PING, collect
@@ -53,6 +55,7 @@ __all__ = ["Called", "Hidden", "Limits", "Loop", "Runner", "stop"]
 
 T = TypeVar("T")
 Note = Callable[[str], None]
+Adapt = Callable[[MessagesRequest], MessagesRequest]
 log = logging.getLogger("plugway.tools")
 
 _GOES_ON: Final = frozenset(("tool_use", "end_turn", "stop_sequence", None))
@@ -61,35 +64,27 @@ _STOP_SECONDS: Final = 1.5
 _RUNNING: StateKey[list[Loop]] = StateKey("tools.loop")
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits of one loop."""
-
-    rounds: int = 8
-    """Replies with calls that are run."""
-    calls: int = 32
-    seconds: float = 600.0
-    """Time in which calls may begin and run; the model's last reply may take longer."""
-    tokens: int = 1_000_000
-    """Tokens of all requests and replies, after which no more calls are run; 0 for no limit."""
-    result_characters: int = 100_000
-    """Longest text of a result for the model."""
-    ping_seconds: float = 10.0
-
-
 class Loop:
     """One attempt whose reply may call hidden tools. Use it in `around_attempt`, once, and call
     `stop` in `finished`."""
 
     def __init__(
-        self, send: Send, attempt: Attempt, runner: Runner, note: Note, limits: Limits | None = None
+        self,
+        send: Send,
+        attempt: Attempt,
+        runner: Runner,
+        note: Note,
+        limits: Limits | None = None,
+        adapt: Adapt | None = None,
     ) -> None:
-        """`note` writes a line on the receipt."""
+        """`note` writes a line on the receipt. `adapt` may change each further request, such as the
+        tools that it offers."""
         self._send = send
         self._attempt = attempt
         self._runner = runner
         self._note = note
         self._limits = limits or Limits()
+        self._adapt = adapt
         self._until = time.monotonic() + self._limits.seconds
         self._ids: set[str] = set()
         self._asked = 0
@@ -109,7 +104,7 @@ class Loop:
         Raises:
             BackendError: the attempt failed.
         """
-        request = _in_inner_form(request, self._attempt)
+        request = in_inner_form(request, self._attempt)
         reply = await self._sent(request)
         if reply.status >= 400:
             return reply
@@ -174,18 +169,20 @@ class Loop:
 
     async def _passed_on(self, part: Round, reply: Reply) -> AsyncIterator[StreamEvent]:
         """The events of one reply. `part.ended` is false if it broke off and was ended here."""
+        source = aiter(reply.decoded())
         try:
-            async for item in reply.decoded():
+            async for item in source:
                 for out in part.feed(item):
                     yield out
                 if part.ended:
+                    await drained(source)
                     break
             if not part.ended or part.delta is None:
                 raise StreamInterrupted("the stream ended without `message_stop`")
         except BackendError as error:
             ends = part.close() if self._changed else None
             if ends is None:
-                _not_again(error, changed=self._changed)
+                not_again(error, changed=self._changed)
                 raise
             part.ended = False
             self._note(f"the reply broke off after calls had run: {error.record[:200]}")
@@ -196,8 +193,8 @@ class Loop:
 
     def _count(self, part: Round) -> None:
         usage = part.usage
-        self._read += sum(_tokens(usage, key) for key in usage if key.endswith("input_tokens"))
-        self._written += _tokens(usage, "output_tokens")
+        self._read += sum(tokens(usage, key) for key in usage if key.endswith("input_tokens"))
+        self._written += tokens(usage, "output_tokens")
 
     def _goes_on(self, part: Round) -> bool:
         """Whether the model gets the results of a reply; `_why` says why no more calls are run."""
@@ -256,10 +253,12 @@ class Loop:
         together = all(call.tool.parallel for call in calls)
         for group in [calls] if together else [[call] for call in calls]:
             tasks = [self._task(self._result(call, complete=complete)) for call in group]
-            async for item in self._meanwhile(tasks):
+            latest = max(self._until, time.monotonic()) + _STOP_SECONDS
+            async for item in self._meanwhile(tasks, latest):
                 yield item
             for call, task in zip(group, tasks, strict=True):
-                result = self._results.bounded(task.result())
+                found = task.result() if task.done() else failed("The tool does not stop.")
+                result = self._results.bounded(found)
                 results.append(result_block(call.id, result))
                 for item in part.added(self._runner.after(call, result)):
                     yield item
@@ -309,6 +308,8 @@ class Loop:
         ]
         because = "the model gets the results of its calls"
         request = request.replace(messages=messages, because=because)
+        if self._adapt is not None:
+            request = self._adapt(request)
         choice = as_object(request.get("tool_choice"))
         if self._why:
             return request.replace(tool_choice={"type": "none"}, because=self._why)
@@ -354,11 +355,14 @@ class Loop:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _meanwhile(self, tasks: Iterable[asyncio.Task[Any]]) -> AsyncIterator[StreamEvent]:
-        """A ping every few seconds until the tasks are done."""
+    async def _meanwhile(
+        self, tasks: Iterable[asyncio.Task[Any]], until: float = math.inf
+    ) -> AsyncIterator[StreamEvent]:
+        """A ping every few seconds until the tasks are done, or it is too late."""
         waiting = set(tasks)
-        while waiting:
-            _, waiting = await asyncio.wait(waiting, timeout=self._limits.ping_seconds)
+        while waiting and (left := until - time.monotonic()) > 0:
+            seconds = min(self._limits.ping_seconds, left)
+            _, waiting = await asyncio.wait(waiting, timeout=seconds)
             if waiting:
                 yield PING
 
@@ -368,25 +372,3 @@ async def stop(exchange: Exchange) -> None:
     client that left."""
     for one in exchange.state.get(_RUNNING) or ():
         await one.end()
-
-
-def _in_inner_form(request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
-    """The request without the client's own bytes if they would be relayed, past the loop."""
-    backend = attempt.backend
-    if request.original is None or not isinstance(backend, Relays):
-        return request
-    if not backend.relays(request, attempt):
-        return request
-    return MessagesRequest(request.raw, request.headers, query=request.query)
-
-
-def _not_again(error: BackendError, *, changed: bool) -> None:
-    """Let nobody repeat a request whose calls may have changed something."""
-    if changed:
-        error.try_next = False
-        error.headers = (*error.headers, ("x-should-retry", "false"))
-
-
-def _tokens(usage: Mapping[str, Any], key: str) -> int:
-    count = usage.get(key)
-    return count if isinstance(count, int) else 0

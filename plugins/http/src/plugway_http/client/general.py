@@ -52,7 +52,7 @@ class GeneralTransport:
         except ImportError:
             extra = "http2" if http2 else "socks"
             raise Unreachable(
-                f'connecting to {where} needs another library: `pip install "plugway[{extra}]"`',
+                f'connecting to {where} needs another library: `pip install "httpx2[{extra}]"`',
                 permanent=True,
             ) from None
 
