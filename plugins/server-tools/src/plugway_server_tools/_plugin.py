@@ -60,7 +60,7 @@ class ServerTools(Plugin[ServerToolsOptions]):
     def __init__(self, options: ServerToolsOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self._plan: StateKey[Plan | None] = StateKey(self.name)
-        self._services = Services(options.web_search, options.web_fetch)
+        self._services = Services(options)
 
     def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
         """Report unknown backends and zones."""
