@@ -20,7 +20,7 @@ from test_causes import (
     text,
 )
 
-from plugway import ConfigError, MessagesRequest
+from plugway import ConfigError, MessagesRequest, NoOptions, Plugin, hookimpl
 from plugway.config.config import parse_config
 from plugway.testing import StrictUpstream, build_plugin, gateway
 from plugway_cache_watch import CacheWatch
@@ -124,7 +124,31 @@ async def test_a_request_beside_the_turns_does_not_confuse_them():
         beside = await client.say(title)
         turn = await client.say(next_turn(body))
     assert beside["cause"] == "first"
+    assert "begins like this one" in beside["why"]
     assert turn["cause"] == "hit"
+
+
+async def test_a_miss_that_the_gateway_caused_says_so():
+    class Clears(Plugin[NoOptions]):
+        """Clears an old answer, as a context guard does."""
+
+        clears = False
+
+        @hookimpl
+        def prepare_attempt(self, request, attempt, exchange):
+            messages = [*request.body["messages"]]
+            messages[1] = {**messages[1], "content": [text("[cleared]")]}
+            because = "old results were cleared"
+            return request.replace(messages=messages, because=because) if self.clears else None
+
+    guard = Clears(NoOptions(), name="guard")
+    async with talk(backends=lambda url: [guard, anthropic(url)]) as client:
+        body = conversation()
+        await client.say(body)
+        guard.clears = True
+        found = await client.say(next_turn(body))
+    assert found["why"] == "messages[1] (assistant) was edited: content[0] `text` changed"
+    assert found["also"] == ["the gateway did this: set messages: old results were cleared"]
 
 
 async def test_a_subagent_is_a_conversation_of_its_own():

@@ -13,6 +13,7 @@ from plugway_cache_watch._prints import Print, continued, digest, print_of
 from plugway_cache_watch._providers import Rules
 
 MOST_CONVERSATIONS: Final = 256
+_PROMPT: Final = frozenset(("tools", "system", "messages"))
 _MOST_ASKED: Final = 12
 """Requests of a conversation that are remembered: clients make others beside its turns."""
 _BYTES_PER_TOKEN: Final = 16
@@ -79,6 +80,7 @@ class Sent(NamedTuple):
             counts.several,
             self.epoch,
             self.turn,
+            tuple(c.summary for c in self.request.changes if c.field in _PROMPT),
             thread,
         )
 
@@ -177,7 +179,11 @@ def _without_predecessor(now: Asked, alike: list[Asked], sent: Sent) -> Verdict:
         missed = min(other.total, int(now.total * _common(other.print, now.print))) - now.read
         if missed > slack:
             return missed, [moved(now, other)]
-    return 0, [Cause("first", f"the first request of this conversation to `{now.target}`")]
+    if any(_same_cache(asked, now) for asked in sent.conversation.asked):
+        text = f"no earlier request of this conversation to `{now.target}` begins like this one"
+    else:
+        text = f"the first request of this conversation to `{now.target}`"
+    return 0, [Cause("first", text)]
 
 
 def _precedes(before: Asked, sent: Sent) -> bool:
