@@ -124,7 +124,7 @@ async def test_what_was_read_from_the_cache_is_shown_with_the_exchange():
     (item,) = document["exchanges"]
     assert item["cache"]["why"] == item["request_id"]
     assert "cache: 5 of 9 prompt tokens were read from the cache, 4 more could" in with_cache
-    total = "5 of 9 prompt tokens were read from caches (56%); 1 misses with 4 tokens, $0.50: "
+    total = "5 of 9 prompt tokens were read from caches (56%); 1 miss with 4 tokens, $0.50: "
     assert with_cache.splitlines()[-1] == f"{total}1 changed"
     assert "cache" not in without.replace("cached", "")
 

@@ -69,9 +69,8 @@ def causes(now: Asked, before: Asked, body: PromptBody, rules: Rules) -> list[Ca
     idle = now.started - before.began
     visible, at_start = _visible(now, before, body, rules)
     late = _expired(idle, before, rules)
-    own = [
-        Cause("gateway", f"the gateway did this: {e}") for e in now.edits if e not in before.edits
-    ]
+    edits = [edit for edit in now.edits if edit not in before.edits]
+    own = [Cause("gateway", f"the gateway did this: {edit}") for edit in edits]
     if late and now.read == 0 and not (visible and at_start):
         return [late, *visible, *(own if visible else [])]
     if visible:

@@ -82,7 +82,8 @@ def _cache_total(shown: Sequence[Mapping[str, Any]]) -> str:
     price = f", ${known:.2f}" + (" where the price is known" if None in prices else "")
     causes = Counter(str(item.get("cause")) for item in missed).most_common()
     named = ", ".join(f"{count} {cause}" for cause, count in causes)
-    return f"{line}; {len(missed)} misses with {tokens:,} tokens{price}: {named}"
+    misses = f"{len(missed)} miss{'es' * (len(missed) > 1)}"
+    return f"{line}; {misses} with {tokens:,} tokens{price}: {named}"
 
 
 @ui_app.command(epilog="Examples: plugway ui; plugway ui --no-browser.")
