@@ -106,6 +106,12 @@ def unreported(target: str) -> Cause:
     return Cause("unreported", f"{text}does not say what it read")
 
 
+def recounted() -> Cause:
+    """A longer prompt has fewer tokens than the one before."""
+    text = "the server counted fewer tokens than for the shorter prompt before: it ran tools itself"
+    return Cause("recounted", f"{text}, or cleared a part of the context (`context_management`)")
+
+
 def parallel(other: str) -> Cause:
     """Another request with the same prompt had not been answered when this one was sent."""
     text = "was sent before the reply to a parallel request with the same beginning had begun"

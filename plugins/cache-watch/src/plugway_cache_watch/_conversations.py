@@ -8,7 +8,15 @@ from typing import Final, NamedTuple
 
 from plugway import Caller, Exchange, MessagesRequest
 from plugway_cache_watch._body import PromptBody
-from plugway_cache_watch._causes import Asked, Cause, causes, moved, parallel, unwritten
+from plugway_cache_watch._causes import (
+    Asked,
+    Cause,
+    causes,
+    moved,
+    parallel,
+    recounted,
+    unwritten,
+)
 from plugway_cache_watch._prints import Print, continued, digest, print_of
 from plugway_cache_watch._providers import Rules
 
@@ -50,6 +58,13 @@ class Target:
     """Requests to it so far."""
     reports: bool = False
     """It has reported cached tokens."""
+    writes: bool = False
+    """It has reported tokens that it added to its cache."""
+
+    @property
+    def counts_written(self) -> bool:
+        """Whether it reports what it adds. Others are assumed to add all that is new."""
+        return self.writes or self.rules.reports
 
 
 class Sent(NamedTuple):
@@ -76,7 +91,7 @@ class Sent(NamedTuple):
             counts.began,
             counts.total,
             counts.read,
-            counts.written,
+            counts.written if self.target.counts_written else counts.total - counts.read,
             counts.several,
             self.epoch,
             self.turn,
@@ -162,6 +177,8 @@ def _compared(now: Asked, before: Asked, sent: Sent, body: PromptBody) -> Verdic
         visible = [c for c in found if c.code not in {"unexplained", "evicted", "expired", "mark"}]
         return missed, [nothing, *visible]
     if found[0].code in {"unexplained", "evicted"}:
+        if now.total < before.total:
+            return 0, [recounted()]
         for name, share in _parallels(now, sent):
             if int(now.total * share) - now.read > rules.slack:
                 return missed, [parallel(name)]
