@@ -7,13 +7,14 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulated_cache import Clock, MarkedCache
+from simulated_cache import Clock, MarkedCache, PlainCache
 from test_causes import (
     Talk,
     anthropic,
     conversation,
     described,
     edited,
+    explained,
     marked,
     next_turn,
     talk,
@@ -29,6 +30,8 @@ from plugway_cache_watch._diff import differences
 from plugway_cache_watch._prints import continued, print_of
 from plugway_dashboard import Dashboard
 from plugway_endpoints import ExplainsCache
+from plugway_openai_api import OpenAIApi
+from plugway_openai_compatible import OpenAICompatible
 from plugway_recommend import Recommend
 from tests.kernel.loading import load_plugins
 
@@ -159,6 +162,39 @@ async def test_a_subagent_is_a_conversation_of_its_own():
         assert (await client.say(body, **agent))["cause"] == "first"
         assert (await client.say(next_turn(body), **agent))["cause"] == "hit"
         assert (await client.say(next_turn(conversation())))["cause"] == "hit"
+
+
+async def test_a_client_of_openais_api_is_explained_in_its_own_words():
+    """Its bytes are relayed; nothing is translated to look at them."""
+
+    def relaying(url):
+        key = {"base_url": f"{url}/v1", "api_key": "sk-1", "zone": "api.openai.com"}
+        return [build_plugin(OpenAIApi, "api"), build_plugin(OpenAICompatible, "up", **key)]
+
+    async with talk(PlainCache, api="chat", backends=relaying) as client:
+        messages = [{"role": "system", "content": "You are an agent. " * 300}]
+        for n in range(4):
+            messages += [
+                {"role": "user", "content": f"Question {n}. " * 60},
+                {"role": "assistant", "content": f"Answer {n}. " * 60},
+            ]
+
+        async def ask(count):
+            body = {"model": "up/some-model", "messages": messages[:count]}
+            lines = {"x-claude-code-session-id": "s"}
+            answer = await client.running.client.post(
+                "/v1/chat/completions", json=body, headers=lines
+            )
+            assert answer.status_code == 200, answer.text
+            client.clock.now += 10
+            return await explained(client.watch, answer.headers["plugway-request-id"])
+
+        assert (await ask(6))["cause"] == "first"
+        assert (await ask(8))["cause"] == "hit"
+        messages[2]["content"] += "!"
+        found = await ask(8)
+    assert found["why"] == ("messages[2] (assistant) was edited: content[0] `text` changed")
+    assert found["read"] > 1000
 
 
 async def test_two_people_never_see_each_others():
