@@ -367,3 +367,23 @@ def test_a_tool_with_a_hostile_name_is_not_quoted():
     new["tools"][1]["name"] = "<script>alert(1)</script>\n"
     (found,) = compared(old, new)
     assert found.text == "tools[1]: another tool is there"
+
+
+def test_a_block_of_an_unknown_type_is_not_named_by_it():
+    old, new = body_of(["x", "y"]), body_of(["x", "y"])
+    old["messages"][1]["content"] = [{"type": "secret_word", "data": "a"}]
+    new["messages"][1]["content"] = [{"type": "secret_word", "data": "b"}]
+    (found,) = compared(old, new)
+    assert found.text == "messages[1] (assistant) was edited: content[0] changed"
+
+
+@given(words=words)
+def test_a_conversation_that_forks_keeps_both_ends_apart(words):
+    """Continuations share entries, and still see only their own."""
+    start = body_of(words)
+    first = print_of(view(start))
+    left = continued(first, view(body_of([*words, "\x00left"])), 0)
+    right = continued(first, view(body_of([*words, "\x00right", "\x00more"])), 0)
+    assert left == print_of(view(body_of([*words, "\x00left"])))
+    assert right == print_of(view(body_of([*words, "\x00right", "\x00more"])))
+    assert first == print_of(view(start))
