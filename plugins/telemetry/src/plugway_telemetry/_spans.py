@@ -21,13 +21,6 @@ from plugway_telemetry._wire import Value
 
 MAX_TEXT: Final = 128
 """Longest text that a client or server chose, such as the name of a model."""
-_REASONS: Final = frozenset(
-    (
-        *("end_turn", "max_tokens", "stop_sequence", "tool_use", "pause_turn", "refusal"),
-        *("model_context_window_exceeded", "compaction"),
-    )
-)
-
 _ERRORS: Final = {"answered": "", "cancelled": ""}
 """`error.type` of results that are no errors; it is the result for all others."""
 
@@ -191,8 +184,7 @@ def _encoded_kind(kind: _Kind) -> bytes:
     if kind.model:
         found[names.RESPONSE_MODEL] = shown(kind.model)
     if kind.stop_reason:
-        reason = kind.stop_reason if kind.stop_reason in _REASONS else OTHER
-        found[names.FINISH_REASONS] = (reason,)
+        found[names.FINISH_REASONS] = (kind.stop_reason,)
     if kind.error:
         found[names.ERROR_TYPE] = kind.error
     return wire.attributes(found)
