@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from importlib import import_module
@@ -12,7 +13,7 @@ import orjson
 import pytest
 from needed import port, prometheus  # noqa: F401  fixtures
 
-from plugway import MessagesRequest
+from plugway import Exchange, MessagesRequest
 from plugway.config.config import parse_config
 from plugway.http.snapshot import Snapshot
 from plugway.testing import (
@@ -31,6 +32,7 @@ from plugway_echo import Echo
 from plugway_telemetry import Telemetry
 from plugway_telemetry import _names as names
 from plugway_telemetry import _prometheus as served
+from plugway_telemetry._recorder import BATCH
 from plugway_telemetry._store import MAX_SERIES, OTHER, ModelNames, Store
 
 pytestmark = pytest.mark.anyio
@@ -306,3 +308,23 @@ def test_every_metric_has_a_valid_name_in_prometheus():
     for metric in names.METRICS:
         assert names.prometheus_name(metric).replace("_", "").isalnum()
         assert list(metric.buckets) == sorted(set(metric.buckets))
+
+
+async def test_what_waits_to_be_recorded_keeps_no_exchange_and_is_bounded():
+    plugin = telemetry()
+    async with gateway([plugin, build_plugin(Echo, "echo")]) as running:
+        before = exchanges_in_memory()
+        for number in range(BATCH - 1):
+            await running.ask("hello", model="echo/m")
+            assert len(plugin.recorder._ended) == number + 1
+        assert exchanges_in_memory() - before < 3
+        await running.ask("hello", model="echo/m")
+        assert plugin.recorder._ended == []
+        assert plugin.store.numbers(names.EXCHANGES) == [
+            (("messages", "completed", "owner"), BATCH)
+        ]
+
+
+def exchanges_in_memory():
+    gc.collect()
+    return sum(isinstance(one, Exchange) for one in gc.get_objects())

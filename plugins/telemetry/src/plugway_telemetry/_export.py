@@ -171,10 +171,12 @@ class Exporter:
         except TimeoutError:
             raise _Failed(f"no response within {POST_SECONDS:g} s", retry=True) from None
         except BackendError as error:
-            raise _Failed(error.record, retry=not error.permanent) from None
+            reason = error.record.replace("`base_url`", "`endpoint`")
+            raise _Failed(reason, retry=not error.permanent) from None
         if status >= 300:
             pause = _seconds(dict(response.headers).get("retry-after", ""))
-            raise _Failed(f"it sent status {status}", retry=status in _RETRYABLE, pause=pause)
+            hint = " - check `credential`" if status in (401, 403) else ""
+            raise _Failed(f"it sent status {status}{hint}", retry=status in _RETRYABLE, pause=pause)
         if lost := rejected(content):
             self._drop(signal, lost)
             self._warn(f"it rejected {lost} items of a request")
@@ -199,8 +201,7 @@ class Exporter:
             return
         self._next_warning = now + LOG_SECONDS
         self._log.warning(
-            "cannot export to the collector at %s: %s. Dropped since the last such line: %d. "
-            "Check that it runs and accepts OTLP over HTTP, or remove `endpoint`",
+            "cannot export to the collector at %s: %s; dropped since the last such line: %d",
             self._upstream.base_url,
             reason,
             self._dropped,
