@@ -143,6 +143,10 @@ class CacheWatch(Plugin[CacheWatchOptions]):
         self, exchange: Exchange, sent: Sent, counts: Counts, body: PromptBody
     ) -> None:
         missed, causes = await self._compared(sent, counts, body)
+        first = exchange.attempts[0].target if exchange.attempts else sent.target.name
+        if causes[0].code in {"model", "target"} and first != sent.target.name:
+            failed = Cause(causes[0].code, f"{causes[0].text}, because `{first}` failed")
+            causes = [failed, *causes[1:]]
         tokens = (counts.read, counts.written, counts.total, missed)
         found = Explanation(sent.target.name, *tokens, tuple(causes))
         if found.miss:
