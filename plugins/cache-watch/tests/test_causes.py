@@ -9,12 +9,13 @@ import pytest
 from simulated_cache import Clock, MarkedCache, PlainCache
 
 from plugway import Original
-from plugway.testing import StrictUpstream, build_plugin, gateway
+from plugway.testing import StrictUpstream, anthropic_error, build_plugin, gateway
 from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_cache_watch import CacheWatch
 from plugway_cache_watch._body import PromptBody
 from plugway_openai_compatible import OpenAICompatible
+from plugway_router import Router
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +113,9 @@ async def talk(cache=None, *, api="anthropic", backends=None, **options):
     async with StrictUpstream(api, otherwise=cache) as upstream:
         made = backends(upstream.url) if backends else [anthropic(upstream.url)]
         async with gateway([watch, *made]) as running:
-            yield Talk(running, watch, clock, cache)
+            client = Talk(running, watch, clock, cache)
+            client.upstream = upstream
+            yield client
 
 
 def anthropic(url, name="up"):
@@ -426,6 +429,23 @@ async def test_a_target_with_a_cache_of_its_own_is_named():
         found = await client.say(next_turn(body) | {"model": f"work/{MODEL}"})
     assert found["cause"] == "target"
     assert found["why"] == f"the target changed from `up/{MODEL}` to `work/{MODEL}`"
+
+
+async def test_a_fallback_is_named_with_what_failed():
+    def two(url):
+        other = build_plugin(Anthropic, "work", base_url=url, api_key="sk-ant-2")
+        targets = [f"up/{MODEL}", f"work/{MODEL}"]
+        router = build_plugin(Router, "router", models={"*": targets})
+        return [router, anthropic(url), other]
+
+    async with talk(backends=two) as client:
+        body = conversation() | {"model": "any"}
+        await client.say(body)
+        client.upstream.script(anthropic_error(529, "overloaded_error", "Overloaded"))
+        found = await client.say(next_turn(body))
+    assert found["why"] == (
+        f"the target changed from `up/{MODEL}` to `work/{MODEL}`, because `up/{MODEL}` failed"
+    )
 
 
 async def test_another_key_of_the_client_is_named():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from plugway_cache_watch._causes import Cause
@@ -23,7 +23,7 @@ class Explanation(NamedTuple):
     """Tokens of the prompt."""
     missed: int
     """Tokens that could have been read, and were not."""
-    causes: tuple[Cause, ...]
+    causes: Sequence[Cause]
     """The main one first."""
     dollars: float | None = None
     """What the miss costs; None if the price is unknown."""
