@@ -23,7 +23,7 @@ TRANSLATING = (
     *(
         HERE / "plugins" / name / "tests"
         for name in (
-            *("gemini", "openai", "openai-api", "openai-compatible"),
+            *("gemini", "openai", "openai-api", "openai-compatible", "toolbelt"),
             *("anthropic", "anthropic-compatible"),
         )
     ),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +81,16 @@ class Claude:
             "DISABLE_AUTOUPDATER": "1",
             **more,
         }
+
+    def trust(self, authority: Path) -> None:
+        """Trust the certificates of an authority (PEM) too."""
+        self._env["NODE_EXTRA_CA_CERTS"] = str(authority)
+
+    def settings(self, values: Mapping[str, object]) -> None:
+        """Write the user's `settings.json`."""
+        folder = Path(self._env["CLAUDE_CONFIG_DIR"])
+        folder.mkdir(exist_ok=True)
+        (folder / "settings.json").write_text(json.dumps(values))
 
     async def start(self, *arguments: str) -> anyio.abc.Process:
         """Start the process."""

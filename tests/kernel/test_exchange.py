@@ -1,6 +1,8 @@
 """One exchange on a real socket: both modes of every reply, pings, cuts, leaving clients, limits."""
 
+import gc
 import logging
+import weakref
 
 import anyio
 import httpx2
@@ -17,6 +19,7 @@ from plugway import (
     Plugin,
     Reply,
     Route,
+    StateKey,
     event,
     hookimpl,
 )
@@ -120,6 +123,30 @@ class OwnEvents(Plugin[NoOptions]):
                 yield item
 
         return reply.replace(events=own())
+
+
+class Kept:
+    """What a plugin keeps for an exchange."""
+
+
+@pytest.mark.parametrize("answer", [whole, as_events, as_bytes])
+async def test_what_an_exchange_held_is_free_at_its_end_without_the_garbage_collector(answer):
+    key, kept = StateKey("kept"), []
+
+    class Keeps(Fake):
+        @hookimpl
+        def transform_request(self, request, exchange):
+            exchange.state[key] = mine = Kept()
+            kept.append(weakref.ref(mine))
+
+    gc.disable()
+    try:
+        async with gateway([Keeps(answer)]) as running:
+            for _ in range(2):  # the second request comes when the first exchange has ended
+                assert (await running.post(request_body())).status_code == 200
+            assert kept[0]() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_request_that_is_not_valid_is_rejected_in_the_log_with_the_reason(caplog):

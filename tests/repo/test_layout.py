@@ -20,17 +20,17 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_452,
-    "upstream": 621,
+    "types": 1_447,
+    "upstream": 630,
     "config": 1_300,
     "plugins": 1_280,
-    "exchange": 2_301,
+    "exchange": 2_297,
     "http": 926,
     "cli": 939,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
-LIBRARIES = {"grants": 436, "http": 2_666, "log": 628, "wire": 1_868}
+LIBRARIES = {"grants": 436, "http": 2_659, "log": 626, "wire": 1_868}
 """The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 

@@ -12,6 +12,7 @@ from plugway.testing import (
     respond,
 )
 from plugway_anthropic import Anthropic
+from plugway_translation import excerpt_field
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
 
@@ -200,7 +201,49 @@ def words(number=1):
     return {"type": "text", "text": "\n".join(["[web_search_tool_result]", *lines])}
 
 
+def ours(block):
+    """The same, run by a gateway."""
+    name = "id" if block["type"] == "server_tool_use" else "tool_use_id"
+    return {**block, name: "srvtoolu_plugway_1"}
+
+
+PAGE = {
+    "type": "web_fetch_tool_result",
+    "tool_use_id": "srvtoolu_plugway_1",
+    "content": {
+        "type": "web_fetch_result",
+        "url": "https://a.example/0",
+        "content": {
+            "type": "document",
+            "title": "A",
+            "source": {"type": "text", "media_type": "text/plain", "data": "Sunny."},
+        },
+    },
+}
+FAILED = {"type": "web_search_tool_result_error", "error_code": "unavailable"}
 SEARCHES = {
+    "the gateway ran it": (
+        [ours(CALLED), ours(found(excerpt_field("Sunny."))), said("plugway:")],
+        [
+            {"type": "text", "text": WORDS},
+            {"type": "text", "text": f"{words()['text']}\nSunny."},
+            said(),
+        ],
+    ),
+    "the gateway fetched a page": (
+        [ours(CALLED), PAGE],
+        [
+            {"type": "text", "text": WORDS},
+            {"type": "text", "text": "[web_fetch_tool_result]\nhttps://a.example/0\nA\nSunny."},
+        ],
+    ),
+    "the gateway failed it": (
+        [ours(CALLED), {**ours(found()), "content": FAILED}],
+        [
+            {"type": "text", "text": WORDS},
+            {"type": "text", "text": "[web_search_tool_result]\nunavailable"},
+        ],
+    ),
     "none of it is sealed": (
         [CALLED, found(""), said("")],
         [{"type": "text", "text": WORDS}, words(), said()],
@@ -213,6 +256,10 @@ SEARCHES = {
     "a citation alone": ([said("", "x")], [said("x")]),
     "all of it is Anthropic's": ([CALLED, found("x"), said("y")], None),
     "a search that found nothing": ([CALLED, found(), said("")], [CALLED, found(), said()]),
+    "a call of the client's own that only looks like it": (
+        [{"type": "text", "text": '"srvtoolu_plugway_1"'}],
+        None,
+    ),
     "it is only text": ([{"type": "text", "text": '"encrypted_content": ""'}], None),
 }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from plugway import LocalGateway, PlugwayError
+from plugway import LocalGateway, NoOptions, Plugin, PlugwayError
 from plugway.testing import FeatureContract, build_plugin, gateway, request_body
 from plugway_dashboard import Dashboard, logs_app
 from plugway_echo import Echo
@@ -103,6 +103,61 @@ async def test_the_page_needs_no_token_and_the_data_does():
     assert data.status_code == 401
     assert probe.status_code == 200
     assert plain.json() == {"status": "ok"}
+
+
+class Explains(Plugin[NoOptions]):
+    """Knows what every exchange read from its cache."""
+
+    def cache_of(self, request_id):
+        line = "5 of 9 prompt tokens were read from the cache, 4 more could have been"
+        counts = {"total": 9, "read": 5, "missed": 4, "dollars": 0.5}
+        return {"line": line, "miss": True, "cause": "changed", "why": request_id, **counts}
+
+
+async def test_what_was_read_from_the_cache_is_shown_with_the_exchange():
+    explains = Explains(NoOptions(), name="explains")
+    async with gateway([explains, *stack()]) as running:
+        await running.ask("x", model="echo/one")
+        document = await kept(running)
+        with_cache = await logs_of(running, "--cache")
+        without = await logs_of(running)
+    (item,) = document["exchanges"]
+    assert item["cache"]["why"] == item["request_id"]
+    assert "cache: 5 of 9 prompt tokens were read from the cache, 4 more could" in with_cache
+    total = "5 of 9 prompt tokens were read from caches (56%); 1 miss with 4 tokens, $0.50: "
+    assert with_cache.splitlines()[-1] == f"{total}1 changed"
+    assert "cache" not in without.replace("cached", "")
+
+
+async def test_without_an_explanation_the_cache_is_said_to_be_unknown():
+    async with gateway(stack()) as running:
+        await running.ask("x", model="echo/one")
+        assert "cache: unknown; `cache-watch` explains" in await logs_of(running, "--cache")
+
+
+async def logs_of(running, *words):
+    """What `plugway logs` prints about a running gateway."""
+    import anyio.to_thread
+
+    def run():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(LocalGateway, "find", lambda *_: Near(running))
+            return CliRunner().invoke(logs_app, list(words)).output
+
+    return await anyio.to_thread.run_sync(run)
+
+
+class Near:
+    """A gateway in this process, as the command finds it."""
+
+    def __init__(self, running):
+        self.running = running
+
+    def ask(self, _method, path):
+        import httpx2
+
+        lines = {"authorization": f"Bearer {self.running.token}"}
+        return httpx2.get(f"{self.running.url}{path}", headers=lines).json()
 
 
 async def test_the_terminal_shows_the_same(tmp_path):

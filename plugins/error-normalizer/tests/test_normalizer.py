@@ -264,10 +264,10 @@ async def test_any_bytes_become_a_valid_envelope(body, status, headers):
 
 async def test_texts_that_try_regular_expressions_cost_little():
     hostile = [b"max_tokens " * 800, b"model " * 1400, b"prompt is too long: " + b"1," * 4000]
-    began = time.perf_counter()
+    began = time.process_time()
     for text in hostile:
         await told(BackendRefused(500, text))
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 @pytest.fixture

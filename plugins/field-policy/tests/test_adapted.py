@@ -197,9 +197,9 @@ def test_c_05_keys_of_engines_are_never_passed_on(preset, key):
 
 
 def test_c_05_ten_thousand_unknown_keys_take_no_longer_than_they_must():
-    began = time.perf_counter()
+    began = time.process_time()
     request = under("strict", CLIENT | {f"key{n}": n for n in range(10_000)})
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
     assert "key9999" not in request.body
 
 

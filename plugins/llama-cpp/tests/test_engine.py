@@ -171,6 +171,20 @@ async def test_running_requests_that_outgrow_the_cells_all_finish(engine, models
 # Limits
 
 
+async def test_prompts_that_together_outgrow_the_cells_are_all_read_in_the_end(engine, models):
+    async with engine(models["full"], slots=8, context=512, batch=128, disk_cache_mib=0) as e:
+        done = []
+
+        async def ask(n):
+            text = f"{n} " + "x" * 440
+            done.append(await e.say(text, session=f"s{n}", max_tokens=2000))
+
+        async with anyio.create_task_group() as group:
+            for n in range(8):
+                group.start_soon(ask, n)
+    assert len(done) == 8
+
+
 async def test_a_prompt_that_is_too_long_is_refused_with_the_numbers(engine, models):
     async with engine(models["full"], context=512) as e:
         size = await e.count("x" * 2000)

@@ -208,10 +208,10 @@ def test_titles(prompt, expected):
 
 @pytest.mark.parametrize("piece", ["<session>", "<system-reminder>", "<command-a>", "<a", "</"])
 def test_a_hostile_prompt_takes_no_time(piece):
-    began = time.perf_counter()
+    began = time.process_time()
     title_of(piece * 50_000)
     title_of("".join(f"<command-{n}>" for n in range(20_000)))
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 JSON = st.recursive(

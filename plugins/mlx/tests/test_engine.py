@@ -310,7 +310,7 @@ async def test_replies_end_with_the_window_and_more_conversations_than_memory_ge
         done = []
 
         async def ask(n):
-            text = f"{n} " + "word " * 300
+            text = f"{n} " + "word " * 200
             done.append(await e.say(text, session=f"s{n}", max_tokens=2000))
 
         async with anyio.create_task_group() as group:

@@ -51,6 +51,10 @@ class Model:
             return _chat(body, *turn, number=len(self.asked))
         return _messages(body, *turn, number=len(self.asked))
 
+    def script(self, *turns):
+        """Say these turns from now on."""
+        self._turns = list(turns)
+
     def offered(self, at=0):
         """The names of the functions that request `at` offers."""
         found = []

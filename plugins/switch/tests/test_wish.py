@@ -182,8 +182,8 @@ def test_an_answered_turn_is_not_fresh():
 
 def test_hostile_text_takes_linear_time():
     hostile = "<system-reminder>" * 60_000 + "</command-x>"
-    began = time.monotonic()
+    began = time.process_time()
     turn_of({"messages": [user(text(hostile))]})
     wish_of("use " + "my " * 400_000)
     wish_of("please " * 200_000)
-    assert time.monotonic() - began < 5  # a square of it would take minutes
+    assert time.process_time() - began < 5  # a square of it would take minutes

@@ -86,7 +86,9 @@ async def read(chunks):
 
     notes = []
     mender = Mender(TOOLBOX, notes.append, rescue=True, leaks=True, model="m")
-    pieces = [piece async for piece in read_stream(source(), ChatText(mender, notes.append))]
+    pieces = [
+        piece async for piece in read_stream(source(), ChatText(mender, TOOLBOX, notes.append))
+    ]
     return re.sub(rb"call_\w+", b"call_x", b"".join(pieces)), notes
 
 

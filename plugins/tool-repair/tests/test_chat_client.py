@@ -318,7 +318,7 @@ async def test_a_stream_that_breaks_off_keeps_its_text(held, end):
     mender = Mender(TOOLBOX, print, rescue=True, leaks=True, model="m")
     got = b""
     with suppress(StreamInterrupted):
-        async for piece in read_stream(broken(held, end), ChatText(mender, print)):
+        async for piece in read_stream(broken(held, end), ChatText(mender, TOOLBOX, print)):
             got += piece
     events = [json.loads(line[6:]) for line in got.decode().splitlines() if line]
     said = [c["delta"].get("content", "") for item in events for c in item.get("choices", ())]

@@ -69,6 +69,18 @@ def test_twice_the_text_is_twice_the_work(begun, size):
         assert calls_made(lambda text=twice: read(text, size)) < 2.5 * work + 20_000, run
 
 
+@pytest.mark.parametrize(
+    "beside", ["", " x ", "\nx\n", "`"], ids=["alone", "text", "lines", "ticks"]
+)
+def test_marks_and_code_cost_a_few_steps_each(beside):
+    marks = [*ALL, "```\nx\n", "~~~\n", "> ```\n> x\n", "<s>`"]
+    for run in share(marks, len(beside), 16):
+        one = run + beside
+        texts = ["Hello. " + one * count for count in (200, 600)]  # 200 are enough for every limit
+        few, many = (calls_made(lambda text=text: read(text, 16_384)) for text in texts)
+        assert many - few <= 400 * 32, run
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_twice_the_text_is_twice_the_work_for_the_parser_of_a_family(family):
     def parse(text):

@@ -149,10 +149,10 @@ def test_a_long_call_costs_little_time_per_piece(name):
 
 def test_noise_is_read_in_time_that_grows_with_its_length():
     noise = "".join(random.Random(7).choices('<|{}[]"`tool_call>\n', k=60_000))
-    started = time.perf_counter()
+    started = time.process_time()
     for family in FAMILIES:
         read(family, [noise])
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
 
 
 def test_parts_become_the_events_of_a_legal_stream():

@@ -126,9 +126,9 @@ def test_patterns_are_judged_by_their_repetitions(pattern, loops):
 def test_no_pattern_takes_long():
     text = "a" * 5000 + "!"
     for pattern in ("(a+)+$", "a+a+a+$", ".*.*=.*", "^(a|aa)+$", "a?" * 30 + "a" * 30, "a+$"):
-        started = time.perf_counter()
+        started = time.process_time()
         matches(pattern, text)
-        assert time.perf_counter() - started < 0.5
+        assert time.process_time() - started < 0.5
 
 
 def test_a_pattern_is_searched_as_json_schema_says():

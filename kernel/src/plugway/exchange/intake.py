@@ -97,7 +97,7 @@ class ExchangeServer:
         self._body_seconds = body_seconds
         self.warm_failures = WarmFailures()
         """Failures that were reported inside a stream."""
-        self._idle = anyio.Event()
+        self._idle: anyio.Event | None = None
 
     async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange, from the first byte of its body to `finished`."""
@@ -121,7 +121,7 @@ class ExchangeServer:
             await ExchangeRun(self, endpoint, request, scope, receive, send).run()
         finally:
             self.active -= 1
-            if not self.active:
+            if not self.active and self._idle is not None:
                 self._idle.set()
 
     async def body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
@@ -202,6 +202,8 @@ def _forwarded(received: list[tuple[bytes, bytes]]) -> Headers:
         for name, value in received
         if name not in _CONNECTION
     ]
+    if b"connection" not in dict(received):
+        return tuple(lines)
     named = named_by([v.decode("latin-1") for name, v in received if name == b"connection"])
     if named <= _CONNECTION_OPTIONS:
         return tuple(lines)

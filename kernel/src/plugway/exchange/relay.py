@@ -272,6 +272,7 @@ def with_model(reply: Reply, model: str) -> Reply:
 
 log = logging.getLogger("plugway.exchange")
 
+_COUNTS: Final = ("input", "output", "cache_read_input", "cache_creation_input")
 _REASONS: Final = frozenset(get_args(StopReason))
 _BLANK: Final = vars(
     logging.makeLogRecord({"name": log.name, "levelno": logging.INFO, "levelname": "INFO"})
@@ -291,16 +292,8 @@ def usage_of(relay: Watched | None, message: Mapping[str, Any]) -> tuple[Usage, 
 
 def parse_usage(usage: Mapping[str, Any]) -> Usage:
     """The counts of an Anthropic `usage` object; missing or absurd ones are 0."""
-    return Usage(
-        _count(usage.get("input_tokens")),
-        _count(usage.get("output_tokens")),
-        _count(usage.get("cache_read_input_tokens")),
-        _count(usage.get("cache_creation_input_tokens")),
-    )
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and 0 <= value < 2**40 else 0
+    counts = [usage.get(f"{what}_tokens") for what in _COUNTS]
+    return Usage(*[n if isinstance(n, int) and 0 <= n < 2**40 else 0 for n in counts])
 
 
 def _reason(value: Any) -> str | None:

@@ -120,7 +120,8 @@ class ExchangeRun:
 
     async def _serve(self, scope: Cancellable) -> None:
         try:
-            if not self.request.deferred:
+            arrived = not self.request.deferred
+            if arrived:
                 # Both raise if the body is not a JSON object.
                 _ = self.request.body if self.pipeline.reads_all else self.request.fields
             exchange = self.exchange = Exchange(
@@ -128,7 +129,7 @@ class ExchangeRun:
             )
             if self.request.heavy:
                 await checkpoint()
-            if not self.request.deferred:
+            if arrived:
                 validate(self.request, counting=self.endpoint != "messages")
             if self.request.heavy:
                 await checkpoint()
@@ -328,12 +329,11 @@ class ExchangeRun:
         exchange = self.exchange
         if exchange is None:
             return (("request-id", self.request_id or ""),)
-        lines: Headers = (
+        return (
             ("request-id", exchange.id),
             ("plugway-request-id", exchange.id),
             ("plugway-receipt", exchange.receipt_header()),
         )
-        return lines
 
     async def _finish(self, exchange: Exchange) -> None:
         await self.resources.aclose()
@@ -342,6 +342,7 @@ class ExchangeRun:
         outcome = self._outcome(exchange)
         await self.pipeline.hooks.finished(exchange, outcome)
         log_outcome(exchange, outcome)
+        exchange.served_by = None  # a circle, which would keep the request until the next GC
 
     def _outcome(self, exchange: Exchange) -> Outcome:
         responder = self.responder

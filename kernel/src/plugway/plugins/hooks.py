@@ -43,7 +43,8 @@ class Hooks:
     def __init__(self, plugins: Sequence[Plugin[Any]]) -> None:
         """Raises `PluginError` if a plugin does not match the specification of a hook."""
         self._impls = registered(plugins)
-        self._trace = os.environ.get("PLUGWAY_TRACE_HOOKS") == "1"
+        if os.environ.get("PLUGWAY_TRACE_HOOKS") == "1":
+            self._call = self._traced
 
     def quarantined(self) -> list[tuple[str, str]]:
         """(plugin, hook) of disabled implementations."""
@@ -243,7 +244,6 @@ class Hooks:
         """Call an implementation within its time limit, check its result, handle its failure."""
         if impl.quarantined:
             return None
-        began = time.perf_counter() if self._trace else 0.0
         try:
             result = impl.call(*args)
             if impl.is_async:
@@ -258,12 +258,18 @@ class Hooks:
             if not is_defect(error):
                 raise
             return self._failed(impl, _reason(impl, error), error)
-        if self._trace:
-            _print_trace(impl, began, result)
         if result is None or isinstance(result, expected):
             return result
         reason = f"returned {type(result).__name__} instead of {_names(expected)} or None"
         return self._failed(impl, reason, None)
+
+    async def _traced(self, impl: Impl, args: tuple[object, ...], expected: Any) -> Any:
+        began = time.perf_counter()
+        result = await Hooks._call(self, impl, args, expected)
+        ms = (time.perf_counter() - began) * 1000
+        kind = "None" if result is None else type(result).__name__
+        print(f"hook {impl.hook:18} {impl.plugin.name:16} {ms:7.2f} ms  {kind}", file=sys.stderr)
+        return result
 
     def _failed(self, impl: Impl, reason: str, cause: BaseException | None) -> None:
         impl.failed()
@@ -316,9 +322,3 @@ def _reason(impl: Impl, error: BaseException) -> str:
     if isinstance(error, TimeoutError) and impl.info.limit_seconds is not None:
         return f"timed out after {impl.info.limit_seconds:g} s"
     return f"raised {described(error)}"
-
-
-def _print_trace(impl: Impl, began: float, result: object) -> None:
-    ms = (time.perf_counter() - began) * 1000
-    returned = "None" if result is None else type(result).__name__
-    print(f"hook {impl.hook:18} {impl.plugin.name:16} {ms:7.2f} ms  {returned}", file=sys.stderr)

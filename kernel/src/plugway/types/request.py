@@ -122,8 +122,7 @@ class Original:
     def fill(self, body: Mapping[str, Any]) -> None:
         """Replace the client's body. For dialects while they decode, to insert stored content that
         the client only references."""
-        self._source = Source(orjson.dumps(body))
-        self._source.whole = dict(body)
+        self._source = Source.written(body)
 
     def written(self, body: bytes) -> Original:
         """A copy with another body."""
@@ -163,6 +162,7 @@ class MessagesRequest:
         "_source",
         "changes",
         "headers",
+        "heavy",
         "original",
         "query",
     )
@@ -176,6 +176,9 @@ class MessagesRequest:
         original: Original | None = None,
     ) -> None:
         self._source = raw if isinstance(raw, Source) else Source(raw)
+        self.heavy = self._source.heavy
+        """Whether the client's body is so large that work on it would block the event loop; use
+        `aside` for it."""
         self._raw: bytes | None = None
         self._body: dict[str, Any] | None = None
         self._edits: dict[str, Any] = {}
@@ -218,10 +221,9 @@ class MessagesRequest:
         if name in self._edits:
             value = self._edits[name]
             return default if value is REMOVE else value
-        whole = self._source.whole
-        if whole is not None:
-            return whole.get(name, default)
-        value = self._source.get(name)
+        value = self._source.values.get(name, ...)
+        if value is ...:
+            value = self._source.get(name)
         return default if value is ... else value
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
@@ -255,12 +257,6 @@ class MessagesRequest:
     def stream(self) -> bool:
         """Whether the client requested a stream."""
         return self.get("stream") is True
-
-    @property
-    def heavy(self) -> bool:
-        """Whether the client's body is so large that work on it would block the event loop; use
-        `aside` for it."""
-        return self._source.heavy
 
     @property
     def offers_tools(self) -> bool:
@@ -305,7 +301,8 @@ class MessagesRequest:
         self, fields: Mapping[str, Any], headers: Mapping[str, str | Removed], because: str
     ) -> MessagesRequest:
         new = MessagesRequest.__new__(MessagesRequest)
-        new._source, new.query, new.original = self._source, self.query, self.original
+        new._source, new.heavy = self._source, self.heavy
+        new.query, new.original = self.query, self.original
         changes: list[Change] = []
         new._edits = self._edits | self._wanted(fields, changes, because)
         same = new._edits == self._edits
@@ -319,9 +316,7 @@ class MessagesRequest:
         """A copy with other headers and the same body, serialized again. For the kernel, which
         records it on the receipt itself."""
         new = self.replace(because="")
-        parsed, new._raw = self._source.parsed, None
-        new._source = Source(orjson.dumps(parsed))
-        new._source.whole = parsed
+        new._source, new._raw = Source.written(self._source.parsed), None
         new.headers, new.query, new.original = headers, query, original
         return new
 

@@ -10,12 +10,14 @@ import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 
 from plugway_log import holds_secret
 from plugway_wire.errors import LONGEST_WAIT, Headers
 
 _PASSING: Final = {
+    "content-type",  # if it is JSON
     "retry-after",  # this and the two after it: `_base_client.py` of both vendors' SDKs
     "retry-after-ms",
     "x-should-retry",
@@ -54,7 +56,7 @@ _NEVER_PREFIXES: Final = ("access-control-", "proxy-")
 
 def named_by(connection: Iterable[str]) -> frozenset[str]:
     """The names in the values of `connection` headers, which belong to the connection."""
-    return frozenset([word.strip().lower() for value in connection for word in value.split(",")])
+    return frozenset(map(str.strip, ",".join(connection).lower().split(",")))
 
 
 def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
@@ -64,16 +66,16 @@ def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
     must not be displayed by a browser as one of the gateway.
     """
     named = named_by([value for name, value in lines if name == "connection"])
-    prefixes = _PASSING_PREFIXES + own
     passing: list[tuple[str, str]] = []
     room = MAX_HEAD
-    for name, value in lines:
-        if name in _IDS:
-            name = UPSTREAM_ID
-        elif name == "content-type" and value.partition(";")[0].strip().lower() == _JSON:
-            value = _JSON
-        elif name in named or not (name in _PASSING or name.startswith(prefixes)):
+    for received, value in lines:
+        name = _name_at_client(received, own)
+        if not name or received in named:
             continue
+        if name == "content-type":
+            if value.partition(";")[0].strip().lower() != _JSON:
+                continue
+            value = _JSON
         if (check := _CHECKS.get(name)) is not None and not check(value):
             continue
         size = len(name) + len(value)
@@ -84,6 +86,14 @@ def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
     if holds_secret("\n".join([value for _, value in kept])):
         kept = [line for line in kept if not holds_secret(line[1])]
     return tuple(kept)
+
+
+@lru_cache(maxsize=128)  # few, because a name may be long
+def _name_at_client(name: str, own: tuple[str, ...]) -> str:
+    """The name under which a header reaches the client; empty if it does not."""
+    if name in _IDS:
+        return UPSTREAM_ID
+    return name if name in _PASSING or name.startswith(_PASSING_PREFIXES + own) else ""
 
 
 def _wait(value: str) -> bool:

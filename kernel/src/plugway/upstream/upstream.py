@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import nullcontext
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 import orjson
 
+from plugway.types.cancel import bounded
 from plugway.upstream.lines import from_upstream
 from plugway.upstream.network import NetworkOptions, proxy_for
 from plugway.upstream.origins import misdirected
@@ -71,7 +71,6 @@ class UpstreamResponse:
     def __init__(
         self, response: TransportResponse, headers: Headers, content_type: str = ""
     ) -> None:
-        """`headers` are those that may reach a client."""
         self._response = response
         self.content_type = content_type.partition(";")[0].strip().lower()
         """The media type without parameters, in lower case."""
@@ -244,8 +243,8 @@ class Upstream:
         if transport is None:
             raise BackendUnavailable(f"the connection to {self.base_url} is not open")
         try:
-            async with asyncio.timeout(seconds) if seconds is not None else nullcontext():
-                response = await transport.send(method, target, lines, body)
+            sending = transport.send(method, target, lines, body)
+            response = await (sending if seconds is None else bounded(sending, seconds))
         except ValueError as error:
             record = "a header of the request contains invalid characters"
             raise BackendProtocolError(str(error), permanent=True, record=record) from None

@@ -182,9 +182,8 @@ class AnthropicBackend:
             if not native and is_error(reply.parsed):
                 raise self.refused(status_in(body), body, headers)
             raise self._no_message(response, body)
-        if (message := with_inputs(reply.parsed)) is not None:
-            reply = reply.replace(body=orjson.dumps(message))
-        return reply
+        message = None if native else with_inputs(reply.parsed)
+        return reply if message is None else reply.replace(body=orjson.dumps(message))
 
     async def _adapted(
         self, failure: BackendError, request: MessagesRequest, attempt: Attempt

@@ -105,8 +105,8 @@ def versioned(lines: Headers) -> Headers:
 
     https://platform.claude.com/docs/en/api/versioning: requests without it are rejected.
     """
-    named = any(value.strip() for name, value in lines if name == VERSION[0])
-    return lines if named else replaced(lines, dict((VERSION,)))
+    given = dict(lines).get(VERSION[0], "")
+    return lines if given.strip() else replaced(lines, dict((VERSION,)))
 
 
 def translated_headers(lines: Headers) -> Headers:

@@ -95,7 +95,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
             return None
         request = await aside(request.heavy, partial(_paired, request))
         request = self._for_claude(request, attempt, exchange)
-        if exchange.endpoint != "count_tokens":
+        if self.backend.no_thinking and exchange.endpoint != "count_tokens":
             request = await self._without_thinking(request, attempt)
         if (facts := self.backend.facts(attempt.model)) is not NOTHING_KNOWN:
             request = await aside(request.heavy, partial(fitted_to, request, facts))
@@ -141,7 +141,7 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         """
         off = self.backend.no_thinking
         kind = as_object(request.get("thinking")).get("type")
-        if not off or kind not in (None, "disabled"):
+        if kind not in (None, "disabled"):
             return request
         if kind is None and not await self._thinks_unasked(request, attempt):
             return request

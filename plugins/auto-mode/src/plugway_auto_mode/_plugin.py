@@ -32,11 +32,13 @@ from plugway import (
 )
 from plugway_auto_mode._commands import Rules
 from plugway_auto_mode._context import Context, asked
+from plugway_auto_mode._held import judged
 from plugway_auto_mode._judge import Judge, typed
 from plugway_auto_mode._options import AutoModeOptions
 from plugway_auto_mode._own_check import Conversations, is_own_check
 from plugway_auto_mode._review import Call, Decision, decide
 from plugway_auto_mode._verdicts import RESULTS, VerdictStream, calls_in, covers
+from plugway_tools import ToolCall, ToolSpec, Verdict
 
 NATIVE_ZONE = "anthropic"
 """The backend whose servers give verdicts themselves; those are passed on."""
@@ -173,6 +175,12 @@ class AutoMode(Plugin[AutoModeOptions]):
         """Remember the target of a conversation."""
         if exchange.endpoint == "messages" and exchange.state.get(_MAIN):
             self._conversations[exchange.caller.share].record(exchange)
+
+    # ── `JudgesCalls` ────────────────────────────────────────────────────────────────────────
+
+    def judge_call(self, call: ToolCall, spec: ToolSpec) -> Verdict:
+        """The verdict on a call that the gateway would run; see `plugway_tools.JudgesCalls`."""
+        return judged(call, spec, self._rules)
 
     # ── verdicts ─────────────────────────────────────────────────────────────────────────────
 

@@ -18,7 +18,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from plugway import Exchange, Options, Outcome, Plugin, hookimpl
+from plugway import Exchange, Gateway, Options, Outcome, Plugin, hookimpl
+from plugway_endpoints import ExplainsCache
 
 PATH: Final = "/dashboard/exchanges"
 ADVICE: Final = "/dashboard/advice"
@@ -63,6 +64,7 @@ class Dashboard(Plugin[DashboardOptions]):
         super().__init__(options, name=name)
         self._kept: deque[Mapping[str, Any]] = deque(maxlen=options.remember)
         self._number = 0
+        self._gateway: Gateway | None = None
 
     @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
@@ -71,8 +73,9 @@ class Dashboard(Plugin[DashboardOptions]):
         self._kept.append(exchange_data(exchange, outcome) | {"number": self._number})
 
     @hookimpl
-    def register_routes(self) -> Sequence[BaseRoute]:
+    def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute]:
         """The page at `/` for browsers, and the exchanges that it shows."""
+        self._gateway = gateway
         return [
             Route("/", self._page, methods=["GET"]),
             Route(PATH, self._exchanges, methods=["GET"]),
@@ -89,7 +92,10 @@ class Dashboard(Plugin[DashboardOptions]):
         """Exchanges with a number above `after`, the oldest first."""
         text = request.query_params.get("after", "0")
         after = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+        explainers = self._gateway.find(ExplainsCache) if self._gateway else []
         kept = [item for item in self._kept if item["number"] > after]
+        for _, explainer in explainers:
+            kept = [_explained(item, explainer) for item in kept]
         return _json({"last": self._number, "exchanges": kept})
 
     async def _advice(self, request: Request) -> Response:
@@ -103,6 +109,12 @@ def _advice() -> dict[str, Any]:
     from plugway_local_models import fitting
 
     return fitting.advise(fitting.read_machine(), installed=fitting.installed_models()).as_json()
+
+
+def _explained(item: Mapping[str, Any], explainer: ExplainsCache) -> Mapping[str, Any]:
+    """The exchange with what was read from its prompt cache, if that is known."""
+    found = explainer.cache_of(item["request_id"])
+    return item if found is None else {**item, "cache": found}
 
 
 def exchange_data(exchange: Exchange, outcome: Outcome) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Shared by `switch`, `recommend` and `mcp`. Nothing here sends a request.
 """
 
+from plugway_endpoints._cache import ExplainsCache
 from plugway_endpoints._choices import AGENTS, MAX_CHOICES, Choice, Choices
 from plugway_endpoints._names import Endpoint, Match, choices_text, close_to, endpoints_of, match
 from plugway_endpoints._needs import Needs, needs_of
@@ -27,6 +28,7 @@ __all__ = [
     "Choices",
     "Conversations",
     "Endpoint",
+    "ExplainsCache",
     "KeepsConversations",
     "Match",
     "Needs",

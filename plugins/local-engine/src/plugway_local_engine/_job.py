@@ -62,6 +62,8 @@ class Job:
     """Prompt positions that need a checkpoint."""
     generated: list[int] = field(default_factory=list[int])
     next_token: int = -1
+    begun: bool = False
+    """Whether it had a slot before, so that the client has got the counts of its prompt."""
     prefilled: bool = False
     paused: bool = False
     cancelled: bool = False

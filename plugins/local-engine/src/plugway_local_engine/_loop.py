@@ -42,6 +42,8 @@ class EngineLoop(ABC, Generic[J]):
         self._prefix = prefix
         self._trimmable = sequences.traits.trimmable
         self._waiting: deque[J] = deque()
+        self._full = False
+        """Whether a request had to give up its slot, and none has ended since."""
         self._running: list[J] = []
         self._arrived: deque[J] = deque()
         self._cancels: deque[int] = deque()
@@ -140,6 +142,7 @@ class EngineLoop(ABC, Generic[J]):
             self.leave(job)
         if job in self._running:
             self._running.remove(job)
+            self._full = False
         if job in self._waiting:
             self._waiting.remove(job)
         if job.slot is not None:
@@ -159,7 +162,11 @@ class EngineLoop(ABC, Generic[J]):
 
     def _admit(self) -> None:
         """Assign slots to waiting jobs, first come first served. A job that waits for another one's
-        prefix does not block those behind it."""
+        prefix does not block those behind it. While the context is full, nothing begins until a
+        request ends: it would take the room from which another has just been sent away."""
+        if self._full and self._running:
+            return
+        self._full = False
         for job in list(self._waiting):
             found = self._prefix.find(job.prompt, job.owner)
             donor = self._prefix.worth_waiting_for(job.prompt, job.owner, found.length)
@@ -171,8 +178,9 @@ class EngineLoop(ABC, Generic[J]):
             if slot is None:
                 return
             self._waiting.remove(job)
+            first = not job.begun
             self._begin(job, slot)
-            if not job.counted:
+            if first:
                 job.notes += notes
 
     def _wait_for(self, slot: Slot, length: int) -> None:
@@ -187,7 +195,8 @@ class EngineLoop(ABC, Generic[J]):
             job.stops_at |= {
                 p for p in checkpoints_due(job.boundaries, len(job.prompt)) if p > slot.length
             }
-        if not job.counted:
+        if not job.begun:
+            job.begun = True
             job.reused = slot.length
             job.ops.append(["start", job.usage()])
 
@@ -229,6 +238,7 @@ class EngineLoop(ABC, Generic[J]):
             self._finish(youngest)
             return
         slot = youngest.slot
+        self._full = True
         self._requeue(youngest)
         if slot is not None:
             self._prefix.clear(slot)

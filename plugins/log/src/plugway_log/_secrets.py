@@ -31,6 +31,7 @@ class _Secret(NamedTuple):
 _known: dict[str, _Secret] = {}
 _passing: dict[str, _Secret] = {}
 _MOST_PASSING: Final = 64
+_secrets: tuple[_Secret, ...] = ()
 _cores: tuple[bytes, ...] = ()
 """The cores of all secrets that are redacted in replies."""
 _lock = threading.Lock()
@@ -41,19 +42,16 @@ def register_secret(value: str, *, passing: bool = False) -> None:
 
     `passing` is for secrets of a request: only the last 64 are kept.
     """
-    global _cores
+    global _cores, _secrets
     if len(value) < SHORTEST or value in _known or value in _passing:
         return
     secret = _secret(value)
     with _lock:
-        if passing:
-            _passing[value] = secret
-            for oldest in list(_passing)[:-_MOST_PASSING]:
-                del _passing[oldest]
-        else:
-            _known[value] = secret
-        known = (*_known.values(), *_passing.values())
-        _cores = tuple(s.core for s in known if s.length >= SHORTEST_IN_REPLY and s.core)
+        (_passing if passing else _known)[value] = secret
+        for oldest in list(_passing)[:-_MOST_PASSING]:
+            del _passing[oldest]
+        _secrets = (*_known.values(), *_passing.values())
+        _cores = tuple(s.core for s in _secrets if s.length >= SHORTEST_IN_REPLY and s.core)
 
 
 def _secret(value: str) -> _Secret:
@@ -84,7 +82,7 @@ def bytes_without_secrets(
 
     Secrets are found in plain text, escaped in JSON (also nested), in URLs and HTML, and truncated.
     """
-    for length, core, pattern in [*_known.copy().values(), *_passing.copy().values()]:
+    for length, core, pattern in _secrets:
         if length >= shortest and core in data and pattern.search(data):
             data = pattern.sub(lambda _: mark, data)
     return data
@@ -178,7 +176,7 @@ def _has_any(data: bytes) -> bool:
 
 def _outside_of_secrets(data: bytes, cut: int) -> int:
     """`cut`, or the start of the secret that it would split."""
-    for _, core, pattern in (*_known.copy().values(), *_passing.copy().values()):
+    for _, core, pattern in _secrets:
         if core in data:
             spans = (match.span() for match in pattern.finditer(data))
             cut = min([start for start, end in spans if start < cut < end], default=cut)

@@ -6,7 +6,7 @@ request.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 import anyio
@@ -19,8 +19,10 @@ from mcp.types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    ContentBlock,
     GetPromptRequestParams,
     GetPromptResult,
+    ImageContent,
     ListPromptsResult,
     ListToolsResult,
     PaginatedRequestParams,
@@ -35,11 +37,16 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp
 
 from plugway_mcp._calls import TOOL_USE_ID
+from plugway_mcp._lazy import LazyMounts
+from plugway_mcp._others import Others
 from plugway_mcp._tools import Tool, ToolFailed, Tools
-from plugway_tools import harmless
+from plugway_tools import ToolResult, ToolSpec, harmless
 
 MAX_BODY_BYTES: Final = 4 * 2**20
 CALLS_AT_ONCE: Final = 8
+MOUNTED_AT_ONCE: Final = 32
+MOUNTED_DESCRIPTION: Final = 400
+"""Longest description of a mounted tool. A client keeps all of them in the model's context."""
 INSTRUCTIONS: Final = (
     "Plugway is the gateway between this client and every model. Use `endpoint_set` only when the "
     "user asks for another model; `endpoint_list` shows what there is. `endpoint_recommend`, "
@@ -49,29 +56,43 @@ INSTRUCTIONS: Final = (
 Context = ServerRequestContext[Any, Any]
 
 
-async def serve(tools: Tools, *, task_status: TaskStatus[ASGIApp]) -> None:
-    """Serve `tools` until cancelled; the request handler is passed to `task_status.started`."""
+async def serve(
+    tools: Tools,
+    mounts: LazyMounts | None = None,
+    others: Others | None = None,
+    *,
+    task_status: TaskStatus[ASGIApp],
+) -> None:
+    """Serve `tools` and those of mounted servers and other plugins until cancelled; the request
+    handler is passed to `task_status.started`."""
     manager = StreamableHTTPSessionManager(
-        server_of(tools), json_response=True, stateless=True, max_request_body_size=MAX_BODY_BYTES
+        server_of(tools, mounts, others),
+        json_response=True,
+        stateless=True,
+        max_request_body_size=MAX_BODY_BYTES,
     )
     async with manager.run():
         task_status.started(manager.handle_request)
         await anyio.sleep_forever()
 
 
-def server_of(tools: Tools) -> Server[Any]:
-    """The MCP server that offers `tools` and the prompt `switch`."""
+def server_of(
+    tools: Tools, mounts: LazyMounts | None = None, others: Others | None = None
+) -> Server[Any]:
+    """The MCP server that offers `tools`, those of mounted servers and of other plugins, and the
+    prompt `switch`."""
     known = {tool.name: tool for tool in tools.all()}
     announced = [_announced(tool) for tool in known.values()]
     limiter = anyio.CapacityLimiter(CALLS_AT_ONCE)
+    more = _More(known, mounts, others)
 
     async def list_tools(_: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
-        return ListToolsResult(tools=announced)
+        return ListToolsResult(tools=[*announced, *map(_announced_mounted, await more.tools())])
 
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
         tool = known.get(params.name)
         if tool is None:
-            raise MCPError(INVALID_PARAMS, f"unknown tool {params.name[:100]!r}")
+            return await more.call(params.name, params.arguments or {})
         try:
             arguments = tool.arguments.model_validate(params.arguments or {})
         except ValidationError as error:
@@ -106,6 +127,36 @@ def server_of(tools: Tools) -> Server[Any]:
     )
 
 
+class _More:
+    """The tools of mounted servers, then those of other plugins; a name is served once."""
+
+    def __init__(
+        self, known: Collection[str], mounts: LazyMounts | None, others: Others | None
+    ) -> None:
+        self._known = known
+        self._mounts = mounts
+        self._others = others
+        self._limiter = anyio.CapacityLimiter(MOUNTED_AT_ONCE)
+
+    async def tools(self) -> list[ToolSpec]:
+        mounts = await self._mounts.get() if self._mounts is not None else None
+        mounted = await mounts.tools() if mounts is not None else []
+        if self._others is None:
+            return mounted
+        taken = {*self._known, *(spec.name for spec in mounted)}
+        return [*mounted, *await self._others.tools(taken)]
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
+        async with self._limiter:
+            mounts = await self._mounts.get() if self._mounts is not None else None
+            if mounts is not None and name in await mounts.offers(start=False):
+                return _converted(await mounts.run(name, arguments))
+            result = await self._others.run(name, arguments, self._known) if self._others else None
+        if result is None:
+            raise MCPError(INVALID_PARAMS, f"unknown tool {name[:100]!r}")
+        return _converted(result)
+
+
 SWITCH: Final = Prompt(
     name="switch",
     description="Switch the model that serves this conversation",
@@ -128,6 +179,39 @@ def _announced(tool: Tool) -> McpTool:
             read_only_hint=not tool.writes, destructive_hint=False, open_world_hint=False
         ),
     )
+
+
+def _announced_mounted(spec: ToolSpec) -> McpTool:
+    reads = spec.effect == "read"
+    return McpTool(
+        name=spec.name,
+        description=shortened(spec.description, MOUNTED_DESCRIPTION),
+        input_schema=dict(spec.input_schema),
+        annotations=ToolAnnotations(
+            read_only_hint=reads, destructive_hint=not reads, open_world_hint=spec.outside
+        ),
+    )
+
+
+def shortened(text: str, limit: int) -> str:
+    """`text`, or as many whole sentences or words of it as fit."""
+    if len(text) <= limit:
+        return text
+    start = text[:limit]
+    end = start.rfind(". ") + 1
+    return start[:end] if end > limit // 2 else f"{start[: start.rfind(' ')]} ..."
+
+
+def _converted(result: ToolResult) -> CallToolResult:
+    """A result of a mounted tool; without its data, which a client would show instead."""
+    content: list[ContentBlock] = []
+    for block in result.content:
+        if block["type"] == "image":
+            source = block["source"]
+            content.append(ImageContent(data=source["data"], mime_type=source["media_type"]))
+        else:
+            content.append(TextContent(text=str(block["text"])))
+    return CallToolResult(content=content, is_error=result.is_error)
 
 
 def _schema(arguments: type[BaseModel]) -> dict[str, Any]:

@@ -69,6 +69,8 @@ class Router(Plugin[RouterOptions]):
         row = table.find(alias or asked, Facts(request), exchange)
         if row is not None:
             route = self._route(row, alias or asked, exchange)
+            if table.is_one_zone:
+                return route
             return await self._at_home(route, row, request, exchange) or route
         if not self.options.models and len(table.zones) == 1:
             return None
@@ -120,7 +122,7 @@ class Router(Plugin[RouterOptions]):
         session, table = exchange.session_id, self._table
         assert table is not None
         zone = table.zones[route.targets[0][0]]
-        if session is None or table.is_one_zone or zone == "local" or row.consent:
+        if session is None or zone == "local" or row.consent:
             return None
         if _is_conversation(request, exchange):
             return None

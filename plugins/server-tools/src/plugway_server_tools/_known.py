@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from plugway import new_id
+from plugway_translation import own_call_id
 
 _DATE: Final = re.compile(r"_(\d{8})$")
 _NEW_EDITOR: Final = "20250429"
@@ -47,18 +47,20 @@ class ServerTool:
     schema: Schema
     needless: str = ""
     """Why other models do not need it if there are other tools; empty if it is offered to them."""
+    returns: str = ""
+    """What the model has to know about it where the gateway runs it."""
 
-    def error(self, call_id: str) -> dict[str, Any]:
+    def error(self, call_id: str, code: str = "unavailable") -> dict[str, Any]:
         """The block that reports a failed call."""
-        content = {"type": f"{self.result}_error", "error_code": "unavailable"}
+        content = {"type": f"{self.result}_error", "error_code": code}
         return {"type": self.result, "tool_use_id": call_id, "content": content}
 
-    def message(self, name: str, target: str) -> str:
-        """The message for the user."""
-        return (
-            f"{self.title} is not available through this gateway: `{name}` runs on Anthropic's "
-            f"servers only, and this request went to `{target}`. {self.nothing}"
+    def message(self, name: str, target: str, because: str = "") -> str:
+        """The message for the user; `because` is a sentence that says why it failed here."""
+        why = because or (
+            f"`{name}` runs on Anthropic's servers only, and this request went to `{target}`."
         )
+        return f"{self.title} is not available through this gateway: {why} {self.nothing}"
 
     def model_message(self, name: str) -> str:
         """The error result for the model that called it."""
@@ -69,9 +71,10 @@ class ServerTool:
             "result."
         )
 
-    def offered(self, name: str) -> dict[str, Any]:
-        """The function that is offered instead of it."""
-        description = f"{self.does} Not available here: every call fails."
+    def offered(self, name: str, *, runs: bool) -> dict[str, Any]:
+        """The function that is offered instead of it; `runs` if the gateway runs its calls."""
+        more = self.returns if runs else "Not available here: every call fails."
+        description = f"{self.does} {more}"
         return {"name": name, "description": description, "input_schema": self.schema}
 
 
@@ -92,6 +95,7 @@ SERVER_TOOLS: Final[Mapping[str, ServerTool]] = {
         "No code was run, and there is no output.",
         "code_execution_tool_result",
         _schema(("code",), code=_STRING),
+        returns="Print what you want to see.",
     ),
     "tool_search_tool_bm25": ServerTool(
         "Tool search",
@@ -115,6 +119,8 @@ SERVER_TOOLS: Final[Mapping[str, ServerTool]] = {
         "Nothing was fetched, and there is no page to report on.",
         "web_fetch_tool_result",
         _schema(("url",), url=_STRING),
+        returns="Returns its text. The URL must have appeared in the conversation, as in the "
+        "user's message or in results of a search.",
     ),
     "web_search": ServerTool(
         "Web search",
@@ -122,6 +128,7 @@ SERVER_TOOLS: Final[Mapping[str, ServerTool]] = {
         "Nothing was searched, and there are no results to report.",
         "web_search_tool_result",
         _schema(("query",), query=_STRING),
+        returns="Returns titles, URLs and excerpts of pages. Name the URLs that you use.",
     ),
 }
 """By type, without its date."""
@@ -219,7 +226,7 @@ def call_block(name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """A call block of a server tool, with an id in the format of Anthropic's servers."""
     return {
         "type": "server_tool_use",
-        "id": new_id("srvtoolu"),
+        "id": own_call_id(),
         "name": name,
         "input": dict(arguments),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -54,6 +54,12 @@ class Runs:
         return kind.startswith(self.prefixes) if self.prefixes else False
 
 
+Block = dict[str, Any]
+Refusal = Callable[[str], str | None]
+"""Why the gateway does not run the calls of a type without its date, as a sentence; empty if it
+does, and None if nothing is configured for it."""
+
+
 @dataclass(slots=True)
 class Plan:
     """The tools of one request for one backend."""
@@ -61,10 +67,18 @@ class Plan:
     tools: list[Any]
     choice: dict[str, Any]
     """`tool_choice` as the client sent it."""
+    messages: list[Any] = field(default_factory=list[Any])
+    """The conversation as the client sent it."""
+    declared: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    """Server tools that the gateway runs, by name, as the client declares them."""
+    refused: dict[str, str] = field(default_factory=dict[str, str])
+    """Why it does not run others although they are configured: name -> sentence."""
     offered: dict[str, ServerTool] = field(default_factory=dict[str, ServerTool])
     """Server tools that are offered as functions, by name."""
     only: str = ""
     """The server tool that is the only tool of the request: the reply is its error."""
+    searches: str = ""
+    """Name of the only tool of the request, if it is a web search that the gateway runs."""
     missing: dict[str, str] = field(default_factory=dict[str, str])
     """Types of the tools that the model cannot call, by name."""
     notes: list[str] = field(default_factory=list[str])
@@ -75,12 +89,18 @@ class Plan:
         return "; ".join(self.notes)
 
 
+def _is_search(plan: Plan) -> bool:
+    return any(str(t.get("type")).startswith("web_search_") for t in plan.declared.values())
+
+
 def is_typed(tool: Any) -> bool:
     """Whether Anthropic runs or defines a tool: it has a `type` and no schema."""
     return tool.get("type") not in (None, "custom") and "input_schema" not in tool
 
 
-def planned(tools: list[Any], choice: Any, runs: Runs) -> Plan | None:
+def planned(
+    tools: list[Any], choice: Any, runs: Runs, refusal: Refusal = lambda _: None
+) -> Plan | None:
     """The plan for `tools`; None if there is nothing to change."""
     if not any(tool.__class__ is dict and is_typed(tool) for tool in tools):
         return None
@@ -92,16 +112,25 @@ def planned(tools: list[Any], choice: Any, runs: Runs) -> Plan | None:
         if not is_typed(fields) or runs.has(str(fields.get("type"))):
             plan.tools.append(tool)
         else:
-            _placed(fields, plan, runs, taken, alone=alone)
-    if alone and plan.choice.get("type") != "none":
+            _placed(fields, plan, runs, refusal, taken, alone=alone)
+    plan.searches = next(iter(plan.declared), "") if alone and _is_search(plan) else ""
+    if alone and plan.choice.get("type") != "none" and not plan.declared:
         plan.only = next(iter(plan.offered), "")
         if plan.only:
+            why = plan.refused.get(plan.only, "")
             plan.notes = [f"`{plan.only}` runs on Anthropic's servers only, and is the only tool"]
+            plan.notes += [why] if why else []
     return plan
 
 
 def _placed(
-    fields: dict[str, Any], plan: Plan, runs: Runs, taken: set[str], *, alone: bool
+    fields: dict[str, Any],
+    plan: Plan,
+    runs: Runs,
+    refusal: Refusal,
+    taken: set[str],
+    *,
+    alone: bool,
 ) -> None:
     """Add one typed tool to the plan."""
     kind = str(fields.get("type"))
@@ -109,14 +138,20 @@ def _placed(
     name = str(fields.get("name") or base)
     server = SERVER_TOOLS.get(base)
     if server is not None:
+        refused = refusal(base)
         why = "another tool has the same name" if name in taken else server.needless
         if why and not (alone and server.needless):
             plan.missing[name] = kind
             plan.notes.append(f"`{name}` (`{kind}`) left out: {why}")
             return
-        plan.missing[name] = kind
         plan.offered[name] = server
-        plan.tools.append(_function(server.offered(name), fields))
+        plan.tools.append(_function(server.offered(name, runs=refused == ""), fields))
+        if refused == "":
+            plan.declared[name] = fields
+            plan.notes.append(f"`{name}` (`{kind}`) is run by the gateway: offered as a function")
+            return
+        plan.missing[name] = kind
+        plan.refused |= {name: refused} if refused else {}
         plan.notes.append(
             f"`{name}` (`{kind}`) runs on Anthropic's servers only: offered as a function whose "
             "calls fail"

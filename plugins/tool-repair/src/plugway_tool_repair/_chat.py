@@ -2,8 +2,9 @@
 
 Events without a call pass byte for byte, but a piece of text that may begin one is sent with the
 next piece; others are rewritten in the format of
-`types/chat/chat_completion_chunk.py` of the `openai` SDK. Calls that the server parsed are not
-checked, and nothing is retried. `_mend` interprets the text.
+`types/chat/chat_completion_chunk.py` of the `openai` SDK. Events of calls that the server parsed
+wait for the end, and pass if the calls are valid (`_native`). Nothing is retried. `_mend`
+interprets the text.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ from plugway import (
     new_id,
 )
 from plugway_tool_repair._mend import Mender
-from plugway_tool_repair._tools import Verdict
+from plugway_tool_repair._native import NativeCalls
+from plugway_tool_repair._tools import Toolbox, Verdict
 from plugway_tool_repair._wire import Decoder, event_of
-from plugway_wire.gather import MAX_EVENT_BYTES
+from plugway_wire.events import cut_notice
 
 Delta = dict[str, Any]
 """The `delta` of a choice."""
@@ -41,6 +43,8 @@ _REASONS: Final = {
     "tool_calls": "tool_use",
     "content_filter": "refusal",
 }
+_OWN_END: Final = frozenset(("stop", "tool_calls", "function_call"))
+"""The `finish_reason` of a reply that the model ended itself."""
 _DONE: Final = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:[\r\n]|$)")
 """The event that ends a stream. The same text inside JSON is not a line of its own."""
 _NOTHING: Final = rb'"\w+": ?(?:null|"")'
@@ -72,7 +76,7 @@ def own_names(original: Original) -> list[str]:
 class ChatText:
     """The text of one reply, and the deltas for the client."""
 
-    def __init__(self, mender: Mender, note: Callable[[str], None]) -> None:
+    def __init__(self, mender: Mender, toolbox: Toolbox, note: Callable[[str], None]) -> None:
         mender.judged = True
         self._mender = mender
         self._note = note
@@ -82,9 +86,10 @@ class ChatText:
         self._calls: list[list[str]] = []
         """Name and arguments of the calls found so far. They are sent last, because the server may
         have parsed them too."""
-        self._native: dict[int, list[str]] = {}
-        """The same for calls that the server parsed, by index."""
-        self._size = 0
+        self._native = NativeCalls(toolbox, note)
+        """Those that the server parsed."""
+        self.as_they_came = True
+        """Whether those are sent as received; known at the end."""
 
     def passes(self, text: str) -> bool:
         """Whether a piece of text goes out as it is; it is then taken note of."""
@@ -102,23 +107,23 @@ class ChatText:
 
     def parsed(self, calls: Iterable[Any]) -> list[Delta]:
         """The deltas before pieces of calls that the server parsed."""
-        for number, item in enumerate(map(as_object, calls)):
-            function = as_object(item.get("function"))
-            name, arguments = (str(function.get(key) or "") for key in ("name", "arguments"))
-            index = item.get("index", number)
-            known = self._native.setdefault(index if isinstance(index, int) else 0, ["", ""])
-            known[0] = known[0] or name
-            self._size += len(arguments)
-            if self._size <= MAX_EVENT_BYTES:
-                known[1] += arguments
+        self._native.add(calls)
         return self._leave()
 
     def end(self, reason: Any) -> list[Delta]:
         """The last deltas of a reply that ends with this `finish_reason`."""
-        ending = {"stop_reason": _REASONS.get(reason, reason)}
+        native, ending = self._native, {"stop_reason": _REASONS.get(reason, reason)}
         deltas = self._leave() + self._fed(event("message_delta", delta=ending))
-        twice = [_key(*call) for call in self._native.values()]
-        index = max(self._native, default=-1)
+        settled = native.settle(cut=reason not in _OWN_END)
+        self.as_they_came = settled is None
+        if native.left_out:
+            deltas.append({"content": native.left_out})
+        nothing = not (native.kept or self._calls or self._mender.seen & {"text", "tool_use"})
+        if native.cut is not None and nothing and not self._mender.broken:
+            deltas.append({"content": cut_notice(native.cut, str(ending["stop_reason"]))})
+        deltas += [{"tool_calls": [call]} for call in settled or ()]
+        twice = [_key(*call) for call in native.kept]
+        index = native.last
         for name, arguments in self._calls:
             if _key(name, arguments) in twice:
                 self._note(f"the call to `{name}` was sent twice, as text and as a call")
@@ -131,8 +136,10 @@ class ChatText:
 
     def reason(self, received: Any) -> Any:
         """The matching `finish_reason`."""
-        if self._mender.cut is not None and not self._native and not self._mender.stopped:
+        if self._mender.cut is not None and not self._native.kept and not self._mender.stopped:
             return "length"
+        if received == "tool_calls" and self._native and not (self._native.kept or self._calls):
+            return "stop"
         return "tool_calls" if self._calls and received in ("stop", None) else received
 
     def broken(self) -> list[Delta]:
@@ -199,6 +206,8 @@ class _Events:
         self._over = False
         self._reason: Any = None
         """The `finish_reason` sent, once the reply is over."""
+        self._held: list[tuple[bytes, Delta]] = []
+        """Events with calls that the server parsed, and what else is in their deltas."""
 
     def read(self, raw: bytes) -> bytes:
         """The client's bytes for an event."""
@@ -227,7 +236,8 @@ class _Events:
         if self._over:
             return b""
         self._over = True
-        return self._written(self._text.broken())
+        deltas = self._text.broken()
+        return self._released() + self._written(deltas)
 
     def _done(self) -> bytes:
         """The client's bytes at `[DONE]`, if there was no `finish_reason`."""
@@ -240,6 +250,8 @@ class _Events:
     def _after(self, raw: bytes, data: Mapping[str, Any], choice: dict[str, Any]) -> bytes:
         """An event behind the end; a second `finish_reason` says the same as the first."""
         finish = choice.get("finish_reason")
+        if as_object(choice.get("delta")).get("tool_calls"):
+            return b""  # no client expects a call here, and it was not checked
         if not finish or self._reason is None or finish == self._reason:
             return raw
         return _event({**data, "choices": [{**choice, "finish_reason": self._reason}]})
@@ -273,6 +285,12 @@ class _Events:
                 delta |= {"content": others} if others else {}
         if native := as_list(delta.get("tool_calls")):
             out += self._written(self._text.parsed(native))
+            rest = {key: delta[key] for key in delta if key != "tool_calls"}
+            if finish is None and not content and not data.get("usage"):
+                self._held.append((raw, rest))
+                return out
+            self._held.append((self._written([{"tool_calls": native}]), {}))
+            delta, changed = rest, True
         if finish is not None:
             out += self._ended(finish)
             changed = changed or self._reason != finish
@@ -288,7 +306,13 @@ class _Events:
         self._over = True
         deltas = self._text.end(reason)
         self._reason = self._text.reason(reason)
-        return self._written(deltas)
+        return self._released() + self._written(deltas)
+
+    def _released(self) -> bytes:
+        """The events with calls; of those that are sent differently, what else was in them."""
+        if self._text.as_they_came:
+            return b"".join(raw for raw, _ in self._held)
+        return self._written(rest for _, rest in self._held if any(rest.values()))
 
     @property
     def _frame(self) -> dict[str, Any]:
@@ -309,11 +333,11 @@ def read_whole(body: bytes, text: ChatText) -> bytes:
     choice = as_object(choices[0]) if len(choices) == 1 else {}
     message, finish = as_object(choice.get("message")), choice.get("finish_reason") or None
     content, others = _split(message.get("content"))
-    if not content:
-        return body
     native = as_list(message.get("tool_calls"))
-    deltas = [*text.feed(content), *text.parsed(native), *text.end(finish)]
-    if deltas == [{"content": content}]:
+    if not content and not native:
+        return body
+    deltas = [*(text.feed(content) if content else ()), *text.parsed(native), *text.end(finish)]
+    if text.as_they_came and deltas == ([{"content": content}] if content else []):
         return body
     said: Any = _joined(deltas, "content") or None
     if others:
@@ -322,6 +346,8 @@ def read_whole(body: bytes, text: ChatText) -> bytes:
     if thought := _joined(deltas, "reasoning_content"):
         new["reasoning_content"] = str(message.get("reasoning_content") or "") + thought
     made = [as_object(call) for delta in deltas for call in as_list(delta.get("tool_calls"))]
+    new.pop("tool_calls", None)
+    native = native if text.as_they_came else []
     calls = [*native, *({key: call[key] for key in call if key != "index"} for call in made)]
     if calls:
         new["tool_calls"] = calls

@@ -1,116 +1,192 @@
-"""Track whether text is inside of Markdown code; see `_prose`."""
+"""Track whether text is inside of Markdown code; see `_prose`.
+
+Code is skipped, not read: the cost depends on how often code begins and ends, not on its length.
+"""
 
 from __future__ import annotations
 
 import re
 from typing import Final
 
-_PIECE: Final = re.compile(r"\n|`+|~+|[^\n`~]+")
-_LEAD: Final = re.compile(r"(?:[ \t>]|[-*+][ \t]|\d{1,9}[.)][ \t])*+")
+SPAN: Final = r"`[^`\n]++`(?=[^`])"
+"""A code span on one line, which changes nothing."""
+FENCED: Final = r"(?<=\n)```(?!`)[^`\n]*+\n(?:(?![ \t>]*+```)[^\n]*+\n)*+[ \t>]*+```++[^\S\n]*+\n"
+"""The same, for a whole fence of three backticks."""
+TICKS: Final = r"`++|~{3,}+|~++\Z"
+"""What may begin code."""
+_SPAN_OR_TICKS: Final = re.compile(rf"{SPAN}|(?P<ticks>{TICKS})")
+_ITEM: Final = r"[-*+][ \t]|\d{1,9}[.)][ \t]"
+_LEAD: Final = re.compile(rf"(?:[ \t>]|{_ITEM})*+")
 """What may stand before a fence on its line: quotes and lists."""
-_LEAD_OF_END: Final = re.compile(r"[ \t>]*+")
+_BEFORE: Final = "\n\t >"
+"""Characters directly before a fence."""
+_OUT_OF_QUOTE: Final = (
+    rf"\n(?:[ \t]|{_ITEM})*+"
+    r"(?=[^>\-*+\d \t]|[-*+][^ \t]|\d{1,9}+(?:[^.)\d]|[.)][^ \t])|\d{10})"
+)
+"""A line that is not in a quote."""
+_ENDS: Final = {
+    sign: re.compile(rf"\n[ \t>]*+(?P<ticks>{sign}{{3,}}+)[^\S\n]*+\n") for sign in "`~"
+}
+"""What may end a fence."""
+_QUOTE_ENDS: Final = {
+    sign: re.compile(rf"{_OUT_OF_QUOTE}|{end.pattern}") for sign, end in _ENDS.items()
+}
+_IN_SPAN: Final = re.compile(
+    rf"(?P<ticks>`++)|\n[ \t\r>]*+\n|\n{_LEAD.pattern}(?P<fence>`{{3,}}+|~{{3,}}+|(?:`++|~++)\Z)"
+)
+"""What may end a code span: its ticks, a blank line, or a fence."""
+_OPENING: Final = {"`": re.compile(r"\n|`++"), "~": re.compile(r"\n")}
+_RUN: Final = {sign: re.compile(f"{sign}++") for sign in "`~"}
 _KEPT: Final = 100
 """Characters of a line that are kept: its beginning."""
 
 
 class Code:
     """Fences and code spans by the rules of CommonMark, as far as they are known from the text so
-    far: a span may go on up to the end of its paragraph."""
+    far: a span may go on up to the end of its paragraph.
+
+    `text` is always the text that follows what was kept, from its beginning.
+    """
 
     def __init__(self) -> None:
-        self._line: str = ""
+        self._line = ""
         """The beginning of the current line."""
-        self._sign: str = ""
-        self._count: int = 0
+        self._sign = ""
+        self._count = 0
         """The run of backticks or tildes at the end of the text."""
-        self._fence: str = ""
-        self._length: int = 0
-        self._quoted: bool = False
+        self._lead = False
+        """Whether a fence may begin with that run."""
+        self._fence = ""
+        self._length = 0
+        self._quoted = False
         """Whether the fence is in a quote, which ends it."""
-        self._info: bool = False
-        """Whether the line begins a fence of backticks."""
-        self._closing: bool = False
-        """Whether the line may end a fence."""
-        self._span: int = 0
+        self._opening = False
+        """Whether the line begins the fence."""
+        self._span = 0
         """Backticks that began a code span; 0 outside of one."""
 
     @property
-    def in_ticks(self) -> bool:
-        """Whether the text ends with backticks."""
-        return self._count > 0 and self._sign == "`"
-
-    @property
-    def inside(self) -> bool:
-        """Whether what follows now is code."""
-        self._end_run()
-        self._leave_quote()
-        return bool(self._fence or self._span)
+    def idle(self) -> bool:
+        """Whether the text ends outside of code, and not with what may begin it."""
+        return not (self._fence or self._span or self._count)
 
     def see(self, text: str) -> None:
         """Take note of the next text."""
-        idle = not (self._fence or self._span or self._count)
-        if idle and "`" not in text and "~" not in text:
-            begin = text.rfind("\n") + 1
-            self._line = text[begin : begin + _KEPT] if begin else (self._line + text)[:_KEPT]
+        if self.idle and "`" not in text and "~" not in text:
+            self.keep(text, 0, len(text))
             return
-        for match in _PIECE.finditer(text):
-            piece = match[0]
-            if piece == "\n":
-                self._end_line()
-            elif piece[0] in "`~":
-                if piece[0] != self._sign:
-                    self._end_run()
-                self._sign, self._count = piece[0], self._count + len(piece)
-            else:
-                self._end_run()
-                self._closing = self._closing and not piece.strip()
-                self._add(piece)
+        at = self.through(text, 0)
+        while match := _SPAN_OR_TICKS.search(text, at):
+            at = match.end()
+            if match["ticks"] is not None:
+                self.begin(text, 0, match.start(), at)
+                at = self.through(text, at)
+        self.keep(text, 0, len(text))
 
-    def _add(self, text: str) -> None:
-        if len(self._line) < _KEPT:
-            self._line = (self._line + text)[:_KEPT]
+    def keep(self, text: str, begin: int, end: int) -> None:
+        """`text` ends at `end`, or is continued elsewhere; what precedes `begin` was kept."""
+        self._line = self._line_at(text, begin, end)[:_KEPT]
+
+    def begin(self, text: str, kept: int, start: int, end: int) -> None:
+        """Take note of ticks outside of code; what precedes `kept` was kept."""
+        self._sign, self._count = text[start], end - start
+        whole = end < len(text)
+        if (whole and end - start < 3) or (start > kept and text[start - 1] not in _BEFORE):
+            if whole:
+                self._end_run()
+            return
+        line = self._line_at(text, kept, start)
+        self._lead, self._quoted = _LEAD.fullmatch(line) is not None, ">" in line
+        if whole:
+            self._end_run()
+
+    def through(self, text: str, at: int) -> int:
+        """Where the code ends that goes on at `at`: `at` itself outside of code."""
+        before = "" if at else f"\n{self._line}"
+        if self._count and (at := self._go_on(text, at)) == len(text):
+            return at
+        while (self._fence or self._span) and at < len(text):
+            if self._opening:
+                at, before = self._in_opening(text, at), ""
+            elif self._fence:
+                at = self._in_fence(text, at, "" if at else before)
+            else:
+                at = self._in_span(text, at, "" if at else before)
+        return at
+
+    def _line_at(self, text: str, begin: int, end: int) -> str:
+        """The line up to `end`."""
+        start = text.rfind("\n", begin, end) + 1
+        if start:
+            return text[start:end] if end - start <= _KEPT else text[start : start + _KEPT]
+        return self._line + text[begin : min(end, begin + _KEPT)]
+
+    def _go_on(self, text: str, at: int) -> int:
+        """The end of a run that was at the end of the text; a run that ends there may go on."""
+        more = _RUN[self._sign].match(text, at)
+        if more is not None:
+            self._count += more.end() - at
+            at = more.end()
+        if at < len(text):
+            self._end_run()
+        return at
 
     def _end_run(self) -> None:
-        if not self._count:
-            return
         sign, count, self._count = self._sign, self._count, 0
-        self._leave_quote()
-        before = self._line
-        self._add(sign * min(count, _KEPT))
-        if self._fence:
-            ends = sign == self._fence and count >= self._length
-            self._closing = ends and _LEAD_OF_END.fullmatch(before) is not None
-            if self._info and sign == "`":  # no fence: backticks in its line
-                self._span, self._fence = self._length, ""
-                self._turn(count)
-        elif count >= 3 and _LEAD.fullmatch(before):
-            self._fence, self._length, self._quoted = sign, count, ">" in before
-            self._info, self._span = sign == "`", 0
+        if self._lead and count >= 3:
+            self._fence, self._length = sign, count
+            self._opening, self._span = True, 0
         elif sign == "`":
-            self._turn(count)
+            if self._opening:  # no fence: backticks in its line
+                self._span, self._fence, self._opening = self._length, "", False
+            if not self._span:
+                self._span = count
+            elif self._span == count:
+                self._span = 0
+        self._lead = False
 
-    def _turn(self, count: int) -> None:
-        """Begin or end a code span at so many backticks."""
-        if not self._span:
-            self._span = count
-        elif self._span == count:
-            self._span = 0
+    def _in_opening(self, text: str, at: int) -> int:
+        """The rest of the line that begins a fence."""
+        found = _OPENING[self._fence].search(text, at)
+        if found is None:
+            return len(text)
+        if found[0] == "\n":
+            self._opening = False
+            return found.start()
+        self._sign, self._count = "`", len(found[0])
+        if found.end() < len(text):
+            self._end_run()
+        return found.end()
 
-    def _leave_quote(self) -> None:
-        if self._fence and self._quoted and ">" not in self._line[: _lead(self._line)]:
-            self._fence = ""
+    def _in_fence(self, text: str, at: int, before: str) -> int:
+        ends = (_QUOTE_ENDS if self._quoted else _ENDS)[self._fence]
+        text = before + text if before else text
+        while found := ends.search(text, at):
+            ticks = found["ticks"]
+            if ticks is None or len(ticks) >= self._length:
+                self._fence = ""
+                return max(0, found.end() - len(before))
+            at = found.end() - 1
+        return len(text) - len(before)
 
-    def _end_line(self) -> None:
-        self._end_run()
-        self._leave_quote()
-        if self._closing:
-            self._fence = ""
-        if not self._line.strip(" \t\r>"):
-            self._span = 0
-        self._info = self._closing = False
-        self._line = ""
-
-
-def _lead(line: str) -> int:
-    found = _LEAD.match(line)
-    return found.end() if found is not None else 0
+    def _in_span(self, text: str, at: int, before: str) -> int:
+        before = "" if "`" in before or "~" in before else before
+        text = before + text if before else text
+        while found := _IN_SPAN.search(text, at):
+            at = found.end()
+            fence = found["fence"]
+            ticks = fence or found["ticks"] or ""
+            if not ticks:
+                self._span = 0
+                break
+            if fence is not None or at == len(text) or len(ticks) == self._span:
+                self._sign, self._count = ticks[0], len(ticks)
+                self._lead = fence is not None
+                self._quoted = ">" in found[0]
+                if at < len(text):
+                    self._end_run()
+                break
+        else:
+            at = len(text)
+        return max(0, at - len(before))

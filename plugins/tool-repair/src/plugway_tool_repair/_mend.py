@@ -18,6 +18,7 @@ from plugway import BackendProtocolError, StreamEvent, as_object, event, new_id
 from plugway_signature import signature
 from plugway_tool_repair._blocks import BadCall, Block, Quoted
 from plugway_tool_repair._ending import DONE, OWN_END, ended_with, fitting, output_tokens
+from plugway_tool_repair._native import LEFT_OUT
 from plugway_tool_repair._prose import Calls, Cut, Piece, Prose, Text, Unread
 from plugway_tool_repair._thought import Thought
 from plugway_tool_repair._tools import Toolbox, Verdict
@@ -30,7 +31,6 @@ _MAX_ID: Final = 200
 _MAX_OPEN: Final = 100
 """Maximum open blocks of a source."""
 _MAX_HELD: Final = 2 * MAX_EVENT_BYTES
-_LEFT_OUT: Final = "[{} was not made: its arguments are not valid JSON.]"
 _HIDDEN: Final = frozenset(("thinking", "redacted_thinking"))
 
 
@@ -339,7 +339,7 @@ class Mender(Writer):
         called, count = self._toolbox.called(verdict.name), len(verdict.problems)
         if not verdict.is_readable:
             self._note(f"{called} left out: its arguments are not a JSON object")
-            self._say(_LEFT_OUT.format(called[:1].upper() + called[1:]), out)
+            self._say(LEFT_OUT.format(called[:1].upper() + called[1:]), out)
             return True
         self._note(f"{called} passed on unchanged, with {count} problem{'s'[: count > 1]}")
         return False

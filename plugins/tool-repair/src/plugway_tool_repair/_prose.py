@@ -8,21 +8,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from plugway_tool_repair._capture import Capture, CutOff, Found
 from plugway_tool_repair._code import Code
+from plugway_tool_repair._passage import MAX_HEADER, Leaks, Passage
 from plugway_tool_repair._tools import Toolbox
 from plugway_toolcalls import Memory, marks
 
 _BARE = re.compile(r"\[?\s*(?:\{\s*(?:\"(?:[a-z_]*(?:\"\s*(?::.*)?)?)?)?)?", re.DOTALL)
 _BARE_PYTHON = re.compile(r"\[\s*(?P<name>[A-Za-z_][\w.-]*)(?:\(|\Z)")
-_MAX_HEADER: Final = 300
 _MAX_TRIES: Final = 50
 """Maximum openings in one text that turned out not to start a call; later ones are ignored."""
 _MAX_WASTE: Final = 2**18
 """Maximum characters that were held for such openings in total, because each is examined again;
 later openings are ignored."""
+_MAX_CALLS: Final = 2000
+"""Maximum calls of a text; later ones stay text, because each costs as much as a long text."""
 _PATIENCE: Final = 20
 """Calls of a text for which a closing tag is checked for being part of a value."""
 _SLICE: Final = 4096
@@ -89,7 +92,7 @@ class Prose:
     def __init__(self, toolbox: Toolbox | None, leaks: Counter[str] | None) -> None:
         """Without `toolbox`, calls are not searched; without `leaks`, no leaks are removed."""
         self._toolbox = toolbox
-        self._leaks = leaks
+        self._leaks, self._counts = Leaks(leaks), leaks
         self._buffer = ""
         self._input: list[tuple[str, int]] = []
         """Text that was not examined yet, the last first, each with the index where it starts."""
@@ -99,12 +102,10 @@ class Prose:
         self._fresh = True
         self._begun = False
         self._after_call = False
-        self._literal = 0
         self._tries = self._begun_calls = 0
         self._waste = 0
         self._cut = False
         self._code = Code()
-        self._opened: set[str] = set()
         self._memory = Memory()
         self._given = 0
         """Number of characters so far."""
@@ -182,25 +183,28 @@ class Prose:
             self._drop_closers()
         if self._fresh and (verdict := self._bare(pieces, final)) is not None:
             return verdict
-        match = marks.MARK.search(self._buffer, self._literal)
-        if match is None or (not final and marks.grows(match[0], self._tail(match.start()))):
-            keep = 0 if final else marks.held(self._buffer[self._literal :])
-            end = len(self._buffer) - keep if match is None else match.start()
-            self._say(pieces, end)
-            return False
-        self._say(pieces, match.start())
-        return self._mark(pieces, match[0], final)
+        mark = self._scan(pieces, final)
+        return mark is not None and (not mark or self._mark(pieces, mark, final))
 
-    def _tail(self, at: int) -> str:
-        return self._buffer[at : at + marks.LONGEST]
+    def _scan(self, pieces: list[Piece], final: bool) -> str | None:
+        """Pass on the text before a marker that begins something, which is then at the start of the
+        buffer, without leaks; None: more text is needed, empty: look at the start again."""
+        passage = Passage(self._buffer, self._code, self._leaks, final=final)
+        blank = self._fresh or self._after_call
+        found = passage.read(begun=self._begun, may_call=self._may_call, blank=blank)
+        text, end = passage.end()
+        self._buffer = self._buffer[end:]
+        self._said(pieces, text)
+        return found
 
     def _say(self, pieces: list[Piece], end: int) -> None:
-        if not end:
-            return
-        text, self._buffer = self._buffer[:end], self._buffer[end:]
-        self._literal = max(0, self._literal - end)
-        if text:
+        if end:
+            text, self._buffer = self._buffer[:end], self._buffer[end:]
             self._code.see(text)
+            self._said(pieces, text)
+
+    def _said(self, pieces: list[Piece], text: str) -> None:
+        if text:
             pieces.append(Text(text))
             if not text.isspace():
                 self._fresh = self._after_call = False
@@ -208,63 +212,62 @@ class Prose:
 
     # ── markers ──────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def _may_call(self) -> bool:
+        """Whether calls are looked for."""
+        little = self._tries < _MAX_TRIES and self._waste < _MAX_WASTE
+        return bool(self._toolbox) and little and self._begun_calls < _MAX_CALLS
+
     def _mark(self, pieces: list[Piece], mark: str, final: bool) -> bool:
-        """Handle `mark` at the start of the buffer."""
-        if (mark[0] == "`" and self._code.in_ticks) or self._code.inside:
-            self._say(pieces, marks.run_of(mark, self._buffer))
-        elif mark in marks.THINKING and not self._begun:
-            self._buffer = self._buffer[len(mark) :]
-            self._closes = (marks.THINKING[mark],)
-        elif mark in marks.HEADERS:
+        """Handle `mark` at the start of the buffer, which begins something."""
+        if mark in marks.HEADERS:
             return self._header(pieces, mark, final)
-        elif mark in marks.OPENINGS:
+        if mark not in marks.THINKING:
             return self._begin(pieces, mark, final)
-        else:
-            self._leak(pieces, mark)
+        self._buffer = self._buffer[len(mark) :]
+        self._closes = (marks.THINKING[mark],)
         return True
 
     def _leak(self, pieces: list[Piece], mark: str) -> None:
-        end = marks.run_of(mark, self._buffer)
-        opener = marks.PAIRED.get(mark, mark.replace("/", "", 1) if "/" in mark else "")
-        paired = opener in self._opened or mark in self._opened
-        if self._leaks is None or paired or mark in marks.THINKING or mark in marks.PAIRED.values():
-            self._opened.add(mark)
+        end = marks.end_of_run(mark, self._buffer, 0)
+        if self._leaks.take(mark, end // len(mark)):
+            self._buffer = self._buffer[end:]
+        else:
             self._say(pieces, end)
-            return
-        self._leaks[mark] += end // len(mark)
-        self._buffer = self._buffer[end:]
 
     def _header(self, pieces: list[Piece], mark: str, final: bool) -> bool:
         """A header that routes the following text: to a tool, to the reasoning, or to the user."""
-        end = self._buffer.find(marks.HEADER_END)
-        if end < 0 and not final and len(self._buffer) <= _MAX_HEADER:
+        end = self._buffer.find(marks.HEADER_END, 0, MAX_HEADER + len(marks.HEADER_END))
+        if end < 0 and not final and len(self._buffer) <= MAX_HEADER:
             return False
-        text = self._buffer[: end if end >= 0 else _MAX_HEADER]
+        text = self._buffer[: end if end >= 0 else MAX_HEADER]
         if end < 0 and self._cut and (to := marks.TO.search(text)) and self._toolbox:
             pieces.append(Cut(to["name"], self._buffer, sure=True))
             self._buffer = ""
-        elif end < 0 or end > _MAX_HEADER:
+        elif end < 0 or end > MAX_HEADER:
             self._leak(pieces, mark)
         elif marks.TO.search(text) and self._toolbox:
             return self._begin(pieces, mark, final)
         else:
             self._buffer = self._buffer[end + len(marks.HEADER_END) :]
-            if self._leaks is not None:
-                self._leaks[mark] += 1
+            if self._counts is not None:
+                self._counts[mark] += 1
             if "analysis" in text:
                 self._closes = marks.HEADER_CLOSES
         return True
 
     def _think(self, pieces: list[Piece], final: bool) -> bool:
-        found = [(at, c) for c in self._closes if (at := self._buffer.find(c)) >= 0]
-        at, close = min(found, default=(len(self._buffer), ""))
+        found = _closing(self._closes).search(self._buffer)
+        at, close = (found.start(), found[0]) if found is not None else (len(self._buffer), "")
         if not close and not final:
             at -= next(
                 (n for n in range(min(24, at), 0, -1) if _begins(self._closes, self._buffer[-n:])),
                 0,
             )
         text, self._buffer = self._buffer[:at], self._buffer[at:]
-        if text:
+        if text and pieces and isinstance(last := pieces[-1], Thinking):
+            pieces[-1] = Thinking(last.text + text)
+        elif text:
             pieces.append(Thinking(text))
         if not close:
             return False
@@ -309,9 +312,8 @@ class Prose:
         return any(tool == name if whole else tool.startswith(name) for tool in self._toolbox.tools)
 
     def _begin(self, pieces: list[Piece], opening: str, final: bool) -> bool:
-        if not self._toolbox or self._tries >= _MAX_TRIES or self._waste >= _MAX_WASTE:
-            self._literal = marks.run_of(opening, self._buffer) if opening else 0
-            self._say(pieces, self._literal)
+        if not self._toolbox or not self._may_call:
+            self._say(pieces, len(opening))
             return True
         self._opening = opening
         self._begun_calls += 1
@@ -363,6 +365,11 @@ class Prose:
         if len(text) > _SLICE:
             self._input.append((text, _SLICE))
         self._buffer = text[:_SLICE]
+
+
+@lru_cache(4 * len(marks.THINKING))
+def _closing(closes: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(map(re.escape, closes)))
 
 
 def _begins(closes: tuple[str, ...], tail: str) -> bool:

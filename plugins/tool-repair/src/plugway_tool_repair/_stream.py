@@ -124,15 +124,15 @@ class Asking:
             raise
 
     def _relayed(self, request: MessagesRequest, reply: Reply) -> Reply:
-        """A reply in the client's own API; in Chat Completions, calls in its text are converted."""
-        original, able = request.original, self._options.rescue and bool(self._toolbox)
-        if original is None or reply.dialect != DIALECT or not able or reply.status >= 400:
+        """A reply in the client's own API; calls of Chat Completions are checked, or converted."""
+        original = request.original
+        if original is None or reply.dialect != DIALECT or not self._toolbox or reply.status >= 400:
             return reply
         may_call = own_names(original)
         if not may_call:
             return reply
         toolbox = self._toolbox.of_client(may_call)
-        text = ChatText(self._mender(request, reply, toolbox), self._note)
+        text = ChatText(self._mender(request, reply, toolbox), toolbox, self._note)
         if reply.chunks is not None:
             return reply.replace(chunks=read_stream(reply.chunks, text))
         return reply.replace(body=read_whole(reply.body, text)) if reply.body else reply

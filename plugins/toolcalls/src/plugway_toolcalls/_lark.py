@@ -15,7 +15,8 @@ from plugway import as_list, as_object
 from plugway_toolcalls._families._base import CallFormat, Shape
 from plugway_toolcalls._members import Members, kinds_of, members_of
 from plugway_toolcalls._references import resolved
-from plugway_toolcalls._schema import is_any_number, is_any_value
+from plugway_toolcalls._schema import is_any_number, is_any_string, is_any_value
+from plugway_toolcalls._terminals import INTEGER, JSON_STRING, NUMBER
 from plugway_toolcalls._tools import json_type
 
 JSON_STYLE: Final[dict[str, Any]] = {
@@ -37,9 +38,6 @@ _MAX_DEPTH: Final = 6
 _NAME: Final = r"[^\W\d][\w-]*"
 """Names of arguments that `read_python` accepts."""
 _SINGLE_QUOTED: Final = r"""/'([^'\\\x00-\x1f]|\\[\\'"nrtbf])*'/"""
-_INTEGER: Final = "/-?(0|[1-9][0-9]{0,39})/"
-_EXPONENT: Final = r"[eE](\+?(1?[0-9]{1,2}|2[0-5][0-9])|-[0-9]{1,3})"
-_NUMBER: Final = rf"/-?(0|[1-9][0-9]{{0,39}})(\.[0-9]{{1,39}})?({_EXPONENT})?/"  # always finite
 _TEXT_RULES: Final = {"pattern", "format", "minLength", "maxLength", "enum", "const", "allOf"}
 _JSON_TYPES: Final = {"number", "boolean", "null", "array", "object"}
 
@@ -88,7 +86,9 @@ class Lark:
         if is_any_value(schema):
             return self._any_json()
         if is_any_number(schema):
-            return _INTEGER if schema["type"] == "integer" else _NUMBER
+            return INTEGER if schema["type"] == "integer" else NUMBER
+        if is_any_string(schema):
+            return JSON_STRING
         styled = {**self._definitions, **schema, "x-guidance": JSON_STYLE}
         return self.rule(f"%json {json.dumps(styled)}")
 
@@ -162,7 +162,7 @@ class Lark:
             text = self.json({"type": "string"})
             pair = f'{text} ": " any_json'
             self._rules.append(
-                f'any_json: {text} | {_NUMBER} | "true" | "false" | "null"'
+                f'any_json: {text} | {NUMBER} | "true" | "false" | "null"'
                 ' | "[" (any_json (", " any_json)*)? "]"'
                 f' | "{{" ({pair} (", " {pair})*)? "}}"'
             )
@@ -326,7 +326,7 @@ class Lark:
             text = f"{self.json({'type': 'string'})} | {_SINGLE_QUOTED}"
             key = f'({text}) ": " any_python'
             self._rules.append(
-                f'any_python: {text} | {_NUMBER} | "True" | "False" | "None" | "true" | "false"'
+                f'any_python: {text} | {NUMBER} | "True" | "False" | "None" | "true" | "false"'
                 ' | "null" | "[" (any_python (", " any_python)*)? "]"'
                 f' | "{{" ({key} (", " {key})*)? "}}"'
             )
@@ -367,7 +367,7 @@ class Lark:
             text = self.rule(f"{self.literal(quote)} {self._until(quote)}")
             pair = f"/{_BARE_KEY}/ "
             self._rules.append(
-                f'anything: {text} | {_NUMBER} | "true" | "false" | "null"'
+                f'anything: {text} | {NUMBER} | "true" | "false" | "null"'
                 ' | "[" (anything ("," anything)*)? "]"'
                 f' | "{{" ({pair} ":" anything ("," {pair} ":" anything)*)? "}}"'
             )

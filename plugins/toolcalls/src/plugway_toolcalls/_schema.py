@@ -112,6 +112,11 @@ def is_any_number(schema: Mapping[str, Any]) -> bool:
     return _rest(schema) in ({**_NUMBER, "type": kind} for kind in ("number", "integer"))
 
 
+def is_any_string(schema: Mapping[str, Any]) -> bool:
+    """Whether a part of a grammar's schema allows all strings."""
+    return _rest(schema) == {"type": "string"}
+
+
 def is_any_value(schema: Mapping[str, Any]) -> bool:
     """Whether a part of a grammar's schema allows all values."""
     return _rest(schema) in (_ANY_REF, _ANY)

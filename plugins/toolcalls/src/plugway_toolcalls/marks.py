@@ -128,11 +128,12 @@ def _beginnings(marks: Iterable[str]) -> str:
 FIRST: Final = re.compile(_beginnings(ALL))
 """Where a marker may begin: text without such a place is not examined."""
 MARK: Final = re.compile(f"{_alternation(ALL)}|{UNUSED}")
-_LONGER: Final = {
+LONGER: Final = {
     mark: longer
     for mark in ALL
     if (longer := tuple(m for m in ALL if len(m) > len(mark) and m.startswith(mark)))
 }
+"""The longer markers that begin with a marker."""
 LONGEST: Final = max(len(mark) for mark in ALL)
 _NUMBERED: Final = ("<unused", "<|reserved_special_token_", "<extra_id_")
 _BEGUN: Final = frozenset(
@@ -153,20 +154,20 @@ def held(text: str) -> int:
     return 0
 
 
-def run_of(mark: str, text: str) -> int:
-    """Length of the run of `mark` that `text` starts with; of one, if it may be part of a longer
-    mark or has a meaning in Markdown."""
-    end = len(mark)
-    if mark in _LONGER or "`" in mark or "\n" in mark:
-        return end
-    while text.startswith(mark, end):
+def end_of_run(mark: str, text: str, start: int) -> int:
+    """Where the run of `mark` ends that begins at `start`. The last one is left out if it may be
+    part of a longer marker."""
+    end = start + len(mark)
+    next_one = mark * 2 if mark in LONGER else mark
+    while text.startswith(next_one, end):
         end += len(mark)
     return end
 
 
-def grows(mark: str, rest: str) -> bool:
-    """Whether further text may extend `mark` to a longer one; `rest` starts with it."""
-    return any(m.startswith(rest) for m in _LONGER.get(mark, ()))
+def grows(mark: str, text: str, start: int) -> bool:
+    """Whether further text may extend the `mark` at `start` to a longer one."""
+    rest = text[start : start + LONGEST]
+    return any(m.startswith(rest) for m in LONGER.get(mark, ()))
 
 
 def formats_of(opening: str, following: str) -> list[CallFormat]:

@@ -1,5 +1,6 @@
 """Tools that the gateway runs; see the README."""
 
+from plugway_tools._guard import ProxyLimits, guard_proxy
 from plugway_tools._protocols import (
     Effect,
     HoldsTools,
@@ -19,11 +20,13 @@ __all__ = [
     "HoldsTools",
     "JudgesCalls",
     "NotPublic",
+    "ProxyLimits",
     "ToolCall",
     "ToolResult",
     "ToolSpec",
     "Verdict",
     "failed",
+    "guard_proxy",
     "harmless",
     "is_public",
     "public_addresses",

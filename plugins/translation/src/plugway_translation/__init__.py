@@ -29,6 +29,13 @@ from plugway_translation._names import (
     with_hash,
 )
 from plugway_translation._notes import Action, Note, Notes, Rule, drop_by, note_extras, type_name
+from plugway_translation._own_results import (
+    CALL_PREFIX,
+    PREFIX,
+    excerpt_field,
+    excerpt_in,
+    own_call_id,
+)
 from plugway_translation._pairs import NO_RESULT, paired, paired_request
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
 from plugway_translation._remembered import remembered
@@ -59,11 +66,13 @@ from plugway_translation._usage import Totals, count, detailed_usage, totals_of,
 __all__ = [
     "ANY_SCHEMA",
     "ATTRIBUTION",
+    "CALL_PREFIX",
     "COMMON_IMAGES",
     "CONTINUE",
     "ERROR_MARK",
     "NO_RESULT",
     "PLACEHOLDER_LEFT_OUT",
+    "PREFIX",
     "SEPARATOR",
     "Action",
     "Effort",
@@ -95,6 +104,8 @@ __all__ = [
     "effort_of",
     "encode_id",
     "end_of_escapes",
+    "excerpt_field",
+    "excerpt_in",
     "hashed",
     "ids_of_calls",
     "is_attribution",
@@ -108,6 +119,7 @@ __all__ = [
     "media_of",
     "media_placeholder",
     "note_extras",
+    "own_call_id",
     "paired",
     "paired_request",
     "parse_arguments",

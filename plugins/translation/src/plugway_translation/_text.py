@@ -8,6 +8,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_list, as_object
+from plugway_translation._own_results import excerpt_in
 
 REMINDER: Final = ("<system-reminder>", "</system-reminder>")
 """Tags that Claude Code puts around text it adds to user turns; agent models know them."""
@@ -55,13 +56,17 @@ def block_text(block: Mapping[str, Any]) -> str:
 
 
 def readable_text(value: Any) -> str:
-    """The readable texts in a value, one per line; encrypted fields are omitted."""
+    """The readable texts in a value, one per line; fields that others encrypted are omitted."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):
         return "\n".join(filter(None, map(readable_text, as_list(value))))
     item = as_object(value)
-    return "\n".join(filter(None, (readable_text(item[key]) for key in _READABLE if key in item)))
+    texts = [readable_text(item[key]) for key in _READABLE if key in item]
+    if item.get("type") == "text" and isinstance(item.get("data"), str):  # a plain document
+        texts.append(item["data"])
+    texts.append(excerpt_in(item.get("encrypted_content")))
+    return "\n".join(filter(None, texts))
 
 
 def result_text(block: Mapping[str, Any]) -> str:

@@ -56,7 +56,9 @@ def estimated_marks(raw: bytes) -> int:
 async def check_values(raw: bytes) -> None:
     """Raise `RequestRejected` if a body has more values, escapes or digits than may be parsed at
     once; marks within strings do not count as values."""
-    if len(raw) <= MAX_VALUES or (len(raw) <= _SLICE and estimated_marks(raw) < MAX_VALUES // 2):
+    if len(raw) <= 2 * MAX_VALUES:  # a value takes two bytes: with its comma, or as `[]`
+        return
+    if len(raw) <= _SLICE and estimated_marks(raw) < MAX_VALUES // 2:
         return
     if len(raw) > MAX_ESCAPES:
         await _limited(_slices(raw, lambda piece: piece.count(b"\\")), MAX_ESCAPES, "escapes")
@@ -129,7 +131,7 @@ def is_deep(raw: bytes) -> bool:
 def is_heavy(raw: bytes) -> bool:
     """Whether work on a request with this body must be split into steps."""
     return len(raw) > HEAVY_BYTES or (
-        len(raw) > HEAVY_VALUES and estimated_marks(raw) > HEAVY_VALUES
+        len(raw) > 2 * HEAVY_VALUES and estimated_marks(raw) > HEAVY_VALUES
     )
 
 

@@ -8,6 +8,7 @@ Only members that the gateway's code relies on are checked; unknown types and me
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from types import NoneType
 from typing import Any, Final
 
 from plugway_wire.json import as_list, as_object
@@ -101,10 +102,10 @@ _CHECKS: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
 
 
 _MEMBERS: Final[Mapping[str, tuple[str, Any]]] = {
-    "input_json_delta": ("partial_json", str | None),
+    "input_json_delta": ("partial_json", (str, NoneType)),
     "citations_delta": ("citation", dict),
-    "text": ("citations", (list, type(None))),
-    "thinking": ("signature", str | None),
+    "text": ("citations", (list, NoneType)),
+    "thinking": ("signature", (str, NoneType)),
 }
 """Another checked member of a delta or block, by its type; items of a list must be objects."""
 
@@ -117,7 +118,9 @@ def _typed(value: Any, place: str, *, texts: bool) -> str:
         return f"{place}.type"
     member, fits = _MEMBERS.get(kind, ("", object))
     inner: Any = value.get(member)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-    if not (isinstance(inner, fits) and all(isinstance(item, dict) for item in as_list(inner))):
+    if not isinstance(inner, fits):
+        return f"{place}.{member}"
+    if isinstance(inner, list) and not all(isinstance(item, dict) for item in as_list(inner)):
         return f"{place}.{member}"
     name = _TEXTS.get(kind)
     if name is None:
@@ -135,10 +138,10 @@ def _head(message: Mapping[str, Any], place: str) -> str:
 
 def _reasons(holder: Mapping[str, Any], place: str) -> str:
     for name in ("stop_reason", "stop_sequence"):
-        if not isinstance(holder.get(name), str | None):
+        if not isinstance(holder.get(name), (str, NoneType)):
             return place + name
     return ""
 
 
 def _object(holder: Mapping[str, Any], name: str, place: str) -> str:
-    return "" if isinstance(holder.get(name), dict | None) else place + name
+    return "" if isinstance(holder.get(name), (dict, NoneType)) else place + name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -11,8 +11,6 @@ import orjson
 from plugway_wire import json as _json
 from plugway_wire.bounds import is_heavy
 from plugway_wire.errors import InvalidRequest
-
-_Members = Mapping[str, msgspec.Raw]
 
 
 def _parsed_object(raw: bytes, *, checked: bool = False) -> dict[str, Any]:
@@ -24,12 +22,13 @@ def _parsed_object(raw: bytes, *, checked: bool = False) -> dict[str, Any]:
         kind = "null" if parsed is None else type(parsed).__name__
         message = f"the body must be a JSON object, not {kind}"
         raise InvalidRequest(message, retry=False, record=True)
-    if not checked:
+    # Most clients format JSON as orjson does. Then nothing was lost, so no name occurs twice.
+    if not checked and orjson.dumps(parsed) != raw:
         _members_once(raw)
     return _json.as_object(parsed)
 
 
-def _members_once(raw: bytes) -> _Members | None:
+def _members_once(raw: bytes) -> Mapping[str, msgspec.Raw] | None:
     """The top-level members of a body. Raises `InvalidRequest` for a duplicate."""
     found = _json.members(raw)
     try:
@@ -44,14 +43,13 @@ _SMALL: Final = 4096
 """Size in bytes below which parsing everything is faster than splitting into members."""
 
 
-def _is_readable(member: msgspec.Raw) -> bool:
-    """Whether orjson can parse a small member: some parsers read its huge numbers as infinite. A
-    large member is not parsed here, so it is left to the upstream."""
-    value = bytes(member) if len(memoryview(member)) < _SMALL else b""
-    if not value or value[0] in b'"tfn':
-        return True
+def _are_readable(members: Iterable[msgspec.Raw]) -> bool:
+    """Whether orjson can parse the small members: some parsers read its huge numbers as infinite.
+    A large member is not parsed here, so it is left to the upstream."""
+    views = map(memoryview, members)
     try:
-        orjson.loads(value)
+        for value in [v for v in views if len(v) < _SMALL and v[0] not in b'"tfn']:
+            orjson.loads(value)
     except orjson.JSONDecodeError:
         return False
     return True
@@ -60,19 +58,25 @@ def _is_readable(member: msgspec.Raw) -> bool:
 class Source:
     """The client's bytes, shared by all copies of a request and parsed at most once."""
 
-    __slots__ = ("_heavy", "_members", "_raw", "_values", "_write", "whole")
+    __slots__ = ("_members", "_raw", "_write", "heavy", "values")
 
     def __init__(
         self, raw: bytes | Callable[[], bytes], known: Mapping[str, Any] | None = None
     ) -> None:
         """`raw` may be a function that makes the bytes on demand, with some fields `known`."""
-        self._write = raw if callable(raw) else None
-        self._raw = b"" if callable(raw) else raw
-        self.whole: dict[str, Any] | None = None
-        """The body, once all of it is parsed."""
-        self._members: _Members | None = None
-        self._values: dict[str, Any] = dict(known or {})
-        self._heavy: bool | None = None if known is None else False
+        self._write, self._raw = (raw, b"") if callable(raw) else (None, raw)
+        self._members: Mapping[str, Any] | None = None
+        self.values: dict[str, Any] = dict(known or {})
+        """The members that are parsed already; it is also `_members` once all of them are."""
+        self.heavy = known is None and is_heavy(self.raw)
+        """Whether work on the body must be split into steps."""
+
+    @classmethod
+    def written(cls, body: Mapping[str, Any]) -> Source:
+        """The source whose bytes are `body`, serialized."""
+        new = cls(orjson.dumps(body))
+        new._members = new.values = dict(body)
+        return new
 
     @property
     def pending(self) -> bool:
@@ -87,49 +91,40 @@ class Source:
         return self._raw
 
     @property
-    def heavy(self) -> bool:
-        """Whether work on the body must be split into steps."""
-        if self._heavy is None:
-            self._heavy = is_heavy(self.raw)
-        return self._heavy
-
-    @property
     def parsed(self) -> dict[str, Any]:
         """The whole body. Raises `InvalidRequest`."""
-        if self.whole is None:
-            self.whole = _parsed_object(self.raw, checked=self._members is not None)
-        return self.whole
+        if self._members is not self.values:
+            self.values = _parsed_object(self.raw, checked=self._members is not None)
+            self._members = self.values
+        return self.values
 
     @property
     def members(self) -> Mapping[str, Any]:
         """The top-level members, parsed or not. Raises `InvalidRequest`."""
-        if self.whole is not None:
-            return self.whole
-        if len(self.raw) < _SMALL:
-            return self.parsed
         if self._members is None:
-            self._members = _members_once(self.raw)
-            if self._members is not None and not all(map(_is_readable, self._members.values())):
+            if len(self.raw) < _SMALL:
+                return self.parsed
+            found = _members_once(self.raw)
+            if found is None or not _are_readable(found.values()):
                 return self.parsed  # raises with the position
-        return self.parsed if self._members is None else self._members
+            self._members = found
+        return self._members
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
         """The bytes of a member, or None if the body was parsed."""
-        if self.whole is not None:
-            return None
         value = self.members.get(name)
         return value if isinstance(value, msgspec.Raw) else None
 
     def get(self, name: str) -> Any:
         """One member, parsed alone; `...` if it is missing."""
-        if name in self._values:
-            return self._values[name]
-        value = self.members.get(name, ...)
+        value = self.values.get(name, ...)
+        if value is ...:
+            value = self.members.get(name, ...)
         if isinstance(value, msgspec.Raw):
             data = bytes(value)
             try:
                 found = _json.parse(data) if data[:1] in (b"[", b"{") else orjson.loads(data)
             except ValueError:
                 return self.parsed[name]  # raises with the position in the body
-            value = self._values[name] = found
+            value = self.values[name] = found
         return value

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
+from types import SimpleNamespace
 from typing import Any, Final, NoReturn, cast
 from urllib.parse import unquote
 
@@ -45,6 +46,8 @@ class GatewayProtocol(HttpToolsProtocol):
     """Serves one request at a time; ambiguous requests get a 4xx response and are closed."""
 
     app: Any
+    turn_transport: Any
+    """The transport that turns see."""
 
     def __init__(
         self,
@@ -77,15 +80,16 @@ class GatewayProtocol(HttpToolsProtocol):
         self._stall: asyncio.TimerHandle | None = None
         self._idle: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
-        self.turn_transport = TurnTransport(self)
 
     # ── the connection ───────────────────────────────────────────────────────────────────────
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Start the timeout of the first request head."""
         super().connection_made(transport)
-        self.turn_transport.write = transport.write
-        self.turn_transport.is_closing = transport.is_closing
+        # `close` first reads what the client is still sending.
+        self.turn_transport = SimpleNamespace(
+            write=transport.write, is_closing=transport.is_closing, close=self.hang_up
+        )
         self._arm(self._limits.head_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -278,7 +282,8 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _start(self, turn: Turn) -> None:
         self._running = turn
-        self._start_asgi_task(turn, self.app)
+        turn.task = self.loop.create_task(turn.run_asgi(self.app))
+        self.tasks.add(turn.task)  # the turn removes it; a callback would take a step of the loop
 
     def on_response_complete(self) -> None:
         """Serve the next request, after discarding the rest of this one's body."""
@@ -382,19 +387,3 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-class TurnTransport:
-    """The transport that turns see; `close` first reads what the client is still sending."""
-
-    __slots__ = ("_connection", "is_closing", "write")
-
-    write: Callable[[bytes], None]
-    is_closing: Callable[[], bool]
-
-    def __init__(self, connection: GatewayProtocol) -> None:
-        self._connection = connection
-
-    def close(self) -> None:
-        """Close the connection after its last response."""
-        self._connection.hang_up()

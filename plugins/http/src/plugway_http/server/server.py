@@ -175,7 +175,8 @@ class Server:
 
     async def _until_idle(self, seconds: float) -> None:
         with anyio.move_on_after(seconds):
-            while self._shared.connections or self._shared.tasks:  # noqa: ASYNC110 - plain sets
+            # A task that is cancelled before its first step remains in the set.
+            while self._shared.connections or not all(t.done() for t in self._shared.tasks):  # noqa: ASYNC110
                 await anyio.sleep(0.01)
 
     def _set_date(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
@@ -27,6 +27,7 @@ _COPIED: Final = 64 * 1024
 class Turn(RequestResponseCycle):
     """One request and its response. The application finds it in the scope's `extensions`."""
 
+    task: asyncio.Task[None]
     _leave: Callable[[], None] | None = None
 
     def __init__(
@@ -34,7 +35,7 @@ class Turn(RequestResponseCycle):
     ) -> None:
         super().__init__(
             scope=scope,
-            transport=cast("asyncio.Transport", connection.turn_transport),
+            transport=connection.turn_transport,
             flow=connection.flow,
             logger=log,
             access_logger=log,
@@ -58,7 +59,9 @@ class Turn(RequestResponseCycle):
         finally:
             if not (self.response_complete or self.disconnected):
                 self._fail()
-            cast("dict[str, Any]", self.scope).pop("extensions", None)  # a circle, with this in it
+            self._connection.tasks.discard(self.task)
+            scope: Any = self.scope
+            scope.pop("extensions", None)  # a circle, with this in it
 
     def _fail(self) -> None:
         if self.response_started:
@@ -124,8 +127,8 @@ class Turn(RequestResponseCycle):
     def add_body(self, data: bytes) -> int:
         """Add a piece of the body; returns the number of unread bytes."""
         # Keeping the first piece as it is saves a copy of nearly every body.
-        waiting = cast("bytes", self.body)
-        self.body = cast("bytearray", waiting + data if waiting else data)
+        body: Any = self.body + data if self.body else data
+        self.body = body
         self.message_event.set()
         return len(self.body)
 

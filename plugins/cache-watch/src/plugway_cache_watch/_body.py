@@ -1,0 +1,111 @@
+"""The parts of a request body that make up its prompt, in any API, parsed only where needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, overload
+
+import msgspec
+import orjson
+
+from plugway import MessagesRequest, Original, as_list, as_object
+
+_TOOLS: Final = ("tools",)
+_SYSTEM: Final = ("system", "instructions", "systemInstruction", "system_instruction")
+_MESSAGES: Final = ("messages", "input", "contents")
+_STORED: Final = ("previous_response_id", "conversation", "cachedContent", "cached_content")
+"""Fields that refer to a part of the prompt that the server stores."""
+_SPLIT: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class Unparsed(Sequence[Any]):
+    """Entries of a list in bytes, parsed one by one when they are read."""
+
+    def __init__(self, items: Sequence[msgspec.Raw]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        """Number of entries."""
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        """One entry or several, parsed."""
+        if isinstance(index, slice):
+            return [orjson.loads(bytes(item)) for item in self._items[index]]
+        return orjson.loads(bytes(self._items[index]))
+
+
+class PromptBody:
+    """A body as it is sent: a Messages request, or one of another API that was not translated."""
+
+    __slots__ = ("_foreign", "_source", "get", "messages")
+
+    def __init__(self, request: MessagesRequest) -> None:
+        original = request.original if request.deferred else None
+        self._foreign = original is not None
+        self._source: MessagesRequest | Original = request if original is None else original
+        self.get: Callable[[str], Any] = self._source.get
+        """Returns a top-level field, or None."""
+        self.messages = self._read(_MESSAGES)
+        """The messages; in the Responses API, the input items."""
+
+    @property
+    def tools(self) -> Sequence[Any]:
+        """The tool definitions."""
+        return self._read(_TOOLS)
+
+    @property
+    def system(self) -> Sequence[Any]:
+        """The blocks of the system prompt; a text is one block."""
+        return self._read(_SYSTEM)
+
+    @property
+    def stored(self) -> bool:
+        """Whether a part of the prompt is stored by the server, so that it is unknown here."""
+        return self._foreign and any(self.get(name) for name in _STORED)
+
+    def _read(self, names: tuple[str, ...]) -> Sequence[Any]:
+        for name in names if self._foreign else names[:1]:
+            raw = self._source.unparsed(name)
+            if raw is not None and bytes(memoryview(raw)[:1]) == b"[":
+                return Unparsed(_SPLIT.decode(raw))
+            value = self.get(name)
+            if isinstance(value, list):
+                return as_list(value)
+            if isinstance(value, str):
+                return [text_block(value)]
+            if isinstance(value, Mapping):
+                return as_list(as_object(value).get("parts"))
+        return ()
+
+
+def text_block(text: str) -> dict[str, str]:
+    """The block that a plain text stands for: clients switch between both forms."""
+    return {"type": "text", "text": text}
+
+
+def blocks_in(message: Any) -> Sequence[Any]:
+    """The content blocks of a message; an item without content is its own only block."""
+    fields = as_object(message)
+    content = fields.get("content", fields.get("parts"))
+    if isinstance(content, str):
+        return (text_block(content),)
+    return as_list(content) if isinstance(content, list) else (message,)
+
+
+def text_in(block: Any) -> str:
+    """The text of a block, or of the first text in a result; empty for others."""
+    if isinstance(block, str):
+        return block
+    fields = as_object(block)
+    text = fields.get("text")
+    if isinstance(text, str):
+        return text
+    content = fields.get("content")
+    if isinstance(content, str):
+        return content
+    return next((found for part in as_list(content) if (found := text_in(part))), "")

@@ -1,0 +1,186 @@
+"""The plugin: notes what is sent, and explains what was not read from the cache at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, ClassVar, Final
+
+import anyio.to_thread
+
+from plugway import (
+    Attempt,
+    Bounded,
+    Exchange,
+    Gateway,
+    MessagesRequest,
+    Outcome,
+    Plugin,
+    Reply,
+    Send,
+    StateKey,
+    Usage,
+    hookimpl,
+)
+from plugway_cache_watch._body import PromptBody
+from plugway_cache_watch._causes import Cause, unreported
+from plugway_cache_watch._conversations import (
+    MOST_CONVERSATIONS,
+    Conversation,
+    Counts,
+    Key,
+    Sent,
+    Target,
+    Verdict,
+    continuation,
+    credentials_of,
+    judge,
+    key_of,
+)
+from plugway_cache_watch._explained import Explanation
+from plugway_cache_watch._options import CacheWatchOptions
+from plugway_cache_watch._prints import MOST_ENTRIES, print_of
+from plugway_cache_watch._providers import rules_of
+from plugway_endpoints import Advises
+
+_SENT: StateKey[Sent] = StateKey("cache-watch")
+_MOST_TARGETS: Final = 256
+SILENT_TURNS: Final = 20
+"""After so many requests without cached tokens, those to a target are not compared any more."""
+
+
+class CacheWatch(Plugin[CacheWatchOptions]):
+    """Explains what each request read from the prompt cache, and why not more."""
+
+    outside: ClassVar[tuple[str, ...]] = ("dashboard",)
+
+    def __init__(self, options: CacheWatchOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self.clock = time.monotonic
+        self._conversations: Bounded[Key, Conversation] = Bounded(MOST_CONVERSATIONS)
+        self._explained: Bounded[str, Explanation] = Bounded(options.remember)
+        self._targets: Bounded[str, Target] = Bounded(_MOST_TARGETS)
+        self._epoch = 0
+        self._gateway: Gateway | None = None
+
+    @hookimpl
+    def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
+        """After a reload, the state of the instance of that name goes on."""
+        return self._live(gateway)
+
+    @hookimpl
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """Note the request as it is sent."""
+        credentials = credentials_of(exchange.caller) if exchange.caller.credentials else 0
+        key = key_of(exchange, credentials)
+        conversation = self._conversations.get(key)
+        if conversation is None:
+            conversation = self._conversations[key] = Conversation()
+        else:
+            self._conversations.move_to_end(key)
+        target = self._targets.get(attempt.target)
+        if target is None:
+            rules = rules_of(attempt.backend.zone, attempt.model)
+            target = self._targets[attempt.target] = Target(attempt.target, rules)
+        target.turns += 1
+        sent = Sent(
+            exchange.id,
+            target,
+            request,
+            conversation,
+            credentials,
+            self.clock(),
+            target.turns,
+            self._epoch,
+        )
+        conversation.flying[exchange.id] = exchange.state[_SENT] = sent
+        return await send(request, attempt)
+
+    @hookimpl
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Explain what was read; a miss that costs enough is noted on the receipt."""
+        sent = exchange.state.get(_SENT)
+        if sent is None:
+            return
+        sent.conversation.flying.pop(exchange.id, None)
+        served, usage = exchange.served_by, outcome.usage
+        if served is None or served.target != sent.target.name or outcome.status >= 400:
+            return
+        total = usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
+        if not total:
+            return
+        first = outcome.first_content_seconds
+        began = self.clock() - outcome.seconds + (outcome.seconds if first is None else first)
+        results = [record.result for record in exchange.attempts]
+        read, written = usage.cache_read_tokens, usage.cache_creation_tokens
+        counts = Counts(total, read, written, began, results.count("answered") > 1)
+        if written:
+            sent.target.writes = sent.target.reports = True
+        elif read:
+            sent.target.reports = True
+        body = PromptBody(sent.request)
+        verdict = continuation(sent, counts, body) or await self._compared(sent, counts, body)
+        missed, causes = verdict
+        found = Explanation(sent.target.name, read, written, total, missed, tuple(causes))
+        if found.miss:
+            found = found._replace(dollars=self._price(found.target, missed))
+            if self._is_dear(found):
+                exchange.note(self.name, found.line, stage="cache")
+        self._explained[exchange.id] = found
+
+    # ── for other plugins: `plugway_endpoints.ExplainsCache` ─────────────────────────────────
+
+    def cache_of(self, request_id: str) -> Mapping[str, Any] | None:
+        """The explanation of an exchange as JSON-ready data."""
+        found = self._explained.get(request_id)
+        return found and found.as_json()
+
+    # ── inside ───────────────────────────────────────────────────────────────────────────────
+
+    async def _compared(self, sent: Sent, counts: Counts, body: PromptBody) -> Verdict:
+        if body.stored:
+            return 0, [Cause("stored", "the server stores the beginning of this prompt")]
+        target = sent.target
+        if target.turns > SILENT_TURNS and not (target.reports or target.rules.reports):
+            return 0, [unreported(target.name)]
+        if len(body.messages) > MOST_ENTRIES:
+            return 0, [Cause("long", f"not compared: it has more than {MOST_ENTRIES:,} messages")]
+        if sent.request.heavy:
+            fingerprint = await anyio.to_thread.run_sync(print_of, body)
+        else:
+            fingerprint = print_of(body)
+        return judge(sent, counts, body, fingerprint)
+
+    def _price(self, target: str, missed: int) -> float | None:
+        """What it costs to compute tokens instead of reading them; None if that is unknown."""
+        advisers = self._gateway.find(Advises) if self._gateway else ()
+        for _, adviser in advisers:
+            computed = adviser.cost(target, Usage(input_tokens=missed))
+            read = adviser.cost(target, Usage(cache_read_tokens=missed))
+            if computed is not None and read is not None:
+                # Without a price for cached tokens both are the same.
+                return None if computed and computed == read else computed - read
+        return None
+
+    def _is_dear(self, found: Explanation) -> bool:
+        if found.dollars:
+            return found.dollars >= self.options.least_dollars
+        return found.missed >= self.options.least_tokens
+
+    @asynccontextmanager
+    async def _live(self, gateway: Gateway) -> AsyncGenerator[None]:
+        self._gateway = gateway
+        if gateway.predecessor is not None:
+            for name, before in gateway.predecessor.find(CacheWatch):
+                if name == self.name:
+                    self._take(before)
+        yield
+
+    def _take(self, before: CacheWatch) -> None:
+        self._conversations, self._targets = before._conversations, before._targets
+        self._epoch = before._epoch + 1
+        for request_id, found in before._explained.items():
+            self._explained[request_id] = found

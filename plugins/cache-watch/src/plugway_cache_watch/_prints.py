@@ -1,0 +1,267 @@
+"""Fingerprints of prompts: keyed hashes of their entries, without any text.
+
+A fingerprint of a request that continues another one whose prompt was read from the cache shares
+that one's entries: the server has confirmed that they are the same.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple, overload
+
+import orjson
+
+from plugway import as_list, as_object
+from plugway_cache_watch._body import PromptBody, blocks_in, text_block, text_in
+from plugway_translation import is_attribution
+
+MOST_ENTRIES: Final = 4000
+"""Longer conversations are not compared."""
+_KEY: Final = secrets.token_bytes(16)
+_MARK: Final = b'"cache_control"'
+_TOOL_FIELDS: Final = ("name", "description", "input_schema", "parameters", "function")
+SETTINGS: Final = ("speed", "tool_choice", "thinking", "output_config", "output_format")
+"""Fields that change the prompt although they are not part of it."""
+ATTRIBUTION: Final = "attribution"
+_SECONDS: Final = {"5m": 300.0, "1h": 3600.0}
+_IMAGES: Final = frozenset(("image", "image_url", "input_image"))
+
+
+class Entry(NamedTuple):
+    """One message, tool or system block."""
+
+    digest: int
+    parts: tuple[int, ...]
+    """Hashes of the content blocks of a message, or of the fields of a tool."""
+    role: str
+    """The role of a message; `ATTRIBUTION` for that entry of the system prompt."""
+    size: int
+    """Length of its JSON in bytes."""
+    images: bool
+    thinking: bool
+
+
+class Mark(NamedTuple):
+    """A cache mark (`cache_control`). Marks sort by their place in the prompt."""
+
+    level: int
+    """0 for a tool, 1 for the system prompt, 2 for a message."""
+    at: int
+    block: int
+    seconds: float
+    """How long the server keeps what it marks."""
+
+
+class Messages(Sequence[Entry]):
+    """The entries of messages. A continuation shares those of its predecessor, so that a long
+    conversation is not copied for every request."""
+
+    __slots__ = ("_count", "_shared")
+
+    def __init__(self, shared: list[Entry], count: int) -> None:
+        """The first `count` entries of a list to which a continuation may append."""
+        self._shared, self._count = shared, count
+
+    def __len__(self) -> int:
+        """Number of messages."""
+        return self._count
+
+    @overload
+    def __getitem__(self, index: int) -> Entry: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Entry]: ...
+    def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
+        """An entry, or a list of several."""
+        if isinstance(index, slice):
+            return self._shared[: self._count][index]
+        return self._shared[index if index >= 0 else self._count + index]
+
+    def __eq__(self, other: object) -> bool:
+        """Whether the entries are the same."""
+        return isinstance(other, Messages) and self[:] == other[:]
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def continued(self, start: int, fresh: list[Entry]) -> Messages:
+        """The entries up to `start`, then `fresh`."""
+        known = self._count - start
+        again = [entry.digest for entry in fresh[:known]]
+        same = again == [entry.digest for entry in self._shared[start : self._count]]
+        if same and self._count == len(self._shared):
+            self._shared += fresh[known:]
+            return Messages(self._shared, len(self._shared))
+        entries = [*self._shared[:start], *fresh]
+        return Messages(entries, len(entries))
+
+
+class Print(NamedTuple):
+    """The fingerprint of a prompt."""
+
+    tools: tuple[Entry, ...]
+    system: tuple[Entry, ...]
+    messages: Messages
+    marks: tuple[Mark, ...]
+    setting: int
+    """Hash of the fields of `SETTINGS` together."""
+    settings: tuple[int, ...]
+    """Hashes of the fields of `SETTINGS`."""
+
+    @property
+    def images(self) -> bool:
+        """Whether a message has an image."""
+        return any(entry.images for entry in self.messages)
+
+
+def digest(data: bytes) -> int:
+    """A hash with a key of this process."""
+    return hash(_KEY + data)
+
+
+def print_of(body: PromptBody) -> Print:
+    """The fingerprint of a whole prompt."""
+    marks: list[Mark] = []
+    tools = tuple(_tool(tool, at, marks) for at, tool in enumerate(body.tools))
+    system = tuple(_system(block, at, marks) for at, block in enumerate(body.system))
+    messages = [_message(message, at, marks) for at, message in enumerate(body.messages)]
+    return _finished(tools, system, Messages(messages, len(messages)), marks, body)
+
+
+def continued(before: Print, body: PromptBody, unsure_bytes: int) -> Print | None:
+    """The fingerprint of a prompt of which the server read all but the end of `before` from its
+    cache; None if it does not continue `before`.
+
+    Entries are hashed from those on that hold the last `unsure_bytes` of `before`.
+    """
+    messages, old = body.messages, before.messages
+    if not old or len(messages) < len(old):
+        return None
+    start, size = len(old), 0
+    while start > 0 and (size < unsure_bytes or start == len(old)):
+        start -= 1
+        size += old[start].size
+    marks = [
+        mark
+        for mark in before.marks
+        if mark.level < 2 or (mark.at < start and _kept(mark, messages))
+    ]
+    fresh = [_message(messages[index], index, marks) for index in range(start, len(messages))]
+    if fresh[0].digest != old[start].digest:
+        return None
+    grown = old.continued(start, fresh)
+    return _finished(before.tools, before.system, grown, marks, body, before)
+
+
+def _finished(
+    tools: tuple[Entry, ...],
+    system: tuple[Entry, ...],
+    messages: Messages,
+    marks: list[Mark],
+    body: PromptBody,
+    before: Print | None = None,
+) -> Print:
+    if isinstance(automatic := body.get("cache_control"), dict) and messages:
+        marks.append(_mark(automatic, 2, len(messages) - 1, len(messages[-1].parts) - 1))
+    values = [body.get(name) for name in SETTINGS]
+    setting = digest(_dumped(values))
+    if before is not None and before.setting == setting:
+        settings = before.settings
+    else:
+        settings = tuple(digest(_dumped(value)) for value in values)
+    return Print(tools, system, messages, tuple(sorted(marks)), setting, settings)
+
+
+def _kept(mark: Mark, messages: Sequence[Any]) -> bool:
+    """Whether the block of an earlier mark still has one."""
+    blocks = blocks_in(messages[mark.at])
+    return mark.block < len(blocks) and "cache_control" in as_object(blocks[mark.block])
+
+
+def _mark(value: Any, level: int, index: int, block: int = 0) -> Mark:
+    ttl = as_object(value).get("ttl", "5m")
+    return Mark(level, index, block, _SECONDS.get(ttl if isinstance(ttl, str) else "", 300.0))
+
+
+def _tool(tool: Any, index: int, marks: list[Mark]) -> Entry:
+    fields, size = as_object(tool), 0
+    if mark := fields.get("cache_control"):
+        marks.append(_mark(mark, 0, index))
+    rest = {k: v for k, v in fields.items() if k not in _TOOL_FIELDS and k != "cache_control"}
+    parts: list[int] = []
+    for value in (*(fields.get(name) for name in _TOOL_FIELDS), rest):
+        data = _dumped(value)
+        size += len(data)
+        parts.append(digest(data))
+    return Entry(hash(tuple(parts)), tuple(parts), "", size, False, False)
+
+
+def _system(block: Any, index: int, marks: list[Mark]) -> Entry:
+    data = _plain(block, 1, index, 0, marks)
+    role = ATTRIBUTION if index < 2 and is_attribution(text_in(block)) else ""
+    return Entry(digest(data), (), role, len(data), False, False)
+
+
+def _message(message: Any, index: int, marks: list[Mark]) -> Entry:
+    fields = as_object(message)
+    role = fields.get("role", fields.get("type"))
+    role = role if role in _ROLES else ""
+    parts: list[int] = []
+    size, images, thinking = 0, False, False
+    for at, block in enumerate(blocks_in(message)):
+        data = _plain(text_block(block) if isinstance(block, str) else block, 2, index, at, marks)
+        size += len(data)
+        parts.append(digest(data))
+        kind = as_object(block).get("type")
+        images = images or kind in _IMAGES or (kind == "tool_result" and has_image(block))
+        thinking = thinking or kind in {"thinking", "redacted_thinking"}
+    if len(fields) > 2:  # Chat: `tool_calls`, `tool_call_id`, `name`
+        rest = {k: v for k, v in fields.items() if k not in {"role", "content", "parts"}}
+        data = _dumped(rest)
+        size += len(data)
+        parts.append(digest(data))
+    return Entry(hash((role, *parts)), tuple(parts), role, size, images, thinking)
+
+
+_ROLES: Final = frozenset(
+    ("user", "assistant", "system", "developer", "tool", "model", "message", "reasoning")
+)
+
+
+def has_image(block: Any) -> bool:
+    """Whether a result contains an image."""
+    parts = as_list(as_object(block).get("content"))
+    return any(as_object(part).get("type") in _IMAGES for part in parts)
+
+
+def _plain(block: Any, level: int, index: int, at: int, marks: list[Mark]) -> bytes:
+    """The JSON of a block without its marks, which are added to `marks`."""
+    found: list[Any] = []
+    fields = as_object(block)
+    if "cache_control" in fields:
+        block = _unmarked(block, found)
+    data = _dumped(block)
+    if isinstance(fields.get("content"), list) and _MARK in data:
+        data = _dumped(_unmarked(block, found))
+    if found:
+        marks += [_mark(value, level, index, at) for value in found]
+    return data
+
+
+def _unmarked(block: Any, found: list[Any]) -> Any:
+    fields: Mapping[str, Any] = as_object(block)
+    if not fields:
+        return block
+    if isinstance(mark := fields.get("cache_control"), dict):
+        found.append(mark)
+        fields = {key: value for key, value in fields.items() if key != "cache_control"}
+    if isinstance(content := fields.get("content"), list):
+        inner: Sequence[Any] = as_list(content)
+        fields = {**fields, "content": [_unmarked(part, found) for part in inner]}
+    return fields
+
+
+def _dumped(value: Any) -> bytes:
+    try:
+        return orjson.dumps(value)
+    except TypeError:  # a number of more than 64 bits, or half a character
+        return repr(value).encode("utf-8", "surrogatepass")

@@ -1,0 +1,115 @@
+"""Calls that a Chat Completions server parsed: held until they are complete, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from plugway import as_object, new_id
+from plugway_tool_repair._arguments import dumps
+from plugway_tool_repair._tools import Toolbox, Verdict
+from plugway_wire.gather import Gathered
+
+LEFT_OUT: Final = "[{} was not made: its arguments are not valid JSON.]"
+"""The text in place of a call that no client can read; `{}` is the call."""
+
+
+@dataclass(slots=True)
+class _Call:
+    name: str = ""
+    identifier: str = ""
+    arguments: Gathered = field(default_factory=lambda: Gathered("the arguments of a tool call"))
+    as_text: bool = True
+    """Whether the arguments came as text, as the API defines."""
+
+
+class NativeCalls:
+    """The calls of one reply."""
+
+    def __init__(self, toolbox: Toolbox, note: Callable[[str], None]) -> None:
+        self._toolbox, self._note = toolbox, note
+        self._calls: dict[int, _Call] = {}
+        self.kept: list[tuple[str, str]] = []
+        """Name and arguments of the calls that are sent; known once they are settled."""
+        self.cut: str | None = None
+        """Name of the call that was cut off and left out."""
+        self.left_out = ""
+        """Text in place of calls that are left out."""
+
+    def __bool__(self) -> bool:
+        return bool(self._calls)
+
+    @property
+    def last(self) -> int:
+        """The highest index of a call; -1 without calls."""
+        return max(self._calls, default=-1)
+
+    def add(self, calls: Iterable[Any]) -> None:
+        """Add pieces of calls.
+
+        Raises:
+            BackendProtocolError: the arguments of a call are too long.
+        """
+        for number, item in enumerate(map(as_object, calls)):
+            function, index = as_object(item.get("function")), item.get("index", number)
+            call = self._calls.setdefault(index if isinstance(index, int) else 0, _Call())
+            call.name = call.name or str(function.get("name") or "")
+            call.identifier = call.identifier or str(item.get("id") or "")
+            arguments = function.get("arguments")
+            if isinstance(arguments, str):
+                call.arguments.add(arguments)
+            elif arguments is not None:
+                call.as_text = False
+                call.arguments.add(dumps(arguments))
+
+    def settle(self, *, cut: bool) -> list[dict[str, Any]] | None:
+        """The calls for the client, each with its index; None if all are sent as they came.
+
+        `cut`: the reply was cut off, so the last call may be incomplete.
+        """
+        found: list[dict[str, Any]] = []
+        same = True
+        for index, call in self._calls.items():
+            if cut and index == next(reversed(self._calls)) and not _is_whole(call):
+                self._note(f"{self._toolbox.called(call.name)} was cut off and left out")
+                self.cut, same = call.name, False
+                continue
+            text = call.arguments.text()
+            verdict = self._toolbox.judge(call.name, text if text.strip() else "{}")
+            if not self._reports(verdict):
+                same = False
+                continue
+            self.kept.append((verdict.name, verdict.arguments))
+            same = same and call.as_text and verdict.arguments == text
+            same = same and verdict.name == call.name
+            function = {"name": verdict.name, "arguments": verdict.arguments}
+            identifier = call.identifier or new_id("call")
+            found.append(
+                {"index": index, "id": identifier, "type": "function", "function": function}
+            )
+        return None if same else found
+
+    def _reports(self, verdict: Verdict) -> bool:
+        """Whether the call is sent; the receipt says what happened to it."""
+        called = self._toolbox.called(verdict.name)
+        for fix in verdict.fixes:
+            self._note(f"{called}: {fix}")
+        if not verdict.problems:
+            return True
+        if verdict.is_readable:
+            count = len(verdict.problems)
+            self._note(f"{called} passed on unchanged, with {count} problem{'s'[: count > 1]}")
+            return True
+        self._note(f"{called} left out: its arguments are not a JSON object")
+        self.left_out += LEFT_OUT.format(called[:1].upper() + called[1:])
+        return False
+
+
+def _is_whole(call: _Call) -> bool:
+    try:
+        return isinstance(orjson.loads(call.arguments.text()), dict)
+    except orjson.JSONDecodeError:
+        return False
