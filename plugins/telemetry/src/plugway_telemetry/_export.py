@@ -34,6 +34,11 @@ LONGEST_PAUSE: Final = 30.0
 """Longest time between two attempts while the collector is unavailable."""
 LOG_SECONDS: Final = 60.0
 """Shortest time between two warnings."""
+_HINTS: Final = {
+    401: " - check `credential`",
+    403: " - check `credential`",
+    404: " - it does not take {0}: set `{0}: false`, or correct `endpoint`",
+}
 _RETRYABLE: Final = frozenset((429, 502, 503, 504))
 _HEADERS: Final = (("content-type", "application/x-protobuf"), ("accept", "application/x-protobuf"))
 
@@ -175,7 +180,7 @@ class Exporter:
             raise _Failed(reason, retry=not error.permanent) from None
         if status >= 300:
             pause = _seconds(dict(response.headers).get("retry-after", ""))
-            hint = " - check `credential`" if status in (401, 403) else ""
+            hint = _HINTS.get(status, "").format(signal)
             raise _Failed(f"it sent status {status}{hint}", retry=status in _RETRYABLE, pause=pause)
         if lost := rejected(content):
             self._drop(signal, lost)
