@@ -270,8 +270,14 @@ async def test_arguments_that_are_not_json_are_refused(tmp_path, arguments):
 
 async def test_no_call_leaves_anything_behind(tmp_path):
     async with mounts(tmp_path, x=faulty(), y=faulty()) as mounted:
-        await say(mounted, "echo")
-        async with LeakCheck():
-            for tool in ("crash", "exit", "noise", "asks", "wrong", "echo") * 3:
+
+        async def some(times):
+            for tool in ("crash", "exit", "noise", "asks", "wrong", "echo") * times:
                 await say(mounted, tool)
             mounted.pools["x"].stop()
+
+        async with anyio.create_task_group() as group:  # starts threads, which are used again
+            for _ in range(3):
+                group.start_soon(some, 1)
+        async with LeakCheck():
+            await some(3)
