@@ -64,7 +64,7 @@ def _judged(server: str, options: ServerOptions, tool: Definition) -> tuple[Effe
     if allowed is False:
         return effect, f"{place}.tools` forbids it"
     if allowed is None:
-        preset = presets().get(options.preset)
+        preset = presets().get(options.preset or "")
         if preset is not None and tool.name in preset.off:
             return effect, f"it is risky: allow it by name in {place}.tools`"
         if effect not in options.allow:
@@ -73,7 +73,7 @@ def _judged(server: str, options: ServerOptions, tool: Definition) -> tuple[Effe
 
 
 def _known(options: ServerOptions) -> Mapping[str, KnownTool]:
-    preset = presets().get(options.preset)
+    preset = presets().get(options.preset or "")
     return preset.tools if preset is not None else {}
 
 
@@ -106,7 +106,7 @@ def _plain(server: str, tool: str) -> str:
 def _spec(
     name: str, server: str, options: ServerOptions, tool: Definition, effect: Effect
 ) -> ToolSpec:
-    preset = presets().get(options.preset)
+    preset = presets().get(options.preset or "")
     known = _known(options).get(tool.name)
     return ToolSpec(
         name=name,

@@ -126,7 +126,7 @@ class Pool:
 
     def _command(self, folders: tuple[Path, ...]) -> Command | None:
         options = self.options
-        if options.url:
+        if options.command is None:
             return None
         args: list[str] = []
         for argument in options.args:
@@ -175,7 +175,7 @@ def _narrowed(options: ServerOptions, wanted: tuple[Path, ...]) -> tuple[Path, .
         folders = list(inside)
         if not folders:
             raise ServerFailed("none of the folders of this request is among its own")
-    preset = presets().get(options.preset)
+    preset = presets().get(options.preset or "")
     if preset is not None and preset.folders == "repository":
         _check_repository(folders)
     return tuple(folders)
