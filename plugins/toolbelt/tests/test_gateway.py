@@ -271,6 +271,18 @@ async def test_every_call_is_on_the_receipt_with_its_size(tmp_path):
     assert "hi there" not in told
 
 
+async def test_a_name_that_the_model_invented_is_not_recorded(tmp_path, caplog):
+    caplog.set_level("INFO")
+    turns = ("", [("secret_words", {})]), ("Done.", [])
+    zone = {"native_zones": ["vendor"]}
+    async with world(tmp_path, "messages", *turns, repair=zone) as found:
+        assert "Done." in (await found.post()).text
+    assert "There is no such tool" in str(found.model.asked[1])
+    told = " ".join(str(vars(record)) for record in caplog.records)
+    assert "unknown tool" in told
+    assert "secret_words" not in told
+
+
 async def test_a_plugin_whose_list_fails_is_left_out(tmp_path):
     class Broken(Files):
         async def tools(self):
