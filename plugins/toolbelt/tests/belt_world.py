@@ -266,6 +266,7 @@ async def world(
     server=None,
     holder=True,
     route="up/m",
+    repair=None,
     **options,
 ):
     """A gateway with the toolbelt; `beside` are further plugins, `outer` those before all. Without
@@ -282,7 +283,7 @@ async def world(
             build_plugin(Thinking, "thinking"),
             build_plugin(Resilience, "resilience"),
             toolbelt,
-            build_plugin(ToolRepair, "tool-repair"),
+            build_plugin(ToolRepair, "tool-repair", **(repair or {})),
             build_plugin(FieldPolicy, "field-policy"),
             build_plugin(Router, "router", models={"*": [route]}),
             *([files] if holder else []),

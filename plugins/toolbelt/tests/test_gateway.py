@@ -1,7 +1,9 @@
 """Through a gateway: clients without tools, in four APIs, on four kinds of servers."""
 
 import asyncio
+import gc
 import json
+import weakref
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -11,7 +13,7 @@ from gemini_answers import SIGNATURE, answered, piece
 from gemini_answers import call as gemini_call
 from gemini_answers import text as gemini_text
 
-from plugway import MessagesRequest, NoOptions, Plugin, hookimpl
+from plugway import MessagesRequest, NoOptions, Plugin, StateKey, hookimpl
 from plugway.testing import build_plugin, respond
 from plugway_auto_mode import AutoMode
 from plugway_toolbelt import Toolbelt
@@ -269,6 +271,18 @@ async def test_every_call_is_on_the_receipt_with_its_size(tmp_path):
     assert "hi there" not in told
 
 
+async def test_a_name_that_the_model_invented_is_not_recorded(tmp_path, caplog):
+    caplog.set_level("INFO")
+    turns = ("", [("secret_words", {})]), ("Done.", [])
+    zone = {"native_zones": ["vendor"]}
+    async with world(tmp_path, "messages", *turns, repair=zone) as found:
+        assert "Done." in (await found.post()).text
+    assert "There is no such tool" in str(found.model.asked[1])
+    told = " ".join(str(vars(record)) for record in caplog.records)
+    assert "unknown tool" in told
+    assert "secret_words" not in told
+
+
 async def test_a_plugin_whose_list_fails_is_left_out(tmp_path):
     class Broken(Files):
         async def tools(self):
@@ -406,3 +420,32 @@ async def test_pings_reach_the_client_while_a_tool_runs(tmp_path):
                 if pings == 3:
                     go.set()
     assert pings >= 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_request_held_is_free_at_its_end_without_the_garbage_collector(
+    tmp_path, stream
+):
+    class Kept:
+        pass
+
+    key, seen = StateKey("kept"), []
+
+    class Watches(Plugin[NoOptions]):
+        @hookimpl
+        def transform_request(self, request, exchange):
+            exchange.state[key] = mine = Kept()
+            seen.append(weakref.ref(mine))
+
+    watch = [build_plugin(Watches, "watches")]
+    read = ("", [("files_read_text_file", {"path": "a"})])
+    async with world(tmp_path, "messages", read, ("Done.", []), outer=watch) as found:
+        gc.disable()
+        try:
+            for _ in range(2):  # the second request comes when the first exchange has ended
+                found.model.asked.clear()
+                assert "Done." in (await found.post(stream=stream)).text
+            found.files.ran.clear()
+            assert seen[0]() is None
+        finally:
+            gc.enable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from plugway import MessagesRequest
@@ -99,7 +100,9 @@ class Belt:
 
     def after(self, call: Called, result: ToolResult) -> Sequence[Mapping[str, Any]]:
         """The outcome as thinking, where the client shows it."""
-        self._calls.record(call, result, "ran" if call.name == FIND else "not run")
+        known = call.name == FIND or call.name in self._granted
+        noted = call if known else replace(call, name="unknown tool")  # it is text of the model
+        self._calls.record(noted, result, "ran" if call.name == FIND else "not run")
         if not result.is_error:
             return ()
         return self._progress(f"{call.name[:64]} failed: {result.text[:MAX_SHOWN]}\n")
