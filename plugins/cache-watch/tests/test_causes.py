@@ -713,3 +713,32 @@ async def test_less_than_the_last_turn_stored_is_a_miss_although_an_older_one_st
         found = await client.say(body)
     assert found["read"] > 1000
     assert found["why"] == "messages[10] (user) was edited: content[0] `text` changed"
+
+
+async def test_a_prompt_that_the_server_counted_twice_is_no_measure():
+    async with talk() as client:
+        body = conversation()
+        await client.say(body)
+        body = next_turn(body)
+        client.cache.times = 2  # such as with a web search of Anthropic's
+        assert (await client.say(body))["cause"] == "hit"
+        client.cache.times = 1
+        body = next_turn(body, text("A long question. " * 200))
+        found = await client.say(body)
+        assert (found["cause"], found["miss"]) == ("recounted", False)
+        assert (await client.say(next_turn(body)))["cause"] == "hit"
+
+
+async def test_a_server_that_does_not_tell_what_it_stores_is_judged_by_what_it_was_sent():
+    async with talk(backends=compatible("example.com")) as client:
+        client.cache.tells_writes = False
+        body = conversation()
+        await client.say(body)
+        body = next_turn(body)
+        assert (await client.say(body))["cause"] == "hit"
+        body = next_turn(body)
+        system_changed(body)
+        found = await client.say(body)
+        assert (found["cause"], found["why"]) == ("changed", "system[0] changed")
+        client.clock.now += 600
+        assert (await client.say(next_turn(body)))["cause"] == "expired"

@@ -9,7 +9,7 @@ import pytest
 
 from plugins.mcp.tests.mounted import faulty, mounts, say, write_state
 from plugway.testing import LeakCheck
-from plugway_mcp import _connection, _pool
+from plugway_mcp import _connection, _mounts, _pool
 
 pytestmark = pytest.mark.anyio
 
@@ -158,13 +158,34 @@ async def test_a_server_that_dies_at_once_is_tried_again_later_and_later(tmp_pat
 async def test_a_server_that_fails_again_and_again_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(_pool, "MAX_PAUSE", 0)
     state = tmp_path / "state.json"
+    write_state(state, dies=True)
+    async with mounts(tmp_path, x=faulty(state)):
+        pass
     write_state(state)
     async with mounts(tmp_path, x=faulty(state)) as mounted:
-        await say(mounted, "exit")
         write_state(state, dies=True)
-        for _ in range(3):
-            await say(mounted, "echo")
+        await say(mounted, "crash")
+        await say(mounted, "echo")
+        monkeypatch.setattr(_pool, "MAX_PAUSE", 60)
+        assert len(await mounted.tools()) > 10
+        await say(mounted, "echo")
         assert await mounted.tools() == []
+        write_state(state)
+        mounted.pools["x"].succeeded()  # as after the pause
+        assert len(await mounted.tools()) > 10
+
+
+async def test_a_server_that_hangs_at_its_start_is_awaited_once(tmp_path, monkeypatch):
+    async with mounts(tmp_path, y=faulty()):
+        pass
+    monkeypatch.setattr(_mounts, "FIRST_SECONDS", 0.05)
+    hanging = faulty(args=["-c", "import time; time.sleep(60)"])
+    async with mounts(tmp_path, x=hanging, y=faulty()) as mounted:
+        monkeypatch.setattr(_mounts, "FIRST_SECONDS", 60)
+        with anyio.fail_after(20):
+            names = [spec.name for spec in await mounted.tools()]
+        assert "y_echo" in names
+        assert mounted.pools["x"].processes == 1
 
 
 @pytest.mark.parametrize(

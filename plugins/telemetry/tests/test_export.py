@@ -28,7 +28,7 @@ class Clock:
 
 
 def exporter(upstream, store, clock=None, **options):
-    settings = {"headers": {}, "span_seconds": 0.001, "metric_seconds": 60, **options}
+    settings = {"headers": {}, "span_seconds": 0.001, "metric_seconds": 60, "drain": bool} | options
     log = logging.getLogger("plugway.telemetry-test")
     return Exporter(upstream, {"service.name": "x"}, store, log, clock=clock or Clock(), **settings)
 

@@ -1,13 +1,18 @@
 """Through a gateway: clients without tools, in four APIs, on four kinds of servers."""
 
+import asyncio
 import json
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from belt_world import BACKENDS, MAKER, ON, Files, asking, said, world
+from gemini_answers import SIGNATURE, answered, piece
+from gemini_answers import call as gemini_call
+from gemini_answers import text as gemini_text
 
 from plugway import MessagesRequest, NoOptions, Plugin, hookimpl
-from plugway.testing import build_plugin
+from plugway.testing import build_plugin, respond
 from plugway_auto_mode import AutoMode
 from plugway_toolbelt import Toolbelt
 from plugway_tools import ToolResult, ToolSpec
@@ -224,11 +229,13 @@ async def test_what_auto_mode_knows_as_harmful_is_denied_despite_the_grant(tmp_p
     assert "it writes outside the working folder" in answer.text
 
 
-async def test_the_folders_of_the_grant_reach_the_tool(tmp_path):
+async def test_the_folders_of_the_grant_reach_the_tool_and_the_model(tmp_path):
     grants = ({"tools": ["*"], "effects": ["read", "write"], "roots": [str(tmp_path)]},)
     async with world(tmp_path, "messages", *MAKER, grants=grants) as found:
         await found.post()
     assert found.files.ran[0].roots == (tmp_path,)
+    told = found.model.asked[0]["tools"][0]["description"]
+    assert told.endswith(f"Folders that it may use: {tmp_path}.")
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -290,3 +297,112 @@ async def test_a_model_that_never_stops_is_ended(tmp_path):
     assert len(found.model.asked) == 3
     assert "No further answer: the limit of 2 rounds" in answer.json()["content"][-1]["text"]
     assert answer.json()["stop_reason"] == "end_turn"
+
+
+async def test_the_configuration_asks_for_tools_only_where_they_are_granted(tmp_path):
+    async with world(tmp_path, "messages", *MAKER, models=["*"], grants=()) as found:
+        answer = await found.post(headers={})
+    assert answer.status_code == 403
+    assert "no tool is granted to `owner`" in answer.text
+    assert "plugway-toolbelt: off" in answer.text
+
+
+SCHEMA = {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    ("client", "brought"),
+    [
+        (
+            "chat",
+            {"tools": [{"type": "function", "function": {"name": "mine", "parameters": SCHEMA}}]},
+        ),
+        ("chat", {"functions": [{"name": "mine", "parameters": SCHEMA}]}),
+        ("responses", {"tools": [{"type": "web_search"}]}),
+        ("gemini", {"tools": [{"googleSearch": {}}]}),
+    ],
+)
+async def test_a_client_with_tools_of_its_api_gets_no_others(tmp_path, client, brought):
+    async with world(tmp_path, client, ("Hello.", [])) as found:
+        answer = await found.post(client, **brought)
+    assert answer.status_code == 200
+    assert len(found.model.asked) == 1
+    assert "files_" not in str(found.model.asked)
+
+
+async def test_an_empty_list_of_tools_is_none(tmp_path):
+    async with world(tmp_path, "messages", *MAKER) as found:
+        answer = await found.post(tools=[], tool_choice={"type": "auto"})
+    assert "The file says: hi there" in answer.text
+
+
+async def test_counting_and_explaining_run_nothing(tmp_path):
+    async with world(tmp_path, "messages", *MAKER) as found:
+        path, body = asking("messages")
+        counted = await found.running.client.post(f"{path}/count_tokens", json=body, headers=ON)
+        told = await found.running.client.post(f"{path}/explain", json=body, headers=ON)
+    assert counted.status_code in (200, 404)
+    assert "asked for the toolbelt" in told.text
+    assert found.files.ran == []
+
+
+async def test_a_thought_signature_goes_back_to_the_server_that_made_it(tmp_path):
+    def answer(request):
+        if "enerateContent" not in request.path:
+            return respond(404, {})
+        asked.append(request.json)
+        if len(asked) > 1:
+            return answered(request, piece(gemini_text("Done."), finish="STOP"))
+        made = gemini_call("files_read_text_file", {"path": "a"}, "fc.1")
+        made["thoughtSignature"] = SIGNATURE
+        return answered(request, piece(made, finish="STOP"))
+
+    asked = []
+    async with world(tmp_path, "gemini") as found:
+        found.model.answer = answer
+        reply = await found.post("gemini", stream=True)
+    assert "Done." in reply.text
+    assert SIGNATURE in json.dumps(asked[1])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_client_that_leaves_stops_its_tool(tmp_path, client, stream):
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(call):
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with world(tmp_path, "chat", ("", [("x_hang", {})])) as found:
+        found.files.acts = {"x_hang": hang}
+        asked = asyncio.ensure_future(found.post(client, stream=stream))
+        await started.wait()
+        asked.cancel()
+        await asyncio.wait([asked])
+        await asyncio.wait_for(ended.wait(), 10)
+    assert len(found.model.asked) == 1
+
+
+async def test_pings_reach_the_client_while_a_tool_runs(tmp_path):
+    """Also where the time that the server may be silent is shorter than the tool runs."""
+    go = asyncio.Event()
+
+    async def slow(call):
+        await go.wait()
+        return ToolResult.of("ok")
+
+    async with world(tmp_path, "messages", ("", [("x_slow", {})]), ("Done.", [])) as found:
+        found.files.acts = {"x_slow": slow}
+        found.toolbelt._limits = replace(found.toolbelt._limits, ping_seconds=0.02)
+        path, body = asking("messages", stream=True)
+        pings = 0
+        async with found.running.client.stream("POST", path, json=body, headers=ON) as answer:
+            async for line in answer.aiter_lines():
+                pings += line == "event: ping"
+                if pings == 3:
+                    go.set()
+    assert pings >= 3

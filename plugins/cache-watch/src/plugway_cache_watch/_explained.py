@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from plugway_cache_watch._causes import Cause
 
-QUIET: Final = frozenset(("hit", "first", "several", "stored", "long", "unreported"))
+QUIET: Final = frozenset(("hit", "first", "several", "recounted", "stored", "long", "unreported"))
 """Codes that are not misses, or about which nothing is known."""
 
 

@@ -117,7 +117,10 @@ class CacheWatch(Plugin[CacheWatchOptions]):
         results = [record.result for record in exchange.attempts]
         read, written = usage.cache_read_tokens, usage.cache_creation_tokens
         counts = Counts(total, read, written, began, results.count("answered") > 1)
-        sent.target.reports = sent.target.reports or read + written > 0
+        if written:
+            sent.target.writes = sent.target.reports = True
+        elif read:
+            sent.target.reports = True
         body = PromptBody(sent.request)
         verdict = continuation(sent, counts, body) or await self._compared(sent, counts, body)
         missed, causes = verdict

@@ -57,6 +57,11 @@ class Pool:
         """How many run."""
         return len(self._running)
 
+    @property
+    def is_away(self) -> bool:
+        """Whether it failed again and again, and is not tried again yet."""
+        return self.failures >= MANY_FAILURES and self._not_before > anyio.current_time()
+
     async def connection(self, roots: Sequence[Path] = ()) -> Connection:
         """A running server for a call that may use `roots`; empty for all that are configured.
 

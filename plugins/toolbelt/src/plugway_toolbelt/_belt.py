@@ -60,7 +60,7 @@ class Belt:
     def adapt(self, request: MessagesRequest) -> MessagesRequest:
         """The request with the tools that are offered now."""
         tools = [_function(self._granted[name]) for name in self.offered]
-        if len(self._granted) > len(self.offered):
+        if len(self._granted) > len(self.offered) and FIND not in self._granted:
             tools.append(dict(FIND_TOOL))
         if request.get("tools") == tools:
             return request
@@ -125,6 +125,10 @@ class Belt:
 
 
 def _function(held: Held) -> dict[str, Any]:
+    """The tool as the model sees it; with its folders, which it could only guess."""
     spec = held.spec
-    schema = dict(spec.input_schema)
-    return {"name": spec.name, "description": spec.description, "input_schema": schema}
+    folders = ", ".join(map(str, held.roots))
+    said = (
+        f"{spec.description} Folders that it may use: {folders}." if folders else spec.description
+    )
+    return {"name": spec.name, "description": said, "input_schema": dict(spec.input_schema)}
