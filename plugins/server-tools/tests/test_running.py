@@ -10,12 +10,15 @@ from pydantic import TypeAdapter
 from plugway import NoOptions, Plugin
 from plugway.testing import (
     ScriptedUpstream,
+    anthropic_message,
+    anthropic_stream,
     assert_valid_stream,
     build_plugin,
     gateway,
     parse_sse,
     request_body,
     respond,
+    sse,
 )
 from plugway_http.client import open_connections
 from plugway_server_tools import ServerTools
@@ -143,6 +146,18 @@ async def test_a_request_that_is_only_a_search_gets_its_links_even_if_the_model_
     assert_links(*message.content[:2])
     assert len(found.model.asked) == 1
     assert "Sunny, 21 degrees" in json.dumps(found.model.asked[0])
+
+
+@both
+async def test_a_model_that_says_nothing_about_the_results_does_not_hide_them(stream):
+    nothing = {"content": [], "stop_reason": "end_turn"}
+    events = anthropic_stream("x")
+    silent = [events[0], *events[-2:]]
+    answer = sse(silent) if stream else respond(200, {**anthropic_message("x"), **nothing})
+    async with running(answer) as found:
+        message = await found.ask(SEARCH, messages=CLAUDE_CODE, stream=stream)
+    assert kinds(message) == ["server_tool_use", "web_search_tool_result", "text"]
+    assert "Sunny, 21 degrees" in said(message)
 
 
 @both
