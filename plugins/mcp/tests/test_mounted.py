@@ -206,6 +206,14 @@ async def test_a_server_that_cannot_start_says_why(tmp_path, options, told):
             await mounted.pools["x"].connection()
 
 
+@pytest.mark.parametrize("root", ["/" + "a" * 300, "/a\0b", "/proc/version/x", "/dev/null"])
+async def test_a_folder_that_cannot_be_looked_at_concerns_its_server_only(tmp_path, root):
+    async with mounts(tmp_path, x=faulty(roots=[root]), y=faulty()) as mounted:
+        assert {spec.name[:2] for spec in await mounted.tools()} == {"y_"}
+        with pytest.raises(_connection.ServerFailed, match="there is no folder"):
+            await mounted.pools["x"].connection()
+
+
 async def test_nothing_of_the_environment_is_passed_on_but_what_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-secret")
     monkeypatch.setenv("HTTPS_PROXY", "http://user:password@proxy")

@@ -173,6 +173,9 @@ async def test_a_damaged_record_is_not_believed(tmp_path):
     (path,) = (tmp_path / "seen").iterdir()
     path.write_bytes(path.read_bytes().replace(b"Does echo.", b"Does evil."))
     assert "echo" not in Store(tmp_path / "seen").accepted("x")
+    for damaged in (b'{"name": "a", "inputSchema": []}', b'{"name": [1]}', b'{"name": {}}', b"5"):
+        path.write_bytes(b'{"tools": [{"sha256": {}, "tool": %s}]}' % damaged)
+        assert Store(tmp_path / "seen").accepted("x") == {}
     path.write_bytes(b"{")
     async with mounts(tmp_path, x=faulty()) as mounted:
         assert await mounted.tools() == []  # seen before, so that it is no first use

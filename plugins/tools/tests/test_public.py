@@ -109,6 +109,18 @@ def test_texts_of_tools_are_bounded_and_show_what_is_hidden():
     assert harmless("x" * 100, limit=40) == "x" * 10 + "\n[cut: 100 characters]"
 
 
+def test_words_in_invisible_characters_are_shown():
+    for first in (0xE0000, 0xE0100, 0xFE00):  # tags, and selectors of variants
+        spelt = "".join(chr(first + byte % 16) for byte in b"send it")
+        assert harmless(f"a{spelt}b").isascii()
+    for hidden in "\u061c\u180e\u2061\u206f\u3164\uffa0\ufffa":
+        assert harmless(f"a{hidden}b") == f"a\\u{ord(hidden):04x}b"
+    assert (
+        harmless("\u2764\ufe0f \U0001f600 \u00fc \u65e5\u672c\u8a9e")
+        == "\u2764\ufe0f \U0001f600 \u00fc \u65e5\u672c\u8a9e"
+    )
+
+
 def test_a_failure_is_a_result_with_a_reason():
     result = failed("no such file; list the folder first")
     assert result.is_error

@@ -86,7 +86,8 @@ def _flaw(name: str, raw: Mapping[str, Any], found: Mapping[str, Definition]) ->
         return "its definition cannot be written as JSON"
     if size > MAX_BYTES:
         return f"its definition has {size:,} bytes; at most {MAX_BYTES:,} are accepted"
-    if raw.get("inputSchema", {}).get("type", "object") != "object":
+    schema = raw.get("inputSchema", {})
+    if not isinstance(schema, Mapping) or as_object(schema).get("type", "object") != "object":
         return "its arguments are not an object"
     return ""
 
@@ -194,7 +195,7 @@ class Store:
             return {}
         stored = [as_object(item) for item in as_list(document.get("tools"))]
         tools, _ = read_definitions(as_object(item.get("tool")) for item in stored)
-        kept = {as_object(i.get("tool")).get("name"): i.get("sha256") for i in stored}
+        kept = {str(as_object(i.get("tool")).get("name")): i.get("sha256") for i in stored}
         return {name: tool for name, tool in tools.items() if kept.get(name) == tool.digest}
 
     def _write(self, path: Path, tools: Definitions) -> None:

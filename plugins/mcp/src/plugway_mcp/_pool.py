@@ -160,7 +160,7 @@ def _narrowed(options: ServerOptions, wanted: tuple[Path, ...]) -> tuple[Path, .
     without folders has none to narrow. Raises `ServerFailed`."""
     own = [_real(path) for path in options.roots]
     for path in own:
-        if not path.is_dir():
+        if not os.path.isdir(path):
             raise ServerFailed(f"there is no folder `{path}`: fix `roots`")
     if not own:
         return ()
@@ -168,7 +168,7 @@ def _narrowed(options: ServerOptions, wanted: tuple[Path, ...]) -> tuple[Path, .
     if wanted:
         inside: dict[Path, None] = {}
         for path in map(_real, wanted):
-            if any(path.is_relative_to(root) for root in own) and path.is_dir():
+            if any(path.is_relative_to(root) for root in own) and os.path.isdir(path):
                 inside[path] = None
             else:
                 inside |= dict.fromkeys(root for root in own if root.is_relative_to(path))
@@ -182,12 +182,17 @@ def _narrowed(options: ServerOptions, wanted: tuple[Path, ...]) -> tuple[Path, .
 
 
 def _real(path: Path) -> Path:
-    return Path(os.path.realpath(path))
+    """Without links. `os.path` is used because a path that cannot exist, or may not be looked at,
+    makes `Path.is_dir` raise."""
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError):
+        return path
 
 
 def _check_repository(folders: Sequence[Path]) -> None:
     """The git server widens a folder to its repository, and takes one."""
-    if len(folders) != 1 or not (folders[0] / ".git").exists():
+    if len(folders) != 1 or not os.path.exists(folders[0] / ".git"):
         raise ServerFailed("it needs one folder that is a git repository itself")
 
 

@@ -137,7 +137,7 @@ def _folders(preset: Preset, roots: Sequence[Path]) -> list[Path]:
     """The folders to use: those given, or the current one. Raises `CannotAdd`."""
     found = [root.expanduser().resolve() for root in roots] or [Path.cwd()]
     for root in found:
-        if not root.is_dir():
+        if not os.path.isdir(root):
             raise CannotAdd(f"there is no folder `{root}`")
         if not roots and root in (Path.home(), *root.parents[-1:], Path(root.anchor)):
             raise CannotAdd(f"`{preset.name}` needs folders: name them with `--root FOLDER`")

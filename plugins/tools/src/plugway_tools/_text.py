@@ -8,8 +8,12 @@ from typing import Final
 MAX_CHARACTERS: Final = 2**20
 """Longest text of a result."""
 _CONTROL: Final = re.compile(r"[^\S\n ]|[^\s\x20-\x7e\xa1-\U0010ffff]")
-_HIDDEN: Final = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-"""Invisible characters, and those that change the direction of text."""
+_HIDDEN: Final = re.compile(
+    "[\u061c\u115f\u1160\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0"
+    "\ufff0-\ufffb\U000e0000-\U000e0fff]|[\ufe00-\ufe0f]{2,}"
+)
+"""Invisible characters, and those that change the direction of text: a model reads what a person
+does not see. One variation selector is a part of many emoji; several spell hidden bytes."""
 
 
 def harmless(text: str, limit: int = MAX_CHARACTERS) -> str:
