@@ -1,5 +1,7 @@
 """Servers with a URL: another gateway's own MCP server, and servers that misbehave."""
 
+import gzip
+
 import anyio
 import orjson
 import pytest
@@ -38,13 +40,21 @@ async def test_a_key_is_a_header_and_in_no_message(tmp_path):
     assert key not in str(failure.value)
 
 
-def speaking(answer):
-    """A server over HTTP whose `tools/call` is answered by `answer`."""
+def speaking(answer, sessions=()):
+    """A server over HTTP whose `tools/call` is answered by `answer`; it gives out `sessions`, and
+    knows the last one only."""
+    given = list(sessions)
 
     def reply(request):
         if request.method != "POST":
             return respond(405, {})
         message = orjson.loads(request.body)
+        if message.get("method") == "tools/call" and sessions:
+            if given or request.header("mcp-session-id") != sessions[-1]:
+                return respond(404, {})
+        head = {}
+        if message.get("method") == "initialize" and given:
+            head = {"mcp-session-id": given.pop(0)}
         if message.get("method") == "initialize":
             info = {"name": "s", "version": "1"}
             result = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": info}
@@ -54,7 +64,7 @@ def speaking(answer):
             return answer(message["id"])
         else:
             return respond(202, {})
-        return respond(200, {"jsonrpc": "2.0", "id": message["id"], "result": result})
+        return respond(200, {"jsonrpc": "2.0", "id": message["id"], "result": result}, head)
 
     return ScriptedUpstream(otherwise=reply)
 
@@ -84,6 +94,64 @@ async def test_a_failure_over_http_is_a_result(tmp_path, answer, told):
             assert told in result.text, result.text
             assert result.is_error == (told != "fine")
             assert len(result.text) < 2000
+
+
+@pytest.mark.parametrize(
+    ("sessions", "told"),
+    [(["old", "new"], "fine"), (["a", "b", "c"], "it does not know the session that it has just")],
+)
+async def test_a_server_that_has_forgotten_the_session_gets_a_new_one(tmp_path, sessions, told):
+    async with speaking(lambda id_: text(id_, "fine"), sessions) as up:
+        async with mounts(tmp_path, s={"url": up.url, **MANY}) as mounted:
+            assert told in (await mounted.run("s_t", {})).text
+            assert (await mounted.run("s_t", {})).text == "fine"
+
+
+def streaming(*messages):
+    events = b"".join(b"data: " + orjson.dumps({"jsonrpc": "2.0", **m}) + b"\n\n" for m in messages)
+    return respond(200, events, {"content-type": "text/event-stream"})
+
+
+NOTED = {"method": "notifications/message", "params": {"level": "info", "data": "x"}}
+ASKED = {"method": "sampling/createMessage", "params": {"messages": [], "maxTokens": 1}}
+RESULT = {"content": [{"type": "text", "text": "fine"}]}
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        ([NOTED] * 1000, "fine"),
+        ([{**ASKED, "id": f"a{i}"} for i in range(10)], "fine"),
+        ([{**ASKED, "id": f"a{i}"} for i in range(1000)], "sends requests without reading"),
+    ],
+    ids=["notifications", "requests", "too many requests"],
+)
+async def test_what_a_server_says_before_its_answer_is_bounded(tmp_path, before, told):
+    async with speaking(lambda id_: streaming(*before, {"id": id_, "result": RESULT})) as up:
+        async with mounts(tmp_path, s={"url": up.url, **MANY}) as mounted:
+            assert told in (await mounted.run("s_t", {})).text
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+async def test_a_compressed_answer_is_not_unpacked(tmp_path, kind):
+    packed = gzip.compress(b"data: " + b"x" * 10_000_000 + b"\n\n")
+    head = {"content-type": kind, "content-encoding": "gzip"}
+    async with speaking(lambda _: respond(200, packed, head)) as up:
+        server = {"url": up.url, "timeout_seconds": 1, **MANY}
+        async with mounts(tmp_path, s=server) as mounted:
+            result = await mounted.run("s_t", {})
+    assert result.is_error
+    assert "compressed" in result.text or kind == "text/event-stream"
+
+
+async def test_an_answer_that_is_too_long_leaves_the_server_usable(tmp_path):
+    answers = [respond(200, b"data: " + b"x" * 17_000_000, {"content-type": "text/event-stream"})]
+    async with speaking(lambda id_: answers.pop() if answers else text(id_, "fine")) as up:
+        async with mounts(tmp_path, s={"url": up.url, "timeout_seconds": 5, **MANY}) as mounted:
+            told = (await mounted.run("s_t", {})).text
+            assert "broke off during the call" in told
+            assert "it was stopped" not in told
+            assert (await mounted.run("s_t", {})).text == "fine"
 
 
 async def test_a_server_that_is_not_there_is_reported(tmp_path):

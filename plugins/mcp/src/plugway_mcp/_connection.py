@@ -89,6 +89,7 @@ class Connection:
         self.answered = False
         """Whether it has answered a call."""
         self._sent = 0
+        self._is_forgotten = False
         self._on_listed = on_listed
         self._tail = Tail()
         self._pipes = Pipes(self._tail, self._list_changed)
@@ -109,6 +110,10 @@ class Connection:
         self.retired = True
         if self._group is not None:
             self._group.cancel_scope.cancel()
+
+    def _forgotten(self) -> None:
+        """A server with a URL was started anew, and knows nothing of the session."""
+        self._is_forgotten = self.retired = True
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────
 
@@ -159,7 +164,9 @@ class Connection:
     async def _streams(self) -> AsyncGenerator[Any]:
         """Not open while the limit for the start is: ending a child takes a moment."""
         if self.start.command is None:
-            async with http_streams(self.start.options) as streams:
+            async with http_streams(
+                self.start.options, fail=self._pipes.fail, forgotten=self._forgotten
+            ) as streams:
                 yield streams
         else:
             async with stdio(self.start.command, self._pipes) as streams:
@@ -260,10 +267,13 @@ class Connection:
                 f"the server did not answer within {seconds:g} s; the call was cancelled"
             )
         except MCPError as error:
-            if self._pipes.ended.is_set() or error.code == CONNECTION_CLOSED:
-                raise await self._lost() from None
-            answered = True
+            if self._is_forgotten:
+                answered = True
+                raise NotSent("it does not know the session that it has just given") from None
             said = without_secrets(harmless(error.message))[:1000]
+            if self._pipes.ended.is_set() or error.code == CONNECTION_CLOSED:
+                raise await self._lost(said) from None
+            answered = True
             raise CallFailed(f"the server refused the call: {said}") from None
         except NotSent:
             answered = True
@@ -291,12 +301,14 @@ class Connection:
             finally:
                 self._sent -= 1
 
-    async def _lost(self) -> CallFailed:
-        with anyio.move_on_after(5):
+    async def _lost(self, said: str = "it was stopped") -> CallFailed:
+        """A server with a URL may have broken off its answer only."""
+        with anyio.move_on_after(5 if self.start.command is not None else GRACE_SECONDS) as waited:
             await self.ended.wait()
+        what = "ended" if not waited.cancelled_caught else "broke off"
         return CallFailed(
-            "the server ended during the call, which may have taken effect: "
-            f"{self.failure or self._pipes.broken or 'it was stopped'}"
+            f"the server {what} during the call, which may have taken effect: "
+            f"{self.failure or self._pipes.broken or said}"
         )
 
     def _after(self, *, answered: bool, group: TaskGroup) -> None:
