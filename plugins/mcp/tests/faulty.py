@@ -13,6 +13,7 @@ import threading
 NAMES = (
     *("echo", "sleep", "crash", "hang", "big", "endless", "noise", "fork", "environment", "asks"),
     *("wrong", "image", "change", "fail", "roots", "twice", "deaf", "pid", "exit"),
+    *("code", "line", "many"),
 )
 LOCK = threading.Lock()
 PAUSE = threading.Event()
@@ -111,6 +112,18 @@ def run(id_, name, arguments):  # noqa: C901
     if name == "twice":
         send({"id": id_, "result": text("first")})
         return text("second")
+    if name == "code":
+        send({"id": id_, "error": {"code": int(said), "message": "no such ticket"}})
+        return None
+    if name == "line":
+        with LOCK:
+            sys.stdout.buffer.write(
+                said.encode("latin-1").replace(b"ID", str(id_).encode()) + b"\n"
+            )
+            sys.stdout.flush()
+        return None
+    if name == "many":
+        return {"content": [{"type": "text", "text": "x"}] * int(said)}
     if name == "pid":
         return text(str(os.getpid()))
     if name == "exit":

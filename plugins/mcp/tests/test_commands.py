@@ -65,9 +65,9 @@ def test_a_server_is_added_tested_listed_and_removed(config):
     assert text.endswith("  - use: echo        # last\n")
     assert stat.S_IMODE(config.stat().st_mode) == 0o640
     assert servers(config)["x"] == {"command": PYTHON[0], "args": PYTHON[1:], "allow": ["read"]}
-    assert "x: 0 of 19 tools offered (read)" in run("list", config=config)[1]
+    assert "x: 0 of 22 tools offered (read)" in run("list", config=config)[1]
     (row,) = json.loads(run("list", "--json", config=config)[1])
-    assert (row["server"], row["tools"], row["to_do"]) == ("x", 19, "")
+    assert (row["server"], row["tools"], row["to_do"]) == ("x", 22, "")
     assert run("test", "x", config=config)[0] == 0
     code, said = run("rm", "x", config=config, answers="y\n")
     assert (code, servers(config)) == (0, {})

@@ -54,6 +54,47 @@ async def test_a_failure_is_a_result_and_the_next_call_works(tmp_path, tool, tex
         assert await say(mounted, "echo", "and on") == "and on"
 
 
+@pytest.mark.parametrize("code", [-32000, -32603, 0, 404])
+async def test_an_error_of_any_code_leaves_the_server_running(tmp_path, code):
+    async with mounts(tmp_path, x=faulty()) as mounted:
+        pid = await say(mounted, "pid")
+        with anyio.fail_after(3):
+            told = await say(mounted, "code", str(code))
+        assert told == "! `x_code` failed: the server reported an error: no such ticket"
+        assert await say(mounted, "pid") == pid
+
+
+START = '{"jsonrpc":"2.0","id":ID,"result":{"content":['
+TEXT = START + '{"type":"text","text":"'
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (TEXT + 'a\\ud83d"}]}}', "a?"),
+        (TEXT + 'a\xe2\x82"}]}}', "a\ufffd"),
+        ("\xef\xbb\xbf" + TEXT + 'a"}]}}', "a"),
+        (TEXT + 'a"}]}}\r', "a"),
+        (START + '],"structuredContent":{"a":123456789012345678901}}}', '{"a": 123456789012345678901}'),
+        (START + '],"structuredContent":{"a":"\\ud800"}}}', '{"a":"?"}'),
+        (TEXT + "a", "the result is not valid JSON"),
+        (START + "[" * 5000 + "]" * 5000 + "]}}", "the result is not valid JSON"),
+    ],
+)  # fmt: skip
+async def test_an_answer_with_odd_bytes_is_read_or_fails_at_once(tmp_path, line, told):
+    async with mounts(tmp_path, x=faulty()) as mounted:
+        with anyio.fail_after(3):
+            assert told in await say(mounted, "line", line)
+        assert await say(mounted, "echo", "and on") == "and on"
+
+
+async def test_a_result_of_very_many_parts_is_cut_before_it_is_read(tmp_path):
+    async with mounts(tmp_path, x=faulty(timeout_seconds=20)) as mounted:
+        result = await mounted.run("x_many", {"text": "100000"})
+    assert len(result.content) == 201
+    assert result.content[-1]["text"] == "[cut: the result has more text]"
+
+
 async def test_a_server_that_leaves_after_its_answer_is_started_again(tmp_path):
     async with mounts(tmp_path, x=faulty()) as mounted:
         pid = int(await say(mounted, "pid"))

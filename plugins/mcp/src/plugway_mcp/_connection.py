@@ -45,6 +45,7 @@ CALLS_AT_ONCE: Final = 16
 GRACE_SECONDS: Final = 1.0
 """Time for a server to answer a call that was cancelled, before it is ended."""
 _PAGES: Final = 50
+_MOMENT: Final = 0.2
 
 log = logging.getLogger("plugway.mcp")
 
@@ -270,11 +271,12 @@ class Connection:
             if self._is_forgotten:
                 answered = True
                 raise NotSent("it does not know the session that it has just given") from None
-            said = without_secrets(harmless(error.message))[:1000]
-            if self._pipes.ended.is_set() or error.code == CONNECTION_CLOSED:
-                raise await self._lost(said) from None
+            said = without_secrets(harmless(error.message, 4000))[:1000]
+            # The SDK's code for a lost connection is also the one that many servers use for all.
+            if error.code == CONNECTION_CLOSED and await self._is_lost(group):
+                raise await self._lost() from None
             answered = True
-            raise CallFailed(f"the server refused the call: {said}") from None
+            raise CallFailed(f"the server reported an error: {said}") from None
         except NotSent:
             answered = True
             raise
@@ -301,14 +303,21 @@ class Connection:
             finally:
                 self._sent -= 1
 
-    async def _lost(self, said: str = "it was stopped") -> CallFailed:
-        """A server with a URL may have broken off its answer only."""
-        with anyio.move_on_after(5 if self.start.command is not None else GRACE_SECONDS) as waited:
+    async def _is_lost(self, group: TaskGroup) -> bool:
+        """Whether the server has ended, or is being stopped. One with a URL may break off an answer
+        only; that the connection fails is known a moment later."""
+        if self.start.command is None:
+            with anyio.move_on_after(_MOMENT):
+                await self.ended.wait()
+        ended = self.ended.is_set() or self._pipes.ended.is_set()
+        return ended or group.cancel_scope.cancel_called
+
+    async def _lost(self) -> CallFailed:
+        with anyio.move_on_after(5):
             await self.ended.wait()
-        what = "ended" if not waited.cancelled_caught else "broke off"
         return CallFailed(
-            f"the server {what} during the call, which may have taken effect: "
-            f"{self.failure or self._pipes.broken or said}"
+            "the server ended during the call, which may have taken effect: "
+            f"{self.failure or self._pipes.broken or 'it was stopped'}"
         )
 
     def _after(self, *, answered: bool, group: TaskGroup) -> None:

@@ -18,8 +18,8 @@ from mcp.client.streamable_http import MCP_SESSION_ID, streamable_http_client
 from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCNotification, JSONRPCRequest
 
+from plugway_mcp._messages import CHANGED, MAX_ASKED, bounded
 from plugway_mcp._options import ServerOptions, plain
-from plugway_mcp._stdio import CHANGED, MAX_ASKED
 
 MAX_RESPONSE: Final = 16 * 2**20
 """Longest JSON response in bytes; of a stream, the longest event."""
@@ -100,6 +100,8 @@ class _Heard:
                 if self._asked.waiting > MAX_ASKED:
                     self._asked.fail("it sends requests without reading the answers")
                     raise anyio.EndOfStream
+            if message is not None:
+                bounded(message)
             return item
 
     async def aclose(self) -> None:

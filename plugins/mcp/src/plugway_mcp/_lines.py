@@ -26,6 +26,11 @@ class LongLine:
     head: bytes
     tail: bytes
 
+    @classmethod
+    def of(cls, line: bytes) -> LongLine:
+        """The ends of a whole line."""
+        return cls(len(line), line[:_END], line[-_END:])
+
     @property
     def id(self) -> int | None:
         """The `id` of the message that it probably is: the first member, or the last."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -54,6 +55,8 @@ def to_result(result: CallToolResult, characters: int) -> ToolResult:
     if not blocks:
         blocks.append({"type": "text", "text": "The tool returned nothing."})
     structured = as_object(result.structured_content) or None
+    if structured is not None and _json(structured) is None:
+        structured = None
     return ToolResult(tuple(blocks), bool(result.is_error), structured)
 
 
@@ -70,7 +73,16 @@ def _blocks(result: CallToolResult) -> Iterator[Mapping[str, Any]]:
         else:
             yield _text(_omitted("audio", item))
     if not result.content and result.structured_content is not None:
-        yield _text(orjson.dumps(result.structured_content).decode())
+        data = result.structured_content
+        yield _text(_json(data) or json.dumps(data))
+
+
+def _json(data: object) -> str | None:
+    """Data as JSON; None if it has a number or text that other readers would not take."""
+    try:
+        return orjson.dumps(data).decode()
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _text(text: str) -> Mapping[str, Any]:

@@ -24,20 +24,17 @@ from mcp.types import (
     JSONRPCMessage,
     JSONRPCNotification,
     JSONRPCRequest,
-    jsonrpc_message_adapter,
 )
 
 from plugway_mcp._lines import Lines, LongLine, Tail
+from plugway_mcp._messages import CHANGED, MAX_ASKED, is_json, read
 from plugway_mcp._process import Child, Command, start
 
 MAX_MESSAGE: Final = 16 * 2**20
 """Longest message of a server in bytes. A longer result is reported as an error of its call."""
 MAX_LINE: Final = 64 * 2**20
 """A server whose line is still longer is ended."""
-MAX_ASKED: Final = 64
-"""Most requests of the server that wait for our answer."""
 _LINGER_SECONDS: Final = 0.2
-CHANGED: Final = "notifications/tools/list_changed"
 
 
 class Pipes:
@@ -84,17 +81,22 @@ class Pipes:
                 self.tail.add(b"stdout: " + line.head)
                 return
             text = f"the result has {line.size:,} bytes; at most {MAX_MESSAGE:,} are accepted"
-            error = ErrorData(code=INTERNAL_ERROR, message=text)
-            self._message(JSONRPCError(jsonrpc="2.0", id=line.id, error=error))
+            self._unusable(line.id, text)
             return
         if not line.strip():
             return
-        try:
-            message = jsonrpc_message_adapter.validate_json(line, by_name=False)
-        except ValueError:
-            self.tail.add(b"stdout: " + line[:400])
+        message = read(line)
+        if message is not None:
+            self._message(message)
             return
-        self._message(message)
+        self.tail.add(b"stdout: " + line[:400])
+        id_ = LongLine.of(line).id
+        if id_ is not None and not is_json(line):
+            self._unusable(id_, "the result is not valid JSON")
+
+    def _unusable(self, id_: int, text: str) -> None:
+        error = ErrorData(code=INTERNAL_ERROR, message=text)
+        self._message(JSONRPCError(jsonrpc="2.0", id=id_, error=error))
 
     def _message(self, message: JSONRPCMessage) -> None:
         if isinstance(message, JSONRPCNotification):
