@@ -83,15 +83,15 @@ async def test_files_git_memory_and_time_work_through_the_gateway(tmp_path):
     options = await added(tmp_path, "memory", "time", *allow)
     async with serving(options) as gate, client_of(gate) as session:
         names = {tool.name for tool in (await session.list_tools()).tools}
-        assert {"files_write_file", "git_git_status", "memory_create_entities"} <= names
-        assert "git_git_commit" not in names
+        assert {"files_write_file", "git_status", "memory_create_entities"} <= names
+        assert "git_commit" not in names
         path = str(notes / "new.txt")
         await call(session, "files_write_file", path=path, content="hello\n\tworld")
         assert "hello" in await call(session, "files_read_text_file", path=path)
         outside = await call(session, "files_read_text_file", path="/etc/passwd")
         assert outside.startswith("!")
-        assert "a.txt" in await call(session, "git_git_status", repo_path=str(repository))
-        other = await call(session, "git_git_status", repo_path=str(tmp_path))
+        assert "a.txt" in await call(session, "git_status", repo_path=str(repository))
+        other = await call(session, "git_status", repo_path=str(tmp_path))
         assert other.startswith("!")
         entity = {"name": "Ada", "entityType": "person", "observations": ["likes engines"]}
         await call(session, "memory_create_entities", entities=[entity])
@@ -106,7 +106,7 @@ async def test_folders_of_a_request_confine_the_files(tmp_path):
     (tmp_path / "own" / "secret.txt").write_text("secret")
     options = await added(tmp_path, "files", "--root", str(tmp_path / "own"))
     async with serving(options) as gate:
-        mounted = gate.app.snapshot.plugins[0]._mounts
+        mounted = await gate.app.snapshot.plugins[0]._mounted.get()
         path = {"path": str(tmp_path / "own" / "secret.txt")}
         assert "secret" in (await mounted.run("files_read_text_file", path)).text
         narrowed = await mounted.run("files_read_text_file", path, roots=[inner])
@@ -118,7 +118,7 @@ async def test_private_addresses_are_not_fetched(tmp_path, site):
     options = await added(tmp_path, "fetch")
     async with serving(options) as gate, client_of(gate) as session:
         for url in (site.url, f"{site.url}/away", "http://169.254.169.254/latest"):
-            assert (await call(session, "fetch_fetch", url=url)).startswith("!")
+            assert (await call(session, "fetch", url=url)).startswith("!")
     assert site.seen == []
 
 
@@ -164,21 +164,21 @@ async def test_the_browser_fills_a_form_and_reaches_no_other_address_here(tmp_pa
     options = await added(tmp_path, "browser", "--own-address", site.place)
     before = {p.pid for p in psutil.Process().children(recursive=True)}
     async with serving(options) as gate, client_of(gate) as session:
-        await call(session, "browser_browser_navigate", url=f"{site.url}/")
-        page = await call(session, "browser_browser_snapshot")
+        await call(session, "browser_navigate", url=f"{site.url}/")
+        page = await call(session, "browser_snapshot")
         box = re.search(r'textbox "Name".*?\[ref=(\w+)\]', page)[1]
         button = re.search(r'button "Send".*?\[ref=(\w+)\]', page)[1]
-        await call(session, "browser_browser_type", target=box, element="Name", text="Ada")
-        await call(session, "browser_browser_click", target=button, element="Send")
-        assert "Hello Ada" in await call(session, "browser_browser_snapshot")
-        shot = await session.call_tool("browser_browser_take_screenshot", {})
+        await call(session, "browser_type", target=box, element="Name", text="Ada")
+        await call(session, "browser_click", target=button, element="Send")
+        assert "Hello Ada" in await call(session, "browser_snapshot")
+        shot = await session.call_tool("browser_take_screenshot", {})
         assert [c.mime_type for c in shot.content if c.type == "image"] == ["image/png"]
         for url in (f"{site.url}/away", site.other.url, "http://localhost:8080/", "http://[::1]/"):
-            told = await call(session, "browser_browser_navigate", url=url)
+            told = await call(session, "browser_navigate", url=url)
             assert "403" in told, told
-        assert "!" in await call(session, "browser_browser_navigate", url="file:///etc/passwd")
+        assert "!" in await call(session, "browser_navigate", url="file:///etc/passwd")
         code = {"code": "async page => 1"}
-        assert "not allowed" in await call(session, "browser_browser_run_code_unsafe", **code)
+        assert "not allowed" in await call(session, "browser_run_code_unsafe", **code)
     assert site.other.seen == []
     after = psutil.Process().children(recursive=True)
     assert {p.pid for p in after if p.status() != psutil.STATUS_ZOMBIE} <= before

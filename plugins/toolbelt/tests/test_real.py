@@ -134,19 +134,19 @@ async def test_curl_drives_a_browser_that_fills_a_form(tmp_path, monkeypatch):
             re.search(rf'{kind} "{name}".*?\[ref=(\w+)\]', seen)
             for kind, name in (("textbox", "Name"), ("button", "Send"))
         )
-        look = ("browser_browser_snapshot", {})
+        look = ("browser_snapshot", {})
         steps = [
-            lambda: ("browser_browser_navigate", {"url": f"{site.url}/"}),
+            lambda: ("browser_navigate", {"url": f"{site.url}/"}),
             lambda: look,
-            lambda: ("browser_browser_type", {"target": box[1], "element": "Name", "text": "Ada"}),
+            lambda: ("browser_type", {"target": box[1], "element": "Name", "text": "Ada"}),
             lambda: look,
             lambda: ("find_tools", {"query": "click a button"}),
             lambda: look,
-            lambda: ("browser_browser_click", {"target": button[1], "element": "Send"}),
+            lambda: ("browser_click", {"target": button[1], "element": "Send"}),
             lambda: look,
         ]
         step = len(asked) - 1
-        if step == 4 and "browser_browser_click" in str(request.json["tools"]):
+        if step == 4 and "browser_click" in str(request.json["tools"]):
             asked.append(request.json)  # it need not be looked for
             step = 5
         if step < len(steps):

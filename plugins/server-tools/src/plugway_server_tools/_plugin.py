@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 
 from plugway import (
     Attempt,
+    BackendProtocolError,
     Exchange,
     Gateway,
     MessagesRequest,
@@ -60,7 +61,7 @@ class ServerTools(Plugin[ServerToolsOptions]):
     def __init__(self, options: ServerToolsOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self._plan: StateKey[Plan | None] = StateKey(self.name)
-        self._services = Services(options.web_search, options.web_fetch)
+        self._services = Services(options)
 
     def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
         """Report unknown backends and zones."""
@@ -157,15 +158,22 @@ class ServerTools(Plugin[ServerToolsOptions]):
             return await send(request, attempt)
         calls = Calls(plan, self._services, exchange, attempt.target, note)
         front: list[Mapping[str, Any]] = []
+        found = ""
         if query := _search_asked_for(plan, request):
             note("the search was run before the model was asked, because the request asks for it")
             front, result, call = await calls.search_first(plan.searches, query)
             if result.is_error:
                 text = f"The web search failed. {result.text} There are no results to report."
                 return _message(exchange.model_asked, [*front, {"type": "text", "text": text}])
-            request = _with_result(request, call, result)
-        reply = await Loop(send, attempt, calls, note, calls.limits).run(request)
-        return await shown(reply, calls, front) if plan.declared else reply
+            request, found = _with_result(request, call, result), result.text
+        try:
+            reply = await Loop(send, attempt, calls, note, calls.limits).run(request)
+        except BackendProtocolError as error:  # such as an empty reply of a small model
+            if not front:
+                raise
+            note(f"the model said nothing usable about the results: {error.record[:200]}")
+            return _message(exchange.model_asked, [*front, {"type": "text", "text": found}])
+        return await shown(reply, calls, front, found) if plan.declared else reply
 
     @hookimpl
     async def finished(self, exchange: Exchange) -> None:
