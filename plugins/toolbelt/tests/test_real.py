@@ -228,6 +228,8 @@ async def _loops(folder, count):
     async def many(found, numbers):
         return sum([await one(found, number) for number in numbers])
 
-    async with world(None, "messages", ("", []), grants=grants, holder=False, beside=mcp) as found:
+    # One plugin always has tools; those of a server that failed too often are missing for a while.
+    repair = {"native_zones": ["vendor"]}
+    async with world(None, "messages", ("", []), grants=grants, beside=mcp, repair=repair) as found:
         parts = [many(found, range(part, count, 8)) for part in range(8)]
         return sum(await asyncio.gather(*parts))
