@@ -17,7 +17,7 @@ function keptRow(item) {
   const good = item.outcome === "completed", missed = item.cache && item.cache.miss;
   const served = item.served_by || (good ? "Plugway itself" : "no backend");
   const summary = line("summary",
-    make("span", new Date(item.ended * 1000).toLocaleTimeString(), "mute"),
+    make("span", when(item.ended), "mute"),
     make("span", `${item.status} ${item.outcome}`, good ? "good" : "bad"),
     !item.session_id && make("span", item.caller),
     make("span", item.model_asked === served ? served : `${item.model_asked} → ${served}`),
@@ -26,20 +26,22 @@ function keptRow(item) {
     missed && make("span", `missed ${number.format(item.cache.missed)}`, "bad"));
   const row = make("li");
   row.append(folding(`r ${item.request_id}`, summary, () => [make("pre", receipt(item))]));
-  if (!good && item.error) row.append(make("div", item.error, "bad"));
+  if (!good && item.error) row.append(make("p", item.error, "bad said"));
   return row;
 }
 
 function keptConversation(one) {
   if (!one.session) return keptRow(one.items[0]);
+  const sum = of => number.format(one.items.reduce((all, item) => all + of(item), 0));
   const last = one.items[0], failed = one.items.filter(item => item.outcome !== "completed").length;
   const models = [...new Set(one.items.map(item => item.served_by || item.model_asked))];
   const agents = one.agents.size - one.agents.has("");
   const summary = line("summary",
     make("span", title(one), "name"), make("span", one.caller),
-    make("span", new Date(last.ended * 1000).toLocaleString(), "mute"),
+    make("span", when(last.ended), "mute"),
     make("span", count(one.items.length, "request") + (agents ? ` with ${count(agents, "subagent")}` : "")),
     make("span", models.slice(0, 3).join(", ") + (models.length > 3 ? ` and ${models.length - 3} more` : ""), "mute"),
+    make("span", `${sum(used)} in (${sum(item => item.usage.cache_read)} cached), ${sum(item => item.usage.output)} out`, "mute"),
     failed > 0 && make("span", `${number.format(failed)} failed`, "bad"));
   const rest = one.items.length - MOST_ROWS;
   const newest = rest > 0 ? conversations(one.items.slice(0, MOST_ROWS))[0] : one;
@@ -51,7 +53,8 @@ function keptConversation(one) {
 
 function showKept(all) {
   const items = matching(all), found = conversations(items.toReversed ? items.toReversed() : [...items].reverse());
-  if (first && found.length) { opened.add(`c ${found[0].key}`); first = false; }
+  const newest = first && found.find(one => one.session);
+  if (newest) { opened.add(`c ${newest.key}`); first = false; }
   keepingFocus(() => $("kept").replaceChildren(...found.slice(0, shown).map(keptConversation)));
   $("none").hidden = found.length > 0;
   $("none").textContent = all.length ? "None of those that are kept fits the filter." : "None yet.";

@@ -3,19 +3,21 @@ let token = sessionStorage.getItem("token") || "", after = 0, kept = [], running
 const rows = new Map();
 
 function runningRow(item) {
-  const row = make("li", null, "run"), model = make("span", item.model_asked, "name");
+  const row = make("li", null, "run"), model = make("span", "", "name");
   const what = make("span", "", "what"), time = make("time"), bar = make("progress");
   bar.setAttribute("aria-label", "prompt read");
   row.append(model, " ", what, " ", bar, " ", time);
-  rows.set(item.request_id, { what, time, bar });
+  rows.set(item.request_id, { model, what, time, bar });
   return row;
 }
 
 function update(item) {
-  const { what, time, bar } = rows.get(item.request_id);
+  const { model, what, time, bar } = rows.get(item.request_id);
+  const asked = item.target && item.target !== item.model_asked ? `${item.model_asked} → ${item.target}` : item.model_asked;
+  if (model.textContent !== asked) model.textContent = asked;
   if (what.textContent !== item.state) what.textContent = item.state;
   time.textContent = elapsed(item.seconds);
-  what.title = [item.target, item.client].filter(Boolean).join(", from ");
+  what.title = item.client;
   bar.hidden = item.phase !== "reading";
   if (!bar.hidden) { bar.max = item.of; bar.value = item.read; }
 }

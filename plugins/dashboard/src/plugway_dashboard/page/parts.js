@@ -5,6 +5,10 @@ const number = new Intl.NumberFormat("en");
 const count = (value, noun) => `${number.format(value)} ${noun}${value === 1 ? "" : "s"}`;
 const seconds = value => value == null ? "" : value < 10 ? value.toFixed(2) + " s" : value.toFixed(0) + " s";
 const elapsed = value => value < 60 ? `${Math.floor(value)} s` : `${Math.floor(value / 60)} min ${Math.floor(value % 60)} s`;
+function when(time) {
+  const date = new Date(time * 1000), today = date.toDateString() === new Date().toDateString();
+  return today ? date.toLocaleTimeString() : date.toLocaleString();
+}
 const short = text => (text || "").split("/").pop().slice(0, 8);
 
 function make(tag, text, kind) {
