@@ -207,6 +207,8 @@ async def test_a_reload_keeps_what_runs_and_what_ended():
         before.book.end(going, {})  # ends at the instance at which it began
         assert not after.book.running
         assert [item["number"] for item in after.book.kept] == [3, 4]
+        assert not before._newest
+    assert before._newest  # it goes on if the reload fails later
 
 
 def test_so_many_are_shown_at_most():

@@ -85,7 +85,7 @@ class Dashboard(Plugin[DashboardOptions]):
         return running.answer(reply, counted=self.book.is_watched)
 
     @hookimpl
-    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+    def finished(self, exchange: Exchange, outcome: Outcome) -> None:
         """Keep the exchange and its outcome."""
         self.book.end(exchange, exchange_data(exchange, outcome))
 
@@ -95,20 +95,22 @@ class Dashboard(Plugin[DashboardOptions]):
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
         """Take over what the instance before a reload has, and log who waits."""
-        before = gateway.predecessor.find(Dashboard) if gateway.predecessor else []
-        for name, other in before:
-            if name == self.name:
-                self.book, other._newest = other.book, False
-                self.book.resize(self.options.remember)
-        if not self.options.log_waits:
-            yield
-            return
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._log_waits)
-            try:
-                yield
-            finally:
-                tasks.cancel_scope.cancel()
+        found = gateway.predecessor.find(Dashboard) if gateway.predecessor else []
+        before = [other for name, other in found if name == self.name]
+        for other in before:
+            self.book, other._newest = other.book, False
+            self.book.resize(self.options.remember)
+        try:
+            async with anyio.create_task_group() as tasks:
+                if self.options.log_waits:
+                    tasks.start_soon(self._log_waits)
+                try:
+                    yield
+                finally:
+                    tasks.cancel_scope.cancel()
+        finally:
+            for other in before:  # which goes on if the reload fails
+                other._newest = True
 
     async def _log_waits(self) -> None:
         while True:
