@@ -33,6 +33,7 @@ from plugway.exchange.writer import AsgiChannel
 from plugway.plugins.hooks import Hooks
 from plugway.testing import anthropic_stream, build_plugin
 from plugway_context_guard import ContextGuard
+from plugway_dashboard import Dashboard
 from plugway_error_normalizer import ErrorNormalizer
 from plugway_field_policy import FieldPolicy
 from plugway_local_answers import LocalAnswers
@@ -51,6 +52,7 @@ PLUGINS: dict[str, Callable[[], Plugin[Any]]] = {
     "resilience": lambda: build_plugin(Resilience, "resilience"),
     "router": lambda: build_plugin(Router, "router", models={"*": ["up/m"]}),
     "field-policy": lambda: build_plugin(FieldPolicy, "field-policy"),
+    "dashboard": lambda: build_plugin(Dashboard, "dashboard"),
     "error-normalizer": lambda: build_plugin(ErrorNormalizer, "error-normalizer"),
     "context-guard": lambda: build_plugin(ContextGuard, "context-guard"),
     "server-tools": lambda: build_plugin(ServerTools, "server-tools"),

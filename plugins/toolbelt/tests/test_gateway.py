@@ -81,6 +81,14 @@ async def test_a_grant_for_tools_that_are_not_there_is_refused_too(tmp_path):
     assert found.model.asked == []
 
 
+async def test_where_no_plugin_has_tools_now_the_request_may_be_repeated(tmp_path):
+    async with world(tmp_path, "chat", *MAKER, holder=False) as found:
+        answer = await found.post("chat")
+    assert answer.status_code == 503
+    assert "no plugin of this gateway has tools now" in answer.text
+    assert found.model.asked == []
+
+
 async def test_reading_and_writing_are_granted_apart(tmp_path):
     async with world(tmp_path, "messages", *MAKER, grants=({"tools": ["files_*"]},)) as found:
         answer = await found.post()

@@ -16,12 +16,14 @@ from rich.console import Console
 from rich.text import Text
 
 from plugway import LocalGateway, PlugwayError, as_list, as_object
+from plugway_dashboard._follow import RunningLines, plain
 from plugway_dashboard._plugin import PATH
 
 logs_app = typer.Typer(name="logs", rich_markup_mode=None)
 ui_app = typer.Typer(name="ui", rich_markup_mode=None)
 
 _EVERY_SECONDS = 0.5
+_Found = Sequence[Mapping[str, Any]]
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="Configuration of the gateway.", metavar="FILE")
 ]
@@ -34,7 +36,10 @@ Port = Annotated[int | None, typer.Option("--port", help="Port of the gateway.")
 )
 def logs(
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Keep printing exchanges as they finish.")
+        bool,
+        typer.Option(
+            "--follow", "-f", help="Keep printing exchanges as they finish, and what runs."
+        ),
     ] = False,
     failed: Annotated[
         bool, typer.Option("--failed", help="Show only exchanges that did not complete.")
@@ -56,8 +61,11 @@ def logs(
     """Show the last exchanges of the running gateway, without their content."""
     console = Console(highlight=False, soft_wrap=True)
     shown: list[Mapping[str, Any]] = []
+    lines = None if as_json or failed or not follow else RunningLines(console)
     try:
-        for exchange in _exchanges(LocalGateway.find(config, port), last, failed, follow):
+        for exchange in _exchanges(LocalGateway.find(config, port), last, failed, follow, lines):
+            if lines is not None:
+                lines.clear()
             if as_json:
                 print(json.dumps(exchange), flush=True)
             else:
@@ -65,6 +73,9 @@ def logs(
                 shown.append(as_object(exchange.get("cache")) if cache and not follow else {})
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
+    finally:
+        if lines is not None:
+            lines.clear()
     if any(shown):
         console.print(_cache_total(list(filter(None, shown))))
 
@@ -108,22 +119,26 @@ def ui(
 
 
 def _exchanges(
-    gateway: LocalGateway, last: int, failed: bool, follow: bool
+    gateway: LocalGateway, last: int, failed: bool, follow: bool, lines: RunningLines | None
 ) -> Iterator[Mapping[str, Any]]:
-    """Exchanges that have ended, the oldest first; never returns with `follow`."""
-    after, found = _asked(gateway, 0)
+    """Exchanges that have ended, the oldest first; never returns with `follow`. Those that run are
+    shown by `lines`."""
+    after, found, _ = _asked(gateway, 0)
     wanted = [item for item in found if not failed or item.get("outcome") != "completed"]
     yield from wanted[-last:]
     while follow:
         time.sleep(_EVERY_SECONDS)  # noqa: TID251 - a command without a loop
-        newest, found = _asked(gateway, after)
+        newest, found, running = _asked(gateway, after)
         if newest < after:  # the gateway was restarted, so its numbers start again
-            newest, found = _asked(gateway, 0)
+            newest, found, running = _asked(gateway, 0)
         after = newest
         yield from (item for item in found if not failed or item.get("outcome") != "completed")
+        if lines is not None:
+            lines.show(running)
 
 
-def _asked(gateway: LocalGateway, after: int) -> tuple[int, list[Mapping[str, Any]]]:
+def _asked(gateway: LocalGateway, after: int) -> tuple[int, _Found, _Found]:
+    """The number of the last exchange, those that ended after `after`, and those that run."""
     try:
         document = as_object(gateway.ask("GET", f"{PATH}?after={after}"))
     except PlugwayError as error:
@@ -135,7 +150,9 @@ def _asked(gateway: LocalGateway, after: int) -> tuple[int, list[Mapping[str, An
                 fix = f"run `plugway config example > {path}` and list `dashboard` in that file"
             raise PlugwayError(f"this gateway does not keep exchanges: {fix}") from None
         raise
-    return document.get("last", 0), [as_object(item) for item in as_list(document["exchanges"])]
+    lists = (as_list(document.get(name)) for name in ("exchanges", "running"))
+    ended, running = ([as_object(item) for item in found] for found in lists)
+    return document.get("last", 0), ended, running
 
 
 def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: bool) -> None:
@@ -147,16 +164,16 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: 
         (time.strftime("%H:%M:%S", time.localtime(exchange.get("ended", 0))), "dim"),
         "  ",
         (f"{exchange.get('status')} {exchange.get('outcome')}", "green" if good else "bold red"),
-        f"  {exchange.get('model_asked')} -> {exchange.get('served_by') or fallback}",
+        plain(f"  {exchange.get('model_asked')} -> {exchange.get('served_by') or fallback}"),
         f"  {exchange.get('seconds', 0):.2f} s",
         f"  {usage.get('input', 0) + usage.get('cache_read', 0):,} in",
         f" ({usage.get('cache_read', 0):,} cached), {usage.get('output', 0):,} out",
         f"  caller {exchange.get('caller')}",
-        f"  agent {str(agent)[:8]}" if agent else "",
+        plain(f"  agent {str(agent)[:8]}") if agent else "",
     )
     console.print(line)
     if exchange.get("error"):
-        console.print(Text(f"          {exchange['error']}"))
+        console.print(Text(f"          {plain(exchange['error'])}"))
     if cache:
         explained = as_object(exchange.get("cache"))
         style = "yellow" if explained.get("miss") else ""

@@ -1,16 +1,13 @@
-"""Keeps the outcomes of recent exchanges and shows them on a page."""
+"""The plugin: observes exchanges, and shows those that run and the last ones that ended."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import re
 import time
-from collections import deque
-from collections.abc import Mapping, Sequence
-from importlib import resources
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
+import anyio
 import anyio.to_thread
 import orjson
 from pydantic import Field
@@ -18,35 +15,28 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from plugway import Exchange, Gateway, Options, Outcome, Plugin, hookimpl
+from plugway import (
+    Attempt,
+    BackendError,
+    Exchange,
+    Gateway,
+    MessagesRequest,
+    Options,
+    Outcome,
+    Plugin,
+    Reply,
+    Send,
+    hookimpl,
+)
+from plugway_dashboard._page import HEADERS, PAGE
+from plugway_dashboard._running import Book
+from plugway_dashboard._waits import log_waits
+from plugway_dashboard._words import running_data
 from plugway_endpoints import ExplainsCache
 
 PATH: Final = "/dashboard/exchanges"
 ADVICE: Final = "/dashboard/advice"
-_PAGE: Final = resources.files("plugway_dashboard").joinpath("page.html").read_text("utf-8")
-
-
-def _policy(page: str) -> str:
-    """The content security policy: only the page's own style and script may run, and only
-    requests to this gateway are allowed."""
-
-    def hashed(tag: str) -> str:
-        text = re.findall(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)[0]
-        return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-    return (
-        f"default-src 'none'; script-src 'sha256-{hashed('script')}'; "
-        f"style-src 'sha256-{hashed('style')}'; connect-src 'self'; base-uri 'none'; "
-        "form-action 'none'; frame-ancestors 'none'"
-    )
-
-
-_HEADERS: Final = {
-    "content-security-policy": _policy(_PAGE),
-    "cache-control": "no-store",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-}
+_EVERY_SECONDS: Final = 1.0
 
 
 class DashboardOptions(Options):
@@ -55,22 +45,80 @@ class DashboardOptions(Options):
     remember: int = Field(default=200, ge=1, le=5000)
     """Number of exchanges to keep, in memory only; the oldest are dropped first. Request and
     reply bodies are not kept."""
+    log_waits: bool = True
+    """Whether the log says what a request waits for after 5 seconds without content, again after 30
+    and then every 2 minutes. One that is not streamed is logged from 30 seconds."""
 
 
 class Dashboard(Plugin[DashboardOptions]):
-    """Keeps the last exchanges, and serves them as JSON and as a page."""
+    """Shows the exchanges that run and the last ones that ended, as JSON and as a page."""
 
     def __init__(self, options: DashboardOptions, name: str) -> None:
         super().__init__(options, name=name)
-        self._kept: deque[Mapping[str, Any]] = deque(maxlen=options.remember)
-        self._number = 0
+        self.book = Book(options.remember)
+        """What runs and what ended; after a reload that of the instance before."""
+        self._newest = True
         self._gateway: Gateway | None = None
 
+    # ── the exchange ─────────────────────────────────────────────────────────────────────────
+
     @hookimpl
-    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+    def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
+        """Show the exchange from now on; nothing is changed."""
+        if exchange.endpoint == "messages":
+            self.book.begin(exchange, short=not request.stream)
+
+    @hookimpl
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """Note what the exchange waits for, and its first content."""
+        running = self.book.running.get(exchange.id)
+        if running is None:
+            return await send(request, attempt)
+        running.begin(attempt)
+        try:
+            reply = await send(request, attempt)
+        except BackendError:
+            running.fail()
+            raise
+        return running.answer(reply, counted=self.book.is_watched)
+
+    @hookimpl
+    def finished(self, exchange: Exchange, outcome: Outcome) -> None:
         """Keep the exchange and its outcome."""
-        self._number += 1
-        self._kept.append(exchange_data(exchange, outcome) | {"number": self._number})
+        self.book.end(exchange, exchange_data(exchange, outcome))
+
+    # ── the lifespan ─────────────────────────────────────────────────────────────────────────
+
+    @hookimpl
+    @asynccontextmanager
+    async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
+        """Take over what the instance before a reload has, and log who waits."""
+        found = gateway.predecessor.find(Dashboard) if gateway.predecessor else []
+        before = [other for name, other in found if name == self.name]
+        for other in before:
+            self.book, other._newest = other.book, False
+            self.book.resize(self.options.remember)
+        try:
+            async with anyio.create_task_group() as tasks:
+                if self.options.log_waits:
+                    tasks.start_soon(self._log_waits)
+                try:
+                    yield
+                finally:
+                    tasks.cancel_scope.cancel()
+        finally:
+            for other in before:  # which goes on if the reload fails
+                other._newest = True
+
+    async def _log_waits(self) -> None:
+        while True:
+            await anyio.sleep(_EVERY_SECONDS)
+            if self._newest and self.book.running:
+                log_waits(self.book.running.values(), time.monotonic())
+
+    # ── the routes ───────────────────────────────────────────────────────────────────────────
 
     @hookimpl
     def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute]:
@@ -86,17 +134,20 @@ class Dashboard(Plugin[DashboardOptions]):
         """The page; clients other than browsers get the health status as JSON."""
         if "text/html" not in request.headers.get("accept", ""):
             return _json({"status": "ok"})
-        return HTMLResponse(_PAGE, headers=_HEADERS)
+        return HTMLResponse(PAGE, headers=HEADERS)
 
     async def _exchanges(self, request: Request) -> Response:
-        """Exchanges with a number above `after`, the oldest first."""
+        """What runs now, and exchanges that ended with a number above `after`, the oldest first."""
         text = request.query_params.get("after", "0")
         after = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
+        book, now = self.book, time.monotonic()
+        book.look()
         explainers = self._gateway.find(ExplainsCache) if self._gateway else []
-        kept = [item for item in self._kept if item["number"] > after]
+        kept = [item for item in book.kept if item["number"] > after]
         for _, explainer in explainers:
             kept = [_explained(item, explainer) for item in kept]
-        return _json({"last": self._number, "exchanges": kept})
+        running = [running_data(one, now) for one in book.running.values()]
+        return _json({"last": book.number, "exchanges": kept, "running": running})
 
     async def _advice(self, request: Request) -> Response:
         """Which local model fits this machine; the page requests it when its user asks."""

@@ -11,7 +11,7 @@ from plugway import Attempt, MessagesRequest, ModelInfo, Reply
 from plugway_local_engine._generation import check_choice, count_tokens, free_states, generate
 from plugway_local_engine._loader import EngineLoader, FactsT, Loaded, PlanT
 from plugway_local_engine.demo import DEMO, DEMO_NOTICE
-from plugway_local_models import LoadedModel, MakesRoom
+from plugway_local_models import LoadedModel, MakesRoom, Progress
 
 _STATES: Final = {"ready": "loaded", "loading": "loading", "restarting": "loading"}
 
@@ -68,6 +68,15 @@ class EngineBackend(ABC, Generic[FactsT, PlanT]):
             demo=loaded.is_demo,
             held=self.hold_demo,
         )
+
+    def progress_of(self, attempt: Attempt) -> Progress | None:
+        """How far a request is (`TellsProgress`)."""
+        models = [*self.loader.loaded.values()]
+        for model in models:
+            if found := model.supervisor.progress_of(attempt.exchange.id):
+                return found
+        loading = [m.file.name for m in models if _STATES.get(m.supervisor.state) == "loading"]
+        return Progress(loading=loading[0]) if loading else None
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int:
         """Exact number of tokens of the rendered prompt."""

@@ -56,6 +56,7 @@ async def generate(
     exchange = attempt.exchange
     header = {
         "op": "generate",
+        "request": exchange.id,
         "caller": exchange.caller.share,
         "session": exchange.session_id,
         "agent": exchange.agent_id,

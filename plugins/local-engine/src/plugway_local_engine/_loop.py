@@ -11,10 +11,11 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from plugway_local_engine._job import Job, checkpoints_due
 from plugway_local_engine._report import explain_reuse
+from plugway_local_engine._seen import told
 from plugway_local_engine._sender import Sender
 
 if TYPE_CHECKING:
@@ -96,7 +97,9 @@ class EngineLoop(ABC, Generic[J]):
             if not busy and not self._running and not self._waiting:
                 self._store_when_idle()
             self._channel.beat(
-                running=len(self._running), waiting=len(self._waiting), **self._progress()
+                running=len(self._running),
+                waiting=len(self._waiting),
+                **told(self._running, self._waiting),
             )
         self._store_all()
 
@@ -150,13 +153,6 @@ class EngineLoop(ABC, Generic[J]):
             job.slot = None
         job.close()
         self._idle_since = time.monotonic()
-
-    def _progress(self) -> dict[str, Any]:
-        reading = [j for j in self._running if not j.prefilled and j.slot is not None]
-        if not reading:
-            return {}
-        done = sum(job.slot.length for job in reading if job.slot is not None)
-        return {"prefilled": done, "of": sum(len(job.prompt) for job in reading)}
 
     # Beginning
 

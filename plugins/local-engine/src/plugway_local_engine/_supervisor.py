@@ -20,6 +20,8 @@ from typing import Any, Final, Literal
 from plugway import BackendUnavailable, StreamInterrupted
 from plugway_local_engine._frames import Frame, FrameDecoder, FrameError, encode
 from plugway_local_engine._process import end, exit_text, last_words, open_log, spawn
+from plugway_local_engine._seen import seen
+from plugway_local_models import Progress
 
 State = Literal["stopped", "loading", "ready", "restarting", "failed", "quarantined"]
 
@@ -59,9 +61,10 @@ class WorkerSpec:
 class Call:
     """One request in a worker: iterate over the frames of its reply; close it to cancel."""
 
-    def __init__(self, owner: Supervisor, number: int) -> None:
+    def __init__(self, owner: Supervisor, number: int, request_id: str = "") -> None:
         self._owner = owner
         self.number = number
+        self.request_id = request_id
         self._frames: deque[Frame] = deque()
         self._arrived = asyncio.Event()
         self._failure: str | None = None
@@ -181,11 +184,18 @@ class Supervisor:
         while self.state in ("loading", "restarting"):
             await self._changed.wait()
 
+    def progress_of(self, request_id: str) -> Progress | None:
+        """How far a request is that was sent with that `request`; None if there is none."""
+        for call in self._calls.values():
+            if call.request_id == request_id:
+                return seen(self.progress, call.number)
+        return None
+
     async def call(self, header: Mapping[str, Any], body: bytes = b"") -> Call:
         """Send a request to the worker. Always close the returned call."""
         await self.ready()
         self._next += 1
-        call = Call(self, self._next)
+        call = Call(self, self._next, header.get("request", ""))
         if not self._calls:
             self._heard = time.monotonic()
         self._calls[call.number] = call

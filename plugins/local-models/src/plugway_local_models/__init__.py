@@ -33,7 +33,9 @@ from plugway_local_models._protocols import (
     Memory,
     MemoryReport,
     NamesModels,
+    Progress,
     ReadsMemory,
+    TellsProgress,
 )
 from plugway_local_models._room import Reservations
 
@@ -51,10 +53,12 @@ __all__ = [
     "ModelKind",
     "NamesModels",
     "NoSuchModel",
+    "Progress",
     "PullFailed",
     "ReadsMemory",
     "RemoteFile",
     "Reservations",
+    "TellsProgress",
     "UnusableModel",
     "advice",
     "cache_folder",

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
-from plugway import Loads
+from plugway import Attempt, Loads
 
 GONE: Final = frozenset(("failed", "quarantined", "stopped"))
 """States in which a model takes no memory, although its backend still lists it."""
@@ -84,6 +84,32 @@ class FreesCaches(Protocol):
 
     async def free_caches(self) -> int:
         """Give up what can be computed again; returns the bytes that this frees, 0 for nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a request is in the engine that computes it."""
+
+    loading: str = ""
+    """The model that is being loaded, if the request waits for that."""
+    ahead: int | None = None
+    """Number of requests that are computed or wait before it; None if it is not queued."""
+    read: int = 0
+    """Tokens of its prompt that are computed, or were kept from an earlier request."""
+    of: int = 0
+    """Tokens of its prompt; 0 if they are not counted yet."""
+    written: int = 0
+    """Tokens of its reply."""
+
+
+@runtime_checkable
+class TellsProgress(Protocol):
+    """A backend that knows how far the requests are that it computes."""
+
+    def progress_of(self, attempt: Attempt) -> Progress | None:
+        """How far a running attempt is, at most a second or two old; None if that is unknown.
+        Called often: it must not wait for anything."""
         ...
 
 

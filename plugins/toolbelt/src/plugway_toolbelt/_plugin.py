@@ -124,7 +124,7 @@ class Toolbelt(Plugin[ToolbeltOptions]):
         """The reply, with calls run.
 
         Raises:
-            RequestRejected: no plugin has a tool that is granted.
+            RequestRejected: no plugin has a tool that is granted (403), or any at all (503).
         """
         grants = exchange.state.get(self._asked)
         if grants is None:
@@ -178,9 +178,11 @@ class Toolbelt(Plugin[ToolbeltOptions]):
                 found[spec.name] = Held(spec, holder, True, roots, trusted)
         if found:
             return found
+        if not listed:
+            what = "toolbelt: no plugin of this gateway has tools now; `plugway mcp list` shows why"
+            raise RequestRejected(what, status=503, record=True)
         names = ", ".join(f"`{spec.name}` ({spec.effect})" for spec, _ in listed[:20])
-        there = f"there are {names}" if names else "no plugin of this gateway has tools"
-        raise _refusal(f"no tool that is granted to the caller is available: {there}")
+        raise _refusal(f"no tool that is granted to the caller is available: there are {names}")
 
     async def _listed(self, gateway: Gateway) -> list[tuple[ToolSpec, HoldsTools]]:
         """The tools of all plugins. One whose list fails is left out."""

@@ -1,0 +1,131 @@
+"""What an exchange does now, in words and as JSON."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final, Literal, NamedTuple
+
+from plugway_dashboard._running import Running
+from plugway_local_models import Progress, TellsProgress
+
+Phase = Literal["preparing", "waiting", "loading", "queued", "reading", "writing"]
+
+_CHARACTERS_PER_TOKEN: Final = 4
+_RATE_SECONDS: Final = 1.0
+"""Shortest time from which a rate is computed."""
+_MOST_FAILURE: Final = 200
+log = logging.getLogger("plugway.dashboard")
+
+
+class Doing(NamedTuple):
+    """What an exchange does now."""
+
+    phase: Phase
+    target: str = ""
+    what: str = ""
+    """More than the phase says; may be empty while it waits."""
+    read: int = 0
+    of: int = 0
+    """Tokens of the prompt that are read, while they are."""
+    written: int | None = None
+    """Tokens of the reply; None if they are not counted."""
+
+    @property
+    def words(self) -> str:
+        """A short text for people."""
+        match self.phase:
+            case "waiting":
+                return f"waiting for {self.target}" + (self.what and f" ({self.what})")
+            case "loading":
+                return f"waiting for {self.target}: {self.what}"
+            case "queued":
+                return f"{self.what} at {self.target}"
+            case _:
+                return self.what
+
+
+def doing(running: Running, now: float) -> Doing:
+    """What it does at `now` (monotonic)."""
+    attempt, failed = running.attempt, _failure(running)
+    if attempt is None:
+        return Doing("preparing", what=f"next {failed}" if failed else "preparing the request")
+    known, target = _known(running) or Progress(), attempt.target
+    if known.loading:
+        return Doing("loading", target, f"loading the model {known.loading}")
+    if known.ahead is not None:
+        others = "1 request" if known.ahead == 1 else f"{known.ahead} requests"
+        return Doing("queued", target, f"queued behind {others}")
+    if known.read < known.of:
+        what = f"reading the prompt: {known.read:,} of {known.of:,} tokens"
+        return Doing("reading", target, what, known.read, known.of)
+    if running.first is None:
+        return Doing("waiting", target, failed)
+    return _writing(running, running.first, known, now)
+
+
+def running_data(running: Running, now: float) -> dict[str, Any]:
+    """A running exchange as JSON-ready data; times in seconds."""
+    exchange, attempt = running.exchange, running.attempt
+    state = doing(running, now)
+    first = running.first
+    return {
+        "request_id": exchange.id,
+        "caller": exchange.caller.name,
+        "session_id": exchange.session_id,
+        "agent_id": exchange.agent_id,
+        "parent_agent_id": exchange.parent_agent_id,
+        "model_asked": exchange.model_asked,
+        "client": exchange.client[:100],
+        "target": attempt.target if attempt else None,
+        "zone": attempt.backend.zone if attempt else None,
+        "attempts": len(exchange.attempts) + (attempt is not None and first is None),
+        "phase": state.phase,
+        "state": state.words,
+        "read": state.read,
+        "of": state.of,
+        "written": state.written,
+        "seconds": round(now - exchange.started, 1),
+        "phase_seconds": round(now - (running.since if first is None else first), 1),
+        "first_content_seconds": None if first is None else round(first - exchange.started, 2),
+    }
+
+
+def _writing(running: Running, first: float, known: Progress, now: float) -> Doing:
+    target = running.attempt.target if running.attempt else ""
+    if not known.written and running.wrote is None:
+        return Doing("writing", target, "writing")
+    tokens = known.written or (running.wrote or 0) // _CHARACTERS_PER_TOKEN
+    what = f"writing: {'' if known.written else 'about '}{tokens:,} tokens"
+    if now - first >= _RATE_SECONDS:
+        what += f", {tokens / (now - first):.0f} tokens/s"
+    return Doing("writing", target, what, written=tokens)
+
+
+def _failure(running: Running) -> str:
+    """`attempt 2: the first failed with ...`; empty if none has failed just before."""
+    attempts = running.exchange.attempts
+    if not attempts or attempts[-1].result == "answered":
+        return ""
+    which = "first" if len(attempts) == 1 else "last"
+    failed = attempts[-1].result[:_MOST_FAILURE]
+    return f"attempt {len(attempts) + 1}: the {which} failed with {failed}"
+
+
+def _known(running: Running) -> Progress | None:
+    """What the engine says, if it tells."""
+    attempt = running.attempt
+    if attempt is None or not isinstance(attempt.backend, TellsProgress):
+        return None
+    try:
+        return attempt.backend.progress_of(attempt)
+    except Exception:  # another plugin's code; what it does is shown without its progress
+        log.exception("`%s` failed to tell how far a request is", attempt.backend.name)
+        return None
+
+
+def waiting_line(running: Running, now: float) -> str:
+    """The line of the log for an exchange that waits at `now` (monotonic)."""
+    state = doing(running, now)
+    target = state.target or running.exchange.model_asked
+    seconds = now - running.exchange.started
+    return f"waits {seconds:.0f} s for {target}: {state.what or 'no content yet'}"

@@ -1,0 +1,135 @@
+/* What runs, and asking the gateway. */
+let token = sessionStorage.getItem("token") || "", after = 0, kept = [], running = [], made = "";
+const rows = new Map();
+
+function runningRow(item) {
+  const row = make("li", null, "run"), model = make("span", "", "name");
+  const what = make("span", "", "what"), time = make("time"), bar = make("progress");
+  bar.setAttribute("aria-label", "prompt read");
+  row.append(model, " ", what, " ", bar, " ", time);
+  rows.set(item.request_id, { model, what, time, bar });
+  return row;
+}
+
+function update(item) {
+  const { model, what, time, bar } = rows.get(item.request_id);
+  const asked = item.target && item.target !== item.model_asked ? `${item.model_asked} → ${item.target}` : item.model_asked;
+  if (model.textContent !== asked) model.textContent = asked;
+  if (what.textContent !== item.state) what.textContent = item.state;
+  time.textContent = elapsed(item.seconds);
+  what.title = item.client;
+  bar.hidden = item.phase !== "reading";
+  if (!bar.hidden) { bar.max = item.of; bar.value = item.read; }
+}
+
+function showRunning() {
+  const items = matching(running), shape = JSON.stringify(items.map(item => [item.request_id, item.agent_id]));
+  if (shape !== made) {
+    made = shape;
+    rows.clear();
+    $("running").replaceChildren(...conversations(items).map(one => {
+      const row = line("li", make("span", title(one), "name"), make("span", `of ${one.caller}`, "mute"));
+      row.append(branch(one, "", runningRow));
+      return row;
+    }));
+    $("said").textContent = running.length ? count(running.length, "request") + " running" : "";
+    document.title = running.length ? `(${running.length}) Plugway` : "Plugway";
+  }
+  items.forEach(update);
+  $("idle").hidden = items.length > 0;
+  $("idle").textContent = running.length ? `${count(running.length, "request")} running; none fits the filter.` : "Nothing runs.";
+}
+
+async function ask(path) {
+  const headers = { authorization: `Bearer ${token}`, "anthropic-version": "2023-06-01" };
+  const answer = await fetch(path, { headers, credentials: "omit" });
+  if (answer.status === 401 || answer.status === 429) throw new Error("This is not the gateway's token.");
+  if (!answer.ok) throw new Error(`The gateway answered ${answer.status} to ${path}.`);
+  return answer.json();
+}
+
+async function look() {
+  const [state, news] = await Promise.all([ask("/health"), ask(`/dashboard/exchanges?after=${after}`)]);
+  const restarted = news.last < after;
+  if (restarted) { after = 0; kept = []; showKept(kept); return; }
+  running = news.running.map(item => ({ ...item, text: "" }));
+  showRunning();
+  if (news.exchanges.length || !after) { kept = kept.concat(news.exchanges).slice(-5000); showKept(kept); }
+  after = news.last;
+  const minutes = Math.floor(state.uptime_seconds / 60);
+  $("state").textContent = `up ${minutes} min, ${state.active} in flight, plugins: ${state.plugins.join(", ")}`;
+}
+
+async function models() {
+  const found = (await ask("/v1/models?limit=1000")).data.map(model => {
+    const row = make("tr");
+    row.append(make("td", model.id), make("td", model.max_input_tokens ? number.format(model.max_input_tokens) : "", "n"));
+    return row;
+  });
+  $("models").tBodies[0].replaceChildren(...found);
+}
+
+function advised(found) {
+  const said = item => [`${item.title}, ${item.quantization}, ${number.format(item.context)} tokens, with ${item.backend}`,
+    `  ${item.sum}`, ...item.notes.map(note => `  ${note}`), ...item.here.map(here => `  here already: ${here.name} (${here.owner})`),
+    item.command && `  ${item.command}`];
+  const lines = found.recommended ? said(found.recommended)
+    : ["Nothing that is useful for Claude Code fits.", found.smallest && `${found.smallest.title}: ${found.smallest.sum}`,
+       ...(found.runs ? ["For small chats:", ...said(found.runs)] : [])];
+  return [...lines, "`plugway models recommend` shows more."].filter(Boolean).join("\n");
+}
+
+$("advice").ontoggle = async () => {
+  if (!$("advice").open) return;
+  const text = $("advice").querySelector("pre");
+  try { text.textContent = advised(await ask("/dashboard/advice")); } catch (error) { text.textContent = error.message; }
+};
+
+async function run() {
+  try {
+    await look();
+    if (!$("models").tBodies[0].rows.length) await models();
+    sessionStorage.setItem("token", token);
+    $("door").hidden = $("problem").hidden = true;
+    $("main").hidden = $("search").hidden = false;
+    setTimeout(run, document.hidden ? 5000 : 1000);
+  } catch (error) {
+    $("problem").textContent = error.message;
+    $("problem").hidden = !token;
+    $("door").hidden = error.message !== "This is not the gateway's token." && token !== "";
+    if (token && $("door").hidden) setTimeout(run, 3000);
+  }
+}
+
+function filtered() {
+  shown = STEP;
+  showRunning();
+  showKept(kept);
+}
+
+function linked() {
+  const found = /^#q=(.*)$/.exec(location.hash);
+  if (location.hash === "#advice") $("advice").open = true;
+  let words = "";
+  try { words = decodeURIComponent(found ? found[1] : ""); } catch { words = found[1]; }
+  if ($("q").value !== words) { $("q").value = words; filtered(); }
+}
+
+$("q").oninput = () => {
+  const words = $("q").value.trim();
+  history.replaceState(null, "", words ? `#q=${encodeURIComponent(words)}` : location.pathname);
+  filtered();
+};
+$("search").onsubmit = event => event.preventDefault();
+$("more").onclick = () => { shown += STEP; showKept(kept); };
+$("door").onsubmit = event => { event.preventDefault(); token = $("token").value.trim(); $("token").value = ""; run(); };
+document.onkeydown = event => {
+  if (event.ctrlKey || event.metaKey || event.altKey || $("search").hidden) return;
+  const typing = event.target.matches("input, textarea");
+  if (event.key === "/" && !typing) { event.preventDefault(); $("q").focus(); $("q").select(); }
+  if (event.key === "Escape" && $("q").value) { event.preventDefault(); $("q").value = ""; $("q").oninput(); }
+  else if (event.key === "Escape" && event.target === $("q")) $("q").blur();
+};
+window.onhashchange = linked;
+linked();
+if (token) run(); else $("door").hidden = false;

@@ -1,0 +1,98 @@
+"use strict";
+/* Small parts: elements, numbers, and conversations as trees. Texts are set as text only. */
+const $ = id => document.getElementById(id);
+const number = new Intl.NumberFormat("en");
+const count = (value, noun) => `${number.format(value)} ${noun}${value === 1 ? "" : "s"}`;
+const seconds = value => value == null ? "" : value < 10 ? value.toFixed(2) + " s" : value.toFixed(0) + " s";
+const elapsed = value => value < 60 ? `${Math.floor(value)} s` : `${Math.floor(value / 60)} min ${Math.floor(value % 60)} s`;
+function when(time) {
+  const date = new Date(time * 1000), today = date.toDateString() === new Date().toDateString();
+  return today ? date.toLocaleTimeString() : date.toLocaleString();
+}
+const short = text => (text || "").split("/").pop().slice(0, 8);
+
+function make(tag, text, kind) {
+  const made = document.createElement(tag);
+  if (text != null) made.textContent = text;
+  if (kind) made.className = kind;
+  return made;
+}
+
+function line(tag, ...parts) {
+  const made = make(tag);
+  for (const part of parts) if (part) made.append(part, " ");
+  return made;
+}
+
+/* What is open stays open when its part of the page is made again. */
+const opened = new Set();
+
+function folding(key, summary, fill, kind) {
+  const made = make("details", null, kind);
+  summary.dataset.key = key;
+  made.append(summary);
+  let filled = false;
+  const show = () => { if (made.open && !filled) { filled = true; made.append(...fill()); } };
+  made.open = opened.has(key);
+  show();
+  made.ontoggle = () => { if (made.open) opened.add(key); else opened.delete(key); show(); };
+  return made;
+}
+
+function keepingFocus(change) {
+  const key = document.activeElement?.dataset?.key;
+  change();
+  if (!key || document.activeElement?.dataset?.key === key) return;
+  for (const one of document.querySelectorAll("[data-key]")) if (one.dataset.key === key) return one.focus();
+}
+
+/* Conversations in the order in which their items come; the agents of each by their ids. */
+function conversations(items) {
+  const found = new Map();
+  for (const item of items) {
+    const key = JSON.stringify([item.caller, item.session_id || item.request_id]);
+    if (!found.has(key)) found.set(key, { key, caller: item.caller, session: item.session_id, items: [], agents: new Map() });
+    const one = found.get(key), id = item.agent_id || "";
+    one.items.push(item);
+    if (!one.agents.has(id)) one.agents.set(id, { id, parent: id ? item.parent_agent_id || "" : null, items: [] });
+    one.agents.get(id).items.push(item);
+  }
+  return [...found.values()];
+}
+
+/* The list of an agent: its requests, and below each subagent its own. */
+function branch(conversation, id, row, seen = new Set()) {
+  seen.add(id);
+  const list = make("ul"), agents = [...conversation.agents.values()];
+  for (const item of conversation.agents.get(id)?.items || []) list.append(row(item));
+  const below = agent => {
+    if (seen.has(agent.id)) return;
+    const inner = line("li", make("span", `subagent ${short(agent.id)}`, "name"));
+    inner.append(branch(conversation, agent.id, row, seen));
+    list.append(inner);
+  };
+  agents.filter(agent => agent.parent === id).forEach(below);
+  if (id === "") {  /* then those whose parent is not shown, or is below themselves */
+    agents.filter(agent => !conversation.agents.has(agent.parent)).forEach(below);
+    agents.forEach(below);
+  }
+  return list;
+}
+
+function title(conversation) {
+  return conversation.session ? `conversation ${short(conversation.session)}` : "request without a conversation";
+}
+
+/* The filter: each word must occur somewhere. */
+function haystack(item) {
+  const targets = item.route ? item.route.targets : [];
+  const tries = (item.attempts && item.attempts.map ? item.attempts : []).map(a => `${a.target} ${a.result}`);
+  return [item.model_asked, item.served_by, item.target, item.caller, item.outcome, item.status, item.error, item.state,
+    item.session_id, item.agent_id, item.request_id, ...targets, ...tries].filter(Boolean).join("\n").toLowerCase();
+}
+
+function matching(items) {
+  const words = $("q").value.toLowerCase().split(/\s+/).filter(Boolean);
+  if (!words.length) return items;
+  return items.filter(item => { const text = item.text ||= haystack(item); return words.every(word => text.includes(word)); });
+}

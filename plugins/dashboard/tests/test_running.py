@@ -1,0 +1,296 @@
+"""What runs is shown while it runs: what it waits for, and how much it has written."""
+
+import io
+import logging
+from types import SimpleNamespace
+
+import anyio
+import orjson
+import pytest
+from rich.console import Console
+
+from plugway import Attempt, Exchange, MessagesRequest, NoOptions, Plugin, Reply, Route, hookimpl
+from plugway.testing import (
+    ScriptedUpstream,
+    WaitFor,
+    anthropic_error,
+    anthropic_stream,
+    build_plugin,
+    gateway,
+    request_body,
+    sse,
+)
+from plugway_anthropic_compatible import AnthropicCompatible
+from plugway_dashboard import Dashboard
+from plugway_dashboard._follow import RunningLines
+from plugway_dashboard._running import MOST_RUNNING, Book, Running
+from plugway_dashboard._waits import log_waits
+from plugway_dashboard._words import doing, running_data
+from plugway_local_models import Progress
+
+pytestmark = pytest.mark.anyio
+HEADERS = {"x-claude-code-session-id": "5e55", "x-claude-code-agent-id": "a9e7"}
+
+
+class Routes(Plugin[NoOptions]):
+    """Tries `one`, then `two`."""
+
+    @hookimpl
+    def resolve_route(self):
+        return Route((("one", "m"), ("two", "m")), "a test's route")
+
+
+class Engine:
+    """A backend that tells how far a request is."""
+
+    name, zone = "local", "local"
+
+    def __init__(self, found):
+        self.found = found
+
+    def progress_of(self, attempt):
+        if isinstance(self.found, Exception):
+            raise self.found
+        return self.found
+
+
+def exchange(**fields):
+    return Exchange(MessagesRequest(orjson.dumps(request_body(**fields))))
+
+
+def at(found=None, *, short=False):
+    """A running exchange at a backend that tells `found`."""
+    running = Running(exchange(), short=short)
+    running.begin(Attempt(Engine(found), "qwen3", exchange=running.exchange))
+    return running
+
+
+async def shown(running, good=bool):
+    """What runs, once it is `good`."""
+    with anyio.fail_after(20):
+        while True:
+            found = (await running.client.get("/dashboard/exchanges")).json()["running"]
+            if good(found):
+                return found
+            await anyio.sleep(0.01)
+
+
+async def test_a_request_is_shown_waiting_then_writing_and_then_as_ended():
+    first, rest = anyio.Event(), anyio.Event()
+    events = anthropic_stream(["x" * 400, "done"])
+    slow = sse([WaitFor(first), *events[:3], WaitFor(rest), *events[3:]])
+    busy = anthropic_error(529, "overloaded_error", "Overloaded")
+    async with ScriptedUpstream(otherwise=busy) as one, ScriptedUpstream(slow) as two:
+        plugins = [
+            build_plugin(Dashboard, "dashboard"),
+            Routes(NoOptions(), name="routes"),
+            build_plugin(AnthropicCompatible, "one", base_url=one.url),
+            build_plugin(AnthropicCompatible, "two", base_url=two.url),
+        ]
+        async with gateway(plugins) as running, anyio.create_task_group() as group:
+            running.client.headers.update(HEADERS)
+            group.start_soon(lambda: running.stream("hello", model="asked"))
+            (waits,) = await shown(running, lambda found: found and found[0]["attempts"] == 2)
+            first.set()
+            (writes,) = await shown(running, lambda found: found[0]["phase"] == "writing")
+            rest.set()
+            await shown(running, lambda found: not found)
+        async with gateway(plugins) as running:
+            (ended,) = (await running.client.get("/dashboard/exchanges")).json()["exchanges"]
+    assert waits["state"].startswith("waiting for two/m (attempt 2: the first failed with 529 ")
+    assert (waits["session_id"], waits["agent_id"], waits["caller"]) == ("5e55", "a9e7", "owner")
+    assert 95 < writes["written"] < 110
+    assert writes["state"] == f"writing: about {writes['written']} tokens"
+    assert ended["request_id"] == waits["request_id"]
+    assert ended["outcome"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        (None, "waiting for local/qwen3"),
+        (Progress(), "waiting for local/qwen3"),
+        (Progress(loading="qwen3.gguf"), "waiting for local/qwen3: loading the model qwen3.gguf"),
+        (Progress(ahead=1), "queued behind 1 request at local/qwen3"),
+        (Progress(ahead=3), "queued behind 3 requests at local/qwen3"),
+        (Progress(read=12400, of=48000), "reading the prompt: 12,400 of 48,000 tokens"),
+        (ValueError("a defect of a plugin"), "waiting for local/qwen3"),
+    ],
+)
+def test_what_the_engine_knows_is_said_in_words(found, words):
+    running = at(found)
+    assert doing(running, running.since).words == words
+    assert orjson.loads(orjson.dumps(running_data(running, running.since)))["state"] == words
+
+
+def test_the_tokens_that_an_engine_counts_are_exact_and_have_a_rate():
+    running = at(Progress(read=9, of=9, written=1230))
+    running.answer(Reply(body=b"{}"), counted=True)
+    assert doing(running, running.first + 30).words == "writing: 1,230 tokens, 41 tokens/s"
+    running = at()
+    running.answer(Reply(body=b"{}"), counted=False)
+    assert doing(running, running.first + 30).words == "writing"
+
+
+async def test_a_stream_is_the_same_whether_somebody_looks_or_not():
+    events = anthropic_stream(["one", "two"], thinking="hm", tool_calls=[("Read", {"path": "a"})])
+    async with ScriptedUpstream(otherwise=sse(events)) as upstream:
+        backend = build_plugin(AnthropicCompatible, "one", base_url=upstream.url)
+        dashboard = build_plugin(Dashboard, "dashboard")
+        async with gateway([dashboard, backend]) as running:
+            body = request_body(stream=True)
+            unseen = await running.post(body)
+            assert not dashboard.book.is_watched
+            await shown(running, lambda found: not found)
+            assert dashboard.book.is_watched
+            seen = await running.post(body)
+    assert seen.content == unseen.content
+
+
+async def test_events_that_a_plugin_makes_are_counted_by_their_text():
+    from plugway_echo import Echo
+
+    class Slow(Plugin[NoOptions]):
+        @hookimpl
+        def transform_stream(self, stream):
+            return held(stream)
+
+    async def held(stream):
+        async for item in stream:
+            if item.type == "content_block_stop":
+                await gate.wait()
+            yield item
+
+    gate = anyio.Event()
+    plugins = [build_plugin(Dashboard, "dashboard"), Slow(NoOptions(), name="slow")]
+    async with gateway([*plugins, build_plugin(Echo, "echo")]) as running:
+        await shown(running, lambda found: not found)
+        async with anyio.create_task_group() as group:
+            group.start_soon(lambda: running.stream("a" * 4000, model="echo/one"))
+            (one,) = await shown(running, lambda found: found and (found[0]["written"] or 0) > 2)
+            gate.set()
+    assert one["zone"] == "local"
+
+
+async def test_requests_that_are_only_counted_or_explained_do_not_run():
+    from plugway_echo import Echo
+
+    dashboard = build_plugin(Dashboard, "dashboard")
+    async with gateway([dashboard, build_plugin(Echo, "echo")]) as running:
+        for path in ("/v1/messages/count_tokens", "/v1/messages/explain"):
+            await running.post(request_body(model="echo/one"), path)
+        assert not dashboard.book.running
+        refused = await running.post(request_body(model=""))
+        assert refused.status_code >= 400
+        assert not dashboard.book.running
+
+
+async def test_a_limited_token_sees_nobody_s_requests():
+    phone = [{"name": "phone", "token": "phone-token", "models": ["echo/*"]}]
+    async with gateway([build_plugin(Dashboard, "dashboard")], tokens=phone) as running:
+        headers = {"authorization": "Bearer phone-token"}
+        answer = await running.client.get("/dashboard/exchanges", headers=headers)
+    assert answer.status_code in (403, 404)
+
+
+async def test_a_reload_keeps_what_runs_and_what_ended():
+    before = build_plugin(Dashboard, "dashboard", remember=3)
+    going = exchange()
+    before.book.begin(going, short=False)
+    for _ in range(3):
+        before.book.end(exchange(), {})
+    after = build_plugin(Dashboard, "dashboard", remember=2)
+    old = SimpleNamespace(find=lambda _: [("dashboard", before)])
+    async with after.lifespan(SimpleNamespace(predecessor=old)):
+        assert [*after.book.running] == [going.id]
+        assert [item["number"] for item in after.book.kept] == [2, 3]
+        before.book.end(going, {})  # ends at the instance at which it began
+        assert not after.book.running
+        assert [item["number"] for item in after.book.kept] == [3, 4]
+        assert not before._newest
+    assert before._newest  # it goes on if the reload fails later
+
+
+def test_so_many_are_shown_at_most():
+    book = Book(1)
+    for _ in range(MOST_RUNNING + 5):
+        book.begin(exchange(), short=False)
+    assert len(book.running) == MOST_RUNNING
+
+
+def lines_after(running, *seconds):
+    """The log's lines when it is looked at after so many seconds."""
+    said = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())
+    log = logging.getLogger("plugway.dashboard")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        for number in seconds:
+            log_waits([running], running.exchange.started + number)
+    finally:
+        log.removeHandler(handler)
+    return said
+
+
+def test_the_log_says_what_a_request_waits_for():
+    reads = Progress(read=12400, of=48000)
+    said = lines_after(at(reads), 4.9, 5, 6, 29, 30, 31, 149, 150, 269, 270)
+    assert said[0] == "waits 5 s for local/qwen3: reading the prompt: 12,400 of 48,000 tokens"
+    assert [line.split()[1] for line in said] == ["5", "30", "150", "270"]
+    assert lines_after(at(), 5) == ["waits 5 s for local/qwen3: no content yet"]
+    assert lines_after(at(short=True), 5, 29, 31, 60) == [
+        "waits 31 s for local/qwen3: no content yet"
+    ]
+
+
+def test_the_log_is_silent_about_what_has_content():
+    running = at()
+    running.answer(Reply(body=b"{}"), counted=False)
+    assert lines_after(running, 5, 30, 150) == []
+
+
+async def test_the_lines_can_be_switched_off():
+    plugin = build_plugin(Dashboard, "dashboard", log_waits=False)
+    before = len(asyncio_tasks())
+    async with plugin.lifespan(SimpleNamespace(predecessor=None)):
+        assert len(asyncio_tasks()) == before
+
+
+def asyncio_tasks():
+    import asyncio
+
+    return asyncio.all_tasks()
+
+
+def one_running(**changes):
+    running = at(Progress(read=1, of=2))
+    return {**running_data(running, running.since), **changes}
+
+
+def test_a_terminal_gets_one_line_that_is_rewritten():
+    file = io.StringIO()
+    lines = RunningLines(Console(file=file, force_terminal=True, width=60))
+    lines.show([one_running()])
+    lines.show([one_running(model_asked="evil\x1b]0;x\x07\n" * 9), one_running(seconds=-1)])
+    lines.show([])
+    said = file.getvalue().split("\r\x1b[2K")
+    assert said[0].startswith("running   test-model: reading the prompt: 1 of 2 tokens")
+    assert said[1].endswith("…  and 1 more")
+    assert len(said[1]) < 60
+    assert not set("\x1b\x07\n") & set("".join(said))
+    assert said[2] == ""
+
+
+def test_a_pipe_gets_a_line_for_each_change_of_state():
+    file = io.StringIO()
+    lines = RunningLines(Console(file=file, width=200))
+    for change in ({}, {"seconds": 3.0}, {"phase": "writing", "state": "writing"}, {}):
+        lines.show([one_running(request_id="r", **change)])
+    said = file.getvalue().splitlines()
+    assert [line.split("  ")[1].strip() for line in said] == [
+        "test-model: reading the prompt: 1 of 2 tokens",
+        "test-model: writing",
+        "test-model: reading the prompt: 1 of 2 tokens",
+    ]
