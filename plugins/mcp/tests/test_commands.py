@@ -2,6 +2,7 @@
 
 import json
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -72,6 +73,45 @@ def test_a_server_is_added_tested_listed_and_removed(config):
     code, said = run("rm", "x", config=config, answers="y\n")
     assert (code, servers(config)) == (0, {})
     assert Store().accepted("x") is None
+
+
+def test_a_file_is_kept_as_its_user_keeps_it(config, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    text = "\ufeff" + PLAIN.replace("\n", "\r\n")
+    (own / "real.yaml").write_bytes(text.encode())
+    config.unlink()
+    config.symlink_to(own / "real.yaml")
+    assert run("add", "x", "--yes", "--", *PYTHON, config=config)[0] == 0
+    assert config.is_symlink()
+    added = (own / "real.yaml").read_bytes()
+    assert added.startswith(b"\xef\xbb\xbf# mine\r\n")
+    assert added.count(b"\n") == added.count(b"\r\n") > text.count("\n")
+    assert "x" in servers(config)
+    assert run("rm", "x", "--yes", config=config)[0] == 0
+    assert servers(config) == {}
+    assert [path.name for path in own.iterdir()] == ["real.yaml"]
+
+
+def test_a_file_that_is_read_only_is_left_to_its_user(config):
+    config.chmod(0o440)
+    code, said = run("add", "x", "--yes", "--", *PYTHON, config=config)
+    assert code == 0
+    assert f"Add this to `options.servers` of `mcp` in {config} (it is read-only):" in said
+    assert config.read_text() == PLAIN
+    config.write_text(with_server(PLAIN, "x", {"command": "b"}))
+    code, said = run("rm", "x", "--yes", config=config)
+    assert (code, "yourself: it is read-only" in said) == (1, True)
+
+
+@pytest.mark.slow
+def test_servers_that_are_added_at_once_are_all_there(config):
+    names = [f"s{number}" for number in range(3)]
+    code = "from plugway_mcp._commands import mcp_app; mcp_app()"
+    words = [sys.executable, "-c", code, "add", "--yes", "--config", str(config)]
+    started = [subprocess.Popen([*words, name, "--", *PYTHON]) for name in names]
+    assert [process.wait(timeout=60) for process in started] == [0] * 3
+    assert sorted(servers(config)) == names
 
 
 def test_nothing_is_done_without_consent(config, tmp_path):

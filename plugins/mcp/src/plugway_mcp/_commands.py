@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,7 @@ from rich.console import Console
 from typer.core import TyperCommand
 
 from plugway import LocalGateway, PlugwayError, as_object, write_file
-from plugway_mcp import _edit, _setup
+from plugway_mcp import _edit, _file, _setup
 from plugway_mcp._definitions import Definitions, Store, difference, lines_of
 from plugway_mcp._offers import offers
 from plugway_mcp._options import ServerOptions
@@ -224,8 +223,9 @@ def rm_command(name: Name, yes: Yes = False, config: ConfigPath = None) -> None:
     if not yes and not typer.confirm(f"Remove `{name}` from {gateway.config_path}?", err=True):
         raise typer.Exit(1)
     try:
-        text = _edit.without_server(gateway.config_path.read_text("utf-8"), name)
-        _replace(gateway, text, without=name)
+        with _file.locked():
+            text = _edit.without_server(_file.read(gateway.config_path), name)
+            _replace(gateway, text, without=name)
     except _edit.CannotEdit as error:
         _fail(f"remove `servers.{name}` from {gateway.config_path} yourself: {error}")
     Store().forget(name)
@@ -270,8 +270,9 @@ def _add(plan: _setup.Plan, gateway: LocalGateway, config: Path | None, *, yes: 
 
 def _write(plan: _setup.Plan, gateway: LocalGateway) -> None:
     try:
-        text = _present(gateway)
-        _replace(gateway, _edit.with_server(text, plan.name, plan.options), having=plan.name)
+        with _file.locked():
+            text = _edit.with_server(_present(gateway), plan.name, plan.options)
+            _replace(gateway, text, having=plan.name)
     except _edit.CannotEdit as error:
         _say(f"Add this to `options.servers` of `mcp` in {gateway.config_path} ({error}):")
         _say(_edit.block(plan.name, plan.options).rstrip())
@@ -283,7 +284,7 @@ def _present(gateway: LocalGateway) -> str:
     """The text of the configuration; of the example if there is none yet."""
     path = gateway.config_path
     if path.exists():
-        return path.read_text("utf-8-sig")
+        return _file.read(path)
     from importlib import resources
     from importlib.metadata import entry_points
 
@@ -295,19 +296,15 @@ def _present(gateway: LocalGateway) -> str:
 
 def _replace(gateway: LocalGateway, text: str, *, having: str = "", without: str = "") -> None:
     """Write the configuration if it reads as it should. Raises `CannotEdit`."""
-    path = gateway.config_path
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o600
-    draft = path.with_name(f".{path.name}.draft-{os.getpid()}")
-    try:
-        write_file(draft, text.encode(), mode=mode)
+
+    def check(draft: Path) -> None:
         found = _servers(gateway, draft)
-    finally:
-        draft.unlink(missing_ok=True)
-    before = {**_servers(gateway), **({having: found.get(having)} if having else {})}
-    before.pop(without, None)
-    if found != before or (having and not found.get(having)):
-        raise _edit.CannotEdit("its structure was not understood")
-    write_file(path, text.encode(), mode=mode)
+        before = {**_servers(gateway), **({having: found.get(having)} if having else {})}
+        before.pop(without, None)
+        if found != before or (having and not found.get(having)):
+            raise _edit.CannotEdit("its structure was not understood")
+
+    _file.replace(gateway.config_path, text, check)
 
 
 # ── in common ────────────────────────────────────────────────────────────────────────────────────

@@ -134,7 +134,7 @@ def _end(node: yaml.Node) -> int:
 
 def _inserted(text: str, line: int, new: str) -> str:
     lines = _lines(text)
-    return "".join([*lines[:line], new, *lines[line:]])
+    return "".join([*lines[:line], new.replace("\n", _ending(text)), *lines[line:]])
 
 
 def _replaced(text: str, pair: Pair, new: str) -> str:
@@ -142,14 +142,19 @@ def _replaced(text: str, pair: Pair, new: str) -> str:
     first = cast("int", pair[0].start_mark.line)
     if lines[first][: _column(pair[0])].strip():
         raise CannotEdit("several values are on one line")
+    new = new.replace("\n", _ending(text))
     return "".join([*lines[:first], new, *lines[_end(pair[1]) :]])
 
 
 def _lines(text: str) -> list[str]:
     lines = text.splitlines(keepends=True)
     if lines and not lines[-1].endswith("\n"):
-        lines[-1] += "\n"
+        lines[-1] += _ending(text)
     return lines
+
+
+def _ending(text: str) -> str:
+    return "\r\n" if "\r\n" in text else "\n"
 
 
 def _with_entry(text: str, stack: yaml.SequenceNode, name: str, options: Mapping[str, Any]) -> str:
