@@ -254,6 +254,21 @@ async def test_calls_are_shown_as_thinking_to_a_client_that_asked_for_it(tmp_pat
     assert ('"thinking"' in answer.text) is asked
 
 
+async def test_what_a_model_calls_by_is_shown_without_control_characters(tmp_path):
+    odd = "\x1b[2J\u202e"
+    turns = (
+        ("", [(f"x{odd}", {odd: odd}), ("files_read_text_file", {"path": "a", odd: odd})]),
+        ("Done.", []),
+    )
+    native = {"native_zones": ["vendor"]}
+    async with world(tmp_path, "messages", *turns, progress="always", repair=native) as found:
+        made = (await found.post()).json()
+    shown = "".join(b["thinking"] for b in made["content"] if b["type"] == "thinking")
+    assert "unknown_tool(" in shown
+    assert "files_read_text_file(" in shown
+    assert all(char.isprintable() or char == "\n" for char in shown)
+
+
 async def test_every_call_is_on_the_receipt_with_its_size(tmp_path):
     seen = []
 
