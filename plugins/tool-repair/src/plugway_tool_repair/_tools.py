@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
@@ -15,9 +16,11 @@ import orjson
 from plugway import InvalidRequest, Original, as_list, as_object
 from plugway_tool_repair._arguments import Fitter, dumps, normal
 from plugway_toolcalls import Tool, plain_name
-from plugway_translation import ids_of_calls, is_placeholder, safe_name
+from plugway_translation import ids_of_calls, is_placeholder, readable_text, safe_name
 
 _MAX_NAMED: Final = 40
+_CORE: Final = re.compile(r"[<\[{].*[>\]}]", re.DOTALL)
+"""A call in text, without a Markdown fence around it."""
 MOST_JUDGED: Final = 20_000
 """Maximum values in the arguments of a call; with more they are passed on unchanged, because no
 tool takes so many and checking them would block the event loop."""
@@ -145,6 +148,22 @@ class Toolbox:
         """Ids of the calls in the conversation, which new calls must not have. Computed on first
         use, because a relayed request is not parsed otherwise."""
         return ids_of_calls(as_list(self._body.get("messages")))
+
+    @cached_property
+    def _results(self) -> str:
+        """The texts of all results of tools, without spaces."""
+        contents = [
+            as_list(as_object(m).get("content")) for m in as_list(self._body.get("messages"))
+        ]
+        blocks = [as_object(block) for content in contents for block in content]
+        found = (b.get("content") for b in blocks if str(b.get("type")).endswith("tool_result"))
+        return "".join("\n".join(map(readable_text, found)).split())
+
+    def is_quoted(self, source: str) -> bool:
+        """Whether the result of a tool contains calls that were written as text: the model quotes
+        what somebody else wrote."""
+        found = _CORE.search(source)
+        return found is not None and "".join(found[0].split()) in self._results
 
     def named(self, name: str) -> str | None:
         """The only tool that `name` can mean, or None."""
