@@ -164,11 +164,34 @@ def test_of_ten_thousand_results_only_the_first_are_read():
         ("*.example.com", "https://a.example.com/", True),
         ("example.com", "https://example.com@evil.test/", False),
         ("example.com", "https://EXAMPLE.com./", True),
+        ("bücher.example", "https://xn--bcher-kva.example/", True),
+        ("example.com:8443", "https://example.com:8443/", True),
+        ("example.com/blog/*", "https://example.com/blog/", True),
+        ("example.com/*/news", "https://example.com/de/news/1", True),
+        ("example.com/*/news", "https://example.com/de/shop", False),
+        ("example.com/blog", "https://example.com/%62log/1", True),
+        ("example.com/blog", "https://example.com//x/../blog/1", True),
+        ("example.com/blog", "https://example.com/blog/../shop", False),
     ],
 )
 def test_a_domain_covers_itself_its_subdomains_and_its_folder(entry, url, admitted):
     assert Domains.of({"allowed_domains": [entry]}).admit(url) is admitted
     assert Domains.of({"blocked_domains": [entry]}).admit(url) is not admitted
+
+
+@pytest.mark.parametrize("wrong", ["example.com", [7], [""], {"example.com": True}, True])
+def test_what_is_no_list_of_domains_allows_nothing(wrong):
+    assert not Domains.of({"allowed_domains": wrong}).admit("https://example.com/")
+
+
+@pytest.mark.parametrize("none", [[], None])
+def test_an_empty_list_of_domains_allows_all(none):
+    assert Domains.of({"allowed_domains": none}).admit("https://example.com/")
+
+
+def test_a_number_without_end_in_a_result_does_no_harm():
+    rows = [{"url": "https://a.example/", "title": "A", "content": f"one &#{'1' * 5_000}; two"}]
+    assert found_in(rows, query())[0].text.startswith("one ")
 
 
 # ── a mounted tool ───────────────────────────────────────────────────────────────────────────────

@@ -37,6 +37,8 @@ _AGES: Final = ("page_age", "publishedDate", "published_date", "age", "date")
 _LISTS: Final = ("results", "web", "items", "organic", "data")
 _TAG: Final = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
 _SPACE: Final = re.compile(r"\s+")
+_ENDLESS: Final = re.compile(r"&#[0-9]{20,};?")
+"""A reference to no character, with more digits than Python may read as a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +98,15 @@ def _exa(query: Query) -> tuple[str, bytes | None]:
 
 def _with_sites(query: Query) -> str:
     """The query with the operators that engines know for a few allowed domains."""
-    sites = " OR ".join(f"site:{domain}" for domain in query.domains.allowed[:3])
-    if not sites or len(query.domains.allowed) > 3:
+    allowed = query.domains.allowed or ()
+    sites = " OR ".join(f"site:{domain}" for domain in allowed[:3])
+    if not sites or len(allowed) > 3:
         return query.text
     return f"{query.text} ({sites})" if " OR " in sites else f"{query.text} {sites}"
 
 
 def _lists(allowed: str, blocked: str, domains: Domains) -> dict[str, list[str]]:
-    both = {allowed: list(domains.allowed), blocked: list(domains.blocked)}
+    both = {allowed: list(domains.allowed or ()), blocked: list(domains.blocked)}
     return {name: values for name, values in both.items() if values}
 
 
@@ -191,7 +194,12 @@ def _first(item: Mapping[str, Any], names: tuple[str, ...]) -> str:
     return ""
 
 
+def unescaped(text: str) -> str:
+    """Text of HTML with its character references replaced."""
+    return html.unescape(_ENDLESS.sub("\ufffd", text))
+
+
 def _line(text: str, limit: int) -> str:
     """Plain text in one line, without markup."""
-    text = html.unescape(_TAG.sub("", text[: 4 * limit]))
+    text = unescaped(_TAG.sub("", text[: 4 * limit]))
     return harmless(_SPACE.sub(" ", text).strip()[:limit], 8 * limit)
