@@ -97,6 +97,13 @@ def count_steps():
     return counted
 
 
+def test_a_number_without_end_in_a_page_does_no_harm():
+    page = readable(
+        f"<title>&#{'1' * 900}</title><p>a &#{'1' * 9_000}; b</p>", "https://a.example/"
+    )
+    assert page.text.endswith(" b")
+
+
 # ── URLs that may be fetched ─────────────────────────────────────────────────────────────────────
 
 WRITTEN = "see https://a.example/x?y=1#z, (http://b.example/p). and example.com/foo! Or wiki.org"
@@ -117,6 +124,8 @@ def user(content):
         ("https://a.example/x?y=2", False),
         ("https://a.example/x?y=1&secret=2", False),
         ("https://wiki.org/secret", False),
+        ("https://wiki.org////", False),  # their number could tell something
+        ("https://a.example/x?y=1///", False),
         ("https://secret.wiki.org/", False),
         ("https://a.example.evil.test/x?y=1", False),
     ],

@@ -78,7 +78,7 @@ def _urls_in(text: str, host: str) -> set[str]:
 
 
 def key_of(url: str) -> str:
-    """A URL without what does not change the page: scheme, fragment, last slash, case of the
+    """A URL without what does not change the page: scheme, fragment, a last slash, case of the
     host; empty if it is invalid."""
     whole = url if "://" in url else f"http://{url}"
     try:
@@ -86,7 +86,7 @@ def key_of(url: str) -> str:
     except ToolFailed:
         return ""
     port = "" if place.port in (80, 443) else f":{place.port}"
-    return f"{place.host}{port}{place.target}".rstrip("/")
+    return f"{place.host}{port}{place.target}".removesuffix("/")
 
 
 def _admits(rule: Mapping[str, Any], name: str = "") -> bool:
