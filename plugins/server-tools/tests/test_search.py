@@ -189,6 +189,22 @@ def test_an_empty_list_of_domains_allows_all(none):
     assert Domains.of({"allowed_domains": none}).admit("https://example.com/")
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://de.wiki.example/wiki/Köln", "https://de.wiki.example/wiki/K%C3%B6ln"),
+        ("https://bücher.example/?q=ü#ß", "https://xn--bcher-kva.example/?q=%C3%BC#%C3%9F"),
+        ("https://a.example/\u202efdp.exe", "https://a.example/%E2%80%AEfdp.exe"),
+        ("https://a.example／@evil.test/", ""),
+        ("https://ü@evil.test/", ""),
+        ("https://" + "ü" * 70 + "/", ""),
+    ],
+)
+def test_a_link_with_other_letters_is_shown_as_it_is_sent(url, shown):
+    found = found_in([{"url": url, "title": "T"}], query())
+    assert [one.url for one in found] == [shown] * bool(shown)
+
+
 def test_a_number_without_end_in_a_result_does_no_harm():
     rows = [{"url": "https://a.example/", "title": "A", "content": f"one &#{'1' * 5_000}; two"}]
     assert found_in(rows, query())[0].text.startswith("one ")

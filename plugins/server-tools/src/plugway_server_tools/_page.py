@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Final
 from urllib.parse import urljoin
 
-from plugway_server_tools._providers import is_link, unescaped
+from plugway_server_tools._providers import link_of, unescaped
 
 _NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{0,30}")
 _END_OR_QUOTE: Final = re.compile(r"""[>]|=\s*["']""")
@@ -197,7 +197,7 @@ class _Reader:
             url = urljoin(self._base, href)
         except ValueError:
             return ""
-        return url if is_link(url) and ")" not in url else ""
+        return link_of(url) if ")" not in url else ""
 
     def _add(self, text: str) -> None:
         self.size += len(text)
