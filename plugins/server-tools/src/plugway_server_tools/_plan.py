@@ -138,6 +138,9 @@ def _placed(
     name = str(fields.get("name") or base)
     server = SERVER_TOOLS.get(base)
     if server is not None:
+        if name in plan.offered:
+            plan.notes.append(f"`{name}` (`{kind}`) left out: another tool has the same name")
+            return
         refused = refusal(base)
         why = "another tool has the same name" if name in taken else server.needless
         if why and not (alone and server.needless):
