@@ -58,6 +58,7 @@ def test_there_is_a_page_for_each_way():
         "openai-clients",
         "own-key",
         "switch-in-chat",
+        "tools",
     ]
 
 
@@ -89,7 +90,7 @@ def test_a_configuration_is_valid(text, tmp_path, plugway):
 def test_a_command_exists(line, plugway):
     words = line.split()
     known = [word for word in words[1:3] if re.fullmatch(r"[a-z]+", word)]
-    code, wrote = plugway(*known[: 2 if words[1] in {"models", "keys"} else 1], "--help")
+    code, wrote = plugway(*known[: 2 if words[1] in {"models", "keys", "mcp"} else 1], "--help")
     assert code == 0, wrote.err
     assert "Usage: plugway" in wrote.out
     for word in words[1:]:

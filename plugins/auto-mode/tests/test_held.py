@@ -27,9 +27,9 @@ def test_the_plugin_is_found_as_one_that_judges_calls():
     ("effect", "arguments"),
     [
         ("read", {"path": "~/.ssh/id_rsa"}),
-        ("read", {"paths": ["a.txt", "/root/.aws/credentials"]}),
-        ("read", {"filePath": "file:///root/.ssh/id%5Frsa"}),
-        ("read", {"url": "file:///root/.ssh/id_rsa"}),
+        ("read", {"paths": ["a.txt", "/home/ann/.aws/credentials"]}),
+        ("read", {"filePath": "file:///home/ann/.ssh/id%5Frsa"}),
+        ("read", {"url": "file:///home/ann/.ssh/id_rsa"}),
         ("run", {"anything": "/home/me/.netrc"}),
         ("write", {"path": "/etc/passwd", "content": "x"}),
         ("write", {"path": "../other/a.txt"}),
@@ -71,7 +71,7 @@ def test_what_only_reads_inside_is_allowed_and_the_rest_is_left_to_a_grant(effec
 
 def test_without_folders_only_credentials_are_denied():
     assert verdict("write", {"path": "/tmp/a"}, roots=()).kind == "undecided"
-    assert verdict("write", {"path": "/root/.ssh/config"}, roots=()).kind == "denied"
+    assert verdict("write", {"path": "/home/ann/.ssh/config"}, roots=()).kind == "denied"
 
 
 def test_arguments_without_end_are_not_checked_for_ever():

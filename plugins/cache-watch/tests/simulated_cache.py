@@ -53,6 +53,9 @@ class MarkedCache:
         self.hold = None
         """An event for which replies wait; until then nothing is stored."""
         self.waiting = []
+        self.times = 1
+        """How often a prompt is counted, as with tools that the server runs itself."""
+        self.tells_writes = True
 
     def positions(self, body):
         """All blocks in order: their level, JSON, cost and lifetime of their mark."""
@@ -123,10 +126,13 @@ class MarkedCache:
             self.waiting.append(stored)
         else:
             self.store(stored)
+        written = max(0, last - read)
+        if not self.tells_writes:
+            total, written = total + written, 0
         return {
-            "input_tokens": total - max(last, read),
-            "cache_read_input_tokens": read,
-            "cache_creation_input_tokens": max(0, last - read),
+            "input_tokens": (total - max(last, read)) * self.times,
+            "cache_read_input_tokens": read * self.times,
+            "cache_creation_input_tokens": written * self.times,
             "output_tokens": 5,
         }
 

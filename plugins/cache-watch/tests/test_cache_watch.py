@@ -7,20 +7,21 @@ import random
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulated_cache import Clock, MarkedCache
+from simulated_cache import Clock, MarkedCache, PlainCache
 from test_causes import (
     Talk,
     anthropic,
     conversation,
     described,
     edited,
+    explained,
     marked,
     next_turn,
     talk,
     text,
 )
 
-from plugway import ConfigError, MessagesRequest
+from plugway import ConfigError, MessagesRequest, NoOptions, Plugin, hookimpl
 from plugway.config.config import parse_config
 from plugway.testing import StrictUpstream, build_plugin, gateway
 from plugway_cache_watch import CacheWatch
@@ -29,6 +30,8 @@ from plugway_cache_watch._diff import differences
 from plugway_cache_watch._prints import continued, print_of
 from plugway_dashboard import Dashboard
 from plugway_endpoints import ExplainsCache
+from plugway_openai_api import OpenAIApi
+from plugway_openai_compatible import OpenAICompatible
 from plugway_recommend import Recommend
 from tests.kernel.loading import load_plugins
 
@@ -124,7 +127,31 @@ async def test_a_request_beside_the_turns_does_not_confuse_them():
         beside = await client.say(title)
         turn = await client.say(next_turn(body))
     assert beside["cause"] == "first"
+    assert "begins like this one" in beside["why"]
     assert turn["cause"] == "hit"
+
+
+async def test_a_miss_that_the_gateway_caused_says_so():
+    class Clears(Plugin[NoOptions]):
+        """Clears an old answer, as a context guard does."""
+
+        clears = False
+
+        @hookimpl
+        def prepare_attempt(self, request, attempt, exchange):
+            messages = [*request.body["messages"]]
+            messages[1] = {**messages[1], "content": [text("[cleared]")]}
+            because = "old results were cleared"
+            return request.replace(messages=messages, because=because) if self.clears else None
+
+    guard = Clears(NoOptions(), name="guard")
+    async with talk(backends=lambda url: [guard, anthropic(url)]) as client:
+        body = conversation()
+        await client.say(body)
+        guard.clears = True
+        found = await client.say(next_turn(body))
+    assert found["why"] == "messages[1] (assistant) was edited: content[0] `text` changed"
+    assert found["also"] == ["the gateway did this: set messages: old results were cleared"]
 
 
 async def test_a_subagent_is_a_conversation_of_its_own():
@@ -135,6 +162,39 @@ async def test_a_subagent_is_a_conversation_of_its_own():
         assert (await client.say(body, **agent))["cause"] == "first"
         assert (await client.say(next_turn(body), **agent))["cause"] == "hit"
         assert (await client.say(next_turn(conversation())))["cause"] == "hit"
+
+
+async def test_a_client_of_openais_api_is_explained_in_its_own_words():
+    """Its bytes are relayed; nothing is translated to look at them."""
+
+    def relaying(url):
+        key = {"base_url": f"{url}/v1", "api_key": "sk-1", "zone": "api.openai.com"}
+        return [build_plugin(OpenAIApi, "api"), build_plugin(OpenAICompatible, "up", **key)]
+
+    async with talk(PlainCache, api="chat", backends=relaying) as client:
+        messages = [{"role": "system", "content": "You are an agent. " * 300}]
+        for n in range(4):
+            messages += [
+                {"role": "user", "content": f"Question {n}. " * 60},
+                {"role": "assistant", "content": f"Answer {n}. " * 60},
+            ]
+
+        async def ask(count):
+            body = {"model": "up/some-model", "messages": messages[:count]}
+            lines = {"x-claude-code-session-id": "s"}
+            answer = await client.running.client.post(
+                "/v1/chat/completions", json=body, headers=lines
+            )
+            assert answer.status_code == 200, answer.text
+            client.clock.now += 10
+            return await explained(client.watch, answer.headers["plugway-request-id"])
+
+        assert (await ask(6))["cause"] == "first"
+        assert (await ask(8))["cause"] == "hit"
+        messages[2]["content"] += "!"
+        found = await ask(8)
+    assert found["why"] == ("messages[2] (assistant) was edited: content[0] `text` changed")
+    assert found["read"] > 1000
 
 
 async def test_two_people_never_see_each_others():
@@ -307,3 +367,23 @@ def test_a_tool_with_a_hostile_name_is_not_quoted():
     new["tools"][1]["name"] = "<script>alert(1)</script>\n"
     (found,) = compared(old, new)
     assert found.text == "tools[1]: another tool is there"
+
+
+def test_a_block_of_an_unknown_type_is_not_named_by_it():
+    old, new = body_of(["x", "y"]), body_of(["x", "y"])
+    old["messages"][1]["content"] = [{"type": "secret_word", "data": "a"}]
+    new["messages"][1]["content"] = [{"type": "secret_word", "data": "b"}]
+    (found,) = compared(old, new)
+    assert found.text == "messages[1] (assistant) was edited: content[0] changed"
+
+
+@given(words=words)
+def test_a_conversation_that_forks_keeps_both_ends_apart(words):
+    """Continuations share entries, and still see only their own."""
+    start = body_of(words)
+    first = print_of(view(start))
+    left = continued(first, view(body_of([*words, "\x00left"])), 0)
+    right = continued(first, view(body_of([*words, "\x00right", "\x00more"])), 0)
+    assert left == print_of(view(body_of([*words, "\x00left"])))
+    assert right == print_of(view(body_of([*words, "\x00right", "\x00more"])))
+    assert first == print_of(view(start))

@@ -9,12 +9,13 @@ import pytest
 from simulated_cache import Clock, MarkedCache, PlainCache
 
 from plugway import Original
-from plugway.testing import StrictUpstream, build_plugin, gateway
+from plugway.testing import StrictUpstream, anthropic_error, build_plugin, gateway
 from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_cache_watch import CacheWatch
 from plugway_cache_watch._body import PromptBody
 from plugway_openai_compatible import OpenAICompatible
+from plugway_router import Router
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +113,9 @@ async def talk(cache=None, *, api="anthropic", backends=None, **options):
     async with StrictUpstream(api, otherwise=cache) as upstream:
         made = backends(upstream.url) if backends else [anthropic(upstream.url)]
         async with gateway([watch, *made]) as running:
-            yield Talk(running, watch, clock, cache)
+            client = Talk(running, watch, clock, cache)
+            client.upstream = upstream
+            yield client
 
 
 def anthropic(url, name="up"):
@@ -428,6 +431,23 @@ async def test_a_target_with_a_cache_of_its_own_is_named():
     assert found["why"] == f"the target changed from `up/{MODEL}` to `work/{MODEL}`"
 
 
+async def test_a_fallback_is_named_with_what_failed():
+    def two(url):
+        other = build_plugin(Anthropic, "work", base_url=url, api_key="sk-ant-2")
+        targets = [f"up/{MODEL}", f"work/{MODEL}"]
+        router = build_plugin(Router, "router", models={"*": targets})
+        return [router, anthropic(url), other]
+
+    async with talk(backends=two) as client:
+        body = conversation() | {"model": "any"}
+        await client.say(body)
+        client.upstream.script(anthropic_error(529, "overloaded_error", "Overloaded"))
+        found = await client.say(next_turn(body))
+    assert found["why"] == (
+        f"the target changed from `up/{MODEL}` to `work/{MODEL}`, because `up/{MODEL}` failed"
+    )
+
+
 async def test_another_key_of_the_client_is_named():
     def own_keys(url):
         return [build_plugin(Anthropic, "up", base_url=url, credential="client")]
@@ -713,3 +733,32 @@ async def test_less_than_the_last_turn_stored_is_a_miss_although_an_older_one_st
         found = await client.say(body)
     assert found["read"] > 1000
     assert found["why"] == "messages[10] (user) was edited: content[0] `text` changed"
+
+
+async def test_a_prompt_that_the_server_counted_twice_is_no_measure():
+    async with talk() as client:
+        body = conversation()
+        await client.say(body)
+        body = next_turn(body)
+        client.cache.times = 2  # such as with a web search of Anthropic's
+        assert (await client.say(body))["cause"] == "hit"
+        client.cache.times = 1
+        body = next_turn(body, text("A long question. " * 200))
+        found = await client.say(body)
+        assert (found["cause"], found["miss"]) == ("recounted", False)
+        assert (await client.say(next_turn(body)))["cause"] == "hit"
+
+
+async def test_a_server_that_does_not_tell_what_it_stores_is_judged_by_what_it_was_sent():
+    async with talk(backends=compatible("example.com")) as client:
+        client.cache.tells_writes = False
+        body = conversation()
+        await client.say(body)
+        body = next_turn(body)
+        assert (await client.say(body))["cause"] == "hit"
+        body = next_turn(body)
+        system_changed(body)
+        found = await client.say(body)
+        assert (found["cause"], found["why"]) == ("changed", "system[0] changed")
+        client.clock.now += 600
+        assert (await client.say(next_turn(body)))["cause"] == "expired"

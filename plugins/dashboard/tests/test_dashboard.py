@@ -110,7 +110,8 @@ class Explains(Plugin[NoOptions]):
 
     def cache_of(self, request_id):
         line = "5 of 9 prompt tokens were read from the cache, 4 more could have been"
-        return {"line": line, "miss": True, "missed": 4, "why": request_id}
+        counts = {"total": 9, "read": 5, "missed": 4, "dollars": 0.5}
+        return {"line": line, "miss": True, "cause": "changed", "why": request_id, **counts}
 
 
 async def test_what_was_read_from_the_cache_is_shown_with_the_exchange():
@@ -123,7 +124,9 @@ async def test_what_was_read_from_the_cache_is_shown_with_the_exchange():
     (item,) = document["exchanges"]
     assert item["cache"]["why"] == item["request_id"]
     assert "cache: 5 of 9 prompt tokens were read from the cache, 4 more could" in with_cache
-    assert "cache:" not in without
+    total = "5 of 9 prompt tokens were read from caches (56%); 1 miss with 4 tokens, $0.50: "
+    assert with_cache.splitlines()[-1] == f"{total}1 changed"
+    assert "cache" not in without.replace("cached", "")
 
 
 async def test_without_an_explanation_the_cache_is_said_to_be_unknown():

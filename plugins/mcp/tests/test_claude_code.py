@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from plugins.mcp.tests.mounted import faulty
 from plugway.testing import ScriptedUpstream, anthropic_stream, build_plugin, gateway, respond, sse
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_field_policy import FieldPolicy
@@ -52,11 +53,11 @@ def calls(tool, **arguments):
 
 
 @asynccontextmanager
-async def both(tmp_path, home, desk, *others):
+async def both(tmp_path, home, desk, *others, **options):
     """Claude Code over a gateway to `home`, of a vendor, and `desk`, on this machine."""
     async with home, desk:
         stack = [
-            build_plugin(Mcp, "mcp"),
+            build_plugin(Mcp, "mcp", **options),
             build_plugin(Switch, "switch", warm=False),
             build_plugin(Thinking, "thinking"),
             build_plugin(FieldPolicy, "field-policy"),
@@ -118,6 +119,29 @@ async def test_a_tool_that_is_only_named_can_be_called_too(tmp_path):
         answer = await claude.run("-p", "use the other one please", *claude.mcp)
         assert answer.out.strip() == "desk speaking", answer
     assert "The client does not identify the caller" not in asked(desk)[0].body.decode()
+
+
+async def test_a_mounted_tool_is_called_through_the_gateway(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    home = model_of(
+        "home",
+        calls("ToolSearch", query="select:mcp__plugway__x_echo"),
+        calls("mcp__plugway__x_echo", text="words from a mounted server"),
+    )
+    async with both(tmp_path, home, model_of("desk"), servers={"x": faulty()}) as claude:
+        answer = await claude.run("-p", "say it there please", *claude.mcp)
+        assert answer.out.strip() == "home speaking", answer
+    last = asked(home)[-1].json["messages"]
+    results = [
+        block
+        for message in last
+        if isinstance(message["content"], list)
+        for block in message["content"]
+        if block["type"] == "tool_result"
+    ]
+    assert results[-1]["content"] == [{"type": "text", "text": "words from a mounted server"}]
+    (described,) = [t for t in asked(home)[-1].json["tools"] if t["name"] == "mcp__plugway__x_echo"]
+    assert described["description"] == "Does echo."
 
 
 async def test_a_subagent_that_calls_endpoint_set_moves_itself_alone(tmp_path):

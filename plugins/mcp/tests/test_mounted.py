@@ -9,7 +9,7 @@ import pytest
 
 from plugins.mcp.tests.mounted import faulty, mounts, say, write_state
 from plugway.testing import LeakCheck
-from plugway_mcp import _connection, _pool
+from plugway_mcp import _connection, _mounts, _pool
 
 pytestmark = pytest.mark.anyio
 
@@ -82,7 +82,9 @@ async def test_a_server_that_hangs_is_given_up_and_ended(tmp_path, tool, monkeyp
     monkeypatch.setattr(_connection, "GRACE_SECONDS", 0.05)
     async with mounts(tmp_path, x=faulty(timeout_seconds=0.1)) as mounted:
         process = psutil.Process(int(await say(mounted, "pid")))
-        assert "did not answer within 0.1 s" in await say(mounted, tool)
+        told = await say(mounted, tool)
+        assert "did not answer within 0.1 s" in told or tool == "deaf"  # whose end may be noticed
+        assert told.startswith(f"! `x_{tool}` failed: ")
         with anyio.fail_after(5):
             while lives(process):
                 await anyio.sleep(0.01)
@@ -158,13 +160,34 @@ async def test_a_server_that_dies_at_once_is_tried_again_later_and_later(tmp_pat
 async def test_a_server_that_fails_again_and_again_is_left_out(tmp_path, monkeypatch):
     monkeypatch.setattr(_pool, "MAX_PAUSE", 0)
     state = tmp_path / "state.json"
+    write_state(state, dies=True)
+    async with mounts(tmp_path, x=faulty(state)):
+        pass
     write_state(state)
     async with mounts(tmp_path, x=faulty(state)) as mounted:
-        await say(mounted, "exit")
         write_state(state, dies=True)
-        for _ in range(3):
-            await say(mounted, "echo")
+        await say(mounted, "crash")
+        await say(mounted, "echo")
+        monkeypatch.setattr(_pool, "MAX_PAUSE", 60)
+        assert len(await mounted.tools()) > 10
+        await say(mounted, "echo")
         assert await mounted.tools() == []
+        write_state(state)
+        mounted.pools["x"].succeeded()  # as after the pause
+        assert len(await mounted.tools()) > 10
+
+
+async def test_a_server_that_hangs_at_its_start_is_awaited_once(tmp_path, monkeypatch):
+    async with mounts(tmp_path, y=faulty()):
+        pass
+    monkeypatch.setattr(_mounts, "FIRST_SECONDS", 0.05)
+    hanging = faulty(args=["-c", "import time; time.sleep(60)"])
+    async with mounts(tmp_path, x=hanging, y=faulty()) as mounted:
+        monkeypatch.setattr(_mounts, "FIRST_SECONDS", 60)
+        with anyio.fail_after(20):
+            names = [spec.name for spec in await mounted.tools()]
+        assert "y_echo" in names
+        assert mounted.pools["x"].processes == 1
 
 
 @pytest.mark.parametrize(
@@ -247,8 +270,14 @@ async def test_arguments_that_are_not_json_are_refused(tmp_path, arguments):
 
 async def test_no_call_leaves_anything_behind(tmp_path):
     async with mounts(tmp_path, x=faulty(), y=faulty()) as mounted:
-        await say(mounted, "echo")
-        async with LeakCheck():
-            for tool in ("crash", "exit", "noise", "asks", "wrong", "echo") * 3:
+
+        async def some(times):
+            for tool in ("crash", "exit", "noise", "asks", "wrong", "echo") * times:
                 await say(mounted, tool)
             mounted.pools["x"].stop()
+
+        async with anyio.create_task_group() as group:  # starts threads, which are used again
+            for _ in range(3):
+                group.start_soon(some, 1)
+        async with LeakCheck():
+            await some(3)

@@ -1,17 +1,20 @@
 """Tools of mounted servers at `/mcp`, and for plugins that run tools."""
 
+import re
 import subprocess
 import sys
 from types import MappingProxyType
 
 import anyio
 import pytest
+from pydantic import ValidationError
 
 from plugins.mcp.tests.mounted import faulty
 from plugins.mcp.tests.shape import client_of, post, rpc, running
 from plugway import Exchange, MessagesRequest
 from plugway.testing import build_plugin, gateway
 from plugway_mcp import Mcp
+from plugway_mcp._definitions import Store, read_definitions
 from plugway_tools import HoldsTools, ToolCall
 
 pytestmark = pytest.mark.anyio
@@ -108,6 +111,14 @@ async def test_a_gateway_without_servers_holds_none():
         assert (await gate.mcp.run_tool(call)).is_error
 
 
+async def test_servers_cost_nothing_before_somebody_asks_for_tools():
+    async with serving() as gate:
+        (mcp,) = gate.app.snapshot.plugins
+        assert await gate.client.get("/health")
+        assert mcp._mounted.mounts is None
+        assert mcp.processes == 0
+
+
 def test_options_of_servers_are_read_without_the_sdk():
     code = (
         "import sys; from plugway_mcp._options import McpOptions; "
@@ -115,3 +126,54 @@ def test_options_of_servers_are_read_without_the_sdk():
         "assert 'mcp' not in sys.modules and 'psutil' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def warnings_of(caplog, **options):
+    caplog.clear()
+    assert build_plugin(Mcp, "mcp", servers={"x": options}).check({}) == ()
+    return caplog.text
+
+
+def test_a_check_warns_of_tools_that_changed_and_of_keys_in_plain_text(caplog):
+    seen, _ = read_definitions([{"name": "a"}, {"name": "b"}])
+    now, _ = read_definitions([{"name": "a", "description": "Other."}, {"name": "c"}])
+    store = Store()
+    store.accept("x", seen)
+    assert warnings_of(caplog, command="x") == ""
+    store.wait("x", now)
+    told = "1 new (c), 1 changed (a), 1 gone (b); they are not offered. Run `plugway mcp accept x`"
+    assert told in warnings_of(caplog, command="x")
+    store.accept("x", now)
+    assert warnings_of(caplog, command="x", env={"LANG": "C"}) == ""
+    told = warnings_of(caplog, command="x", env={"API_KEY": "sk-in-plain-text"})
+    assert "`servers.x.env.API_KEY` seems to be a key in plain text" in told
+    assert "sk-in-plain-text" not in told
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, "needs either `command` or `url`"),
+        ({"command": "x", "url": "http://a/"}, "needs either `command` or `url`"),
+        ({"command": "x", "type": "http"}, "type `http` needs `url`"),
+        ({"url": "ftp://a"}, "must start with http:// or https://"),
+        ({"url": "http://a/", "env": {"A": "b"}}, "belong to `command`"),
+        ({"command": "x", "bearer": "b"}, "belong to `url`"),
+        ({"command": "x", "args": ["{roots}"]}, "needs `roots`"),
+        ({"command": "x", "roots": ["relative"]}, "should be absolute"),
+        ({"command": "x", "env": {"A=B": "c"}}, "is not a valid name"),
+        ({"command": "x", "env": {"A": "b\nc"}}, "has a line break"),
+        ({"command": "x", "preset": "unknown"}, "known: files, git, fetch, memory, time, browser"),
+        ({"command": "x", "allow": ["all"]}, "'read', 'write' or 'run'"),
+        ({"command": "x", "own_addresses": ["here"]}, "not `host:port`"),
+        ({"command": "x\0"}, "pattern"),
+    ],
+)
+def test_a_wrong_option_is_explained(options, told):
+    with pytest.raises(ValidationError, match=re.escape(told)):
+        build_plugin(Mcp, "mcp", servers={"x": options})
+
+
+def test_a_name_of_a_server_is_checked():
+    with pytest.raises(ValidationError, match="lower-case letters"):
+        build_plugin(Mcp, "mcp", servers={"../x": {"command": "x"}})

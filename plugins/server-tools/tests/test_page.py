@@ -44,6 +44,10 @@ def test_the_main_part_of_a_page_stands_for_the_whole():
     assert text("<div>around</div><main>short</main>") == "around\n\nshort"
 
 
+def test_a_page_of_nothing_but_tags_is_read_in_part():
+    assert text("a" + "<b>" * 300_000 + "b") == "a"
+
+
 N = 6_000
 HOSTILE = {
     "nested": "<div>" * N,

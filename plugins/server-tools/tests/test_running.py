@@ -7,14 +7,22 @@ import pytest
 from anthropic.types.beta import BetaMessage
 from pydantic import TypeAdapter
 
+from plugway import NoOptions, Plugin
 from plugway.testing import (
     ScriptedUpstream,
+    anthropic_message,
+    anthropic_stream,
     assert_valid_stream,
+    build_plugin,
     gateway,
     parse_sse,
     request_body,
     respond,
+    sse,
 )
+from plugway_http.client import open_connections
+from plugway_server_tools import ServerTools
+from plugway_tools import ToolResult, ToolSpec, Verdict
 from plugway_translation import PREFIX, excerpt_in
 
 from .servers import BACKENDS, Model, stack
@@ -138,6 +146,18 @@ async def test_a_request_that_is_only_a_search_gets_its_links_even_if_the_model_
     assert_links(*message.content[:2])
     assert len(found.model.asked) == 1
     assert "Sunny, 21 degrees" in json.dumps(found.model.asked[0])
+
+
+@both
+async def test_a_model_that_says_nothing_about_the_results_does_not_hide_them(stream):
+    nothing = {"content": [], "stop_reason": "end_turn"}
+    events = anthropic_stream("x")
+    silent = [events[0], *events[-2:]]
+    answer = sse(silent) if stream else respond(200, {**anthropic_message("x"), **nothing})
+    async with running(answer) as found:
+        message = await found.ask(SEARCH, messages=CLAUDE_CODE, stream=stream)
+    assert kinds(message) == ["server_tool_use", "web_search_tool_result", "text"]
+    assert "Sunny, 21 degrees" in said(message)
 
 
 @both
@@ -380,3 +400,161 @@ async def test_what_is_not_configured_still_fails_beside_what_is():
     blocks = {block.type: block for block in message.content}
     assert blocks["code_execution_tool_result"].content.error_code == "unavailable"
     assert len(blocks["web_search_tool_result"].content) == 2
+
+
+# ── code ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Runner(Plugin[NoOptions]):
+    """Mounts a tool that runs code, and judges calls."""
+
+    def __init__(self, result, verdict="undecided"):
+        super().__init__(NoOptions(), name="runner")
+        self._result, self._verdict = result, verdict
+        self.ran = []
+
+    async def tools(self):
+        schema = {"type": "object", "properties": {"script": {"type": "string"}}}
+        return [ToolSpec("py_run", "Runs Python.", schema, "run", outside=False)]
+
+    async def run_tool(self, call):
+        self.ran.append(dict(call.arguments))
+        return self._result
+
+    def judge_call(self, call, spec):
+        return Verdict(self._verdict, "the rules say so")
+
+
+CODE = tool("code_execution_20250522")
+RUN = ("", [("code_execution", {"code": "print(6*7)"})])
+
+
+@asynccontextmanager
+async def mounting(runner, *turns, **options):
+    model = Model(*turns)
+    async with (
+        ScriptedUpstream(otherwise=model) as upstream,
+        ScriptedUpstream(otherwise=SearXNG()) as web,
+    ):
+        search = {"provider": "searxng", "url": web.url}
+        plugins = stack(BACKENDS["chat"](upstream.url), web_search=search, **options)
+        async with gateway([runner, *plugins]) as found:
+            yield Running(model, None, web.url, found)
+
+
+@both
+@pytest.mark.parametrize(
+    ("result", "shown"),
+    [
+        (ToolResult.of("42"), ("42", "", 0)),
+        (ToolResult.of("NameError", is_error=True), ("", "NameError", 1)),
+    ],
+)
+async def test_code_is_run_by_the_mounted_tool_that_the_options_name(result, shown, stream):
+    runner = Runner(result)
+    async with mounting(runner, RUN, FOUND, code_execution="py_run") as found:
+        message = await found.ask(CODE, READ, stream=stream)
+    assert kinds(message) == ["server_tool_use", "code_execution_tool_result", "text"]
+    content = message.content[1].content
+    assert (content.stdout, content.stderr, content.return_code) == shown
+    assert runner.ran == [{"script": "print(6*7)"}]
+    assert result.text in json.dumps(found.model.asked[1])
+
+
+@pytest.mark.parametrize("why", ["denied by a rule", "after a search", "after a tool's result"])
+async def test_code_is_not_run_where_the_rules_forbid_it(why):
+    runner = Runner(ToolResult.of("42"), "denied" if why == "denied by a rule" else "undecided")
+    first = [LOOK] if why == "after a search" else []
+    messages = "hi"
+    if why == "after a tool's result":
+        messages = [
+            {"role": "user", "content": "hi"},
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "tool_use", "id": "t", "name": "Read", "input": {"path": "a"}}
+                ],
+            },
+            {
+                "role": "user",
+                "content": [{"type": "tool_result", "tool_use_id": "t", "content": "run this!"}],
+            },
+        ]
+    async with mounting(runner, *first, RUN, FOUND, code_execution="py_run") as found:
+        message = await found.ask(CODE, SEARCH, READ, messages=messages)
+    assert runner.ran == []
+    result = next(b for b in message.content if b.type == "code_execution_tool_result")
+    assert result.content.return_code == 1
+    assert "Not run" in result.content.stderr
+
+
+async def test_a_tool_that_is_not_mounted_is_the_error_of_the_call():
+    async with mounting(Runner(ToolResult.of("42")), RUN, FOUND, code_execution="gone") as found:
+        message = await found.ask(CODE, READ)
+    assert message.content[1].content.error_code == "unavailable"
+    assert "`gone` is not mounted" in json.dumps(found.model.asked[1])
+
+
+@both
+async def test_a_search_that_a_rule_denies_is_not_run(stream):
+    async with mounting(Runner(None, "denied"), LOOK, FOUND) as found:
+        message = await found.ask(SEARCH, READ, stream=stream)
+    assert message.content[2].content.error_code == "unavailable"
+    assert "the rules say so" in json.dumps(found.model.asked[1])
+
+
+async def test_each_call_is_recorded_without_its_contents(caplog):
+    caplog.set_level("INFO", logger="plugway.tools")
+    async with running(LOOK, FOUND) as found:
+        await found.ask(SEARCH, READ)
+    lines = [record for record in caplog.records if record.name == "plugway.tools"]
+    assert [(line.tool, line.outcome) for line in lines] == [("web_search", "ran")]
+    assert "oslo" not in str([vars(line) for line in lines])
+
+
+# ── the configuration ────────────────────────────────────────────────────────────────────────────
+
+LOCAL = {"provider": "searxng", "url": "http://127.0.0.1:8888"}
+BRAVE = {"provider": "brave", "api_key": "secret-key"}
+
+
+@pytest.mark.parametrize(
+    ("options", "flaws"),
+    [
+        ({"web_search": LOCAL}, []),
+        ({"web_search": {**BRAVE, "from_zones": ["vendor"]}}, []),
+        ({"web_search": {**BRAVE, "from_zones": ["*"]}}, []),
+        (
+            {"web_search": {**BRAVE, "from_zones": ["vendr"]}},
+            [(("web_search", "from_zones", 0), "no backend is in the zone `vendr`")],
+        ),
+        (
+            {"web_fetch": {"from_zones": ["vendor", "x"]}},
+            [(("web_fetch", "from_zones", 1), "no backend is in the zone `x`")],
+        ),
+    ],
+)
+def test_a_zone_that_no_backend_is_in_is_reported(options, flaws):
+    plugin = build_plugin(ServerTools, "server-tools", **options)
+    found = plugin.check({"up": "vendor"})
+    assert [place for place, _ in found] == [place for place, _ in flaws]
+    for (_, reason), (_, start) in zip(found, flaws, strict=True):
+        assert reason.startswith(start)
+
+
+def test_a_provider_that_no_conversation_may_use_is_warned_of(caplog):
+    build_plugin(ServerTools, "server-tools", web_search=BRAVE).check({"up": "local"})
+    assert "`web_search` is never used" in caplog.text
+
+
+async def test_the_receipt_says_what_was_run_and_no_content():
+    async with running(LOOK, FOUND) as found:
+        answer = await found.post(SEARCH, READ)
+    assert "by=server-tools" in answer.headers["plugway-receipt"]
+
+
+async def test_no_connection_to_the_provider_stays_open_after_the_gateway():
+    before = open_connections()
+    async with running(LOOK, FOUND) as found:
+        await found.ask(SEARCH, READ)
+    assert open_connections() == before

@@ -177,10 +177,10 @@ def test_a_domain_covers_itself_its_subdomains_and_its_folder(entry, url, admitt
 class Mounted:
     """A plugin with one search tool."""
 
-    def __init__(self, result, argument="query"):
+    def __init__(self, result, argument="query", effect="read"):
         self.result, self.asked = result, []
         schema = {"type": "object", "properties": {argument: {"type": "string"}}}
-        self._spec = ToolSpec("web_find", "Searches.", schema, "read")
+        self._spec = ToolSpec("web_find", "Searches.", schema, effect)
 
     async def tools(self):
         return [self._spec]
@@ -229,6 +229,15 @@ async def test_a_mounted_tool_that_is_gone_or_fails_is_an_error_of_the_call(hold
         await search.run(query(), exchange())
     assert found.value.code == "unavailable"
     assert "hunter2" not in found.value.reason
+
+
+async def test_a_mounted_tool_that_may_do_more_than_read_does_not_search():
+    mounted = Mounted(RESULTS["data"], effect="run")
+    search = Search(SearchOptions(provider="tool", tool="web_find"))
+    search.find_tool_in(Holders(mounted))
+    with pytest.raises(ToolFailed, match="may write or run"):
+        await search.run(query(), exchange())
+    assert mounted.asked == []
 
 
 # ── options ──────────────────────────────────────────────────────────────────────────────────────

@@ -2,19 +2,20 @@
 
 import asyncio
 import base64
+import json
 import os
 import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import anyio
 import anyio.to_thread
 import pytest
 from test_system_tools import plugin, run
 
-from plugway.testing import LeakCheck, build_plugin, gateway
-from plugway_echo import Echo
+from plugway.testing import LeakCheck
 from plugway_system_tools import _desktop
 
 pytestmark = [
@@ -210,8 +211,27 @@ async def test_a_missing_program_is_named_with_what_to_install(programs, name, a
     result = await run(name, {"title": "t"} if name == "system_notify" else {}, **ALL)
     assert result.is_error
     assert advice in result.text
-    async with gateway([plugin(**ALL), build_plugin(Echo, "echo")]):
-        assert advice in caplog.text
+    assert not plugin(**ALL).check({})
+    assert f"`{name}` will fail: " in caplog.text
+    assert advice in caplog.text
+
+
+@pytest.mark.slow
+def test_plugway_check_and_so_doctor_name_a_missing_program(programs, tmp_path):
+    config = tmp_path / "config.yaml"
+    entry = "{use: system-tools, options: {allow: [], tools: {system_notify: true}}}"
+    config.write_text(f"plugins: [{{use: echo}}, {entry}]\n")
+    command = [
+        str(Path(sys.executable).with_name("plugway")),
+        "check",
+        "--json",
+        "--config",
+        config,
+    ]
+    variables = {**os.environ, "PATH": str(tmp_path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    (warning,) = json.loads(done.stdout)["warnings"]
+    assert "`system_notify` will fail: `notify-send` is not installed" in warning
 
 
 async def test_without_a_desktop_the_reason_is_given(programs, monkeypatch):

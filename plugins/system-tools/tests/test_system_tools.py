@@ -12,6 +12,7 @@ import psutil
 import pytest
 from pydantic import ValidationError
 
+from plugway import Exchange, MessagesRequest
 from plugway.testing import build_plugin
 from plugway_system_tools import SystemTools, _machine, _processes
 from plugway_tools import HoldsTools, ToolCall
@@ -21,13 +22,17 @@ READS = ["system_summary", "system_processes", "system_memory", "system_disks", 
 PRIVATE = ["system_clipboard_read", "system_screenshot"]
 
 
+def call_of(name, arguments=None, exchange=None, id="call_1"):
+    exchange = exchange or Exchange(MessagesRequest(b"{}"))
+    return ToolCall(id, name, arguments or {}, exchange)
+
+
 def plugin(**options):
     return build_plugin(SystemTools, "system-tools", **options)
 
 
 async def run(name, arguments=None, **options):
-    call = ToolCall("call_1", name, arguments or {}, None)
-    return await plugin(**options).run_tool(call)
+    return await plugin(**options).run_tool(call_of(name, arguments))
 
 
 async def names(**options):
@@ -68,6 +73,17 @@ async def test_each_tool_has_what_apis_and_retrieval_need():
     assert effects == {"system_clipboard_write": "write", "system_notify": "run"}
     assert [name for name, spec in specs.items() if spec.outside] == PRIVATE
     assert specs["system_clipboard_write"].input_schema["required"] == ["text"]
+
+
+async def test_a_call_is_run_once():
+    shared, exchange = plugin(), Exchange(MessagesRequest(b"{}"))
+    first, again, other = [
+        await shared.run_tool(call_of("system_memory", {}, exchange, id)) for id in ("a", "a", "b")
+    ]
+    assert not first.is_error
+    assert again.is_error
+    assert again.text == "this call was run already; its outcome is in the conversation"
+    assert not other.is_error
 
 
 async def test_command_lines_count_as_text_from_outside():
@@ -202,16 +218,15 @@ async def test_threads_that_hang_are_not_piled_up(monkeypatch):
 
     monkeypatch.setattr(_processes, "started", wait)
     shared = plugin()
-    call = ToolCall("call_1", "system_processes", {}, None)
     try:
         for number in range(1, 9):
-            calling = asyncio.ensure_future(shared.run_tool(call))
+            calling = asyncio.ensure_future(shared.run_tool(call_of("system_processes")))
             while len(started) < number:
                 await asyncio.sleep(0)
             calling.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await calling
-        result = await shared.run_tool(call)
+        result = await shared.run_tool(call_of("system_processes"))
     finally:
         hung.set()
     assert result.is_error

@@ -28,7 +28,7 @@ class Clock:
 
 
 def exporter(upstream, store, clock=None, **options):
-    settings = {"headers": {}, "span_seconds": 0.001, "metric_seconds": 60, **options}
+    settings = {"headers": {}, "span_seconds": 0.001, "metric_seconds": 60, "drain": bool} | options
     log = logging.getLogger("plugway.telemetry-test")
     return Exporter(upstream, {"service.name": "x"}, store, log, clock=clock or Clock(), **settings)
 
@@ -107,20 +107,24 @@ async def test_a_collector_that_is_down_is_logged_once_a_minute_and_its_return_o
     assert CANARY not in caplog.text
 
 
-async def test_a_collector_that_hangs_delays_no_request_and_the_stop_briefly():
+async def test_a_collector_that_takes_no_metrics_is_recognized_and_the_fix_is_named(caplog):
+    store = Store()
+    async with otlp.Collector(respond(404, b"")) as collector, Upstream(collector.url) as upstream:
+        await exporter(upstream, store).send_metrics()
+    assert "it does not take metrics: set `metrics: false`" in caplog.text
+    assert dropped(store) == {("metrics",): 1}
+
+
+async def test_a_collector_that_hangs_delays_neither_requests_nor_the_stop():
+    options = {"span_seconds": 0.001, "metric_seconds": 0.01}
     async with otlp.Collector(otherwise=[Hold()]) as collector:
-        telemetry = build_plugin(
-            Telemetry, "telemetry", endpoint=collector.url, span_seconds=0.001, metric_seconds=0.01
-        )
-        async with gateway([telemetry, build_plugin(Echo, "echo")]) as running:
-            await running.ask("hello", model="echo/m")
-            await collector.wait_for_request(2)
-            with anyio.fail_after(5):
-                for _ in range(5):
-                    await running.ask("hello", model="echo/m")
-            began = anyio.current_time()
-        assert anyio.current_time() - began < 10
-    assert dropped(telemetry.store)[("traces",)] > 0
+        telemetry = build_plugin(Telemetry, "telemetry", endpoint=collector.url, **options)
+        with anyio.fail_after(9):  # less than the exporter waits for a response
+            async with gateway([telemetry, build_plugin(Echo, "echo")]) as running:
+                await running.ask("hello", model="echo/m")
+                await collector.wait_for_request(2)
+                await running.ask("hello", model="echo/m")
+    assert dropped(telemetry.store)[("traces",)] == 4
 
 
 async def test_nothing_secret_and_nothing_said_is_exported(caplog, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 from importlib import import_module
@@ -10,9 +11,9 @@ import anyio
 import httpx2
 import orjson
 import pytest
-from needed import prometheus  # noqa: F401  a fixture
+from needed import port, prometheus  # noqa: F401  fixtures
 
-from plugway import MessagesRequest
+from plugway import Exchange, MessagesRequest
 from plugway.config.config import parse_config
 from plugway.http.snapshot import Snapshot
 from plugway.testing import (
@@ -31,6 +32,7 @@ from plugway_echo import Echo
 from plugway_telemetry import Telemetry
 from plugway_telemetry import _names as names
 from plugway_telemetry import _prometheus as served
+from plugway_telemetry._recorder import BATCH
 from plugway_telemetry._store import MAX_SERIES, OTHER, ModelNames, Store
 
 pytestmark = pytest.mark.anyio
@@ -111,10 +113,11 @@ async def test_ten_thousand_names_of_models_make_no_more_metrics_than_are_allowe
         await running.ask("x", model="echo/mine")
     measured = {labels[2] for labels, _ in plugin.store.distributions(names.DURATION)}
     assert measured == {"mine", "a", *(f"random-{n}" for n in range(4)), OTHER}
+    models = plugin.recorder.models
     for n in range(10_000):
         name = f"x{n}"
-        plugin.models.admit(name, by_client=True)
-        label = plugin.models.label(name)
+        models.admit(name, by_client=True)
+        label = models.label(name)
         plugin.store.number(names.TOKENS, "owner", "echo", label, "input").add()
     assert len(plugin.store.numbers(names.TOKENS)) == 7 * 4, "four kinds of tokens for each"
 
@@ -232,13 +235,7 @@ async def test_a_missing_library_is_named_in_the_log_and_in_the_reply(monkeypatc
 # ── an own port ──────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-def port():
-    with served.bind("127.0.0.1", 0) as found:
-        return found.getsockname()[1]
-
-
-async def scrape(port, *, host=None, **headers):
+async def scrape(port, *, host=None, **headers):  # noqa: F811
     url = f"http://127.0.0.1:{port}/metrics"
     lines = headers | ({"host": host} if host else {})
     async with httpx2.AsyncClient(trust_env=False, verify=False) as client:
@@ -268,7 +265,7 @@ async def test_an_open_port_refuses_names_that_a_web_page_could_use(prometheus, 
             assert (await scrape(port, host=host)).status_code == 200
 
 
-async def test_a_port_in_use_stops_the_start_and_names_the_option(port):
+async def test_a_port_in_use_stops_the_start_and_names_the_option(port):  # noqa: F811
     plugin = telemetry(scrape=False, port=port, open_port=True)
     with served.bind("127.0.0.1", port):
         async with anyio.create_task_group() as group:
@@ -311,3 +308,23 @@ def test_every_metric_has_a_valid_name_in_prometheus():
     for metric in names.METRICS:
         assert names.prometheus_name(metric).replace("_", "").isalnum()
         assert list(metric.buckets) == sorted(set(metric.buckets))
+
+
+async def test_what_waits_to_be_recorded_keeps_no_exchange_and_is_bounded():
+    plugin = telemetry()
+    async with gateway([plugin, build_plugin(Echo, "echo")]) as running:
+        before = exchanges_in_memory()
+        for number in range(BATCH - 1):
+            await running.ask("hello", model="echo/m")
+            assert len(plugin.recorder._ended) == number + 1
+        assert exchanges_in_memory() - before < 3
+        await running.ask("hello", model="echo/m")
+        assert plugin.recorder._ended == []
+        assert plugin.store.numbers(names.EXCHANGES) == [
+            (("messages", "completed", "owner"), BATCH)
+        ]
+
+
+def exchanges_in_memory():
+    gc.collect()
+    return sum(isinstance(one, Exchange) for one in gc.get_objects())

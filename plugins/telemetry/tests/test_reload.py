@@ -6,6 +6,7 @@ import httpx2
 import orjson
 import otlp
 import pytest
+from needed import port  # noqa: F401  a fixture
 
 from plugway.config.config import parse_config
 from plugway.testing import LeakCheck, gateway
@@ -17,12 +18,6 @@ from plugway_telemetry import _prometheus as served
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def port():
-    with served.bind("127.0.0.1", 0) as found:
-        return found.getsockname()[1]
-
-
 def configured(*more, **options):
     """A configuration with telemetry and an echo backend."""
     entries = [{"use": "telemetry", "options": options}, {"use": "echo"}, *more]
@@ -30,7 +25,7 @@ def configured(*more, **options):
     return parse_config(orjson.dumps(document).decode(), "test")
 
 
-async def scrape(port):
+async def scrape(port):  # noqa: F811
     async with httpx2.AsyncClient(trust_env=False, verify=False) as client:
         return await client.get(f"http://127.0.0.1:{port}/metrics")
 
@@ -47,7 +42,7 @@ async def reload(running, config):
     await old.closed.wait()
 
 
-async def test_sums_continue_and_the_port_stays_open(port):
+async def test_sums_continue_and_the_port_stays_open(port):  # noqa: F811
     async with gateway([]) as running:
         await reload(running, configured(port=port, open_port=True))
         first = current(running)
@@ -55,6 +50,7 @@ async def test_sums_continue_and_the_port_stays_open(port):
         await reload(running, configured(port=port, open_port=True, max_models=1))
         assert current(running) is not first
         await running.ask("hello", model="echo/m")
+        current(running).recorder.drain()
         counted = dict(current(running).store.numbers(names.EXCHANGES))
         assert counted == {("messages", "completed", "owner"): 2}
         assert (await scrape(port)).status_code in (200, 501)
@@ -63,7 +59,7 @@ async def test_sums_continue_and_the_port_stays_open(port):
             await scrape(port)
 
 
-async def test_a_refused_configuration_leaves_the_port_and_the_exporter_alone(port):
+async def test_a_refused_configuration_leaves_the_port_and_the_exporter_alone(port):  # noqa: F811
     async with otlp.Collector() as collector, gateway([]) as running:
         options = {"port": port, "open_port": True, "endpoint": collector.url}
         await reload(running, configured(**options))

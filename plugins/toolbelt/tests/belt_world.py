@@ -94,8 +94,12 @@ class Model:
         self.turns_of = {}
         """Turns for a question, by its text."""
         self.asked = []
+        self.answer = self._answer
 
     def __call__(self, request):
+        return self.answer(request)
+
+    def _answer(self, request):
         if not request.body or request.method == "GET":
             return respond(404, {"error": "not here"})
         body = request.json
@@ -150,7 +154,8 @@ class Model:
 def last_result(body):
     """The text of the newest tool result of a request, in any API."""
     found = ""
-    for turn in body.get("messages") or body.get("input") or body.get("contents") or []:
+    turns = body.get("messages") or body.get("input") or body.get("contents") or []
+    for turn in [] if isinstance(turns, str) else turns:
         for block in turn.get("content") if isinstance(turn.get("content"), list) else []:
             if block.get("type") == "tool_result":
                 found = block["content"]
@@ -226,8 +231,8 @@ def _text_of(body):
 
 
 class World:
-    def __init__(self, running, files, model):
-        self.running, self.files, self.model = running, files, model
+    def __init__(self, running, files, model, toolbelt):
+        self.running, self.files, self.model, self.toolbelt = running, files, model, toolbelt
 
     async def post(
         self,
@@ -261,12 +266,14 @@ async def world(
     server=None,
     holder=True,
     route="up/m",
+    repair=None,
     **options,
 ):
     """A gateway with the toolbelt; `beside` are further plugins, `outer` those before all. Without
     `holder` the tools are those of the further plugins."""
     model, files = Model(*turns), build_plugin(Files, "files")
     files.folder = folder
+    toolbelt = build_plugin(Toolbelt, "toolbelt", grants=list(grants), **options)
     async with ScriptedUpstream(otherwise=model) as upstream:
         made = BACKENDS[backend] if isinstance(backend, str) else backend
         plugins = [
@@ -275,8 +282,8 @@ async def world(
             build_plugin(OpenAIApi, "openai-api"),
             build_plugin(Thinking, "thinking"),
             build_plugin(Resilience, "resilience"),
-            build_plugin(Toolbelt, "toolbelt", grants=list(grants), **options),
-            build_plugin(ToolRepair, "tool-repair"),
+            toolbelt,
+            build_plugin(ToolRepair, "tool-repair", **(repair or {})),
             build_plugin(FieldPolicy, "field-policy"),
             build_plugin(Router, "router", models={"*": [route]}),
             *([files] if holder else []),
@@ -284,4 +291,4 @@ async def world(
             made(upstream.url),
         ]
         async with gateway(plugins, **(server or {})) as running:
-            yield World(running, files, model)
+            yield World(running, files, model, toolbelt)

@@ -1,13 +1,20 @@
 """Through a gateway: clients without tools, in four APIs, on four kinds of servers."""
 
+import asyncio
+import gc
 import json
+import weakref
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from belt_world import BACKENDS, MAKER, ON, Files, asking, said, world
+from gemini_answers import SIGNATURE, answered, piece
+from gemini_answers import call as gemini_call
+from gemini_answers import text as gemini_text
 
-from plugway import MessagesRequest, NoOptions, Plugin, hookimpl
-from plugway.testing import build_plugin
+from plugway import MessagesRequest, NoOptions, Plugin, StateKey, hookimpl
+from plugway.testing import build_plugin, respond
 from plugway_auto_mode import AutoMode
 from plugway_toolbelt import Toolbelt
 from plugway_tools import ToolResult, ToolSpec
@@ -71,6 +78,14 @@ async def test_a_grant_for_tools_that_are_not_there_is_refused_too(tmp_path):
         answer = await found.post()
     assert answer.status_code == 403
     assert "there are `files_write_file` (write), `files_read_text_file` (read)" in answer.text
+    assert found.model.asked == []
+
+
+async def test_where_no_plugin_has_tools_now_the_request_may_be_repeated(tmp_path):
+    async with world(tmp_path, "chat", *MAKER, holder=False) as found:
+        answer = await found.post("chat")
+    assert answer.status_code == 503
+    assert "no plugin of this gateway has tools now" in answer.text
     assert found.model.asked == []
 
 
@@ -224,11 +239,13 @@ async def test_what_auto_mode_knows_as_harmful_is_denied_despite_the_grant(tmp_p
     assert "it writes outside the working folder" in answer.text
 
 
-async def test_the_folders_of_the_grant_reach_the_tool(tmp_path):
+async def test_the_folders_of_the_grant_reach_the_tool_and_the_model(tmp_path):
     grants = ({"tools": ["*"], "effects": ["read", "write"], "roots": [str(tmp_path)]},)
     async with world(tmp_path, "messages", *MAKER, grants=grants) as found:
         await found.post()
     assert found.files.ran[0].roots == (tmp_path,)
+    told = found.model.asked[0]["tools"][0]["description"]
+    assert told.endswith(f"Folders that it may use: {tmp_path}.")
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -262,6 +279,18 @@ async def test_every_call_is_on_the_receipt_with_its_size(tmp_path):
     assert "hi there" not in told
 
 
+async def test_a_name_that_the_model_invented_is_not_recorded(tmp_path, caplog):
+    caplog.set_level("INFO")
+    turns = ("", [("secret_words", {})]), ("Done.", [])
+    zone = {"native_zones": ["vendor"]}
+    async with world(tmp_path, "messages", *turns, repair=zone) as found:
+        assert "Done." in (await found.post()).text
+    assert "There is no such tool" in str(found.model.asked[1])
+    told = " ".join(str(vars(record)) for record in caplog.records)
+    assert "unknown tool" in told
+    assert "secret_words" not in told
+
+
 async def test_a_plugin_whose_list_fails_is_left_out(tmp_path):
     class Broken(Files):
         async def tools(self):
@@ -290,3 +319,141 @@ async def test_a_model_that_never_stops_is_ended(tmp_path):
     assert len(found.model.asked) == 3
     assert "No further answer: the limit of 2 rounds" in answer.json()["content"][-1]["text"]
     assert answer.json()["stop_reason"] == "end_turn"
+
+
+async def test_the_configuration_asks_for_tools_only_where_they_are_granted(tmp_path):
+    async with world(tmp_path, "messages", *MAKER, models=["*"], grants=()) as found:
+        answer = await found.post(headers={})
+    assert answer.status_code == 403
+    assert "no tool is granted to `owner`" in answer.text
+    assert "plugway-toolbelt: off" in answer.text
+
+
+SCHEMA = {"type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    ("client", "brought"),
+    [
+        (
+            "chat",
+            {"tools": [{"type": "function", "function": {"name": "mine", "parameters": SCHEMA}}]},
+        ),
+        ("chat", {"functions": [{"name": "mine", "parameters": SCHEMA}]}),
+        ("responses", {"tools": [{"type": "web_search"}]}),
+        ("gemini", {"tools": [{"googleSearch": {}}]}),
+    ],
+)
+async def test_a_client_with_tools_of_its_api_gets_no_others(tmp_path, client, brought):
+    async with world(tmp_path, client, ("Hello.", [])) as found:
+        answer = await found.post(client, **brought)
+    assert answer.status_code == 200
+    assert len(found.model.asked) == 1
+    assert "files_" not in str(found.model.asked)
+
+
+async def test_an_empty_list_of_tools_is_none(tmp_path):
+    async with world(tmp_path, "messages", *MAKER) as found:
+        answer = await found.post(tools=[], tool_choice={"type": "auto"})
+    assert "The file says: hi there" in answer.text
+
+
+async def test_counting_and_explaining_run_nothing(tmp_path):
+    async with world(tmp_path, "messages", *MAKER) as found:
+        path, body = asking("messages")
+        counted = await found.running.client.post(f"{path}/count_tokens", json=body, headers=ON)
+        told = await found.running.client.post(f"{path}/explain", json=body, headers=ON)
+    assert counted.status_code in (200, 404)
+    assert "asked for the toolbelt" in told.text
+    assert found.files.ran == []
+
+
+async def test_a_thought_signature_goes_back_to_the_server_that_made_it(tmp_path):
+    def answer(request):
+        if "enerateContent" not in request.path:
+            return respond(404, {})
+        asked.append(request.json)
+        if len(asked) > 1:
+            return answered(request, piece(gemini_text("Done."), finish="STOP"))
+        made = gemini_call("files_read_text_file", {"path": "a"}, "fc.1")
+        made["thoughtSignature"] = SIGNATURE
+        return answered(request, piece(made, finish="STOP"))
+
+    asked = []
+    async with world(tmp_path, "gemini") as found:
+        found.model.answer = answer
+        reply = await found.post("gemini", stream=True)
+    assert "Done." in reply.text
+    assert SIGNATURE in json.dumps(asked[1])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("client", CLIENTS)
+async def test_a_client_that_leaves_stops_its_tool(tmp_path, client, stream):
+    started, ended = asyncio.Event(), asyncio.Event()
+
+    async def hang(call):
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    async with world(tmp_path, "chat", ("", [("x_hang", {})])) as found:
+        found.files.acts = {"x_hang": hang}
+        asked = asyncio.ensure_future(found.post(client, stream=stream))
+        await started.wait()
+        asked.cancel()
+        await asyncio.wait([asked])
+        await asyncio.wait_for(ended.wait(), 10)
+    assert len(found.model.asked) == 1
+
+
+async def test_pings_reach_the_client_while_a_tool_runs(tmp_path):
+    """Also where the time that the server may be silent is shorter than the tool runs."""
+    go = asyncio.Event()
+
+    async def slow(call):
+        await go.wait()
+        return ToolResult.of("ok")
+
+    async with world(tmp_path, "messages", ("", [("x_slow", {})]), ("Done.", [])) as found:
+        found.files.acts = {"x_slow": slow}
+        found.toolbelt._limits = replace(found.toolbelt._limits, ping_seconds=0.02)
+        path, body = asking("messages", stream=True)
+        pings = 0
+        async with found.running.client.stream("POST", path, json=body, headers=ON) as answer:
+            async for line in answer.aiter_lines():
+                pings += line == "event: ping"
+                if pings == 3:
+                    go.set()
+    assert pings >= 3
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_request_held_is_free_at_its_end_without_the_garbage_collector(
+    tmp_path, stream
+):
+    class Kept:
+        pass
+
+    key, seen = StateKey("kept"), []
+
+    class Watches(Plugin[NoOptions]):
+        @hookimpl
+        def transform_request(self, request, exchange):
+            exchange.state[key] = mine = Kept()
+            seen.append(weakref.ref(mine))
+
+    watch = [build_plugin(Watches, "watches")]
+    read = ("", [("files_read_text_file", {"path": "a"})])
+    async with world(tmp_path, "messages", read, ("Done.", []), outer=watch) as found:
+        gc.disable()
+        try:
+            for _ in range(2):  # the second request comes when the first exchange has ended
+                found.model.asked.clear()
+                assert "Done." in (await found.post(stream=stream)).text
+            found.files.ran.clear()
+            assert seen[0]() is None
+        finally:
+            gc.enable()

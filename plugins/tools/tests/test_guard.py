@@ -265,6 +265,8 @@ async def test_a_target_that_does_not_listen_becomes_a_page_with_the_reason():
         (get("http://[::1/"), 400),
         (get("http://example.com:99999/"), 400),
         (get("example.com", method="CONNECT"), 400),
+        (get("example.com:0", method="CONNECT"), 400),
+        (get("http://example.com:0/"), 400),
         (get("example.com:443/x", method="CONNECT"), 400),
         (get("http://example.com:443", method="CONNECT"), 400),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\r\n\r\n", 400),
@@ -273,7 +275,7 @@ async def test_a_target_that_does_not_listen_becomes_a_page_with_the_reason():
         (get("http://example.com/" + "x" * 200_000), 431),
         (get("http://example.com/", "Transfer-Encoding: gzip"), 501),
     ],
-    ids=range(16),
+    ids=range(18),
 )
 async def test_what_is_not_a_request_to_a_proxy_is_refused(raw, status):
     async with guard_proxy() as url:

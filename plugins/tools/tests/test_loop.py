@@ -248,6 +248,30 @@ async def test_whatever_a_tool_raises_is_a_result(error):
     assert said(made)[-1] == "Done."
 
 
+@pytest.mark.parametrize(
+    "wrong", [None, "text", ToolResult(({"type": "image", "source": {1, 2}},))]
+)
+async def test_a_result_that_is_none_is_a_failure(wrong):
+    async def odd(call):
+        return wrong
+
+    model = Model(CALL, ("Done.", []))
+    made = await message(loop(model, Tools(our_a=odd)))
+    (result,) = results(model, 1).values()
+    assert result["is_error"] is True
+    assert said(made)[-1] == "Done."
+
+
+async def test_half_a_character_in_a_result_harms_nothing():
+    async def half(call):
+        return ToolResult(({"type": "text", "text": "a\ud800b"},))
+
+    model = Model(CALL, ("Done.", []))
+    await message(loop(model, Tools(our_a=half)))
+    (result,) = results(model, 1).values()
+    assert result["content"] == "a?b"
+
+
 async def test_long_results_are_cut_and_all_together_are_bounded():
     async def long(call):
         return ToolResult(({"type": "text", "text": "x" * 9_000_000},))
@@ -332,6 +356,25 @@ async def test_a_model_that_cannot_be_asked_again_or_says_nothing_has_a_sentence
     made = await message(loop(model, Tools()), stream=stream)
     assert said(made)[-1].startswith("Stopped: the model ")
     assert made["stop_reason"] == "end_turn"
+
+
+async def test_a_failure_that_may_pass_costs_a_second_try_and_no_second_run():
+    model, tools, notes = Model(CALL, BackendRefused(529, b""), ("Done.", [])), Tools(), []
+    made = await message(loop(model, tools, notes))
+    assert said(made)[-1] == "Done."
+    assert len(tools.ran) == 1
+    assert len(model.asked) == 3
+    assert "2 requests, 1 calls" in notes[-1]
+
+
+@pytest.mark.parametrize(
+    "failure", [BackendRefused(400, b""), BackendRefused(529, b"", permanent=True)]
+)
+async def test_a_failure_that_stays_is_not_tried_again(failure):
+    model = Model(CALL, failure)
+    made = await message(loop(model, Tools()))
+    assert len(model.asked) == 2
+    assert said(made)[-1] == "Stopped: the model could not be asked again."
 
 
 async def test_calls_of_a_reply_that_was_cut_off_are_not_run_and_the_reason_stays():

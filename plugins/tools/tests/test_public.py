@@ -105,7 +105,8 @@ def test_the_system_says_which_addresses_are_its_own():
 
 
 def test_texts_of_tools_are_bounded_and_show_what_is_hidden():
-    assert harmless("a\x1b[2Jb\u202ec\r\td\n") == "a\\x1b[2Jb\\u202ec\\r\\td\n"
+    assert harmless("a\x1b[2Jb\u202ec\rd\n") == "a\\x1b[2Jb\\u202ec\\rd\n"
+    assert harmless("all:\r\n\tcc a.c\r\n") == "all:\r\n\tcc a.c\r\n"
     assert harmless("x" * 100, limit=40) == "x" * 10 + "\n[cut: 100 characters]"
 
 

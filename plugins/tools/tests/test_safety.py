@@ -1,5 +1,6 @@
 """Rules for calls that nobody can be asked about."""
 
+import asyncio
 import logging
 
 import pytest
@@ -122,3 +123,19 @@ async def test_each_call_is_recorded_once_without_its_contents(caplog):
     told = str([vars(one) for one in caplog.records]) + str(setting.notes)
     assert "secret contents" not in told
     assert "private words" not in told
+
+
+async def test_a_call_that_is_cancelled_is_recorded_as_stopped():
+    class Hangs(Holder):
+        async def run_tool(self, call):
+            started.set()
+            await asyncio.Event().wait()
+
+    started = asyncio.Event()
+    setting = Setting()
+    setting.holder = Hangs()
+    task = asyncio.ensure_future(setting.run(granted=True))
+    await started.wait()
+    task.cancel()
+    await asyncio.wait([task])
+    assert setting.notes[0].startswith("`t` stopped (")

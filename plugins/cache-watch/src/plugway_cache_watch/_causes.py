@@ -52,6 +52,8 @@ class Asked(NamedTuple):
     """Number of the configuration that it was sent with."""
     turn: int
     """Number of requests to the target before it."""
+    edits: tuple[str, ...] = ()
+    """What the gateway changed in its prompt, as its receipt says."""
     thread: int = 0
     """Number of the first request that it goes on from; others are beside it."""
 
@@ -67,12 +69,13 @@ def causes(now: Asked, before: Asked, body: PromptBody, rules: Rules) -> list[Ca
     idle = now.started - before.began
     visible, at_start = _visible(now, before, body, rules)
     late = _expired(idle, before, rules)
+    edits = [edit for edit in now.edits if edit not in before.edits]
+    own = [Cause("gateway", f"the gateway did this: {edit}") for edit in edits]
     if late and now.read == 0 and not (visible and at_start):
-        return [late, *visible]
-    found = [*visible, *([late] if late else [])]
-    if found:
-        return found
-    return [_hidden(now, before, rules, idle)]
+        return [late, *visible, *(own if visible else [])]
+    if visible:
+        return [*visible, *([late] if late else []), *own]
+    return [late or _hidden(now, before, rules, idle)]
 
 
 def unwritten(now: Asked, before: Asked, rules: Rules, reported: bool) -> Cause | None:
@@ -101,6 +104,12 @@ def unreported(target: str) -> Cause:
     """The server has not said that it read anything."""
     text = f"`{target}` has not reported any cached tokens so far: it caches nothing, or "
     return Cause("unreported", f"{text}does not say what it read")
+
+
+def recounted() -> Cause:
+    """A longer prompt has fewer tokens than the one before."""
+    text = "the server counted fewer tokens than for the shorter prompt before: it ran tools itself"
+    return Cause("recounted", f"{text}, or cleared a part of the context (`context_management`)")
 
 
 def parallel(other: str) -> Cause:

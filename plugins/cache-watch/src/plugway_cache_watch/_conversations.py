@@ -8,11 +8,20 @@ from typing import Final, NamedTuple
 
 from plugway import Caller, Exchange, MessagesRequest
 from plugway_cache_watch._body import PromptBody
-from plugway_cache_watch._causes import Asked, Cause, causes, moved, parallel, unwritten
+from plugway_cache_watch._causes import (
+    Asked,
+    Cause,
+    causes,
+    moved,
+    parallel,
+    recounted,
+    unwritten,
+)
 from plugway_cache_watch._prints import Print, continued, digest, print_of
 from plugway_cache_watch._providers import Rules
 
 MOST_CONVERSATIONS: Final = 256
+_PROMPT: Final = frozenset(("tools", "system", "messages"))
 _MOST_ASKED: Final = 12
 """Requests of a conversation that are remembered: clients make others beside its turns."""
 _BYTES_PER_TOKEN: Final = 16
@@ -49,6 +58,13 @@ class Target:
     """Requests to it so far."""
     reports: bool = False
     """It has reported cached tokens."""
+    writes: bool = False
+    """It has reported tokens that it added to its cache."""
+
+    @property
+    def counts_written(self) -> bool:
+        """Whether it reports what it adds. Others are assumed to add all that is new."""
+        return self.writes or self.rules.reports
 
 
 class Sent(NamedTuple):
@@ -75,10 +91,11 @@ class Sent(NamedTuple):
             counts.began,
             counts.total,
             counts.read,
-            counts.written,
+            counts.written if self.target.counts_written else counts.total - counts.read,
             counts.several,
             self.epoch,
             self.turn,
+            tuple(c.summary for c in self.request.changes if c.field in _PROMPT),
             thread,
         )
 
@@ -160,6 +177,8 @@ def _compared(now: Asked, before: Asked, sent: Sent, body: PromptBody) -> Verdic
         visible = [c for c in found if c.code not in {"unexplained", "evicted", "expired", "mark"}]
         return missed, [nothing, *visible]
     if found[0].code in {"unexplained", "evicted"}:
+        if now.total < before.total:
+            return 0, [recounted()]
         for name, share in _parallels(now, sent):
             if int(now.total * share) - now.read > rules.slack:
                 return missed, [parallel(name)]
@@ -177,7 +196,11 @@ def _without_predecessor(now: Asked, alike: list[Asked], sent: Sent) -> Verdict:
         missed = min(other.total, int(now.total * _common(other.print, now.print))) - now.read
         if missed > slack:
             return missed, [moved(now, other)]
-    return 0, [Cause("first", f"the first request of this conversation to `{now.target}`")]
+    if any(_same_cache(asked, now) for asked in sent.conversation.asked):
+        text = f"no earlier request of this conversation to `{now.target}` begins like this one"
+    else:
+        text = f"the first request of this conversation to `{now.target}`"
+    return 0, [Cause("first", text)]
 
 
 def _precedes(before: Asked, sent: Sent) -> bool:

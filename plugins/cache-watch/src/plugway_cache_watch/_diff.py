@@ -16,7 +16,33 @@ Kind = Literal["changed", "inserted", "removed", "reordered"]
 _SHIFTS: Final = 64
 """Most entries that are recognized as inserted or removed together."""
 _TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
-_BLOCK_KIND: Final = re.compile(r"[a-z_]{1,40}")
+_BLOCKS: Final = frozenset(
+    (
+        "text",
+        "image",
+        "document",
+        "tool_use",
+        "tool_result",
+        "thinking",
+        "redacted_thinking",
+        "server_tool_use",
+        "web_search_tool_result",
+        "web_fetch_tool_result",
+        "search_result",
+        "input_text",
+        "output_text",
+        "input_image",
+        "input_file",
+        "image_url",
+        "file",
+        "refusal",
+        "function_call",
+        "function_call_output",
+        "reasoning",
+        "message",
+    )
+)
+"""Types that are documented, and therefore no content."""
 _TOOL_PARTS: Final = (
     "its name", "its description", "its schema", "its schema", "its definition", "its other fields",
 )  # fmt: skip
@@ -166,7 +192,7 @@ def _edited(place: str, before: Entry, now: Entry, message: Any) -> str:
     if edit.at >= len(blocks):
         return f"{place} was edited: its other fields changed"
     kind = as_object(blocks[edit.at]).get("type")
-    named = f" `{kind}`" if isinstance(kind, str) and _BLOCK_KIND.fullmatch(kind) else ""
+    named = f" `{kind}`" if isinstance(kind, str) and kind in _BLOCKS else ""
     block = f"content[{edit.at}]{named}"
     hint = reason_in(blocks[edit.at])
     if edit.kind == "changed" and kind == "tool_use":

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from plugway_cache_watch._causes import Cause
 
-QUIET: Final = frozenset(("hit", "first", "several", "stored", "long", "unreported"))
+QUIET: Final = frozenset(("hit", "first", "several", "recounted", "stored", "long", "unreported"))
 """Codes that are not misses, or about which nothing is known."""
 
 
@@ -23,7 +23,7 @@ class Explanation(NamedTuple):
     """Tokens of the prompt."""
     missed: int
     """Tokens that could have been read, and were not."""
-    causes: tuple[Cause, ...]
+    causes: Sequence[Cause]
     """The main one first."""
     dollars: float | None = None
     """What the miss costs; None if the price is unknown."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ClassVar, Final
 
@@ -100,33 +100,35 @@ class CacheWatch(Plugin[CacheWatchOptions]):
         return await send(request, attempt)
 
     @hookimpl
-    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+    def finished(self, exchange: Exchange, outcome: Outcome) -> Awaitable[None] | None:
         """Explain what was read; a miss that costs enough is noted on the receipt."""
         sent = exchange.state.get(_SENT)
         if sent is None:
-            return
+            return None
         sent.conversation.flying.pop(exchange.id, None)
         served, usage = exchange.served_by, outcome.usage
         if served is None or served.target != sent.target.name or outcome.status >= 400:
-            return
+            return None
         total = usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
         if not total:
-            return
+            return None
         first = outcome.first_content_seconds
         began = self.clock() - outcome.seconds + (outcome.seconds if first is None else first)
         results = [record.result for record in exchange.attempts]
         read, written = usage.cache_read_tokens, usage.cache_creation_tokens
         counts = Counts(total, read, written, began, results.count("answered") > 1)
-        sent.target.reports = sent.target.reports or read + written > 0
+        if written:
+            sent.target.writes = sent.target.reports = True
+        elif read:
+            sent.target.reports = True
         body = PromptBody(sent.request)
-        verdict = continuation(sent, counts, body) or await self._compared(sent, counts, body)
-        missed, causes = verdict
-        found = Explanation(sent.target.name, read, written, total, missed, tuple(causes))
-        if found.miss:
-            found = found._replace(dollars=self._price(found.target, missed))
-            if self._is_dear(found):
-                exchange.note(self.name, found.line, stage="cache")
-        self._explained[exchange.id] = found
+        verdict = continuation(sent, counts, body)
+        if verdict is None:
+            return self._compare(exchange, sent, counts, body)
+        lacking, causes = verdict
+        name = sent.target.name
+        self._explained[exchange.id] = Explanation(name, read, written, total, lacking, causes)
+        return None
 
     # ── for other plugins: `plugway_endpoints.ExplainsCache` ─────────────────────────────────
 
@@ -136,6 +138,22 @@ class CacheWatch(Plugin[CacheWatchOptions]):
         return found and found.as_json()
 
     # ── inside ───────────────────────────────────────────────────────────────────────────────
+
+    async def _compare(
+        self, exchange: Exchange, sent: Sent, counts: Counts, body: PromptBody
+    ) -> None:
+        missed, causes = await self._compared(sent, counts, body)
+        first = exchange.attempts[0].target if exchange.attempts else sent.target.name
+        if causes[0].code in {"model", "target"} and first != sent.target.name:
+            failed = Cause(causes[0].code, f"{causes[0].text}, because `{first}` failed")
+            causes = [failed, *causes[1:]]
+        tokens = (counts.read, counts.written, counts.total, missed)
+        found = Explanation(sent.target.name, *tokens, tuple(causes))
+        if found.miss:
+            found = found._replace(dollars=self._price(found.target, missed))
+            if self._is_dear(found):
+                exchange.note(self.name, found.line, stage="cache")
+        self._explained[exchange.id] = found
 
     async def _compared(self, sent: Sent, counts: Counts, body: PromptBody) -> Verdict:
         if body.stored:

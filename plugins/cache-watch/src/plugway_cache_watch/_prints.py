@@ -25,6 +25,7 @@ SETTINGS: Final = ("speed", "tool_choice", "thinking", "output_config", "output_
 """Fields that change the prompt although they are not part of it."""
 ATTRIBUTION: Final = "attribution"
 _SECONDS: Final = {"5m": 300.0, "1h": 3600.0}
+_THINKING: Final = frozenset(("thinking", "redacted_thinking"))
 _IMAGES: Final = frozenset(("image", "image_url", "input_image"))
 
 
@@ -212,8 +213,9 @@ def _message(message: Any, index: int, marks: list[Mark]) -> Entry:
         size += len(data)
         parts.append(digest(data))
         kind = as_object(block).get("type")
-        images = images or kind in _IMAGES or (kind == "tool_result" and has_image(block))
-        thinking = thinking or kind in {"thinking", "redacted_thinking"}
+        if kind != "text":
+            images = images or kind in _IMAGES or (kind == "tool_result" and has_image(block))
+            thinking = thinking or kind in _THINKING
     if len(fields) > 2:  # Chat: `tool_calls`, `tool_call_id`, `name`
         rest = {k: v for k, v in fields.items() if k not in {"role", "content", "parts"}}
         data = _dumped(rest)

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 import webbrowser
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,6 +60,7 @@ def logs(
 ) -> None:
     """Show the last exchanges of the running gateway, without their content."""
     console = Console(highlight=False, soft_wrap=True)
+    shown: list[Mapping[str, Any]] = []
     lines = None if as_json or failed or not follow else RunningLines(console)
     try:
         for exchange in _exchanges(LocalGateway.find(config, port), last, failed, follow, lines):
@@ -68,11 +70,31 @@ def logs(
                 print(json.dumps(exchange), flush=True)
             else:
                 _show(exchange, console, receipts, cache)
+                shown.append(as_object(exchange.get("cache")) if cache and not follow else {})
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
     finally:
         if lines is not None:
             lines.clear()
+    if any(shown):
+        console.print(_cache_total(list(filter(None, shown))))
+
+
+def _cache_total(shown: Sequence[Mapping[str, Any]]) -> str:
+    """A line about the prompt caches of several exchanges."""
+    total, read = (sum(item.get(name, 0) for item in shown) for name in ("total", "read"))
+    line = f"{read:,} of {total:,} prompt tokens were read from caches ({read / (total or 1):.0%})"
+    missed = [item for item in shown if item.get("miss")]
+    if not missed:
+        return f"{line}; no misses"
+    tokens = sum(item.get("missed", 0) for item in missed)
+    prices = [item.get("dollars") for item in missed]
+    known = sum(price for price in prices if price is not None)
+    price = f", ${known:.2f}" + (" where the price is known" if None in prices else "")
+    causes = Counter(str(item.get("cause")) for item in missed).most_common()
+    named = ", ".join(f"{count} {cause}" for cause, count in causes)
+    misses = f"{len(missed)} miss{'es' * (len(missed) > 1)}"
+    return f"{line}; {misses} with {tokens:,} tokens{price}: {named}"
 
 
 @ui_app.command(epilog="Examples: plugway ui; plugway ui --no-browser.")

@@ -263,7 +263,7 @@ class Connection:
             if self._pipes.ended.is_set() or error.code == CONNECTION_CLOSED:
                 raise await self._lost() from None
             answered = True
-            said = harmless(without_secrets(error.message), 4000)
+            said = without_secrets(harmless(error.message))[:1000]
             raise CallFailed(f"the server refused the call: {said}") from None
         except NotSent:
             answered = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import anyio
 import anyio.abc
@@ -16,11 +16,9 @@ import anyio.to_thread
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from plugway_mcp._lazy import LazyMounts
+from plugway_mcp._others import Others
 from plugway_mcp._tools import Tools
-
-if TYPE_CHECKING:
-    from plugway_mcp._mounts import Mounts
-    from plugway_mcp._others import Others
 
 CALL_SECONDS: Final = 120.0
 
@@ -30,7 +28,7 @@ class Endpoint:
 
     def __init__(self) -> None:
         self._tools: Tools | None = None
-        self._mounts: Mounts | None = None
+        self._mounts: LazyMounts | None = None
         self._others: Others | None = None
         self._group: anyio.abc.TaskGroup | None = None
         self._server: ASGIApp | None = None
@@ -38,7 +36,7 @@ class Endpoint:
 
     @asynccontextmanager
     async def running(
-        self, tools: Tools, mounts: Mounts | None = None, others: Others | None = None
+        self, tools: Tools, mounts: LazyMounts | None = None, others: Others | None = None
     ) -> AsyncGenerator[None]:
         """Serve `tools`, and those of mounted servers and other plugins."""
         async with anyio.create_task_group() as group:

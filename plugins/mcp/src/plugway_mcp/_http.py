@@ -64,7 +64,7 @@ async def http_streams(options: ServerOptions) -> AsyncGenerator[Any]:
             trust_env=False,
         ) as client,
         streamable_http_client(
-            options.url, http_client=client, max_sse_event_size=MAX_RESPONSE
+            options.url or "", http_client=client, max_sse_event_size=MAX_RESPONSE
         ) as streams,
     ):
         yield streams

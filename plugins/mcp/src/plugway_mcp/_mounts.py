@@ -20,7 +20,7 @@ from plugway_mcp._connection import CallFailed, NotSent, ServerFailed
 from plugway_mcp._definitions import Definition, Definitions, Store
 from plugway_mcp._offers import Offer, offers, specs
 from plugway_mcp._options import PROXY, ServerOptions
-from plugway_mcp._pool import MANY_FAILURES, Pool, waiting
+from plugway_mcp._pool import Pool, waiting
 from plugway_mcp._results import to_result
 from plugway_tools import ToolResult, ToolSpec, failed, guard_proxy
 
@@ -47,6 +47,7 @@ class Mounts:
         self._pools: dict[str, Pool] = {}
         self._group: TaskGroup | None = None
         self._first: dict[str, anyio.Event] = {}
+        self._waited: set[str] = set()
         self._versions: tuple[object, ...] = ()
         self._offers: Mapping[str, Offer] = {}
         self._fresh = False
@@ -83,7 +84,7 @@ class Mounts:
         """The tools that may be called. A server that was never started is started for its list;
         one that takes too long, or fails again and again, is left out."""
         found = await self.offers()
-        away = {n for n, pool in self._pools.items() if pool.failures >= MANY_FAILURES}
+        away = {name for name, pool in self._pools.items() if pool.is_away}
         return [o.spec for o in found.values() if not o.refusal and o.server not in away]
 
     async def offers(self, *, start: bool = True) -> Mapping[str, Offer]:
@@ -131,10 +132,12 @@ class Mounts:
             if name not in self._first:
                 self._first[name] = anyio.Event()
                 group.start_soon(self._discover, name)
+        # Nobody waits a second time for a server that hangs.
+        awaited = [self._first[name] for name in names if name not in self._waited]
+        self._waited |= set(names)
         with anyio.move_on_after(FIRST_SECONDS):
-            for name in names:
-                if event := self._first.get(name):
-                    await event.wait()
+            for event in awaited:
+                await event.wait()
 
     async def _discover(self, name: str) -> None:
         try:

@@ -64,7 +64,7 @@ def _judged(server: str, options: ServerOptions, tool: Definition) -> tuple[Effe
     if allowed is False:
         return effect, f"{place}.tools` forbids it"
     if allowed is None:
-        preset = presets().get(options.preset)
+        preset = presets().get(options.preset or "")
         if preset is not None and tool.name in preset.off:
             return effect, f"it is risky: allow it by name in {place}.tools`"
         if effect not in options.allow:
@@ -73,7 +73,7 @@ def _judged(server: str, options: ServerOptions, tool: Definition) -> tuple[Effe
 
 
 def _known(options: ServerOptions) -> Mapping[str, KnownTool]:
-    preset = presets().get(options.preset)
+    preset = presets().get(options.preset or "")
     return preset.tools if preset is not None else {}
 
 
@@ -85,10 +85,10 @@ def specs(
     A name does not depend on the order of servers: where two would be the same, each gets a mark.
     """
     rows = list(found)
-    plain = Counter(_clean(f"{server}_{tool.name}") for server, _, tool, _, _ in rows)
+    plain = Counter(_plain(server, tool.name) for server, _, tool, _, _ in rows)
     offered: dict[str, Offer] = {}
     for server, options, tool, effect, refusal in rows:
-        name = _clean(f"{server}_{tool.name}")
+        name = _plain(server, tool.name)
         if plain[name] > 1 or name in taken or len(name) > MAX_NAME:
             digest = hashlib.sha256(f"{server}\0{tool.name}".encode()).hexdigest()[:_MARK]
             name = f"{name[: MAX_NAME - _MARK - 1]}_{digest}"
@@ -97,14 +97,16 @@ def specs(
     return offered
 
 
-def _clean(name: str) -> str:
-    return _FOREIGN.sub("_", name)
+def _plain(server: str, tool: str) -> str:
+    """`files_read_file`; a tool that names its server already, as `git_status` does, stays so."""
+    named = tool == server or tool.startswith(f"{server}_")
+    return _FOREIGN.sub("_", tool if named else f"{server}_{tool}")
 
 
 def _spec(
     name: str, server: str, options: ServerOptions, tool: Definition, effect: Effect
 ) -> ToolSpec:
-    preset = presets().get(options.preset)
+    preset = presets().get(options.preset or "")
     known = _known(options).get(tool.name)
     return ToolSpec(
         name=name,

@@ -39,7 +39,7 @@ class ServerOptions(Options):
 
     type: Literal["stdio", "http"] | None = None
     """`stdio` with `command`, `http` (streamable HTTP) with `url`; may be left out."""
-    command: Text = ""
+    command: Text | None = None
     """Program to start."""
     args: tuple[Text, ...] = ()
     """Its arguments. `{roots}` stands for the folders in `roots`, one argument for each; `{proxy}`
@@ -49,13 +49,13 @@ class ServerOptions(Options):
     folder; nothing else of the gateway's environment is passed on."""
     cwd: Path | None = None
     """Working folder; by default an empty folder of the server in Plugway's state folder."""
-    url: str = ""
+    url: str | None = None
     """Address of a server that speaks streamable HTTP."""
     headers: dict[str, Secret | str] = Field(default={})
     """Headers of every request to `url`."""
     bearer: Secret | None = None
     """Sent to `url` as `Authorization: Bearer ...`."""
-    preset: str = ""
+    preset: str | None = None
     """The well-known server that this is: `files`, `git`, `fetch`, `memory`, `time` or `browser`.
     The effects of its tools are then known."""
     roots: tuple[Path, ...] = ()
@@ -64,7 +64,8 @@ class ServerOptions(Options):
     allow: tuple[Effect, ...] = ("read",)
     """Effects of the tools that are offered."""
     tools: dict[str, ToolOptions] = Field(default={})
-    """Exceptions, by the server's own names of its tools."""
+    """Exceptions, by the server's own names of its tools: `effect`, and `allowed: true` or `false`.
+    """
     trust_hints: bool = False
     """Believe the server's annotations: a tool that says it only reads counts as `read`."""
     own_addresses: tuple[str, ...] = ()
@@ -88,7 +89,7 @@ class ServerOptions(Options):
 
     @field_validator("preset")
     @classmethod
-    def _known(cls, value: str) -> str:
+    def _known(cls, value: str | None) -> str | None:
         if value and value not in presets():
             raise ValueError(f"unknown preset; known: {', '.join(presets())}")
         return value

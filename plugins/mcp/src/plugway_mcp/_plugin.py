@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-import anyio.to_thread
 from starlette.routing import BaseRoute, Route
 
 from plugway import (
@@ -29,14 +27,12 @@ from plugway_log import holds_secret
 from plugway_mcp._calls import TOOLS, Caller, Calls, NotedStream, offers_ours, our_call
 from plugway_mcp._definitions import Store, difference
 from plugway_mcp._endpoint import Endpoint
+from plugway_mcp._lazy import LazyMounts
 from plugway_mcp._options import McpOptions, plain
 from plugway_mcp._others import Others
 from plugway_mcp._tools import Tools
 from plugway_mcp._totals import Totals
 from plugway_tools import HoldsTools, ToolCall, ToolResult, ToolSpec, failed
-
-if TYPE_CHECKING:
-    from plugway_mcp._mounts import Mounts
 
 Flaw = tuple[tuple[str | int, ...], str]
 PATH = "/mcp"
@@ -58,7 +54,7 @@ class Mcp(Plugin[McpOptions]):
         self.calls = Calls()
         self.totals = Totals()
         self._endpoint = Endpoint()
-        self._mounts: Mounts | None = None
+        self._mounted = LazyMounts(options.servers, TOOLS)
 
     def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
         """Warn of keys in plain text, and of servers whose tools the user has to look at."""
@@ -96,19 +92,8 @@ class Mcp(Plugin[McpOptions]):
     async def _live(self, gateway: Gateway) -> AsyncGenerator[None]:
         tools = Tools(gateway, self.calls, self.totals)
         others = Others([held for _, held in gateway.find(HoldsTools) if held is not self])
-        if not self.options.servers:
-            async with self._endpoint.running(tools, None, others):
-                yield
-            return
-        # The SDK, which the servers need, takes a quarter of a second to import.
-        module = await anyio.to_thread.run_sync(import_module, "plugway_mcp._mounts")
-        mounts: Mounts = module.Mounts(self.options.servers, TOOLS)
-        async with mounts.running(), self._endpoint.running(tools, mounts, others):
-            self._mounts = mounts
-            try:
-                yield
-            finally:
-                self._mounts = None
+        async with self._mounted.running(), self._endpoint.running(tools, self._mounted, others):
+            yield
 
     @hookimpl
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
@@ -146,17 +131,19 @@ class Mcp(Plugin[McpOptions]):
     @property
     def processes(self) -> int:
         """How many processes of servers run."""
-        pools = self._mounts.pools.values() if self._mounts is not None else ()
-        return sum(pool.processes for pool in pools)
+        mounts = self._mounted.mounts
+        return sum(pool.processes for pool in mounts.pools.values()) if mounts is not None else 0
 
     async def tools(self) -> Sequence[ToolSpec]:
         """The tools of mounted servers that the configuration allows, and that the user has seen
         as they are. Servers that take too long or fail again and again are left out."""
-        return await self._mounts.tools() if self._mounts is not None else ()
+        mounts = await self._mounted.get()
+        return await mounts.tools() if mounts is not None else ()
 
     async def run_tool(self, call: ToolCall) -> ToolResult:
         """Call a tool of a mounted server. Every failure is a result."""
-        if self._mounts is None:
+        mounts = await self._mounted.get()
+        if mounts is None:
             return failed("No MCP servers are mounted.")
         state = call.exchange.state
         run = state.get(_RUN, frozenset()) or frozenset()
@@ -164,7 +151,7 @@ class Mcp(Plugin[McpOptions]):
             return failed("This call was run already; its outcome is in the conversation.")
         state[_RUN] = run | {call.id}
         caller = call.exchange.caller.name
-        return await self._mounts.run(call.name, call.arguments, roots=call.roots, caller=caller)
+        return await mounts.run(call.name, call.arguments, roots=call.roots, caller=caller)
 
     def _note(self, block: Mapping[str, Any], exchange: Exchange) -> None:
         id_ = our_call(block)

@@ -57,6 +57,11 @@ class Pool:
         """How many run."""
         return len(self._running)
 
+    @property
+    def is_away(self) -> bool:
+        """Whether it failed again and again, and is not tried again yet."""
+        return self.failures >= MANY_FAILURES and self._not_before > anyio.current_time()
+
     async def connection(self, roots: Sequence[Path] = ()) -> Connection:
         """A running server for a call that may use `roots`; empty for all that are configured.
 
@@ -121,7 +126,7 @@ class Pool:
 
     def _command(self, folders: tuple[Path, ...]) -> Command | None:
         options = self.options
-        if options.url:
+        if options.command is None:
             return None
         args: list[str] = []
         for argument in options.args:
@@ -170,7 +175,7 @@ def _narrowed(options: ServerOptions, wanted: tuple[Path, ...]) -> tuple[Path, .
         folders = list(inside)
         if not folders:
             raise ServerFailed("none of the folders of this request is among its own")
-    preset = presets().get(options.preset)
+    preset = presets().get(options.preset or "")
     if preset is not None and preset.folders == "repository":
         _check_repository(folders)
     return tuple(folders)

@@ -133,9 +133,10 @@ class Child(asyncio.SubprocessProtocol):
             await self.exited.wait()
 
     def _signal(self, number: int) -> None:
+        killpg: Callable[[int, int], None] | None = getattr(os, "killpg", None)
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if hasattr(os, "killpg"):
-                os.killpg(self.pid, number)
+            if killpg is not None:
+                killpg(self.pid, number)
             elif self._transport is not None:
                 self._transport.kill()
 

@@ -37,7 +37,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp
 
 from plugway_mcp._calls import TOOL_USE_ID
-from plugway_mcp._mounts import Mounts
+from plugway_mcp._lazy import LazyMounts
 from plugway_mcp._others import Others
 from plugway_mcp._tools import Tool, ToolFailed, Tools
 from plugway_tools import ToolResult, ToolSpec, harmless
@@ -58,7 +58,7 @@ Context = ServerRequestContext[Any, Any]
 
 async def serve(
     tools: Tools,
-    mounts: Mounts | None = None,
+    mounts: LazyMounts | None = None,
     others: Others | None = None,
     *,
     task_status: TaskStatus[ASGIApp],
@@ -77,7 +77,7 @@ async def serve(
 
 
 def server_of(
-    tools: Tools, mounts: Mounts | None = None, others: Others | None = None
+    tools: Tools, mounts: LazyMounts | None = None, others: Others | None = None
 ) -> Server[Any]:
     """The MCP server that offers `tools`, those of mounted servers and of other plugins, and the
     prompt `switch`."""
@@ -131,7 +131,7 @@ class _More:
     """The tools of mounted servers, then those of other plugins; a name is served once."""
 
     def __init__(
-        self, known: Collection[str], mounts: Mounts | None, others: Others | None
+        self, known: Collection[str], mounts: LazyMounts | None, others: Others | None
     ) -> None:
         self._known = known
         self._mounts = mounts
@@ -139,7 +139,8 @@ class _More:
         self._limiter = anyio.CapacityLimiter(MOUNTED_AT_ONCE)
 
     async def tools(self) -> list[ToolSpec]:
-        mounted = await self._mounts.tools() if self._mounts is not None else []
+        mounts = await self._mounts.get() if self._mounts is not None else None
+        mounted = await mounts.tools() if mounts is not None else []
         if self._others is None:
             return mounted
         taken = {*self._known, *(spec.name for spec in mounted)}
@@ -147,8 +148,9 @@ class _More:
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> CallToolResult:
         async with self._limiter:
-            if self._mounts is not None and name in await self._mounts.offers(start=False):
-                return _converted(await self._mounts.run(name, arguments))
+            mounts = await self._mounts.get() if self._mounts is not None else None
+            if mounts is not None and name in await mounts.offers(start=False):
+                return _converted(await mounts.run(name, arguments))
             result = await self._others.run(name, arguments, self._known) if self._others else None
         if result is None:
             raise MCPError(INVALID_PARAMS, f"unknown tool {name[:100]!r}")

@@ -9,7 +9,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -70,7 +70,8 @@ def of_preset(
     args = [*as_list(options.get("args")), *preset.args]
     if preset.browser:
         args = [_browser() if argument == "{executable}" else argument for argument in args]
-        if hasattr(os, "geteuid") and os.geteuid() == 0:
+        geteuid: Callable[[], int] | None = getattr(os, "geteuid", None)
+        if geteuid is not None and geteuid() == 0:
             args += preset.root_args
             note = "it runs as root, where Chromium has no sandbox: run the gateway as a user"
             plan = replace(plan, notes=(*plan.notes, note))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import orjson
 
-from plugway import as_object
+from plugway import as_list, as_object
 from plugway_openai_api._client_tools import call_of
 from plugway_openai_api._envelope import sealed
 from plugway_openai_api._tools import Tool, custom_input_of
@@ -256,6 +256,52 @@ class TypedCall(Item):
         given = parse_arguments("".join(self._pieces))
         self._call = None if given is None else call_of(self.kind, given)
         return [] if self._call is None else [*super().begin(), self.done(status)]
+
+
+class WebSearch(Item):
+    """A web search that ran for the model; sent when its result is known.
+
+    `types/responses/response_function_web_search.py` of the `openai` SDK.
+    """
+
+    def __init__(self, id_: str) -> None:
+        super().__init__(id_)
+        self._pieces: list[str] = []
+        self._urls: list[str] = []
+
+    def shape(self, status: Status) -> dict[str, Any]:
+        """A `web_search_call`."""
+        query = (parse_arguments("".join(self._pieces)) or {}).get("query")
+        query = query if isinstance(query, str) else ""
+        sources = [{"type": "url", "url": url} for url in self._urls]
+        action = {"type": "search", "query": query, "queries": [query], "sources": sources}
+        return {"id": self.id, "type": "web_search_call", "status": status, "action": action}
+
+    def begin(self) -> Events:
+        """Nothing yet: calls may overlap, and items may not."""
+        return []
+
+    def delta(self, delta: Mapping[str, Any]) -> Events:
+        """Add arguments."""
+        if isinstance(text := delta.get("partial_json"), str):
+            self._pieces.append(text)
+        return []
+
+    def end(self, status: Status) -> Events:
+        """Nothing yet."""
+        return []
+
+    def found(self, content: Any) -> Events:
+        """All events of the item; `content` is that of its result block."""
+        pages = map(as_object, as_list(content))
+        self._urls = [url for page in pages if isinstance(url := page.get("url"), str)]
+        failed = isinstance(content, dict)
+        steps = ("in_progress", "searching", *(() if failed else ("completed",)))
+        shown = [self.of(f"web_search_call.{step}") for step in steps]
+        last = self.done("completed")
+        if failed:
+            last["item"]["status"] = "failed"
+        return [*super().begin(), *shown, last]
 
 
 def _text(text: str) -> dict[str, Any]:

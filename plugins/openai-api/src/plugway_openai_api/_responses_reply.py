@@ -17,7 +17,7 @@ from plugway_openai_api._chat_reply import chat_usage
 from plugway_openai_api._client_tools import PREFIXES
 from plugway_openai_api._errors import to_openai
 from plugway_openai_api._item_store import ItemStore
-from plugway_openai_api._items import Call, Item, MessageItem, Reasoning, TypedCall
+from plugway_openai_api._items import Call, Item, MessageItem, Reasoning, TypedCall, WebSearch
 from plugway_openai_api._reply_notes import ReplyNotes
 from plugway_openai_api._tools import ToolBook
 
@@ -81,6 +81,8 @@ class ResponsesEncoder:
         self._number = 0
         self._item: Item | None = None
         self._items = 0
+        self._searches: dict[str, WebSearch] = {}
+        """Searches without a result, by the id of their call."""
         self._output: list[dict[str, Any]] = []
         self._usage: dict[str, Any] = {}
         self._stop_reason = ""
@@ -190,7 +192,11 @@ class ResponsesEncoder:
 
     def _open(self, block: Mapping[str, Any]) -> bytes:
         kind = block.get("type")
-        self._notes.block(block)
+        if kind == "web_search_tool_result" and str(block.get("tool_use_id")) in self._searches:
+            return self._close() + self._searched(block)
+        searches = kind == "server_tool_use" and block.get("name") == "web_search"
+        if not searches:
+            self._notes.block(block)
         if kind == "text":
             return self._open_message() + self._sent(self._delta(block))
         pieces = self._close()
@@ -202,9 +208,18 @@ class ResponsesEncoder:
                 self._item = TypedCall(self._id(PREFIXES[tool.typed]), block, tool.typed)
             else:
                 self._item = Call(self._id("ctc" if tool.custom else "fc"), block, tool)
+        elif searches:
+            self._item = self._searches[str(block.get("id"))] = WebSearch(self._id("ws"))
         if self._item is not None:
             pieces += self._sent(self._item.begin())
         return pieces + self._sent(self._delta(block))
+
+    def _searched(self, block: Mapping[str, Any]) -> bytes:
+        """The item of a search, whose result has come."""
+        item = self._searches.pop(str(block.get("tool_use_id")))
+        pieces = self._sent(item.found(block.get("content")))
+        self._output.append(item.whole)
+        return pieces
 
     def _delta(self, delta: Mapping[str, Any]) -> list[dict[str, Any]]:
         if delta.get("type") != "citations_delta":

@@ -95,6 +95,7 @@ SERVER_TOOLS: Final[Mapping[str, ServerTool]] = {
         "No code was run, and there is no output.",
         "code_execution_tool_result",
         _schema(("code",), code=_STRING),
+        returns="Print what you want to see.",
     ),
     "tool_search_tool_bm25": ServerTool(
         "Tool search",

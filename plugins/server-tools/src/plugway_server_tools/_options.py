@@ -120,3 +120,6 @@ class ServerToolsOptions(Options):
     as unavailable."""
     web_fetch: FetchOptions | None = None
     """Run `web_fetch` here, for backends that do not; see below."""
+    code_execution: str | None = None
+    """Name of a mounted tool that runs Python code (`plugway mcp list` shows them), by which
+    `code_execution` is run. This grants its calls; after text from outside they are refused."""

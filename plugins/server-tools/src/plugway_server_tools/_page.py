@@ -11,6 +11,7 @@ import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 from urllib.parse import urljoin
 
@@ -38,6 +39,8 @@ _MAX_HREF: Final = 2_048
 _MAX_LINKS: Final = 2_000
 _MAX_TEXT: Final = 2 * 2**20
 """Characters after which the rest of a page is not read."""
+_MAX_TOKENS: Final = 250_000
+"""Tags and texts of a page that are read: more than large pages have, and about a second."""
 _KEPT: Final = "\ue000"
 """Stands for a space of preformatted text until the end."""
 _BLANK: Final = re.compile(r"[^\S\n]+")
@@ -56,7 +59,7 @@ class Page:
 def readable(source: str, base: str) -> Page:
     """The text of an HTML page; `base` is its URL, to which its links are relative."""
     reader = _Reader(base)
-    for kind, name, value in _tokens(source):
+    for kind, name, value in islice(_tokens(source), _MAX_TOKENS):
         reader.feed(kind, name, value)
         if reader.size > _MAX_TEXT:
             break

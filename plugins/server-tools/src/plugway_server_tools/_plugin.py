@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 
 from plugway import (
     Attempt,
+    BackendProtocolError,
     Exchange,
     Gateway,
     MessagesRequest,
@@ -24,14 +25,15 @@ from plugway import (
 )
 from plugway_server_tools._calls import Calls
 from plugway_server_tools._history import paired
-from plugway_server_tools._known import call_block
+from plugway_server_tools._hosted import hosted_tools
+from plugway_server_tools._known import base_of, call_block
 from plugway_server_tools._options import (
     EVERY_ZONE,
     FetchOptions,
     SearchOptions,
     ServerToolsOptions,
 )
-from plugway_server_tools._plan import Plan, Runs, planned, refuse_forced
+from plugway_server_tools._plan import Plan, Refusal, Runs, planned, refuse_forced
 from plugway_server_tools._services import Services
 from plugway_server_tools._shown import shown
 from plugway_tools import ToolResult
@@ -59,7 +61,7 @@ class ServerTools(Plugin[ServerToolsOptions]):
     def __init__(self, options: ServerToolsOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self._plan: StateKey[Plan | None] = StateKey(self.name)
-        self._services = Services(options.web_search, options.web_fetch)
+        self._services = Services(options)
 
     def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
         """Report unknown backends and zones."""
@@ -104,9 +106,9 @@ class ServerTools(Plugin[ServerToolsOptions]):
     ) -> MessagesRequest | None:
         """The request with functions for typed tools; None if it needs no change."""
         runs = Runs.of(attempt, self.options.run_by)
+        refusal = partial(self._services.refusal, zone=attempt.backend.zone)
         plan = None
-        if runs is not None and (tools := as_list(request.get("tools"))):
-            refusal = partial(self._services.refusal, zone=attempt.backend.zone)
+        if runs is not None and (tools := self._tools(request, runs, refusal, exchange)):
             plan = planned(tools, request.get("tool_choice"), runs, refusal)
             messages = as_list(request.get("messages"))
             if plan is not None and plan.notes:
@@ -118,6 +120,22 @@ class ServerTools(Plugin[ServerToolsOptions]):
                 request = request.replace(messages=messages, because=because)
         exchange.state[self._plan] = plan
         return request
+
+    def _tools(
+        self, request: MessagesRequest, runs: Runs, refusal: Refusal, exchange: Exchange
+    ) -> list[Any]:
+        """The tools of a request, with those of other APIs that the gateway runs."""
+        tools = as_list(request.get("tools"))
+        if not self._services.any or request.original is None:
+            return tools
+        found: list[Any] = []
+        for tool in hosted_tools(request.original):
+            why = refusal(base_of(tool["type"]))
+            if why:
+                exchange.note_once(self.name, [f"`{tool['name']}` left out: {why}"], stage="tools")
+            elif why is not None and not runs.has(tool["type"]):
+                found.append(tool)
+        return [*tools, *found]
 
     @hookimpl
     async def around_attempt(
@@ -140,15 +158,22 @@ class ServerTools(Plugin[ServerToolsOptions]):
             return await send(request, attempt)
         calls = Calls(plan, self._services, exchange, attempt.target, note)
         front: list[Mapping[str, Any]] = []
+        found = ""
         if query := _search_asked_for(plan, request):
             note("the search was run before the model was asked, because the request asks for it")
             front, result, call = await calls.search_first(plan.searches, query)
             if result.is_error:
                 text = f"The web search failed. {result.text} There are no results to report."
                 return _message(exchange.model_asked, [*front, {"type": "text", "text": text}])
-            request = _with_result(request, call, result)
-        reply = await Loop(send, attempt, calls, note, calls.limits).run(request)
-        return await shown(reply, calls, front) if plan.declared else reply
+            request, found = _with_result(request, call, result), result.text
+        try:
+            reply = await Loop(send, attempt, calls, note, calls.limits).run(request)
+        except BackendProtocolError as error:  # such as an empty reply of a small model
+            if not front:
+                raise
+            note(f"the model said nothing usable about the results: {error.record[:200]}")
+            return _message(exchange.model_asked, [*front, {"type": "text", "text": found}])
+        return await shown(reply, calls, front, found) if plan.declared else reply
 
     @hookimpl
     async def finished(self, exchange: Exchange) -> None:

@@ -115,22 +115,32 @@ class Search:
 
     async def _called(self, query: Query, exchange: Exchange) -> Any:
         """The result of the mounted tool as a list of results."""
-        holder, spec = await self._mounted()
-        known = as_object(spec.input_schema.get("properties"))
-        argument = next((name for name in _ARGUMENTS if name in known), next(iter(known), "query"))
+        holder, spec = await mounted(self._gateway, self._options.tool or "")
+        if spec.effect != "read":
+            raise ToolFailed("unavailable", f"{self._name} may write or run, so it cannot search.")
+        argument = argument_of(spec, *_ARGUMENTS)
         call = ToolCall(new_id("toolu"), spec.name, {argument: query.text}, exchange)
         result = await holder.run_tool(call)
         if result.is_error:
             raise ToolFailed("unavailable", f"{self._name} failed.")
         return _links(result)
 
-    async def _mounted(self) -> tuple[HoldsTools, ToolSpec]:
-        for _, holder in self._gateway.find(HoldsTools) if self._gateway else ():
-            for spec in await holder.tools():
-                if spec.name == self._options.tool:
-                    return holder, spec
-        reason = f"{self._name} is not mounted, or not allowed: see `plugway mcp list`."
-        raise ToolFailed("unavailable", reason)
+
+async def mounted(gateway: Gateway | None, name: str) -> tuple[HoldsTools, ToolSpec]:
+    """The tool of another plugin. Raises `ToolFailed` if there is none."""
+    for _, holder in gateway.find(HoldsTools) if gateway else ():
+        for spec in await holder.tools():
+            if spec.name == name:
+                return holder, spec
+    reason = f"The tool `{name}` is not mounted, or not allowed: see `plugway mcp list`."
+    raise ToolFailed("unavailable", reason)
+
+
+def argument_of(spec: ToolSpec, *names: str) -> str:
+    """The argument of a tool that takes one text: the first of `names` that it has, else its first
+    one."""
+    known = as_object(spec.input_schema.get("properties"))
+    return next((name for name in names if name in known), next(iter(known), names[0]))
 
 
 def _links(result: ToolResult) -> Any:

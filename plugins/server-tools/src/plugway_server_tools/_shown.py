@@ -15,28 +15,38 @@ from plugway_wire.events import collect, replay_block
 Block = Mapping[str, Any]
 
 
-async def shown(reply: Reply, calls: Calls, front: Sequence[Block]) -> Reply:
-    """The reply with `front` before its first block, and what `calls` adds."""
+async def shown(
+    reply: Reply, calls: Calls, front: Sequence[Block] = (), instead: str = ""
+) -> Reply:
+    """The reply with `front` before its first block, and what `calls` adds; the text `instead` ends
+    it if the model says nothing."""
     if reply.status >= 400:
         return reply
     if reply.is_stream:
-        return reply.replace(chunks=None, events=_events(reply.decoded(), calls, front))
+        return reply.replace(chunks=None, events=_events(reply.decoded(), calls, front, instead))
     if not front and not calls.requests:
         return reply
-    made = await collect(_events(reply.decoded(), calls, front))
+    made = await collect(_events(reply.decoded(), calls, front, instead))
     return reply.replace(body=orjson.dumps({**reply.parsed, **made}), made=True)
 
 
 async def _events(
-    source: AsyncIterable[StreamEvent], calls: Calls, front: Sequence[Block]
+    source: AsyncIterable[StreamEvent], calls: Calls, front: Sequence[Block], instead: str
 ) -> AsyncIterator[StreamEvent]:
     texts: dict[Any, list[str]] = {}
+    index = len(front)
     async for item in source:
+        index += item.type == "content_block_start"
+        if as_object(item.data.get("delta")).get("text"):
+            instead = ""
+        if item.type == "message_delta" and instead:
+            for out in replay_block(index, {"type": "text", "text": instead}):
+                yield out
         for out in _changed(item, calls, texts):
             yield _moved(out, len(front))
         if item.type == "message_start":
-            for index, block in enumerate(front):
-                for out in replay_block(index, block):
+            for at, block in enumerate(front):
+                for out in replay_block(at, block):
                     yield out
 
 

@@ -12,7 +12,7 @@ import anyio
 import anyio.to_thread
 from pydantic import BaseModel, ValidationError
 
-from plugway import Gateway, Plugin, hookimpl
+from plugway import Gateway, Plugin, StateKey, hookimpl
 from plugway_system_tools import _desktop, _machine, _processes
 from plugway_system_tools._catalogue import TOOLS, Tool
 from plugway_system_tools._commands import CommandFailed
@@ -25,6 +25,9 @@ from plugway_system_tools._options import (
 )
 from plugway_tools import ToolCall, ToolResult, ToolSpec, failed, harmless
 
+Flaw = tuple[tuple[str | int, ...], str]
+_RUN: StateKey[frozenset[str]] = StateKey("system-tools.run")
+"""Ids of the calls of this exchange that were run."""
 MOST_THREADS = 4
 MOST_HANGING = 8
 """Threads that calls may leave behind when their time is over, such as for a broken disk."""
@@ -44,12 +47,17 @@ class SystemTools(Plugin[SystemToolsOptions]):
         allowed = tool.effect in self.options.allow and not tool.private
         return self.options.tools.get(tool.name, allowed)
 
+    def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
+        """Warn of programs that are missing for tools that are on."""
+        for name, reason in self.missing().items():
+            self.log.warning("`%s` will fail: %s", name, reason)
+        return ()
+
     @hookimpl
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
-        """Programs that are missing for tools that are on are logged at the start."""
-        for name, reason in (await anyio.to_thread.run_sync(self.missing)).items():
-            self.log.warning("`%s` will fail: %s", name, reason)
+        """What models may call is logged at the start."""
+        self.log.info("tools that are on: %s", ", ".join(self._tools) or "none")
         yield
 
     def missing(self) -> Mapping[str, str]:
@@ -88,6 +96,11 @@ class SystemTools(Plugin[SystemToolsOptions]):
         if tool is None:
             names = ", ".join(f"`{name}`" for name in self._tools) or "none"
             return failed(f"{call.name[:100]!r} is unknown or off; tools that are on: {names}")
+        state = call.exchange.state
+        run = state.get(_RUN) or frozenset()
+        if call.id in run:
+            return failed("this call was run already; its outcome is in the conversation")
+        state[_RUN] = run | {call.id}
         try:
             arguments = tool.arguments.model_validate(dict(call.arguments))
         except ValidationError as error:

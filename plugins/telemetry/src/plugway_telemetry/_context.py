@@ -12,6 +12,8 @@ from typing import Final
 
 from plugway import MessagesRequest
 
+MAX_PARENT: Final = 256
+"""Length of a `traceparent` that is looked at; that of version 00 has 55 characters."""
 MAX_STATE: Final = 512
 """Longest `tracestate` that is kept: section 3.3.1.5 of the recommendation."""
 _PARENT: Final = re.compile(
@@ -49,38 +51,32 @@ def new_span_id() -> bytes:
     return (random.getrandbits(64) or 1).to_bytes(8, "big")
 
 
-def context_of(request: MessagesRequest, share: float) -> Context:
-    """The client's trace, with its own sampling decision; a new one if it sent no valid header."""
-    line = request.header("traceparent")
-    if line is None:
-        return new_context(share)
-    found = _PARENT.fullmatch(line)
+def trace_headers(request: MessagesRequest) -> tuple[str | None, str]:
+    """The client's `traceparent`, None if it sent none or several, and its `tracestate`."""
+    named = request.named
+    parent = named.get("traceparent")
+    if parent is None:
+        return None, ""
+    if len(named) == len(request.headers):
+        return parent[:MAX_PARENT], named.get("tracestate", "")[: MAX_STATE + 1]
+    if [name for name, _ in request.headers].count("traceparent") > 1:
+        return None, ""
+    states = [value for name, value in request.headers if name == "tracestate" and value.strip()]
+    return parent[:MAX_PARENT], ",".join(states)[: MAX_STATE + 1]
+
+
+def context_of(parent: str, state: str, share: float) -> Context:
+    """The client's trace, with its own sampling decision; a new one if `parent` is invalid. An
+    invalid `state` is dropped."""
+    found = _PARENT.fullmatch(parent)
     # Version 00 has exactly four parts; later ones may have more.
     if found is None or (found[1] == "00" and found[5]) or not (_set(found[2]) and _set(found[3])):
         return new_context(share)
-    if _times(request, "traceparent") > 1:
-        return new_context(share)
+    if state and (len(state) > MAX_STATE or not _STATE.fullmatch(state)):
+        state = ""
     sampled = bool(int(found[4], 16) & 1)
-    return Context(bytes.fromhex(found[2]), bytes.fromhex(found[3]), _state_of(request), sampled)
+    return Context(bytes.fromhex(found[2]), bytes.fromhex(found[3]), state, sampled)
 
 
 def _set(digits: str) -> bool:
     return digits.strip("0") != ""
-
-
-def _times(request: MessagesRequest, header: str) -> int:
-    """How often the client sent a header."""
-    if len(request.headers) == len(request.named):
-        return 1
-    return [name for name, _ in request.headers].count(header)
-
-
-def _state_of(request: MessagesRequest) -> str:
-    """The client's `tracestate`; empty if it is too long or invalid."""
-    if "tracestate" not in request.named:
-        return ""
-    lines = [value for name, value in request.headers if name == "tracestate" and value.strip()]
-    if sum(map(len, lines)) + len(lines) > MAX_STATE + 1:
-        return ""
-    state = ",".join(lines)
-    return state if _STATE.fullmatch(state) else ""

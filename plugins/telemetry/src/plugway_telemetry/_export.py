@@ -34,6 +34,11 @@ LONGEST_PAUSE: Final = 30.0
 """Longest time between two attempts while the collector is unavailable."""
 LOG_SECONDS: Final = 60.0
 """Shortest time between two warnings."""
+_HINTS: Final = {
+    401: " - check `credential`",
+    403: " - check `credential`",
+    404: " - it does not take {0}: set `{0}: false`, or correct `endpoint`",
+}
 _RETRYABLE: Final = frozenset((429, 502, 503, 504))
 _HEADERS: Final = (("content-type", "application/x-protobuf"), ("accept", "application/x-protobuf"))
 
@@ -58,8 +63,11 @@ class Exporter:
         headers: Mapping[str, str],
         span_seconds: float,
         metric_seconds: float,
+        drain: Callable[[], object],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`drain` is called before spans or metrics are sent, so that everything that has ended is
+        among them."""
         self._upstream = upstream
         self._resource = resource
         self._store = store
@@ -67,6 +75,7 @@ class Exporter:
         self._lines = (*_HEADERS, *headers.items())
         self._span_seconds = span_seconds
         self._metric_seconds = metric_seconds
+        self._drain = drain
         self._clock = clock
         self._waiting: deque[bytes] = deque()
         self._wake = anyio.Event()
@@ -101,6 +110,7 @@ class Exporter:
     async def send_spans(self, *, once: bool = False) -> None:
         """Send everything that waits. While the collector is unavailable, spans keep waiting,
         unless this is `once`."""
+        self._drain()
         pause = 1.0
         while self._waiting:
             batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
@@ -126,6 +136,7 @@ class Exporter:
 
     async def send_metrics(self) -> None:
         """Send all metrics once; the next export has the same sums, so a failure loses little."""
+        self._drain()
         body = await anyio.to_thread.run_sync(metrics_request, self._resource, self._store)
         try:
             await self._post("/v1/metrics", body, "metrics")
@@ -135,6 +146,7 @@ class Exporter:
 
     async def flush(self, seconds: float, *, traces: bool, metrics: bool) -> None:
         """Send what waits, for at most `seconds`; what is left is dropped."""
+        self._drain()
         try:
             with anyio.move_on_after(seconds):
                 if traces:
@@ -164,10 +176,12 @@ class Exporter:
         except TimeoutError:
             raise _Failed(f"no response within {POST_SECONDS:g} s", retry=True) from None
         except BackendError as error:
-            raise _Failed(error.record, retry=not error.permanent) from None
+            reason = error.record.replace("`base_url`", "`endpoint`")
+            raise _Failed(reason, retry=not error.permanent) from None
         if status >= 300:
             pause = _seconds(dict(response.headers).get("retry-after", ""))
-            raise _Failed(f"it sent status {status}", retry=status in _RETRYABLE, pause=pause)
+            hint = _HINTS.get(status, "").format(signal)
+            raise _Failed(f"it sent status {status}{hint}", retry=status in _RETRYABLE, pause=pause)
         if lost := rejected(content):
             self._drop(signal, lost)
             self._warn(f"it rejected {lost} items of a request")
@@ -192,8 +206,7 @@ class Exporter:
             return
         self._next_warning = now + LOG_SECONDS
         self._log.warning(
-            "cannot export to the collector at %s: %s. Dropped since the last such line: %d. "
-            "Check that it runs and accepts OTLP over HTTP, or remove `endpoint`",
+            "cannot export to the collector at %s: %s; dropped since the last such line: %d",
             self._upstream.base_url,
             reason,
             self._dropped,

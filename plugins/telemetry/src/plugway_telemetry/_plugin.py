@@ -8,10 +8,9 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import lru_cache
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Final, NamedTuple, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 from urllib.parse import urlsplit
 
 import anyio
@@ -33,33 +32,20 @@ from plugway import (
     hookimpl,
 )
 from plugway_telemetry import _names as names
-from plugway_telemetry._context import context_of, new_context
+from plugway_telemetry._context import trace_headers
+from plugway_telemetry._ended import Layer, Watch, ended_of
 from plugway_telemetry._export import Exporter
 from plugway_telemetry._options import TelemetryOptions
 from plugway_telemetry._prometheus import LIBRARY, MISSING, PATH, Listener, Page
-from plugway_telemetry._spans import Layer, Sent, SpanWriter, Watch, error_of, provider_of, sent_by
-from plugway_telemetry._store import OTHER, Histogram, ModelNames, Number, Store
+from plugway_telemetry._recorder import Recorder
+from plugway_telemetry._spans import Addresses
+from plugway_telemetry._store import Store
 
 FLUSH_SECONDS: Final = 1.0
 """Time to send what is left when the gateway stops or after a reload. The server gives the whole
 application 1.5 s to stop (`CUT_SECONDS` in `plugway_http`)."""
 _WATCH: StateKey[Watch] = StateKey("telemetry")
 _PORTS: Final = {"http": 80, "https": 443}
-
-
-_KINDS: Final = ("input", "output", "cache_read", "cache_creation")
-"""Kinds of tokens, in the order of `Usage`."""
-
-
-class _Series(NamedTuple):
-    """The metrics of exchanges with the same attributes."""
-
-    duration: Histogram
-    first: Histogram
-    input: Histogram
-    output: Histogram
-    tokens: Sequence[Number]
-    """By kind, as in `_KINDS`."""
 
 
 @runtime_checkable
@@ -79,12 +65,10 @@ class Telemetry(Plugin[TelemetryOptions]):
         self._on = options.measures or options.exports_traces
         self.store = Store()
         """The metrics; after a reload those of the instance before."""
-        self.models = ModelNames(options.models, options.max_models)
-        self._addresses: dict[str, tuple[str, int]] = {}
-        self._writer = SpanWriter(self.models, options.ids, self._addresses)
+        self.recorder = Recorder(options, self.store, {}, None)
+        """What records ended exchanges; another one while the plugin runs."""
         self._exporter: Exporter | None = None
-        self._series = lru_cache(maxsize=1024)(self._series_of)
-        self._page = Page(lambda: self.store)
+        self._page = Page(self._drained)
         self.listener: Listener | None = None
         """The own port, while it is open."""
         if options.port is not None:
@@ -105,11 +89,9 @@ class Telemetry(Plugin[TelemetryOptions]):
         """Read the client's trace context; nothing is changed."""
         if not self._on or exchange.endpoint != "messages":
             return
-        context = None
-        if self._exporter is not None and self.options.traces:
-            context = context_of(request, self.options.sample)
-        exchange.state[_WATCH] = Watch(context, request.stream)
-        self.store.number(names.IN_FLIGHT).add()
+        parent, state = trace_headers(request) if self.options.exports_traces else (None, "")
+        exchange.state[_WATCH] = Watch(parent, state, request.stream)
+        self.store.in_flight.add()
 
     @hookimpl
     async def around_attempt(
@@ -129,64 +111,18 @@ class Telemetry(Plugin[TelemetryOptions]):
 
     @hookimpl
     def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Record the metrics of the exchange, and queue its spans."""
+        """Keep what will be recorded of the exchange."""
         if not self._on:
             return
-        if self.options.measures:
-            labels = exchange.endpoint, outcome.kind, exchange.caller.name
-            self.store.number(names.EXCHANGES, *labels).add()
-        if exchange.endpoint != "messages":
-            return
         watch = exchange.state.get(_WATCH)
-        if watch is None:  # rejected before the plugins were asked
-            watch = Watch(new_context(self.options.sample))
-        else:
-            self.store.number(names.IN_FLIGHT).add(-1)
-        sent = sent_by(exchange, watch.layers)
-        served = exchange.served_by
-        if served is not None and outcome.kind == "completed":
-            self.models.admit(served.model, by_client=served.model in exchange.model_asked)
-        if self.options.measures:
-            self._measure(exchange, outcome, sent)
-        context = watch.context
-        if self._exporter is None or context is None or not context.sampled:
-            return
-        if self.options.traces:
-            self._exporter.add(self._writer.spans(exchange, outcome, watch, sent))
+        if watch is not None:
+            self.store.in_flight.add(-1)
+        self.recorder.add(ended_of(exchange, outcome, watch))
 
-    def _measure(self, exchange: Exchange, outcome: Outcome, sent: Sequence[Sent]) -> None:
-        served = exchange.served_by
-        for one in sent:
-            backend = one.attempt.backend
-            self.store.number(names.ATTEMPTS, backend.name, backend.zone, one.result).add()
-        series = self._series(
-            provider_of(served),
-            OTHER if served is None else self.models.label(served.model),
-            "" if served is None else served.backend.name,
-            error_of(outcome),
-            exchange.caller.name,
-        )
-        series.duration.record(outcome.seconds)
-        if outcome.first_content_seconds is not None:
-            series.first.record(outcome.first_content_seconds)
-        plain, output, read, made = outcome.usage
-        if plain or output or read or made:
-            series.input.record(plain + read + made)
-            series.output.record(output)
-            for kind, number in zip(series.tokens, (plain, output, read, made), strict=True):
-                kind.add(number)
-
-    def _series_of(
-        self, provider: str, model: str, backend: str, error: str, caller: str
-    ) -> _Series:
-        store, labels = self.store, (names.CHAT, provider, model, backend)
-        return _Series(
-            store.histogram(names.DURATION, *labels, error),
-            store.histogram(names.FIRST_TOKEN, *labels),
-            store.histogram(names.TOKEN_USAGE, *labels, "input"),
-            store.histogram(names.TOKEN_USAGE, *labels, "output"),
-            [store.number(names.TOKENS, caller, backend, model, kind) for kind in _KINDS],
-        )
+    def _drained(self) -> Store:
+        """The metrics, with everything that has ended."""
+        self.recorder.drain()
+        return self.store
 
     # ── the lifespan ─────────────────────────────────────────────────────────────────────────
 
@@ -207,17 +143,16 @@ class Telemetry(Plugin[TelemetryOptions]):
         before = self._predecessor(gateway)
         if before is not None:
             self.store = before.store
-            self._series.cache_clear()
-        self._addresses.update(_addresses_of(gateway.backends))
         self.store.owners.append(self)
         try:
             async with AsyncExitStack() as stack:
                 if self.listener is not None:
                     previous = before and before.listener
                     await stack.enter_async_context(self.listener.serving(previous))
-                await stack.enter_async_context(self._exporting())
+                await stack.enter_async_context(self._exporting(_addresses_of(gateway.backends)))
                 yield
         finally:
+            self.recorder.drain()
             self.store.owners.remove(self)
 
     def _predecessor(self, gateway: Gateway) -> Telemetry | None:
@@ -227,7 +162,7 @@ class Telemetry(Plugin[TelemetryOptions]):
         return next((plugin for name, plugin in found if name == self.name), None)
 
     @asynccontextmanager
-    async def _exporting(self) -> AsyncGenerator[None]:
+    async def _exporting(self, addresses: Addresses) -> AsyncGenerator[None]:
         options = self.options
         async with AsyncExitStack() as stack:
             if options.endpoint is not None:
@@ -241,7 +176,10 @@ class Telemetry(Plugin[TelemetryOptions]):
                     headers=options.headers,
                     span_seconds=options.span_seconds,
                     metric_seconds=options.metric_seconds,
+                    drain=lambda: self.recorder.drain(),
                 )
+            export = self._exporter.add if self._exporter is not None and options.traces else None
+            self.recorder = Recorder(options, self.store, addresses, export)
             async with anyio.create_task_group() as tasks:
                 if options.measures:
                     tasks.start_soon(self._measure_loop)

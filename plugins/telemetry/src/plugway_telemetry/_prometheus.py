@@ -40,6 +40,7 @@ class Page:
     """The metrics as text, in the format that a scraper asks for."""
 
     def __init__(self, store: Callable[[], Store]) -> None:
+        """`store` returns the metrics, with everything that has ended."""
         self._store = store
         self._lock = anyio.Lock()
         self._rendered: dict[str, tuple[float, bytes]] = {}

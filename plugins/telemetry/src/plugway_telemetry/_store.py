@@ -78,7 +78,8 @@ class Store:
         self._histograms: dict[str, dict[Labels, Histogram]] = {
             metric.name: {} for metric in names.METRICS if metric.kind == "histogram"
         }
-        self.number(names.IN_FLIGHT)
+        self.in_flight = self.number(names.IN_FLIGHT)
+        """Requests being served."""
 
     def number(self, metric: Metric, *labels: str) -> Number:
         """The series of a counter or gauge with these values of its attributes."""

@@ -2,8 +2,8 @@
 
 https://github.com/open-telemetry/opentelemetry-proto, version 1.x: `trace.proto`, `metrics.proto`,
 `common.proto` and `resource.proto`, whose fields are stable. Written here because a request must
-cost little: the SDK takes 140 us for a span and its encoding, generated classes 18 us, and this
-4 us (`bench/telemetry.py`). Tests read the bytes with the `opentelemetry-proto` package.
+cost little: in one run a span of 14 attributes took the SDK 140 us (1.45.2, with its encoding), the
+classes of `opentelemetry-proto` 18 us, and this 4 us. Tests read the bytes with that package.
 """
 
 from __future__ import annotations

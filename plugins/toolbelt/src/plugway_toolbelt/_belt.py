@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 from plugway import MessagesRequest
@@ -60,7 +61,7 @@ class Belt:
     def adapt(self, request: MessagesRequest) -> MessagesRequest:
         """The request with the tools that are offered now."""
         tools = [_function(self._granted[name]) for name in self.offered]
-        if len(self._granted) > len(self.offered):
+        if len(self._granted) > len(self.offered) and FIND not in self._granted:
             tools.append(dict(FIND_TOOL))
         if request.get("tools") == tools:
             return request
@@ -99,7 +100,9 @@ class Belt:
 
     def after(self, call: Called, result: ToolResult) -> Sequence[Mapping[str, Any]]:
         """The outcome as thinking, where the client shows it."""
-        self._calls.record(call, result, "ran" if call.name == FIND else "not run")
+        known = call.name == FIND or call.name in self._granted
+        noted = call if known else replace(call, name="unknown tool")  # it is text of the model
+        self._calls.record(noted, result, "ran" if call.name == FIND else "not run")
         if not result.is_error:
             return ()
         return self._progress(f"{call.name[:64]} failed: {result.text[:MAX_SHOWN]}\n")
@@ -125,6 +128,10 @@ class Belt:
 
 
 def _function(held: Held) -> dict[str, Any]:
+    """The tool as the model sees it; with its folders, which it could only guess."""
     spec = held.spec
-    schema = dict(spec.input_schema)
-    return {"name": spec.name, "description": spec.description, "input_schema": schema}
+    folders = ", ".join(map(str, held.roots))
+    said = (
+        f"{spec.description} Folders that it may use: {folders}." if folders else spec.description
+    )
+    return {"name": spec.name, "description": said, "input_schema": dict(spec.input_schema)}

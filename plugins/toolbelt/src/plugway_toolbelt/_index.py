@@ -30,11 +30,11 @@ _WEIGHTS: Final = "5.0, 4.0, 1.0"
 
 
 class Index:
-    """The words of some tools. Not for use in threads."""
+    """The words of some tools."""
 
     def __init__(self, specs: Sequence[ToolSpec]) -> None:
         self.specs = tuple(specs)
-        self._db = sqlite3.connect(":memory:")
+        self._db = sqlite3.connect(":memory:", check_same_thread=False)
         self._db.execute(
             "create virtual table tools using fts5(name, words, text, tokenize='porter unicode61')"
         )
@@ -53,8 +53,7 @@ class Index:
         order = f"select rowid from tools where tools match ? order by bm25(tools, {_WEIGHTS})"
         return [self.specs[int(row[0])].name for row in self._db.execute(order, (query,))]
 
-    def close(self) -> None:
-        """Release the memory."""
+    def __del__(self) -> None:
         self._db.close()
 
 
@@ -90,4 +89,5 @@ def _spaced(name: str) -> str:
 
 def _text(spec: ToolSpec) -> str:
     names = as_object(as_object(spec.input_schema).get("properties"))
-    return f"{spec.description} {' '.join(map(_spaced, names))}"
+    text = f"{spec.description} {' '.join(map(_spaced, names))}"
+    return text.encode("utf-8", "replace").decode()

@@ -25,8 +25,8 @@ class GrantOptions(Options):
     """Folders that they may use, within those of the tool's own configuration; empty for all of
     these. `~` is the home."""
     trust: tuple[str, ...] = ()
-    """Patterns of names of tools whose results nobody else can write. After the result of any other
-    tool that may bring text from outside, no call of the request writes or runs."""
+    """Patterns of names of tools whose results you trust. After the result of any other tool that
+    may bring text from outside, no call of the request writes or runs."""
 
 
 class ToolbeltOptions(Options):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -36,11 +37,13 @@ from plugway_translation import readable_text
 HEADER: Final = "plugway-toolbelt"
 LIST_SECONDS: Final = 60.0
 """Time for a plugin to list its tools; servers may have to start."""
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+"""Names of tools that every API takes."""
 _EARLIER: Final = 500
 """Characters of the user's message before the last one that help to choose tools."""
 _LAST: Final = 4000
-_BROUGHT: Final = ("tools", "mcp_servers")
-"""Fields with which a client brings tools."""
+_BROUGHT: Final = ("tools", "functions", "mcp_servers")
+"""Fields with which clients of any API bring tools."""
 
 
 class Toolbelt(Plugin[ToolbeltOptions]):
@@ -97,7 +100,7 @@ class Toolbelt(Plugin[ToolbeltOptions]):
             return None
         if not self._wanted(word, request, exchange) or exchange.endpoint == "count_tokens":
             return None
-        if any(request.get(field) for field in _BROUGHT):
+        if _brings_tools(request):
             what = "the client brings its own tools, so it gets no others"
             exchange.note(self.name, what, stage="toolbelt")
             return None
@@ -121,7 +124,7 @@ class Toolbelt(Plugin[ToolbeltOptions]):
         """The reply, with calls run.
 
         Raises:
-            RequestRejected: no plugin has a tool that is granted.
+            RequestRejected: no plugin has a tool that is granted (403), or any at all (503).
         """
         grants = exchange.state.get(self._asked)
         if grants is None:
@@ -165,7 +168,6 @@ class Toolbelt(Plugin[ToolbeltOptions]):
         """The tools that are granted, by name."""
         listed = await self._listed(gateway)
         if self._index.specs != (specs := tuple(spec for spec, _ in listed)):
-            self._index.close()
             self._index = Index(specs)
         found: dict[str, Held] = {}
         for spec, holder in listed:
@@ -176,9 +178,11 @@ class Toolbelt(Plugin[ToolbeltOptions]):
                 found[spec.name] = Held(spec, holder, True, roots, trusted)
         if found:
             return found
+        if not listed:
+            what = "toolbelt: no plugin of this gateway has tools now; `plugway mcp list` shows why"
+            raise RequestRejected(what, status=503, record=True)
         names = ", ".join(f"`{spec.name}` ({spec.effect})" for spec, _ in listed[:20])
-        there = f"there are {names}" if names else "no plugin of this gateway has tools"
-        raise _refusal(f"no tool that is granted to the caller is available: {there}")
+        raise _refusal(f"no tool that is granted to the caller is available: there are {names}")
 
     async def _listed(self, gateway: Gateway) -> list[tuple[ToolSpec, HoldsTools]]:
         """The tools of all plugins. One whose list fails is left out."""
@@ -186,10 +190,19 @@ class Toolbelt(Plugin[ToolbeltOptions]):
         for name, holder in gateway.find(HoldsTools):
             try:
                 async with asyncio.timeout(LIST_SECONDS):
-                    found += [(spec, holder) for spec in await holder.tools()]
+                    specs = [spec for spec in await holder.tools() if _NAME.fullmatch(spec.name)]
+                found += [(spec, holder) for spec in specs]
             except Exception:  # another plugin's own code
                 self.log.exception("the tools of `%s` cannot be listed", name)
         return found
+
+
+def _brings_tools(request: MessagesRequest) -> bool:
+    """Whether the client has tools, also those that the Messages API cannot express."""
+    original = request.original
+    if original is not None and any(original.get(field) for field in _BROUGHT):
+        return True
+    return any(request.get(field) for field in _BROUGHT)
 
 
 def _covers(grant: GrantOptions, spec: ToolSpec) -> bool:

@@ -47,7 +47,7 @@ def target_of(request: h11.Request) -> Target:
     except ValueError as error:
         raise Refused(HTTPStatus.BAD_REQUEST, f"Invalid target {written!r}: {error}") from None
     valid = port is not None and written == parts.netloc if is_tunnel else parts.scheme == "http"
-    if not valid or not parts.hostname or "@" in parts.netloc:
+    if not valid or not parts.hostname or port == 0 or "@" in parts.netloc:
         reason = "This is a proxy for a browser: it takes `CONNECT host:port` and http:// URLs"
         raise Refused(HTTPStatus.BAD_REQUEST, reason)
     path = written[len(f"{parts.scheme}://{parts.netloc}") :].partition("#")[0]

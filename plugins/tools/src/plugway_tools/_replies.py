@@ -10,6 +10,9 @@ from typing import Any, Final
 from plugway import Attempt, BackendError, MessagesRequest, Relays, StreamEvent
 
 DRAIN_SECONDS: Final = 0.05
+RETRY_SECONDS: Final = 0.5
+"""Before a request is sent once more, if the server names no time."""
+MAX_RETRY_SECONDS: Final = 15.0
 
 
 def in_inner_form(request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
@@ -28,6 +31,11 @@ async def drained(source: AsyncIterator[StreamEvent]) -> None:
         async with asyncio.timeout(DRAIN_SECONDS):
             async for _ in source:
                 pass
+
+
+def may_pass(error: BackendError) -> bool:
+    """Whether the same request may succeed if it is sent once more."""
+    return not error.permanent and (error.status >= 500 or error.status == 429)
 
 
 def not_again(error: BackendError, *, changed: bool) -> None:

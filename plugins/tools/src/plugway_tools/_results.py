@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from plugway import as_object
+import orjson
+
 from plugway_tools._protocols import ToolResult, failed
 
 MAX_ALL: Final = 16 * 2**20
-"""Maximum characters of all results together."""
+"""Maximum bytes of all results together."""
 Block = Mapping[str, Any]
 
 
@@ -23,9 +24,12 @@ class Results:
         self._size = 0
 
     def bounded(self, result: ToolResult) -> ToolResult:
-        """The result, with long texts cut; a failure if all results together are too large."""
+        """The result, with long texts cut; a failure if all results together are too large.
+
+        Raises `TypeError` for content that is not JSON, which a tool should not return.
+        """
         content = tuple(_cut(block, self._most) for block in result.content)
-        size = sum(map(_size, content))
+        size = len(orjson.dumps(content))
         if self._size + size > MAX_ALL:
             return failed(
                 "The result was dropped: all results together are too large. Ask for less."
@@ -44,10 +48,9 @@ def result_block(call_id: str, result: ToolResult) -> dict[str, Any]:
 
 def _cut(block: Block, most: int) -> Block:
     text = block.get("text")
-    if not isinstance(text, str) or len(text) <= most:
+    if not isinstance(text, str):
         return block
-    return {**block, "text": f"{text[:most]}\n[cut: {len(text):,} characters; ask for a part]"}
-
-
-def _size(block: Block) -> int:
-    return len(str(block.get("text") or as_object(block.get("source")).get("data") or ""))
+    whole = text if text.isascii() else text.encode("utf-8", "replace").decode()
+    if len(whole) > most:
+        whole = f"{whole[:most]}\n[cut: {len(whole):,} characters; ask for a part]"
+    return block if whole is text else {**block, "text": whole}

@@ -7,7 +7,8 @@ from typing import Final
 
 MAX_CHARACTERS: Final = 2**20
 """Longest text of a result."""
-_CONTROL: Final = re.compile(r"[^\S\n ]|[^\s\x20-\x7e\xa1-\U0010ffff]")
+_CONTROL: Final = re.compile(r"[^\S\t\r\n ]|\r(?!\n)|[^\s\x20-\x7e\xa1-\U0010ffff]")
+"""All but tabs and the ends of lines, which an edit of a file must repeat as they are."""
 _HIDDEN: Final = re.compile("[\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 """Invisible characters, and those that change the direction of text."""
 

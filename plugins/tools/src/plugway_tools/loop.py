@@ -46,7 +46,15 @@ from plugway import (
 )
 from plugway_tools._limits import Limits
 from plugway_tools._protocols import ToolResult, failed
-from plugway_tools._replies import drained, in_inner_form, not_again, tokens
+from plugway_tools._replies import (
+    MAX_RETRY_SECONDS,
+    RETRY_SECONDS,
+    drained,
+    in_inner_form,
+    may_pass,
+    not_again,
+    tokens,
+)
 from plugway_tools._results import Results, result_block
 from plugway_tools._round import Called, Hidden, Round, Runner
 from plugway_wire.events import PING, collect
@@ -257,8 +265,7 @@ class Loop:
             async for item in self._meanwhile(tasks, latest):
                 yield item
             for call, task in zip(group, tasks, strict=True):
-                found = task.result() if task.done() else failed("The tool does not stop.")
-                result = self._results.bounded(found)
+                result = task.result() if task.done() else failed("The tool does not stop.")
                 results.append(result_block(call.id, result))
                 for item in part.added(self._runner.after(call, result)):
                     yield item
@@ -280,7 +287,7 @@ class Loop:
         self._changed = self._changed or call.tool.changes
         try:
             async with asyncio.timeout(left):
-                return await self._runner.run(call)
+                return self._results.bounded(await self._runner.run(call))
         except TimeoutError:
             return failed(f"Stopped at the time limit of {self._limits.seconds:g} s.")
         except BaseException as error:  # a plugin's own code
@@ -320,7 +327,7 @@ class Loop:
 
     async def _ask(self, request: MessagesRequest) -> AsyncIterator[StreamEvent]:
         """Ask the model again; sets `_next`, or `_why` if there is no usable reply."""
-        asking = self._task(self._sent(request))
+        asking = self._task(self._sent_again(request))
         async for item in self._meanwhile([asking]):
             yield item
         try:
@@ -338,6 +345,19 @@ class Loop:
     def _failed(self, record: str) -> None:
         self._note(f"the model could not be asked again: {record[:200]}")
         self._why = "the model could not be asked again"
+
+    async def _sent_again(self, request: MessagesRequest) -> Reply:
+        """A reply to a further request, which is sent once more after a failure that may pass:
+        plugins that repeat requests may be outside of the loop, and cannot repeat this one."""
+        try:
+            return await self._sent(request)
+        except BackendError as error:
+            if not may_pass(error):
+                raise
+            self._note(f"asked again, because it failed: {error.record[:200]}")
+            await asyncio.sleep(min(error.retry_after or RETRY_SECONDS, MAX_RETRY_SECONDS))
+            self._asked -= 1
+        return await self._sent(request)
 
     async def _sent(self, request: MessagesRequest) -> Reply:
         self._asked += 1
@@ -370,5 +390,6 @@ class Loop:
 async def stop(exchange: Exchange) -> None:
     """Call it in `finished`: ends what a loop of the exchange still runs, such as the calls of a
     client that left."""
-    for one in exchange.state.get(_RUNNING) or ():
-        await one.end()
+    running = exchange.state.get(_RUNNING) or []
+    while running:  # emptied, or the exchange would keep itself alive
+        await running.pop().end()

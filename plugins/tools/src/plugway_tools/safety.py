@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 import time
@@ -32,7 +33,7 @@ from plugway_tools._protocols import (
 )
 from plugway_tools._round import Called
 
-Outcome = Literal["ran", "failed", "refused", "not run"]
+Outcome = Literal["ran", "failed", "stopped", "refused", "not run"]
 log = logging.getLogger("plugway.tools")
 _HASH: Final = 16
 
@@ -84,6 +85,9 @@ class SafeCalls:
         try:
             result = await held.holder.run_tool(made)
             outcome = "failed" if result.is_error else "ran"
+        except asyncio.CancelledError:
+            outcome = "stopped"
+            raise
         finally:
             if spec.outside and not held.trusted:
                 self._outside = self._outside or f"`{spec.name}`"
