@@ -181,12 +181,34 @@ async def test_the_filter_is_in_the_address_and_works_by_key(playwright):
             await says(page, "#kept > li", "nowhere")
 
 
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    """The script of axe-core, which checks pages for accessibility."""
+    folder = tmp_path_factory.mktemp("axe")
+    words = ["npm", "install", "--silent", "--no-audit", "--prefix", str(folder), "axe-core"]
+    subprocess.run(words, check=True, timeout=120)
+    return (folder / "node_modules/axe-core/axe.min.js").read_text()
+
+
+@pytest.mark.skipif(which("npm") is None, reason="needs npm")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-async def test_it_fits_a_phone(playwright, scheme):
-    plugins = [build_plugin(Dashboard, "dashboard"), build_plugin(Echo, "echo")]
+async def test_it_fits_a_phone_and_is_accessible(playwright, axe, scheme):
+    waits = sse([WaitFor(anyio.Event()), *anthropic_stream()])
     phone = {"viewport": {"width": 400, "height": 800}, "color_scheme": scheme}
-    async with gateway(plugins) as running:
-        await post(running, f"echo/{'long-name-' * 20}", session_id="5e55" * 20)
-        async with opened(playwright, running, **phone) as page:
-            await says(page, "#kept > li", "long-name")
-            assert await page.evaluate("document.documentElement.scrollWidth") <= 400
+    async with ScriptedUpstream(otherwise=answers(waits)) as upstream:
+        plugins = [
+            build_plugin(Dashboard, "dashboard"),
+            build_plugin(AnthropicCompatible, "cloud", base_url=upstream.url),
+            build_plugin(Echo, "echo"),
+        ]
+        async with gateway(plugins) as running, anyio.create_task_group() as group:
+            await post(running, f"echo/{'long-name-' * 20}", session_id="5e55" * 20)
+            group.start_soon(lambda: post(running, "cloud/large", session_id="5e55"))
+            async with opened(playwright, running, **phone) as page:
+                await says(page, "#running .run", "waiting for cloud/large")
+                await page.evaluate(OPEN)
+                assert await page.evaluate("document.documentElement.scrollWidth") <= 400
+                await page.evaluate(f"{axe}; 0")
+                found = await page.evaluate("axe.run()")
+                assert [one["help"] for one in found["violations"]] == []
+            group.cancel_scope.cancel()

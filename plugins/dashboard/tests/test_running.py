@@ -2,15 +2,19 @@
 
 import io
 import logging
+from contextlib import suppress
 from types import SimpleNamespace
 
 import anyio
+import httpx2
 import orjson
 import pytest
 from rich.console import Console
 
 from plugway import Attempt, Exchange, MessagesRequest, NoOptions, Plugin, Reply, Route, hookimpl
 from plugway.testing import (
+    Cut,
+    Reset,
     ScriptedUpstream,
     WaitFor,
     anthropic_error,
@@ -294,3 +298,32 @@ def test_a_pipe_gets_a_line_for_each_change_of_state():
         "test-model: writing",
         "test-model: reading the prompt: 1 of 2 tokens",
     ]
+
+
+def broken():
+    """Streams that fail after their first content."""
+    events = anthropic_stream(["one", "two"])
+    failed = ("error", {"type": "error", "error": {"type": "overloaded_error", "message": "no"}})
+    return {
+        "cut": sse(events[:4], end=Cut()),
+        "reset": sse(events[:4], end=Reset()),
+        "an error event": sse([*events[:4], failed]),
+        "no end": sse(events[:4]),
+    }
+
+
+@pytest.mark.parametrize("kind", broken())
+async def test_a_stream_that_breaks_is_reported_the_same_whether_somebody_looks_or_not(kind):
+    async with ScriptedUpstream(otherwise=broken()[kind]) as upstream:
+        backend = build_plugin(AnthropicCompatible, "one", base_url=upstream.url)
+        dashboard = build_plugin(Dashboard, "dashboard")
+        async with gateway([dashboard, backend]) as running:
+            for _ in range(2):
+                with suppress(httpx2.HTTPError):
+                    await running.post(request_body(stream=True))
+                await shown(running, lambda found: not found)  # looks, for the second one
+            answer = await running.client.get("/dashboard/exchanges")
+    first, second = answer.json()["exchanges"]
+    for name in ("outcome", "status", "error", "usage", "stop_reason", "receipt"):
+        assert first[name] == second[name]
+    assert first["error"]

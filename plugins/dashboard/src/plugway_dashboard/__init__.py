@@ -1,4 +1,4 @@
-"""The last exchanges with their receipts: a page of the gateway, and `plugway logs`."""
+"""What runs, and the last exchanges with their receipts: a page, and `plugway logs`."""
 
 from plugway_dashboard._commands import logs_app, ui_app
 from plugway_dashboard._plugin import Dashboard, DashboardOptions

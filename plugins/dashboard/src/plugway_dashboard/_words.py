@@ -128,4 +128,4 @@ def waiting_line(running: Running, now: float) -> str:
     state = doing(running, now)
     target = state.target or running.exchange.model_asked
     seconds = now - running.exchange.started
-    return f"waits {seconds:.0f} s for {target}: {state.what or 'no content yet'}"
+    return f"waits {int(seconds)} s for {target}: {state.what or 'no content yet'}"

@@ -1,6 +1,7 @@
 /* What ended: conversations, receipts and totals. */
 const STEP = 60, MOST_ROWS = 200;
-let shown = STEP, first = true;
+const days = new Intl.DateTimeFormat("en-CA", { dateStyle: "short" });
+let shown = STEP, first = true, made = new Map();  /* the rows, which are made again only if they change */
 
 function receipt(item) {
   const lines = (item.receipt || []).map(e => `${e.stage}  ${e.plugin}: ${e.what}`);
@@ -55,13 +56,21 @@ function showKept(all) {
   const items = matching(all), found = conversations(items.toReversed ? items.toReversed() : [...items].reverse());
   const newest = first && found.find(one => one.session);
   if (newest) { opened.add(`c ${newest.key}`); first = false; }
-  keepingFocus(() => $("kept").replaceChildren(...found.slice(0, shown).map(keptConversation)));
+  const before = made;
+  made = new Map();
+  const rows = found.slice(0, shown).map(one => {
+    const sign = [one.items.length, one.items[0].request_id, one.items.at(-1).request_id].join(), old = before.get(one.key);
+    const row = old && old.sign === sign ? old.row : keptConversation(one);
+    made.set(one.key, { sign, row });
+    return row;
+  });
+  keepingFocus(() => arrange($("kept"), rows));
   $("none").hidden = found.length > 0;
   $("none").textContent = all.length ? "None of those that are kept fits the filter." : "None yet.";
   $("more").hidden = found.length <= shown;
   $("past").textContent = found.length ? `Conversations (${number.format(found.length)})` : "Conversations";
   totals($("by-model"), "model", items, item => item.served_by || item.model_asked);
-  totals($("by-day"), "day", items, item => new Date(item.ended * 1000).toLocaleDateString("en-CA"));
+  totals($("by-day"), "day", items, item => item.day ||= days.format(item.ended * 1000));
 }
 
 function totals(table, name, items, of) {

@@ -1,5 +1,5 @@
 /* What runs, and asking the gateway. */
-let token = sessionStorage.getItem("token") || "", after = 0, kept = [], running = [], made = "";
+let token = sessionStorage.getItem("token") || "", after = 0, kept = [], running = [], shape = "", typed;
 const rows = new Map();
 
 function runningRow(item) {
@@ -23,9 +23,9 @@ function update(item) {
 }
 
 function showRunning() {
-  const items = matching(running), shape = JSON.stringify(items.map(item => [item.request_id, item.agent_id]));
-  if (shape !== made) {
-    made = shape;
+  const items = matching(running), now = JSON.stringify(items.map(item => [item.request_id, item.agent_id]));
+  if (now !== shape) {
+    shape = now;
     rows.clear();
     $("running").replaceChildren(...conversations(items).map(one => {
       const row = line("li", make("span", title(one), "name"), make("span", `of ${one.caller}`, "mute"));
@@ -118,7 +118,8 @@ function linked() {
 $("q").oninput = () => {
   const words = $("q").value.trim();
   history.replaceState(null, "", words ? `#q=${encodeURIComponent(words)}` : location.pathname);
-  filtered();
+  clearTimeout(typed);
+  typed = setTimeout(filtered, 60);
 };
 $("search").onsubmit = event => event.preventDefault();
 $("more").onclick = () => { shown += STEP; showKept(kept); };

@@ -5,9 +5,11 @@ const number = new Intl.NumberFormat("en");
 const count = (value, noun) => `${number.format(value)} ${noun}${value === 1 ? "" : "s"}`;
 const seconds = value => value == null ? "" : value < 10 ? value.toFixed(2) + " s" : value.toFixed(0) + " s";
 const elapsed = value => value < 60 ? `${Math.floor(value)} s` : `${Math.floor(value / 60)} min ${Math.floor(value % 60)} s`;
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
+const calendar = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 function when(time) {
   const date = new Date(time * 1000), today = date.toDateString() === new Date().toDateString();
-  return today ? date.toLocaleTimeString() : date.toLocaleString();
+  return (today ? clock : calendar).format(date);
 }
 const short = text => (text || "").split("/").pop().slice(0, 8);
 
@@ -46,11 +48,18 @@ function keepingFocus(change) {
   for (const one of document.querySelectorAll("[data-key]")) if (one.dataset.key === key) return one.focus();
 }
 
+/* Make `rows` the children of `list`; those that are there already stay. */
+function arrange(list, rows) {
+  const wanted = new Set(rows);
+  for (const child of [...list.children]) if (!wanted.has(child)) child.remove();
+  rows.forEach((row, at) => { if (list.children[at] !== row) list.insertBefore(row, list.children[at] || null); });
+}
+
 /* Conversations in the order in which their items come; the agents of each by their ids. */
 function conversations(items) {
   const found = new Map();
   for (const item of items) {
-    const key = JSON.stringify([item.caller, item.session_id || item.request_id]);
+    const key = item.key ||= JSON.stringify([item.caller, item.session_id || item.request_id]);
     if (!found.has(key)) found.set(key, { key, caller: item.caller, session: item.session_id, items: [], agents: new Map() });
     const one = found.get(key), id = item.agent_id || "";
     one.items.push(item);
