@@ -35,7 +35,8 @@ class Leaks:
 
     def __init__(self, counts: Counter[str] | None) -> None:
         """Without `counts`, none is removed."""
-        self._counts = counts
+        self.counts = Counter[str]() if counts is None else counts
+        self._removing = counts is not None
         self._opened: set[str] = set()
         self.settled: dict[str, bool] = {}
         """Whether they are removed, for markers that begin nothing any more."""
@@ -44,20 +45,15 @@ class Leaks:
         """Whether so many of `mark` are removed; they are taken note of."""
         opened = self._opened
         paired = mark in opened or _OPENERS.get(mark, "") in opened
-        removed = not (self._counts is None or paired or mark in _SHOWN)
+        removed = self._removing and not (paired or mark in _SHOWN)
         if not removed and mark not in opened and mark not in marks.OPENINGS:
             opened.add(mark)
             self.settled.clear()
         if mark not in _UNSETTLED:
             self.settled[mark] = removed
         if removed:
-            self.count(mark, count)
+            self.counts[mark] += count
         return removed
-
-    def count(self, mark: str, count: int) -> None:
-        """Take note of so many of `mark`, which are removed."""
-        if self._counts is not None:
-            self._counts[mark] += count
 
 
 class Passage:
@@ -84,7 +80,7 @@ class Passage:
         stop at a leak if nothing precedes it, with an empty marker.
         """
         text, said, leaks, search = self._text, self._said, self._leaks, _NEXT.search
-        settled = leaks.settled
+        settled, counts = leaks.settled, leaks.counts
         self._begun, self._may_call = begun, may_call
         at = self._past = 0 if self._code.idle else self._code.through(text, 0)
         while match := search(text, at):
@@ -101,10 +97,12 @@ class Passage:
                     continue
             elif text.startswith(mark, at):
                 at = marks.end_of_run(mark, text, start)
-            count = 1 if at == start + len(mark) else (at - start) // len(mark)
-            if removed:
-                leaks.count(mark, count)
-            elif not leaks.take(mark, count):
+            elif removed and not blank:
+                counts[mark] += 1
+                said.append(text[self._begin : start])
+                self._begin = at
+                continue
+            if not leaks.take(mark, (at - start) // len(mark)):
                 continue
             said.append(text[self._begin : start])
             self._begin = at
@@ -117,7 +115,8 @@ class Passage:
     def end(self) -> tuple[str, int]:
         """The text before that marker, and where the rest begins."""
         end = max(self._limit, self._begin, self._past)
-        self._said.append(self._text[self._begin : end])
+        if end > self._begin:
+            self._said.append(self._text[self._begin : end])
         self._keep()
         return "".join(self._said), end
 
