@@ -8,13 +8,28 @@ from __future__ import annotations
 import re
 from typing import Final
 
-SPAN: Final = r"`[^`\n]++`(?=[^`])"
-"""A code span on one line, which changes nothing."""
-FENCED: Final = r"(?<=\n)```(?!`)[^`\n]*+\n(?:(?![ \t>]*+```)[^\n]*+\n)*+[ \t>]*+```++[^\S\n]*+\n"
-"""The same, for a whole fence of three backticks."""
 TICKS: Final = r"`++|~{3,}+|~++\Z"
 """What may begin code."""
-_SPAN_OR_TICKS: Final = re.compile(rf"{SPAN}|(?P<ticks>{TICKS})")
+_LINE_ENDS_SPAN: Final = r"\n[ \t\r>]*+\n"
+_SPAN: Final = r"(?P<of>`++)[^`\n]++(?P=of)(?=[^`])"
+"""A code span on one line."""
+_NO_SPAN: Final = rf"`{{1,2}}(?!`)[^`\n]*+{_LINE_ENDS_SPAN}"
+"""Ticks that nothing closes in their paragraph of one line."""
+_FENCED: Final = "|".join(
+    rf"(?<=\n){sign * 3}(?!{sign})[^{more}\n]*+\n(?:(?![ \t>]*+{sign * 3})[^\n]*+\n)*+"
+    rf"[ \t>]*+{sign * 3}{sign}*+[^\S\n]*+\n"
+    for sign, more in (("`", "`"), ("~", ""))
+)
+"""A fence of three."""
+
+
+def whole_code(outside: str, unlike: str) -> str:
+    """A pattern for code that begins and ends, which changes nothing, and for more of it after
+    text without the characters `outside`. It begins unlike the pattern `unlike`."""
+    return rf"(?:(?!{unlike})(?:{_SPAN}|{_NO_SPAN}|{_FENCED})[^{outside}]*+)++"
+
+
+_CODE_OR_TICKS: Final = re.compile(rf"{whole_code('`~', '(?!)')}|(?P<ticks>{TICKS})")
 _ITEM: Final = r"[-*+][ \t]|\d{1,9}[.)][ \t]"
 _LEAD: Final = re.compile(rf"(?:[ \t>]|{_ITEM})*+")
 """What may stand before a fence on its line: quotes and lists."""
@@ -33,7 +48,7 @@ _QUOTE_ENDS: Final = {
     sign: re.compile(rf"{_OUT_OF_QUOTE}|{end.pattern}") for sign, end in _ENDS.items()
 }
 _IN_SPAN: Final = re.compile(
-    rf"(?P<ticks>`++)|\n[ \t\r>]*+\n|\n{_LEAD.pattern}(?P<fence>`{{3,}}+|~{{3,}}+|(?:`++|~++)\Z)"
+    rf"(?P<ticks>`++)|{_LINE_ENDS_SPAN}|\n{_LEAD.pattern}(?P<fence>`{{3,}}+|~{{3,}}+|(?:`++|~++)\Z)"
 )
 """What may end a code span: its ticks, a blank line, or a fence."""
 _OPENING: Final = {"`": re.compile(r"\n|`++"), "~": re.compile(r"\n")}
@@ -77,7 +92,7 @@ class Code:
             self.keep(text, 0, len(text))
             return
         at = self.through(text, 0)
-        while match := _SPAN_OR_TICKS.search(text, at):
+        while match := _CODE_OR_TICKS.search(text, at):
             at = match.end()
             if match["ticks"] is not None:
                 self.begin(text, 0, match.start(), at)

@@ -9,17 +9,19 @@ import re
 from collections import Counter
 from typing import Final
 
-from plugway_tool_repair._code import FENCED, SPAN, TICKS, Code
+from plugway_tool_repair._code import TICKS, Code, whole_code
 from plugway_toolcalls import marks
 
 MAX_HEADER: Final = 300
-_NEXT: Final = re.compile(
-    rf"{marks.MARK.pattern}|(?P<span>{SPAN})|(?P<fenced>{FENCED})|(?P<ticks>{TICKS})"
-)
 _FENCED: Final = frozenset(mark for mark in marks.ALL if "`" in mark)
+_OUTSIDE: Final = re.escape("".join(sorted({mark[0] for mark in marks.ALL} | {"~"})))
+_CODE: Final = whole_code(_OUTSIDE, "|".join(map(re.escape, sorted(_FENCED))))
+_NEXT: Final = re.compile(rf"{marks.MARK.pattern}|(?P<code>{_CODE})|(?P<ticks>{TICKS})")
 _BEGIN: Final = marks.OPENINGS | set(marks.HEADERS) | set(marks.THINKING)
 """Markers after which something has to be read."""
 _SPECIAL: Final = _BEGIN | _FENCED | marks.LONGER.keys()
+_UNSETTLED: Final = set(marks.HEADERS) | _FENCED | marks.LONGER.keys()
+"""Markers that may begin something each time, or be part of something longer."""
 _SHOWN: Final = frozenset((*marks.THINKING, *marks.PAIRED.values(), *marks.OPENINGS))
 """Markers that are text where they begin nothing."""
 _OPENERS: Final = {
@@ -33,19 +35,25 @@ class Leaks:
 
     def __init__(self, counts: Counter[str] | None) -> None:
         """Without `counts`, none is removed."""
-        self._counts = counts
+        self.counts = Counter[str]() if counts is None else counts
+        self._removing = counts is not None
         self._opened: set[str] = set()
+        self.settled: dict[str, bool] = {}
+        """Whether they are removed, for markers that begin nothing any more."""
 
     def take(self, mark: str, count: int) -> bool:
         """Whether so many of `mark` are removed; they are taken note of."""
         opened = self._opened
-        paired = bool(opened) and (mark in opened or _OPENERS.get(mark, "") in opened)
-        if self._counts is None or paired or mark in _SHOWN:
-            if mark not in marks.OPENINGS:
-                opened.add(mark)
-            return False
-        self._counts[mark] += count
-        return True
+        paired = mark in opened or _OPENERS.get(mark, "") in opened
+        removed = self._removing and not (paired or mark in _SHOWN)
+        if not removed and mark not in opened and mark not in marks.OPENINGS:
+            opened.add(mark)
+            self.settled.clear()
+        if mark not in _UNSETTLED:
+            self.settled[mark] = removed
+        if removed:
+            self.counts[mark] += count
+        return removed
 
 
 class Passage:
@@ -72,11 +80,16 @@ class Passage:
         stop at a leak if nothing precedes it, with an empty marker.
         """
         text, said, leaks, search = self._text, self._said, self._leaks, _NEXT.search
+        settled, counts = leaks.settled, leaks.counts
         self._begun, self._may_call = begun, may_call
         at = self._past = 0 if self._code.idle else self._code.through(text, 0)
         while match := search(text, at):
-            (start, at), mark = match.span(), match[0]
-            if match.lastgroup is not None or mark in _SPECIAL:
+            mark, at = match[0], match.end()
+            removed = settled.get(mark)
+            if removed is False:
+                continue
+            start = match.start()
+            if removed is None and (match.lastgroup is not None or mark in _SPECIAL):
                 at = self._special(mark, start, match.lastgroup or "")
                 if at < 0:
                     break
@@ -84,21 +97,28 @@ class Passage:
                     continue
             elif text.startswith(mark, at):
                 at = marks.end_of_run(mark, text, start)
-            if leaks.take(mark, (at - start) // len(mark)):
+            elif removed and not blank:
+                counts[mark] += 1
                 said.append(text[self._begin : start])
                 self._begin = at
-                if blank and not (said[-1] and not said[-1].isspace()):
-                    self._found, self._end = "", at
-                    break
-                blank = False
+                continue
+            if not leaks.take(mark, (at - start) // len(mark)):
+                continue
+            said.append(text[self._begin : start])
+            self._begin = at
+            if blank and not (said[-1] and not said[-1].isspace()):
+                self._found, self._end = "", at
+                break
+            blank = False
         return self._found
 
     def end(self) -> tuple[str, int]:
         """The text before that marker, and where the rest begins."""
         end = max(self._limit, self._begin, self._past)
+        if end > self._begin:
+            self._said.append(self._text[self._begin : end])
         self._keep()
-        self._code.keep(self._text, self._begin, end)
-        return "".join((*self._said, self._text[self._begin : end])), end
+        return "".join(self._said), end
 
     @property
     def _limit(self) -> int:
@@ -113,8 +133,8 @@ class Passage:
         if kind:
             if start >= self._limit:
                 return -1
-            if kind == "fenced" and start == self._begin:  # another line may go on here
-                end, kind = start + 3, "ticks"
+            if kind == "code" and start == self._begin:  # another line may go on here
+                end, kind = start + len(mark) - len(mark.lstrip(mark[0])), "ticks"
             self._past = self._ticks(start, end) if kind == "ticks" else end
             return self._past
         grows = mark in marks.LONGER and not self._final and marks.grows(mark, text, start)

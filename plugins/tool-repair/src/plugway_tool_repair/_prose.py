@@ -98,7 +98,9 @@ class Prose:
         """Text that was not examined yet, the last first, each with the index where it starts."""
         self._capture: Capture | None = None
         self._opening = ""
+        self._thinking = ""
         self._closes: tuple[str, ...] = ()
+        """The marker that began the reasoning, unless a header did, and those that may end it."""
         self._fresh = True
         self._begun = False
         self._after_call = False
@@ -225,7 +227,7 @@ class Prose:
         if mark not in marks.THINKING:
             return self._begin(pieces, mark, final)
         self._buffer = self._buffer[len(mark) :]
-        self._closes = (marks.THINKING[mark],)
+        self._thinking, self._closes = mark, (marks.THINKING[mark],)
         return True
 
     def _leak(self, pieces: list[Piece], mark: str) -> None:
@@ -257,24 +259,46 @@ class Prose:
         return True
 
     def _think(self, pieces: list[Piece], final: bool) -> bool:
-        found = _closing(self._closes).search(self._buffer)
-        at, close = (found.start(), found[0]) if found is not None else (len(self._buffer), "")
-        if not close and not final:
-            at -= next(
-                (n for n in range(min(24, at), 0, -1) if _begins(self._closes, self._buffer[-n:])),
-                0,
-            )
-        text, self._buffer = self._buffer[:at], self._buffer[at:]
-        if text and pieces and isinstance(last := pieces[-1], Thinking):
-            pieces[-1] = Thinking(last.text + text)
-        elif text:
+        search, at, said = _closing(self._closes).search, 0, list[str]()
+        while found := search(self._buffer, at):
+            said.append(self._buffer[at : found.start()])
+            at = found.start() if found[0] in marks.HEADERS else found.end()
+            again = self._thinks_again(at)
+            if again < 0:
+                break
+            at = again
+        else:
+            said.append(self._thought(at, final))
+            at += len(said[-1])
+        self._buffer = self._buffer[at:]
+        if text := "".join(said):
             pieces.append(Thinking(text))
-        if not close:
-            return False
-        if close not in marks.HEADERS:
-            self._buffer = self._buffer[len(close) :]
-        self._closes = ()
-        return True
+        if found is not None:
+            self._closes = ()
+        return found is not None
+
+    def _thought(self, at: int, final: bool) -> str:
+        """The reasoning from `at` on, without what may begin a marker that ends it."""
+        end = len(self._buffer)
+        if not final:
+            sizes = range(min(24, end - at), 0, -1)
+            end -= next((n for n in sizes if _begins(self._closes, self._buffer[-n:])), 0)
+        return self._buffer[at:end]
+
+    def _thinks_again(self, at: int) -> int:
+        """Where more reasoning begins that directly follows at `at`; negative: it does not."""
+        buffer = self._buffer
+        if self._closes is not marks.HEADER_CLOSES:
+            again = not self._begun and buffer.startswith(self._thinking, at)
+            return at + len(self._thinking) if again else -1
+        mark = next((mark for mark in marks.HEADERS if buffer.startswith(mark, at)), "")
+        end = buffer.find(marks.HEADER_END, at, at + MAX_HEADER + len(marks.HEADER_END))
+        text = buffer[at : max(end, at)]
+        if not mark or "analysis" not in text or "to=" in text:
+            return -1
+        if self._counts is not None:
+            self._counts[mark] += 1
+        return end + len(marks.HEADER_END)
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────
 
