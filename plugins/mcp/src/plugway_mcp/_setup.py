@@ -207,7 +207,7 @@ def _imported(given: str, entry: Mapping[str, Any]) -> Plan:
     notes: list[str] = []
     if kind not in ("http", "streamable-http") or not isinstance(entry.get("url"), str):
         raise CannotAdd(f"its type `{kind}` is not supported: `stdio` and `http` are")
-    options = {"url": _expanded(entry["url"])}
+    options: dict[str, Any] = {"url": _expanded(entry["url"])}
     headers = as_object(entry.get("headers"))
     for key in [key for key in headers if key.lower() == "authorization"]:
         if bearer := _BEARER.fullmatch(str(headers[key])):
