@@ -1,5 +1,6 @@
 """A request keeps the client's bytes until somebody changes it, and says what was changed."""
 
+import contextlib
 import json
 
 import orjson
@@ -157,6 +158,25 @@ def test_nothing_is_parsed_that_nobody_asked_for():
     assert made.unparsed("messages") is None
 
 
+def test_a_change_parses_and_rewrites_no_other_field():
+    raw = json.dumps({"model": "m", "top_k": 1, "x": [1.50, "é"], **PADDING}, indent=1).encode()
+    made = request(raw).replace(because="t", top_k=REMOVE, tools=[])
+    assert b'[\n  1.5,\n  "\\u00e9"\n ]' in made.raw
+    assert json.loads(made.raw) == {"model": "m", "x": [1.5, "é"], **PADDING, "tools": []}
+    assert made.unparsed("x") is not None
+
+
+@pytest.mark.parametrize("read", [lambda made: made.get("tools"), lambda made: made.body["tools"]])
+def test_tools_that_a_client_repeats_are_parsed_once_and_no_list_is_shared(read):
+    tools = [{"name": f"repeated{n}", "input_schema": {"type": "object"}} for n in range(3)]
+    made = [request(json.dumps({"model": m, "tools": tools, **PADDING}).encode()) for m in "ab"]
+    first, second = (read(one) for one in made if one.model)
+    assert first == second == tools
+    assert all(a is b for a, b in zip(first, second, strict=True))
+    first.clear()
+    assert read(request(made[1].raw)) == second == tools
+
+
 def test_edits_are_seen_without_the_body():
     made = request(json.dumps({"model": "m", "top_k": 1, **PADDING}).encode())
     made = made.replace(because="t", top_k=REMOVE, model="n", stream=True)
@@ -194,6 +214,22 @@ def test_what_is_wrong_in_a_field_that_nobody_reads_is_found_too(start):
         with pytest.raises(InvalidRequest) as told:
             read(request(raw))
         assert str(told.value) == str(whole.value)
+
+
+@pytest.mark.parametrize("name", ["x", "tools"])
+@pytest.mark.parametrize(("depth", "accepted"), [(253, True), (254, False)])
+def test_a_body_may_be_as_deep_however_it_is_read(name, depth, accepted):
+    deep = b"[" * depth + b"]" * depth
+    raw = b'{"model":"m","%b":%b,"padding":"%b"}' % (name.encode(), deep, b"x" * 5000)
+    for read in (lambda made: made.get(name), lambda made: (made.fields, made.body)):
+        for _ in range(2):
+            if accepted:
+                assert read(request(raw))
+            else:
+                with pytest.raises(InvalidRequest, match="254 levels"):
+                    read(request(raw))
+    with contextlib.nullcontext() if accepted else pytest.raises(InvalidRequest, match="254"):
+        assert request(raw).body
 
 
 def test_a_field_that_is_too_deep_is_refused_when_it_is_read():

@@ -377,6 +377,16 @@ def test_a_block_of_an_unknown_type_is_not_named_by_it():
     assert found.text == "messages[1] (assistant) was edited: content[0] changed"
 
 
+@pytest.mark.parametrize("odd", [None, 5, ["text"], {"a": 1}])
+def test_types_that_are_no_texts_are_like_unknown_ones(odd):
+    old, new = body_of(["x", "y"]), body_of(["x", "y"])
+    inner = {"type": "tool_result", "content": [{"type": odd}]}
+    for data, body in (("a", old), ("b", new)):
+        body["messages"][0]["content"] = [inner, {"type": odd, "data": data}]
+        body["messages"][1]["role"] = odd
+    assert compared(old, new)[0].text == "messages[0] (user) was edited: content[1] changed"
+
+
 @given(words=words)
 def test_a_conversation_that_forks_keeps_both_ends_apart(words):
     """Continuations share entries, and still see only their own."""

@@ -88,6 +88,43 @@ async def test_a_compressed_page_is_unpacked_and_a_bomb_is_not():
     assert await refused(respond(200, bomb, lines)) == "content_too_large"
 
 
+async def test_compressed_data_that_unpacks_to_nothing_ends_at_the_size_of_a_page():
+    empty = gzip.compress(b"", mtime=0)[:10] + b"\0\0\0\xff\xff" * 1_000
+    lines = {**PLAIN, "content-encoding": "gzip"}
+    assert await refused(respond(200, empty, lines), max_bytes=1_000) == "content_too_large"
+
+
+async def test_what_follows_the_compressed_page_is_not_read():
+    lines = b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-encoding: gzip\r\n\r\n"
+    page = await fetched([lines + gzip.compress(PAGE), Sleep(20.0)], seconds=5)
+    assert page.title == "Oslo"
+
+
+@pytest.mark.parametrize(
+    ("entry", "url"),
+    [
+        ("[::1]:3000", "http://[::1]:3000/"),
+        ("[::1]", "http://[::1]:8080/"),
+        ("Intra.Example.:3000", "http://intra.example:3000/"),
+    ],
+)
+async def test_an_allowed_host_is_allowed_however_it_is_written(entry, url, monkeypatch):
+    connected = []
+
+    async def connect(self, place, address):
+        connected.append(place.url)
+        raise OSError
+
+    async def resolve(host, port):
+        return [(0, 0, 0, "", ("::1", port))]
+
+    monkeypatch.setattr(Fetcher, "_connected", connect)
+    monkeypatch.setattr(_fetch.anyio, "getaddrinfo", resolve)
+    with pytest.raises(ToolFailed, match="cannot be reached"):
+        await fetcher(entry).fetch(url, anything)
+    assert connected
+
+
 @pytest.mark.parametrize(
     ("answer", "code"),
     [

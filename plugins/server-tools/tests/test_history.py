@@ -104,6 +104,16 @@ def test_tools_of_mcp_servers_are_told_in_the_same_way():
     assert shape(messages)[0] == ("assistant", [("tool_use", "m1")])
 
 
+@pytest.mark.parametrize("call_id", [{}, {"id": None}, {"id": 5}, {"id": ["a"]}])
+def test_a_call_with_an_odd_id_or_none_does_no_harm(call_id):
+    call = {"type": "server_tool_use", "name": "web_search", "input": {}, **call_id}
+    ids = {"tool_use_id": call_id["id"]} if call_id else {}
+    result = {"type": "web_search_tool_result", "content": [], **ids}
+    turns, count = paired([{"role": "assistant", "content": [call, result]}], Runs())
+    assert count == bool(call_id)
+    assert sum(len(turn["content"]) for turn in turns) == 2
+
+
 def test_searches_of_a_server_that_searches_itself_stay():
     messages = turn(call("s1"), found("s1"))
     assert paired(messages, Runs(("web_search_",))) == (messages, 0)

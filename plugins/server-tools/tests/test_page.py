@@ -2,6 +2,9 @@
 
 import pytest
 
+from plugway_server_tools import _sources
+from plugway_server_tools._citations import Source, _cited, citations_in
+from plugway_server_tools._fetch import place_of
 from plugway_server_tools._page import readable
 from plugway_server_tools._sources import Seen
 
@@ -97,6 +100,13 @@ def count_steps():
     return counted
 
 
+def test_a_number_without_end_in_a_page_does_no_harm():
+    page = readable(
+        f"<title>&#{'1' * 900}</title><p>a &#{'1' * 9_000}; b</p>", "https://a.example/"
+    )
+    assert page.text.endswith(" b")
+
+
 # ── URLs that may be fetched ─────────────────────────────────────────────────────────────────────
 
 WRITTEN = "see https://a.example/x?y=1#z, (http://b.example/p). and example.com/foo! Or wiki.org"
@@ -117,12 +127,35 @@ def user(content):
         ("https://a.example/x?y=2", False),
         ("https://a.example/x?y=1&secret=2", False),
         ("https://wiki.org/secret", False),
+        ("https://wiki.org////", False),  # their number could tell something
+        ("https://a.example/x?y=1///", False),
         ("https://secret.wiki.org/", False),
         ("https://a.example.evil.test/x?y=1", False),
     ],
 )
 def test_only_a_url_of_the_conversation_may_be_fetched(url, known):
     assert Seen([user(WRITTEN)], {}).has(url) is known
+
+
+@pytest.mark.parametrize(
+    ("url", "written"),
+    [
+        ("https://münchen.example:8443/straße?q=ü/", "MÜNCHEN.example:8443/straße?q=ü"),
+        ("https://a.example?x=1", "https://a.example/?x=1"),
+        ("https://[2001:db8::1]/x", "http://[2001:db8::1]/x"),
+        ("https://a.example/{x}|y%25", "(https://a.example/{x}|y%25)"),
+    ],
+)
+def test_a_url_is_known_however_it_is_written(url, written):
+    assert Seen([user(written)], {}).has(url)
+
+
+def test_many_urls_of_one_host_cost_little(monkeypatch):
+    read = []
+    monkeypatch.setattr(_sources, "place_of", lambda url: read.append(url) or place_of(url))
+    urls = " ".join(f"https://a.example/p/{number}" for number in range(2_000))
+    assert not Seen([user(urls)], {}).has("https://a.example/p/other")
+    assert len(read) == 1
 
 
 def test_what_the_model_wrote_does_not_count():
@@ -176,3 +209,24 @@ def test_results_of_searches_count_unless_the_tool_says_otherwise():
     assert not Seen([user(WRITTEN)], {"url_sources": {"user_input": {"type": "none"}}}).has(
         "https://b.example/p"
     )
+
+
+def test_a_text_of_repeated_passages_is_searched_a_few_times_only():
+    class Text(str):
+        searched = 0
+
+        def __contains__(self, part):
+            Text.searched += 1
+            return super().__contains__(part)
+
+    start = "A sentence that begins like all the others "
+    page = "".join(f"{start}{number}. " for number in range(1_000))
+    found = _cited(Text(start), {start[:40]}, (), page)
+    assert found == ""
+    assert Text.searched <= 50
+
+
+def test_a_quote_inside_open_quotation_marks_is_cited():
+    said = "“““ He says “the page has these very words” today"
+    source = Source("https://a.example/", "A", "x the page has these very words y")
+    assert citations_in(said, [source])[0]["cited_text"] == "the page has these very words"

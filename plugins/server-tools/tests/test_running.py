@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 
 from plugway import NoOptions, Plugin
 from plugway.testing import (
+    Cut,
     ScriptedUpstream,
     anthropic_message,
     anthropic_stream,
@@ -187,6 +188,8 @@ async def test_a_request_that_is_only_a_search_and_fails_gets_the_error_and_no_m
     ("calls", "fields", "code"),
     [
         ([{"query": "a"}, {"query": "b"}], {"max_uses": 1}, "max_uses_exceeded"),
+        ([{"query": "a"}], {"max_uses": "3"}, "max_uses_exceeded"),
+        ([{"query": "a"}, {"query": "b"}], {"max_uses": 1.0}, "max_uses_exceeded"),
         ([{"query": " "}], {}, "invalid_tool_input"),
         ([{"query": "x" * 2_000}], {}, "query_too_long"),
     ],
@@ -200,6 +203,31 @@ async def test_a_call_that_may_not_run_gets_its_error(calls, fields, code, strea
     assert results[-1].content.error_code == code
     assert len(found.web.asked) == len(calls) - 1
     assert said(message) == "It is sunny."
+
+
+@both
+async def test_a_call_where_the_request_allows_none_is_not_run(stream):
+    async with running(LOOK, FOUND, backend="chat") as found:
+        message = await found.ask(SEARCH, READ, tool_choice={"type": "none"}, stream=stream)
+    assert message.content[2].content.error_code == "unavailable"
+    assert found.web.asked == []
+
+
+@pytest.mark.parametrize("second", [SEARCH, {**FETCH, "name": "web_search"}])
+async def test_of_two_tools_with_one_name_the_first_is_offered(second):
+    async with running(LOOK, FOUND, fetch={}) as found:
+        await found.ask(SEARCH, second)
+    assert found.model.offered() == ["web_search"]
+    assert found.web.asked == ["weather in oslo"]
+
+
+@pytest.mark.parametrize("answer", [respond(200, b"<html>"), [b"HTTP/1.1 200 OK\r\n", Cut()]])
+async def test_the_error_of_a_provider_names_neither_its_url_nor_the_query(answer):
+    async with running(FOUND, web=lambda _: answer) as found:
+        message = await found.ask(SEARCH, messages=CLAUDE_CODE)
+    assert "`searxng` sent" in said(message) or "`searxng` closed" in said(message)
+    assert "oslo" not in said(message)
+    assert "127.0.0.1" not in said(message)
 
 
 async def test_a_rate_limited_provider_is_the_error_of_the_call():

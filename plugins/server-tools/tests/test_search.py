@@ -164,11 +164,50 @@ def test_of_ten_thousand_results_only_the_first_are_read():
         ("*.example.com", "https://a.example.com/", True),
         ("example.com", "https://example.com@evil.test/", False),
         ("example.com", "https://EXAMPLE.com./", True),
+        ("bücher.example", "https://xn--bcher-kva.example/", True),
+        ("example.com:8443", "https://example.com:8443/", True),
+        ("example.com/blog/*", "https://example.com/blog/", True),
+        ("example.com/*/news", "https://example.com/de/news/1", True),
+        ("example.com/*/news", "https://example.com/de/shop", False),
+        ("example.com/blog", "https://example.com/%62log/1", True),
+        ("example.com/blog", "https://example.com//x/../blog/1", True),
+        ("example.com/blog", "https://example.com/blog/../shop", False),
     ],
 )
 def test_a_domain_covers_itself_its_subdomains_and_its_folder(entry, url, admitted):
     assert Domains.of({"allowed_domains": [entry]}).admit(url) is admitted
     assert Domains.of({"blocked_domains": [entry]}).admit(url) is not admitted
+
+
+@pytest.mark.parametrize("wrong", ["example.com", [7], [""], {"example.com": True}, True])
+def test_what_is_no_list_of_domains_allows_nothing(wrong):
+    assert not Domains.of({"allowed_domains": wrong}).admit("https://example.com/")
+
+
+@pytest.mark.parametrize("none", [[], None])
+def test_an_empty_list_of_domains_allows_all(none):
+    assert Domains.of({"allowed_domains": none}).admit("https://example.com/")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://de.wiki.example/wiki/Köln", "https://de.wiki.example/wiki/K%C3%B6ln"),
+        ("https://bücher.example/?q=ü#ß", "https://xn--bcher-kva.example/?q=%C3%BC#%C3%9F"),
+        ("https://a.example/\u202efdp.exe", "https://a.example/%E2%80%AEfdp.exe"),
+        ("https://a.example／@evil.test/", ""),
+        ("https://ü@evil.test/", ""),
+        ("https://" + "ü" * 70 + "/", ""),
+    ],
+)
+def test_a_link_with_other_letters_is_shown_as_it_is_sent(url, shown):
+    found = found_in([{"url": url, "title": "T"}], query())
+    assert [one.url for one in found] == [shown] * bool(shown)
+
+
+def test_a_number_without_end_in_a_result_does_no_harm():
+    rows = [{"url": "https://a.example/", "title": "A", "content": f"one &#{'1' * 5_000}; two"}]
+    assert found_in(rows, query())[0].text.startswith("one ")
 
 
 # ── a mounted tool ───────────────────────────────────────────────────────────────────────────────

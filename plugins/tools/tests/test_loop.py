@@ -386,6 +386,75 @@ async def test_calls_of_a_reply_that_was_cut_off_are_not_run_and_the_reason_stay
     assert len(model.asked) == 1
 
 
+def thought(text="hm"):
+    return block(0, "thinking", {"type": "thinking_delta", "thinking": text}, thinking="")
+
+
+def blank():
+    return block(0, "text", {"type": "text_delta", "text": " \n"}, text="")
+
+
+@pytest.mark.parametrize("reason", ["end_turn", "max_tokens"])
+@pytest.mark.parametrize("nothing", [thought, blank])
+async def test_a_model_that_only_thinks_or_writes_blanks_in_the_end_has_a_sentence(nothing, reason):
+    made = await message(loop(Model(CALL, reply_of(nothing(), reason=reason)), Tools()))
+    assert said(made)[-1].startswith("Stopped: ")
+    assert made["stop_reason"] == reason
+
+
+async def test_a_turn_that_pauses_with_a_call_is_ended_so_that_no_client_goes_on_for_ever():
+    call = reply_of(block(0, "tool_use", id="a", name="our_a", input={}), reason="pause_turn")
+    tools = Tools()
+    made = await message(loop(Model(call), tools))
+    assert tools.ran == []
+    assert made["stop_reason"] == "end_turn"
+
+
+async def test_blank_text_which_anthropic_refuses_does_not_go_back_to_the_model():
+    call = block(1, "tool_use", id="a", name="our_a", input={})
+    model = Model(reply_of(blank(), call), ("Done.", []))
+    await message(loop(model, Tools()))
+    assert [b["type"] for b in model.asked[1]["messages"][-2]["content"]] == ["tool_use"]
+
+
+@pytest.mark.parametrize("name", ["", "our" * 99, "our tool", "our\x1b[2J", "our.a/b"])
+async def test_a_name_that_apis_refuse_does_not_go_back_to_the_model(name):
+    class Hides(Tools):
+        def hidden(self, name):
+            return self.tool
+
+    model = Model(reply_of(block(0, "tool_use", id="a", name=name, input={})), ("Done.", []))
+    tools = Hides()
+    await message(loop(model, tools))
+    assert model.asked[1]["messages"][-2]["content"][0]["name"] == "unknown_tool"
+    assert [call.name for call in tools.ran] == ["unknown_tool"]
+
+
+SCHEMA = {"output_config": {"format": {"type": "json_schema", "schema": {"type": "object"}}}}
+
+
+@both
+async def test_a_client_that_asked_for_a_schema_gets_only_the_text_of_the_last_reply(stream):
+    model = Model(CALL, ("More.", [("our_b", {})]), ('{"a": 1}', []), stream=stream)
+    made = await message(loop(model, Tools()), stream=stream, **SCHEMA)
+    shown = [text for text in said(made) if not text.startswith(("<ran", "running"))]
+    assert shown == ['{"a": 1}']
+    assert "I look." in str(model.asked[1])
+
+
+@both
+async def test_with_a_schema_a_call_of_the_clients_own_keeps_the_text_before_it(stream):
+    model = Model(("I look.", [("our_a", {}), ("mine", {})]), stream=stream)
+    made = await message(loop(model, Tools()), stream=stream, **SCHEMA)
+    assert "I look." in said(made)
+    assert said(made)[-1] == "mine"
+
+
+async def test_with_a_schema_a_reply_that_breaks_off_is_still_ended_after_a_change():
+    made = await message(loop(Model(CALL, BROKEN), Tools(changes=True)), **SCHEMA)
+    assert said(made)[-2:] == ["Half", "Stopped: its reply broke off."]
+
+
 BROKEN = [
     *reply_of(block(0, "text", {"type": "text_delta", "text": "Half"}, text=""))[:3],
     StreamInterrupted("gone"),

@@ -26,6 +26,7 @@ from plugway.types.request import MessagesRequest, Original
 from plugway.types.response import Reply
 from plugway_wire.errors import Headers, StreamInterrupted, error_type
 from plugway_wire.json import as_object, loaded
+from plugway_wire.protocols import implements
 from plugway_wire.sse import Decoder
 
 PING = b": ping\n\n"
@@ -202,7 +203,7 @@ def record_translation(request: MessagesRequest, attempt: Attempt, exchange: Exc
     if original is None:
         return
     with Contained(backend.name, "relays"):
-        relayed = isinstance(backend, Relays) and backend.relays(request, attempt)
+        relayed = implements(backend, Relays) and backend.relays(request, attempt)
     if not relayed:
         note_decoding(request, exchange)
         return

@@ -11,10 +11,9 @@ from enum import Enum
 from typing import Any, Final
 
 import msgspec
-import orjson
 
 from plugway_wire import json as _json
-from plugway_wire.errors import Headers, InvalidRequest
+from plugway_wire.errors import Headers
 from plugway_wire.source import Source
 
 
@@ -194,7 +193,8 @@ class MessagesRequest:
 
     @property
     def body(self) -> Mapping[str, Any]:
-        """The parsed body. Treat it as read-only, including nested values; edit with `replace`.
+        """The parsed body. Treat it as read-only, including nested values, because requests share
+        equal tools; edit with `replace`.
 
         `get` and `fields` avoid parsing the whole body.
 
@@ -337,22 +337,9 @@ class MessagesRequest:
         return {n: v for n, v in {**members, **self._edits}.items() if v is not REMOVE}
 
     def _write(self) -> bytes:
-        origin = self._source.raw
-        if len(self._edits) == 1 and isinstance(new := self._edits.get("model"), str):
-            was = str(self._source.get("model"))
-            quick = _json.replace_leading_model(origin, was, new)
-            if quick is not None:
-                return quick
-        if orjson.dumps(self._source.parsed) == origin:
-            # Most clients format JSON as orjson does. Then writing the whole body loses nothing,
-            # at a twentieth of the cost of finding the members.
-            return orjson.dumps(self.body)
         removed = frozenset(name for name, value in self._edits.items() if value is REMOVE)
         changed = {name: v for name, v in self._edits.items() if v is not REMOVE}
-        try:
-            return _json.edit(origin, changed, removed)
-        except _json.JsonError as error:
-            raise InvalidRequest(str(error), retry=False) from None
+        return self._source.edited(changed, removed)
 
 
 def _edited_headers(

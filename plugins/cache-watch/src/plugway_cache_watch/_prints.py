@@ -204,7 +204,7 @@ def _system(block: Any, index: int, marks: list[Mark]) -> Entry:
 
 def _message(message: Any, index: int, marks: list[Mark]) -> Entry:
     fields = as_object(message)
-    role = fields.get("role", fields.get("type"))
+    role = str(fields.get("role", fields.get("type")))
     role = role if role in _ROLES else ""
     parts: list[int] = []
     size, images, thinking = 0, False, False
@@ -212,7 +212,7 @@ def _message(message: Any, index: int, marks: list[Mark]) -> Entry:
         data = _plain(text_block(block) if isinstance(block, str) else block, 2, index, at, marks)
         size += len(data)
         parts.append(digest(data))
-        kind = as_object(block).get("type")
+        kind = str(as_object(block).get("type"))
         if kind != "text":
             images = images or kind in _IMAGES or (kind == "tool_result" and has_image(block))
             thinking = thinking or kind in _THINKING
@@ -232,7 +232,7 @@ _ROLES: Final = frozenset(
 def has_image(block: Any) -> bool:
     """Whether a result contains an image."""
     parts = as_list(as_object(block).get("content"))
-    return any(as_object(part).get("type") in _IMAGES for part in parts)
+    return any(str(as_object(part).get("type")) in _IMAGES for part in parts)
 
 
 def _plain(block: Any, level: int, index: int, at: int, marks: list[Mark]) -> bytes:

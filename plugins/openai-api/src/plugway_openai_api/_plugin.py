@@ -39,6 +39,7 @@ from plugway_openai_api._sampling import wants_json
 from plugway_translation import MediaPolicy, OutputLimits, paired_request
 from plugway_wire.bounds import aside
 from plugway_wire.errors import client_status
+from plugway_wire.protocols import implements
 
 RELAYED: StateKey[str] = StateKey("openai-api.relayed")
 """The last target that received the client's bytes unchanged."""
@@ -171,4 +172,4 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
 
 def _relays(request: MessagesRequest, attempt: Attempt) -> bool:
     """Whether the backend relays the client's bytes unchanged."""
-    return isinstance(attempt.backend, Relays) and attempt.backend.relays(request, attempt)
+    return implements(backend := attempt.backend, Relays) and backend.relays(request, attempt)

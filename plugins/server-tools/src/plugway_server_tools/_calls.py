@@ -178,7 +178,9 @@ class Calls:
         """Raises `ToolFailed` if the client allows no more calls."""
         most = declared.get("max_uses")
         used = self._uses[name] = self._uses.get(name, 0) + 1
-        if isinstance(most, int) and used > most:
+        if self._plan.choice.get("type") == "none":
+            raise ToolFailed("unavailable", "The request allows no calls: answer without them.")
+        if most is not None and not (isinstance(most, int | float) and used <= most):
             reason = f"The limit of {most} calls is reached: answer with what you have."
             raise ToolFailed("max_uses_exceeded", reason)
 
@@ -217,7 +219,9 @@ class Calls:
             raise ToolFailed("url_not_in_prior_context", reason)
         page = await self._services.fetch(url, Domains.of(declared).admit)
         most = declared.get("max_content_tokens")
-        text = page.text[: most * _CHARACTERS_PER_TOKEN] if isinstance(most, int) else page.text
+        text = page.text
+        if isinstance(most, int):
+            text = text[: max(0, most) * _CHARACTERS_PER_TOKEN]
         self._seen_urls().add("web_fetch", text)
         cites = as_object(declared.get("citations")).get("enabled") is True
         if cites:

@@ -7,8 +7,9 @@ passage in quotation marks or in a quote of Markdown, or a whole sentence of the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from plugway_translation import PREFIX
@@ -21,7 +22,10 @@ MAX_TEXT: Final = 100_000
 _MIN_QUOTE: Final = 20
 _MIN_SENTENCE: Final = 40
 _SPACE: Final = re.compile(r"\s+")
-_QUOTES: Final = re.compile(r'"([^"\n]{20,1000})"|“([^”\n]{20,1000})”|«([^»\n]{20,1000})»')
+_MAX_QUOTES: Final = 100
+_MAX_LOOKUPS: Final = 50
+"""Sentences of one source that are searched for in the whole text."""
+_QUOTES: Final = re.compile(r'"([^"\n]{20,1000})"|“([^“”\n]{20,1000})”|«([^«»\n]{20,1000})»')
 _MARKED: Final = re.compile(r"(?m)^> ?(.{20,1000})$")
 _SENTENCE: Final = re.compile(r"[^.!?\n]+[.!?]?")
 
@@ -42,9 +46,11 @@ def citations_in(text: str, sources: Sequence[Source]) -> list[dict[str, Any]]:
     plain = _plain(text)
     quotes = [_plain(next(filter(None, m.groups()))) for m in _QUOTES.finditer(text)]
     quotes += [_plain(m[1]) for m in _MARKED.finditer(text)]
+    quotes = quotes[:_MAX_QUOTES]
+    starts = {plain[at : at + _MIN_SENTENCE] for at in range(len(plain))}
     found: list[dict[str, Any]] = []
     for source in sources:
-        cited = _cited(plain, quotes, _plain(source.text[:MAX_TEXT]))
+        cited = _cited(plain, starts, quotes, _plain(source.text[:MAX_TEXT]))
         if cited and len(found) < MAX_CITATIONS:
             found.append(
                 {
@@ -58,12 +64,14 @@ def citations_in(text: str, sources: Sequence[Source]) -> list[dict[str, Any]]:
     return found
 
 
-def _cited(text: str, quotes: Sequence[str], source: str) -> str:
-    """The first passage of `source` that is quoted; empty if none is."""
+def _cited(text: str, starts: Set[str], quotes: Sequence[str], source: str) -> str:
+    """The first passage of `source` that is quoted; empty if none is. Only sentences of which
+    `starts` has the start can be in `text`."""
     for quote in quotes:
         if len(quote) >= _MIN_QUOTE and quote in source:
             return quote
-    return next((sentence for sentence in _sentences(source) if sentence in text), "")
+    likely = (one for one in _sentences(source) if one[:_MIN_SENTENCE] in starts)
+    return next((one for one in islice(likely, _MAX_LOOKUPS) if one in text), "")
 
 
 def _sentences(source: str) -> Iterator[str]:

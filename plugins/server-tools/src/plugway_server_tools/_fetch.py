@@ -21,7 +21,7 @@ import anyio.to_thread
 from plugway_http.client import ClientError, Tls
 from plugway_http.client.connection import Connection, ConnectionResponse
 from plugway_http.wire import joined
-from plugway_server_tools._options import FetchOptions
+from plugway_server_tools._options import FetchOptions, in_url
 from plugway_server_tools._page import readable
 from plugway_server_tools._providers import MAX_TITLE, MAX_URL
 from plugway_server_tools._search import ToolFailed
@@ -117,7 +117,7 @@ class Fetcher:
     async def _response(self, place: _Place) -> ConnectionResponse:
         """The head of the response, from one of the checked addresses."""
         addresses = await self._addresses(place)
-        host = f"[{place.host}]" if ":" in place.host else place.host
+        host = in_url(place.host)
         is_default = place.port == (443 if place.tls else 80)
         authority = host if is_default else f"{host}:{place.port}"
         head = joined(f"GET {place.target} HTTP/1.1", (("host", authority), *_LINES))
@@ -133,11 +133,10 @@ class Fetcher:
         raise ToolFailed("url_not_accessible", f"The server of the page {problem}.")
 
     async def _addresses(self, place: _Place) -> list[str]:
-        own = not {place.host, f"{place.host}:{place.port}"}.isdisjoint(self._options.allow_hosts)
-        if (
-            place.port not in PORTS
-            and f"{place.host}:{place.port}" not in self._options.allow_hosts
-        ):
+        allowed, host = self._options.allow_hosts, in_url(place.host)
+        named = f"{host}:{place.port}" in allowed
+        own = named or host in allowed
+        if place.port not in PORTS and not named:
             raise ToolFailed("url_not_allowed", f"The port {place.port} may not be used.")
         try:
             if own:
@@ -191,23 +190,21 @@ class Fetcher:
         encoding = encoding.strip().lower()
         if encoding not in ("", "identity", "gzip", "x-gzip"):
             raise ToolFailed("unsupported_content_type", "The page has an unknown compression.")
-        damaged = ToolFailed("url_not_accessible", "The page's compression is damaged.")
         unpack = zlib.decompressobj(16 + zlib.MAX_WBITS) if "gzip" in encoding else None
         pieces: list[bytes] = []
-        size = 0
-        while chunk := await response.read():
+        read = size = 0
+        damaged = "The page's compression is damaged."
+        while (unpack is None or not unpack.eof) and (chunk := await response.read()):
             try:
                 piece = chunk if unpack is None else unpack.decompress(chunk, limit + 1)
             except zlib.error:
-                raise ToolFailed(
-                    "url_not_accessible", "The page's compression is damaged."
-                ) from None
-            size += len(piece)
-            if size > limit or (unpack is not None and unpack.unconsumed_tail):
+                raise ToolFailed("url_not_accessible", damaged) from None
+            read, size = read + len(chunk), size + len(piece)
+            if max(read, size) > limit or (unpack is not None and unpack.unconsumed_tail):
                 raise ToolFailed("content_too_large", f"The page is larger than {limit:,} bytes.")
             pieces.append(piece)
         if unpack is not None and not unpack.eof:
-            raise damaged
+            raise ToolFailed("url_not_accessible", damaged)
         return b"".join(pieces)
 
     def _cut(self, text: str) -> str:
@@ -247,7 +244,7 @@ def place_of(url: str) -> _Place:
     query = quote(parts.query, safe="/%:@!$&'()*+,;=~-._?")
     target = f"{path}?{query}" if query else path
     port = port or (443 if tls else 80)
-    shown = f"[{host}]" if ":" in host else host
+    shown = in_url(host)
     is_default = port == (443 if tls else 80)
     plain = f"{parts.scheme}://{shown}{'' if is_default else f':{port}'}{target}"
     return _Place(plain, host, port, tls, target)

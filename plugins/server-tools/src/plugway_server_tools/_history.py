@@ -59,8 +59,8 @@ def _pairs(message: Any, runs: Runs) -> dict[str, Block]:
         if block.__class__ is not dict:
             continue
         kind = str(block.get("type"))
-        if kind in _CALLS and not runs.has(f"{block.get('name')}_"):
-            calls.add(str(block.get("id")))
+        if kind in _CALLS and "id" in block and not runs.has(f"{block.get('name')}_"):
+            calls.add(str(block["id"]))
         elif kind.endswith(_RESULT) and str(block.get("tool_use_id")) in calls:
             results[str(block.get("tool_use_id"))] = block
     return results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -73,10 +74,17 @@ class SearchOptions(NetworkOptions):
         )
 
 
+def in_url(host: str) -> str:
+    """A host as it is written in a URL: an IPv6 address in brackets."""
+    return f"[{host}]" if ":" in host else host
+
+
 def _host_fits(entry: str) -> str:
     if url_problem(f"http://{entry}", with_key=False) or "/" in entry:
         raise ValueError(f"{entry!r} is not a host, or a host and a port")
-    return entry.lower()
+    parts = urlsplit(f"http://{entry}")
+    host = in_url((parts.hostname or "").rstrip("."))
+    return host if parts.port is None else f"{host}:{parts.port}"
 
 
 class FetchOptions(Options):

@@ -7,7 +7,6 @@ thread that parses cannot be stopped. Tokens as in https://html.spec.whatwg.org/
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from itertools import islice
 from typing import Final
 from urllib.parse import urljoin
 
-from plugway_server_tools._providers import is_link
+from plugway_server_tools._providers import link_of, unescaped
 
 _NAME: Final = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{0,30}")
 _END_OR_QUOTE: Final = re.compile(r"""[>]|=\s*["']""")
@@ -134,10 +133,10 @@ class _Reader:
         """Add one token."""
         if kind == "raw":
             if name == "title" and not self.title:
-                self.title = html.unescape(value[:1_000])
+                self.title = unescaped(value[:1_000])
         elif kind == "text":
             if not self._hidden:
-                value = html.unescape(value)
+                value = unescaped(value)
                 self._add(value.replace(" ", _KEPT) if self._pre else value.replace("\n", " "))
         elif name in _HIDDEN:
             self._hide(name, 1 if kind == "start" else -1)
@@ -190,7 +189,7 @@ class _Reader:
 
     def _target(self, attributes: str) -> str:
         found = _HREF.search(attributes[: 2 * _MAX_HREF])
-        href = html.unescape(next(filter(None, found.groups()), "") if found else "").strip()
+        href = unescaped(next(filter(None, found.groups()), "") if found else "").strip()
         if not href or href.startswith("#") or self._links == _MAX_LINKS:
             return ""
         self._links += 1
@@ -198,7 +197,7 @@ class _Reader:
             url = urljoin(self._base, href)
         except ValueError:
             return ""
-        return url if is_link(url) and ")" not in url else ""
+        return link_of(url) if ")" not in url else ""
 
     def _add(self, text: str) -> None:
         self.size += len(text)

@@ -15,6 +15,7 @@ from plugway_server_tools._known import (
     base_of,
     client_function,
 )
+from plugway_wire.protocols import implements
 
 _CARRIED = ("cache_control", "defer_loading", "eager_input_streaming", "input_examples")
 """Fields of a typed tool that are also valid in a function."""
@@ -43,11 +44,11 @@ class Runs:
     def of(cls, attempt: Attempt, named: Mapping[str, tuple[str, ...]]) -> Runs | None:
         """For the backend of an attempt; None if it accepts Anthropic's requests unchanged."""
         backend = attempt.backend
-        speaks_messages = isinstance(backend, SpeaksMessages)
+        speaks_messages = implements(backend, SpeaksMessages)
         if speaks_messages and backend.native:
             return None
-        own = backend.runs_tools if isinstance(backend, RunsTools) else ()
-        return Runs((*own, *named.get(backend.name, ())), speaks_messages)
+        own = backend.runs_tools if implements(backend, RunsTools) else ()
+        return Runs((*own, *named.get(attempt.backend.name, ())), speaks_messages)
 
     def has(self, kind: str) -> bool:
         """Whether it runs tools of the type `kind`."""
@@ -102,7 +103,7 @@ def planned(
     tools: list[Any], choice: Any, runs: Runs, refusal: Refusal = lambda _: None
 ) -> Plan | None:
     """The plan for `tools`; None if there is nothing to change."""
-    if not any(tool.__class__ is dict and is_typed(tool) for tool in tools):
+    if not [t for t in tools if t.__class__ is dict and "type" in t and is_typed(t)]:
         return None
     plan = Plan([], as_object(choice))
     alone = len(tools) == 1
@@ -138,6 +139,9 @@ def _placed(
     name = str(fields.get("name") or base)
     server = SERVER_TOOLS.get(base)
     if server is not None:
+        if name in plan.offered:
+            plan.notes.append(f"`{name}` (`{kind}`) left out: another tool has the same name")
+            return
         refused = refusal(base)
         why = "another tool has the same name" if name in taken else server.needless
         if why and not (alone and server.needless):

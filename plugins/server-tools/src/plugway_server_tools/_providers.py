@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 import orjson
 
@@ -36,7 +36,10 @@ _TEXTS: Final = ("content", "description", "snippet", "highlights", "text", "sum
 _AGES: Final = ("page_age", "publishedDate", "published_date", "age", "date")
 _LISTS: Final = ("results", "web", "items", "organic", "data")
 _TAG: Final = re.compile(r"</?[a-zA-Z][^<>]{0,200}>")
+_VISIBLE: Final = "".join(map(chr, range(33, 127)))
 _SPACE: Final = re.compile(r"\s+")
+_ENDLESS: Final = re.compile(r"&#[0-9]{20,};?")
+"""A reference to no character, with more digits than Python may read as a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +99,15 @@ def _exa(query: Query) -> tuple[str, bytes | None]:
 
 def _with_sites(query: Query) -> str:
     """The query with the operators that engines know for a few allowed domains."""
-    sites = " OR ".join(f"site:{domain}" for domain in query.domains.allowed[:3])
-    if not sites or len(query.domains.allowed) > 3:
+    allowed = query.domains.allowed or ()
+    sites = " OR ".join(f"site:{domain}" for domain in allowed[:3])
+    if not sites or len(allowed) > 3:
         return query.text
     return f"{query.text} ({sites})" if " OR " in sites else f"{query.text} {sites}"
 
 
 def _lists(allowed: str, blocked: str, domains: Domains) -> dict[str, list[str]]:
-    both = {allowed: list(domains.allowed), blocked: list(domains.blocked)}
+    both = {allowed: list(domains.allowed or ()), blocked: list(domains.blocked)}
     return {name: values for name, values in both.items() if values}
 
 
@@ -159,12 +163,25 @@ def list_in(data: Any, depth: int = 2) -> list[Any] | None:
 
 
 def _found(item: Mapping[str, Any]) -> Found | None:
-    url = next((v for k in _URLS if isinstance(v := item.get(k), str)), "")
-    if not is_link(url):
+    url = link_of(next((v for k in _URLS if isinstance(v := item.get(k), str)), ""))
+    if not url:
         return None
     title = _line(_first(item, _TITLES), MAX_TITLE) or _line(urlsplit(url).hostname or url, 100)
     age = _line(_first(item, _AGES), MAX_AGE)
     return Found(url, title, _line(_first(item, _TEXTS), MAX_TEXT), age or None)
+
+
+def link_of(url: str) -> str:
+    """A URL that may be shown, in ASCII as it is sent; empty if it may not."""
+    if not url.isascii():
+        try:
+            parts = urlsplit(url)
+            netloc = parts.netloc.encode("idna").decode()
+        except (ValueError, UnicodeError):
+            return ""
+        whole = urlunsplit(parts._replace(netloc=netloc))
+        url = quote(whole, safe=_VISIBLE, errors="replace")
+    return url if is_link(url) else ""
 
 
 def is_link(url: str) -> bool:
@@ -191,7 +208,12 @@ def _first(item: Mapping[str, Any], names: tuple[str, ...]) -> str:
     return ""
 
 
+def unescaped(text: str) -> str:
+    """Text of HTML with its character references replaced."""
+    return html.unescape(_ENDLESS.sub("\ufffd", text))
+
+
 def _line(text: str, limit: int) -> str:
     """Plain text in one line, without markup."""
-    text = html.unescape(_TAG.sub("", text[: 4 * limit]))
+    text = unescaped(_TAG.sub("", text[: 4 * limit]))
     return harmless(_SPACE.sub(" ", text).strip()[:limit], 8 * limit)

@@ -111,7 +111,8 @@ class Search:
             seconds = f"{self._options.seconds:g} s"
             raise ToolFailed("unavailable", f"{self._name} timed out after {seconds}.") from None
         except BackendError as error:
-            raise ToolFailed("unavailable", f"{self._name} failed: {error.record}.") from None
+            record = error.record.replace(path, "").replace(self._options.url or "", self._name)
+            raise ToolFailed("unavailable", f"{self._name} failed: {record}.") from None
 
     async def _called(self, query: Query, exchange: Exchange) -> Any:
         """The result of the mounted tool as a list of results."""

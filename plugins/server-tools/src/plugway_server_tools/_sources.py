@@ -23,6 +23,7 @@ _URL: Final = re.compile(
     re.IGNORECASE,
 )
 """A URL, or a host with or without a path, as people write them."""
+_ESCAPED: Final = re.compile("%[0-9A-Fa-f]{2}")
 _ENDINGS: Final = ".,;:!?*_)]}"
 _TEXTS: Final = ("text", "url", "content", "source", "data", "title")
 MAX_DEPTH: Final = 8
@@ -61,24 +62,26 @@ class Seen:
         """Whether `url` appeared."""
         key = key_of(url)
         host = "" if "xn--" in key else re.split("[/:?]", key)[0]
+        part = max(_ESCAPED.split("/".join(key.split("/")[1:])), key=len)
         return bool(key) and any(
-            host in text.lower() and key in _urls_in(text, host) for text in self._texts
+            host in text.lower() and part in text and key in _urls_in(text, host, part)
+            for text in self._texts
         )
 
 
-def _urls_in(text: str, host: str) -> set[str]:
-    """The URLs in a text that contain `host`, in the form of `key_of`."""
+def _urls_in(text: str, host: str, part: str) -> set[str]:
+    """The URLs in a text that contain `host` and `part`, in the form of `key_of`."""
     found: set[str] = set()
     for match in _URL.finditer(text):
         written = match[0]
-        if host in written.lower():
-            cuts = (written, written.rstrip(_ENDINGS), written.partition(")")[0].rstrip(_ENDINGS))
+        if part in written and host in written.lower():
+            cuts = {written, written.rstrip(_ENDINGS), written.partition(")")[0].rstrip(_ENDINGS)}
             found.update(map(key_of, cuts))
     return found
 
 
 def key_of(url: str) -> str:
-    """A URL without what does not change the page: scheme, fragment, last slash, case of the
+    """A URL without what does not change the page: scheme, fragment, a last slash, case of the
     host; empty if it is invalid."""
     whole = url if "://" in url else f"http://{url}"
     try:
@@ -86,7 +89,7 @@ def key_of(url: str) -> str:
     except ToolFailed:
         return ""
     port = "" if place.port in (80, 443) else f":{place.port}"
-    return f"{place.host}{port}{place.target}".rstrip("/")
+    return f"{place.host}{port}{place.target}".removesuffix("/")
 
 
 def _admits(rule: Mapping[str, Any], name: str = "") -> bool:

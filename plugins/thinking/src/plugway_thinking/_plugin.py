@@ -27,6 +27,7 @@ from plugway import (
 from plugway_signature import session_hash, signature
 from plugway_thinking._blocks import Elsewhere, Recipient, for_recipient, stamped, state_of
 from plugway_thinking._layer import Sign, SignedStream
+from plugway_wire.protocols import implements
 
 SIGNED: StateKey[bool] = StateKey("thinking.signed")
 """Whether the complete reply was signed before it was replayed as a stream."""
@@ -105,7 +106,7 @@ class Thinking(Plugin[ThinkingOptions]):
     def _is_native(self, backend: Backend) -> bool:
         if backend.name in self.options.native:
             return True
-        return isinstance(backend, SpeaksMessages) and backend.native
+        return implements(backend, SpeaksMessages) and backend.native
 
     def _signer(self, exchange: Exchange) -> Sign | None:
         """A function that wraps a signature; None if the block is Anthropic's or unknown."""

@@ -231,6 +231,11 @@ class Mender(Writer):
                 self._thinking(piece.text, out)
 
     def _rescue_calls(self, block: Block, piece: Calls, out: list[StreamEvent]) -> None:
+        if self._toolbox.is_quoted(piece.source):
+            self._note("a call in the text is kept as text: the result of a tool contains it")
+            self._settle(out, real=False, block=block)
+            self._visible(block, piece.source, out, None)
+            return
         if piece.quoted:
             self._quoted.append(Quoted(piece))
             if sum(len(quoted.piece.source) for quoted in self._quoted) > MAX_EVENT_BYTES:

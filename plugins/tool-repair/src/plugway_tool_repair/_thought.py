@@ -46,7 +46,11 @@ class Thought:
         prose = Prose(self._toolbox, Counter())
         found: list[tuple[str, str]] = []
         for piece in [*prose.feed("".join(self._kept)), *prose.finish()]:
-            if isinstance(piece, Calls) and piece.sure:
+            if (
+                isinstance(piece, Calls)
+                and piece.sure
+                and not self._toolbox.is_quoted(piece.source)
+            ):
                 found += piece.calls
             elif not isinstance(piece, Text) or piece.text.strip():
                 found = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
@@ -15,9 +16,17 @@ import orjson
 from plugway import InvalidRequest, Original, as_list, as_object
 from plugway_tool_repair._arguments import Fitter, dumps, normal
 from plugway_toolcalls import Tool, plain_name
-from plugway_translation import ids_of_calls, is_placeholder, safe_name
+from plugway_translation import (
+    ids_of_calls,
+    is_placeholder,
+    readable_text,
+    remembered,
+    safe_name,
+)
 
 _MAX_NAMED: Final = 40
+_CORE: Final = re.compile(r"[<\[{].*[>\]}]", re.DOTALL)
+"""A call in text, without a Markdown fence around it."""
 MOST_JUDGED: Final = 20_000
 """Maximum values in the arguments of a call; with more they are passed on unchanged, because no
 tool takes so many and checking them would block the event loop."""
@@ -79,31 +88,44 @@ def _named_in(tools: Any, namespace: str = "") -> list[tuple[str, str]]:
     return found
 
 
+@remembered
+def _indexed(tools: Sequence[Any]) -> tuple[dict[str, Tool], dict[str, list[str]]]:
+    """The tools that can be called, by name, and their names by what they are close to."""
+    found: dict[str, Tool] = {}
+    for item in map(as_object, tools):
+        name = item.get("name")
+        if isinstance(name, str) and name and not is_placeholder(item):
+            found[name] = Tool(name, schema=as_object(item.get("input_schema")))
+    return found, _close_names(found)
+
+
+def _close_names(names: Iterable[str]) -> dict[str, list[str]]:
+    close: dict[str, list[str]] = {}
+    for name in names:
+        close.setdefault(normal(name), []).append(name)
+    return close
+
+
 class Toolbox:
     """The tools that the model may call."""
 
     def __init__(self, body: Mapping[str, Any], client: Sequence[tuple[str, str]] = ()) -> None:
         """`client` comes from `client_names`: prompts name a tool as the client does."""
-        self.tools: dict[str, Tool] = {}
         self._body = body
-        if as_object(body.get("tool_choice")).get("type") != "none":
-            for entry in as_list(body.get("tools")):
-                item = as_object(entry)
-                name = item.get("name")
-                if isinstance(name, str) and name and not is_placeholder(item):
-                    self.tools[name] = Tool(name, schema=as_object(item.get("input_schema")))
         choice = as_object(body.get("tool_choice"))
+        callable_ = as_list(body.get("tools")) if choice.get("type") != "none" else []
+        self.tools, self._close = _indexed(callable_)
         name = choice.get("name")
         named = isinstance(name, str) and name in self.tools
         self.forced: str | None = None
         """The tool that must be called, empty for any; None if the model may choose."""
         if self.tools and (choice.get("type") == "any" or (choice.get("type") == "tool" and named)):
             self.forced = str(choice["name"]) if choice["type"] == "tool" else ""
-        self._index()
         self._own = self._own_names(client)
         """Names of the client, each for the only tool that it can mean."""
-        for own, name in self._own.items():
-            self.tools[own] = Tool(own, schema=self.tools[name].schema)
+        if self._own:
+            named_so = {o: Tool(o, schema=self.tools[n].schema) for o, n in self._own.items()}
+            self.tools = {**self.tools, **named_so}
 
     def _own_names(self, client: Sequence[tuple[str, str]]) -> dict[str, str]:
         meant: dict[str, set[str]] = {}
@@ -132,19 +154,30 @@ class Toolbox:
         tools = ((name, self.tools.get(safe_name(name))) for name in names)
         found.tools = {name: Tool(name, schema=tool.schema) for name, tool in tools if tool}
         found._own = {}
-        found._index()
+        found._close = _close_names(found.tools)
         return found
-
-    def _index(self) -> None:
-        self._close: dict[str, list[str]] = {}
-        for name in self.tools:
-            self._close.setdefault(normal(name), []).append(name)
 
     @cached_property
     def used_ids(self) -> set[str]:
         """Ids of the calls in the conversation, which new calls must not have. Computed on first
         use, because a relayed request is not parsed otherwise."""
         return ids_of_calls(as_list(self._body.get("messages")))
+
+    @cached_property
+    def _results(self) -> str:
+        """The texts of all results of tools, without spaces."""
+        contents = [
+            as_list(as_object(m).get("content")) for m in as_list(self._body.get("messages"))
+        ]
+        blocks = [as_object(block) for content in contents for block in content]
+        found = (b.get("content") for b in blocks if str(b.get("type")).endswith("tool_result"))
+        return "".join("\n".join(map(readable_text, found)).split())
+
+    def is_quoted(self, source: str) -> bool:
+        """Whether the result of a tool contains calls that were written as text: the model quotes
+        what somebody else wrote."""
+        found = _CORE.search(source)
+        return found is not None and "".join(found[0].split()) in self._results
 
     def named(self, name: str) -> str | None:
         """The only tool that `name` can mean, or None."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from plugway import MessagesRequest
 from plugway_toolbelt._index import Index
 from plugway_toolbelt._options import ToolbeltOptions, matches
-from plugway_tools import ToolResult, failed
+from plugway_tools import ToolResult, failed, harmless
 from plugway_tools.loop import Called, Hidden
 from plugway_tools.safety import Held, SafeCalls
 
@@ -87,7 +87,7 @@ class Belt:
         """The call as thinking, where the client shows it."""
         given = ", ".join(f"{k}={v!r}" for k, v in (call.arguments or {}).items())
         short = given if len(given) <= MAX_SHOWN else f"{given[:MAX_SHOWN]}…"
-        return self._progress(f"{call.name[:64]}({short})\n")
+        return self._progress(f"{call.name[:64]}({short})")
 
     async def run(self, call: Called) -> ToolResult:
         """The result of a call."""
@@ -105,7 +105,7 @@ class Belt:
         self._calls.record(noted, result, "ran" if call.name == FIND else "not run")
         if not result.is_error:
             return ()
-        return self._progress(f"{call.name[:64]} failed: {result.text[:MAX_SHOWN]}\n")
+        return self._progress(f"{call.name[:64]} failed: {result.text[:MAX_SHOWN]}")
 
     def last_words(self, why: str) -> str:
         """The end of a reply for which the model has no words."""
@@ -114,7 +114,7 @@ class Belt:
     def _progress(self, text: str) -> Sequence[Mapping[str, Any]]:
         if not self._shows:
             return ()
-        return [{"type": "thinking", "thinking": text, "signature": ""}]
+        return [{"type": "thinking", "thinking": f"{harmless(text)}\n", "signature": ""}]
 
     def _more(self, query: str) -> ToolResult:
         """Offer further tools."""

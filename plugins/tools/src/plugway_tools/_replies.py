@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Final
 
 from plugway import Attempt, BackendError, MessagesRequest, Relays, StreamEvent
+from plugway_wire.protocols import implements
 
 DRAIN_SECONDS: Final = 0.05
 RETRY_SECONDS: Final = 0.5
@@ -18,7 +19,7 @@ MAX_RETRY_SECONDS: Final = 15.0
 def in_inner_form(request: MessagesRequest, attempt: Attempt) -> MessagesRequest:
     """The request without the client's own bytes if they would be relayed, past the loop."""
     backend = attempt.backend
-    if request.original is None or not isinstance(backend, Relays):
+    if request.original is None or not implements(backend, Relays):
         return request
     if not backend.relays(request, attempt):
         return request

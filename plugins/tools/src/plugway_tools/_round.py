@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -17,6 +18,9 @@ from plugway_wire.events import interrupted, replay_block
 MAX_HELD: Final = 8 * 2**20
 """Maximum characters of a reply that are kept for the next request to the model."""
 _DELTAS: Final = ("text", "thinking", "partial_json")
+_NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
+UNKNOWN: Final = "unknown_tool"
+"""Stands for a name that no tool can have, and that APIs refuse in a request."""
 Block = Mapping[str, Any]
 
 
@@ -37,6 +41,7 @@ class Called:
     id: str
     """Unique among the calls of the loop."""
     name: str
+    """At most 64 of `[A-Za-z0-9_-]`."""
     arguments: Mapping[str, Any] | None
     """None if they are not a JSON object; such a call is not run."""
     tool: Hidden
@@ -82,10 +87,14 @@ class _Open:
 class Round:
     """One reply. What follows a hidden call is held back until its result was shown."""
 
-    def __init__(self, runner: Runner, index: int, *, first: bool, ids: set[str]) -> None:
-        """`index` is that of the client's next block; `ids` are those of earlier calls."""
+    def __init__(
+        self, runner: Runner, index: int, ids: set[str], *, first: bool, waits: bool
+    ) -> None:
+        """`index` is that of the client's next block; `ids` are those of earlier calls. With
+        `waits`, all blocks are held back."""
         self._runner = runner
         self._first = first
+        self._waits = waits
         self._earlier = frozenset(ids)
         self._ids = ids
         self._open: dict[Any, _Open] = {}
@@ -98,6 +107,8 @@ class Round:
         self.calls: list[Called] = []
         self.own_calls = False
         """Whether it calls a tool that the client runs."""
+        self.says = False
+        """Whether it has more for the client than reasoning and blank text."""
         self.usage: dict[str, Any] = {}
         self.delta: StreamEvent | None = None
         self.ended = False
@@ -139,11 +150,17 @@ class Round:
             yield from replay_block(self.index, block)
             self.index += 1
 
-    def release(self) -> Iterator[StreamEvent]:
-        """The events that were held back."""
+    def release(self, *, texts: bool = True) -> Iterator[StreamEvent]:
+        """The events that were held back; without `texts`, text blocks are left out."""
         held, self._held = self._held, []
+        left_out = set[Any]()
         for item in held:
-            yield self._placed(item)
+            at = item.data.get("index")
+            block = as_object(item.data.get("content_block"))
+            if not texts and block.get("type") == "text":
+                left_out.add(at)
+            if at is None or at not in left_out:
+                yield self._placed(item)
 
     def close(self) -> list[StreamEvent] | None:
         """The events that end a reply which broke off; None if it is inside a call."""
@@ -189,10 +206,12 @@ class Round:
             return self._called(block, opened.tool, text)
         kind = str(block.get("type"))
         if kind in ("text", "thinking"):
-            block[kind] = f"{block.get(kind) or ''}{text}"
-            if block[kind] or block.get("signature"):
+            block[kind] = whole = f"{block.get(kind) or ''}{text}"
+            if whole.strip() or block.get("signature"):
                 self.said.append(block)
+                self.says = self.says or kind == "text"
             return self._out(item)
+        self.says = self.says or kind != "redacted_thinking"
         if "input" in block:
             block["input"] = _arguments(block, text) or {}
         self.said.append(block)
@@ -208,7 +227,9 @@ class Round:
             identifier = new_id("toolu")
         self._ids.add(identifier)
         arguments = _arguments(block, text)
-        call = Called(identifier, str(block.get("name")), arguments, tool)
+        name = str(block.get("name"))
+        name = name if _NAME.fullmatch(name) else UNKNOWN
+        call = Called(identifier, name, arguments, tool)
         made = {"type": "tool_use", "id": identifier, "name": call.name, "input": arguments or {}}
         self.said.append({**block, **made})
         self.calls.append(call)
@@ -217,7 +238,7 @@ class Round:
     # ── indexes ──────────────────────────────────────────────────────────────────────────────
 
     def _out(self, item: StreamEvent) -> list[StreamEvent]:
-        if not self.calls:
+        if not (self.calls or self._waits):
             return [self._placed(item)]
         self._hold(64)
         self._held.append(item)

@@ -12,6 +12,7 @@ next reply follows in the same message. The client does not see where one ends a
   and the output of all requests. The receipt has the sums.
 - At a limit the model is asked once more, with `tool_choice: none`. If it cannot be asked, or has
   nothing to say, a sentence of the runner ends the message.
+- If the client asked for output of a schema, it gets only the text of the last reply.
 - A reply that breaks off is cut off for the client too, which may send the request again; unless a
   call may have changed something: then the sentence ends it.
 """
@@ -68,6 +69,8 @@ log = logging.getLogger("plugway.tools")
 
 _GOES_ON: Final = frozenset(("tool_use", "end_turn", "stop_sequence", None))
 """Stop reasons of a complete reply; after others no call is run and the model is not asked."""
+_CUT: Final = frozenset(("max_tokens", "model_context_window_exceeded", "refusal"))
+"""Stop reasons that stay when the runner's sentence ends a message."""
 _STOP_SECONDS: Final = 1.5
 _RUNNING: StateKey[list[Loop]] = StateKey("tools.loop")
 
@@ -149,9 +152,10 @@ class Loop:
     async def _events(self, request: MessagesRequest, reply: Reply) -> AsyncIterator[StreamEvent]:
         """The single message made of all replies."""
         index = 0
+        strict = bool(as_object(request.get("output_config")).get("format"))
         try:
             while True:
-                part = Round(self._runner, index, first=self._asked == 1, ids=self._ids)
+                part = Round(self._runner, index, self._ids, first=self._asked == 1, waits=strict)
                 async for item in self._passed_on(part, reply):
                     yield item
                 if not part.ended:
@@ -161,14 +165,15 @@ class Loop:
                 results = list[dict[str, Any]]()
                 async for item in self._ran(part, results):
                     yield item
-                for item in part.release():
+                goes_on = bool(results) and self._goes_on(part)
+                for item in part.release(texts=not (strict and goes_on)):
                     yield item
-                if results and self._goes_on(part):
+                if goes_on:
                     request = self._extended(request, part, results)
                     async for item in self._ask(request):
                         yield item
                 if self._next is None:
-                    for item in self._ended(part, silent=part.index == index):
+                    for item in self._ended(part, silent=not part.says):
                         yield item
                     return
                 reply, self._next, index = self._next, None, part.index
@@ -246,7 +251,7 @@ class Loop:
         """The last events, with the runner's sentence."""
         yield from part.added([{"type": "text", "text": self._runner.last_words(why)}])
         reason = delta.get("stop_reason")
-        reason = "end_turn" if reason in _GOES_ON else reason
+        reason = reason if reason in _CUT else "end_turn"
         usage = {"input_tokens": 0, **part.usage, "output_tokens": self._written}
         delta = {**delta, "stop_reason": reason, "stop_sequence": None}
         yield event("message_delta", delta=delta, usage=usage)

@@ -59,6 +59,15 @@ def parse(raw: bytes) -> Any:
     return value
 
 
+def parse_member(raw: bytes) -> Any:
+    """Parse the value of a top-level member. Raises `ValueError` where `parse` of its object would
+    raise."""
+    value = orjson.loads(raw)
+    if opens_more(raw, MAX_DEPTH - 1) and not _writable([value]):
+        raise JsonError(f"the body is nested more than {MAX_DEPTH} levels deep")
+    return value
+
+
 _MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -146,13 +155,22 @@ def member_spans(raw: bytes) -> dict[str, tuple[int, int]]:
 
 def edit(raw: bytes, changes: Mapping[str, Any], removed: frozenset[str]) -> bytes:
     """`raw` with some top-level members replaced, added or removed; every other byte is kept."""
-    spans = member_spans(raw)
-    pieces: list[bytes | memoryview] = []
     view = memoryview(raw)
-    for name in (*spans, *(name for name in changes if name not in spans)):
+    known = {name: view[slice(*span)] for name, span in member_spans(raw).items()}
+    return joined(known, changes, removed)
+
+
+def joined(
+    known: Mapping[str, memoryview | msgspec.Raw],
+    changes: Mapping[str, Any],
+    removed: frozenset[str],
+) -> bytes:
+    """The object of the `known` members, some replaced, added or removed."""
+    pieces: list[bytes | memoryview | msgspec.Raw] = []
+    for name in (*known, *(name for name in changes if name not in known)):
         if name in removed:
             continue
-        value = orjson.dumps(changes[name]) if name in changes else view[slice(*spans[name])]
+        value = orjson.dumps(changes[name]) if name in changes else known[name]
         pieces += (b"," if pieces else b"{", orjson.dumps(name), b":", value)
     return b"".join((*pieces, b"}" if pieces else b"{}"))
 
