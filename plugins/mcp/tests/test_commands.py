@@ -219,6 +219,65 @@ def test_a_bearer_of_a_file_becomes_a_reference():
     assert plan.options["headers"] == {"X-A": "b"}
 
 
+def of_file(**entries):
+    return _setup.of_file(json.dumps({"mcpServers": entries}))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("DATABASE_URL", "postgres://user:pass-word@host/db"),
+        ("GITHUB_PAT", "anything"),
+        ("X", "ghp_0123456789abcdefghij"),
+        ("HEADER", "Authorization: Bearer 0123456789abcdef"),
+        ("PASSPHRASE", "open"),
+    ],
+)
+def test_a_key_by_any_name_is_not_copied(name, value):
+    (plan,), _ = of_file(a={"command": "x", "env": {name: value}})
+    assert plan.options["env"] == {name: {"$env": name}}
+    assert value not in str(plan)
+    (plan,), _ = of_file(a={"command": "x", "args": ["--header", f"token={value}-long"]})
+    assert "an argument seems to hold a key" in plan.notes[0]
+
+
+def test_a_default_of_a_file_counts_where_its_variable_is_not_set(monkeypatch):
+    monkeypatch.setenv("THERE", "1")
+    env = {"A": "${NOT_THERE:-a}", "B": "${THERE:-b}", "C": "${NOT_THERE}"}
+    (plan,), _ = of_file(a={"command": "x", "args": ["C:\\a b\\c.exe"], "env": env})
+    assert plan.options["env"] == {"A": "a", "B": {"$env": "THERE"}, "C": {"$env": "NOT_THERE"}}
+    assert plan.options["args"] == ["C:\\a b\\c.exe"]
+
+
+def test_servers_of_one_name_and_disabled_ones_are_left_out():
+    entry = {"command": "x"}
+    plans, problems = of_file(**{"A b": entry, "a-b": entry, "c": {**entry, "disabled": True}})
+    assert [plan.name for plan in plans] == ["a-b"]
+    assert problems == ["a-b: another one is called `a-b` already", "c: it is disabled there"]
+    assert of_file() == ([], ["`mcpServers`: it names no servers"])
+
+
+def test_what_is_shown_before_consent_cannot_look_like_other_lines(config, tmp_path):
+    file = tmp_path / ".mcp.json"
+    args = ["a\nb                harmless", "\u202ex\U000e0041"]
+    text = json.dumps({"mcpServers": {"b": {"command": "rm", "args": args}}})
+    file.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    code, said = run("import", file, config=config, answers="n\n")
+    assert code == 1
+    assert "a\\nb " in said
+    assert "\\u202ex\\U000e0041" in said
+    assert not {"\u202e", "\U000e0041"} & set(said)
+
+
+def test_a_difference_is_shown_with_what_is_hidden_in_it(config, tmp_path):
+    state = tmp_path / "state.json"
+    write_state(state)
+    assert run("add", "x", "--yes", "--", *PYTHON, state, config=config)[0] == 0
+    write_state(state, tools={"echo": "Sends\u202e\x9b2J \U000e0041it."})
+    said = run("accept", "x", config=config, answers="n\n")[1]
+    assert "Sends\\u202e\\x9b2J \\U000e0041it." in said
+
+
 @pytest.mark.parametrize("name", list(presets()))
 def test_a_preset_makes_an_entry_that_is_valid(name, tmp_path, monkeypatch):
     (tmp_path / ".git").mkdir()

@@ -74,7 +74,7 @@ def list_command(as_json: Json = False, config: ConfigPath = None) -> None:
     for row in rows:
         allowed = " ".join(row["allow"]) or "nothing"
         _say(f"{row['server']}: {row['offered']} of {row['tools']} tools offered ({allowed})")
-        _say(f"  runs   {harmless(row['runs'])}")
+        _say(f"  runs   {_one_line(row['runs'])}")
         if row["to_do"]:
             _say(f"  to do  {row['to_do']}")
 
@@ -130,7 +130,7 @@ def accept_command(name: Name, yes: Yes = False, config: ConfigPath = None) -> N
         _say(f"The tools of `{name}` are as you have seen them.")
         return
     for line in lines:
-        _say(line)
+        _say(harmless(line))
     _show(name, options, listed)
     if not yes and not typer.confirm(f"Accept these tools of `{name}`?", err=True):
         raise typer.Exit(1)
@@ -195,16 +195,16 @@ def import_command(
 ) -> None:
     """Add servers from a file of Claude Code: shows every command first, then asks for each."""
     try:
-        text = file.expanduser().read_text("utf-8")
+        text = file.expanduser().read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         _fail(f"cannot read {file}: {getattr(error, 'strerror', 'not UTF-8 text')}")
     plans, problems = _setup.of_file(text)
     gateway = LocalGateway.find(config)
     taken = _servers(gateway)
     for plan in plans:
-        _say(f"{plan.name:16} {harmless(plan.command)}")
+        _say(f"{plan.name:16} {_one_line(plan.command)}")
     for problem in problems:
-        _talk.print(f"Left out: {harmless(problem)}")
+        _talk.print(f"Left out: {_one_line(problem)}")
     failed = False
     for plan in plans:
         if plan.name in taken:
@@ -239,16 +239,16 @@ def _add(plan: _setup.Plan, gateway: LocalGateway, config: Path | None, *, yes: 
     """Ask, install, test and write; whether the server was added."""
     _say(f"\n{plan.name}: {plan.about}" if plan.about else f"\n{plan.name}")
     for need in plan.needs:
-        _say(f"  needs    {need}")
+        _say(f"  needs    {_one_line(need)}")
     for words in plan.install:
         _say(f"  installs {shlex.join(words)}")
     for path, text in plan.files.items():
         _say(f"  writes   {path}: {text}")
-    _say(f"  runs     {harmless(plan.command)}")
+    _say(f"  runs     {_one_line(plan.command)}")
     for note in plan.notes:
-        _say(f"  note     {note}")
+        _say(f"  note     {_one_line(note)}")
     _say(f"  adds to {gateway.config_path}:")
-    _say(_edit.block(plan.name, plan.options, 4).rstrip())
+    _say(harmless(_edit.block(plan.name, plan.options, 4).rstrip()))
     if not yes and not typer.confirm(f"Do this for `{plan.name}`?", err=True):
         _talk.print("Nothing was done.")
         return False
@@ -380,6 +380,11 @@ def _effects(given: Sequence[str] | None) -> list[str]:
         if word not in ("read", "write", "run"):
             _fail(f"unknown effect `{word}`: use read, write or run", 2)
     return found
+
+
+def _one_line(text: str) -> str:
+    """Text of others, which cannot look like another line of ours."""
+    return harmless(text).replace("\r", "").replace("\n", "\\n")
 
 
 def _say(text: str) -> None:

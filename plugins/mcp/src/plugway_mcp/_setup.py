@@ -27,7 +27,15 @@ _BROWSERS: Final = (
 )
 _WHOLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _BEARER: Final = re.compile(r"[Bb]earer\s+\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-SECRET: Final = re.compile("auth|cookie|key|password|secret|token", re.IGNORECASE)
+SECRET: Final = re.compile(
+    "auth|bearer|cookie|credential|key|pass(wd|word|phrase)|pat$|secret|token", re.IGNORECASE
+)
+_KEY: Final = re.compile(
+    r"\bbearer\s+[\w.+/=-]{8,}|//[^/\s:@]+:[^/\s@$]+@|\b(?:sk|pk|ghp|gho|github_pat|glpat|xox[abp]|AKIA)"
+    r"[-_]?[\w-]{12,}|(?:key|password|passwd|secret|token)[\"']?\s*[=:]\s*[\"']?[^\s\"'$]{8,}",
+    re.IGNORECASE,
+)
+"""What looks like a key, a password in a URL, or an assignment of one."""
 
 
 class CannotAdd(PlugwayError):
@@ -172,32 +180,34 @@ def of_file(text: str) -> tuple[list[Plan], list[str]]:
         raise CannotAdd("the file is not JSON") from None
     if "mcpServers" not in document:
         raise CannotAdd("the file has no `mcpServers`")
-    plans: list[Plan] = []
+    plans: dict[str, Plan] = {}
     problems: list[str] = []
     for name, entry in as_object(document["mcpServers"]).items():
         try:
-            plans.append(_imported(str(name), as_object(entry)))
+            plan = _imported(str(name), as_object(entry))
+            if plan.name in plans:
+                raise CannotAdd(f"another one is called `{plan.name}` already")
+            plans[plan.name] = plan
         except CannotAdd as error:
             problems.append(f"{name}: {error}")
-    return plans, problems
+    if not plans and not problems:
+        problems.append("`mcpServers`: it names no servers")
+    return list(plans.values()), problems
 
 
 def _imported(given: str, entry: Mapping[str, Any]) -> Plan:
     name = re.sub(r"[^a-z0-9_-]+", "-", given.lower()).strip("-_")[:32]
     if not is_name(name):
         raise CannotAdd("it has no usable name")
+    if entry.get("disabled") is True:
+        raise CannotAdd("it is disabled there")
     kind = entry.get("type", "http" if "url" in entry else "stdio")
-    notes: list[str] = []
     if kind == "stdio" and isinstance(entry.get("command"), str):
-        options: dict[str, Any] = {"command": _expanded(entry["command"])}
-        if args := [_expanded(str(argument)) for argument in as_list(entry.get("args"))]:
-            options["args"] = args
-        if env := _values(as_object(entry.get("env")), notes):
-            options["env"] = env
-        return Plan(name, {**options, "allow": ["read"]}, notes=tuple(notes))
+        return _program(name, entry)
+    notes: list[str] = []
     if kind not in ("http", "streamable-http") or not isinstance(entry.get("url"), str):
         raise CannotAdd(f"its type `{kind}` is not supported: `stdio` and `http` are")
-    options = {"url": _expanded(entry["url"])}
+    options: dict[str, Any] = {"url": _expanded(entry["url"])}
     headers = as_object(entry.get("headers"))
     for key in [key for key in headers if key.lower() == "authorization"]:
         if bearer := _BEARER.fullmatch(str(headers[key])):
@@ -205,6 +215,22 @@ def _imported(given: str, entry: Mapping[str, Any]) -> Plan:
             del headers[key]
     if values := _values(headers, notes):
         options["headers"] = values
+    return Plan(name, {**options, "allow": ["read"]}, notes=tuple(notes))
+
+
+def _program(name: str, entry: Mapping[str, Any]) -> Plan:
+    options: dict[str, Any] = {"command": _expanded(entry["command"])}
+    args = [_expanded(str(argument)) for argument in as_list(entry.get("args"))]
+    notes: list[str] = []
+    if any(map(_KEY.search, args)):
+        notes.append(
+            "an argument seems to hold a key in plain text, and arguments cannot name one: give it "
+            "to the server in `env`, if it reads it there"
+        )
+    if args:
+        options["args"] = args
+    if env := _values(as_object(entry.get("env")), notes):
+        options["env"] = env
     return Plan(name, {**options, "allow": ["read"]}, notes=tuple(notes))
 
 
@@ -224,9 +250,12 @@ def _values(given: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for name, value in given.items():
         text = str(value)
-        if whole := _WHOLE.fullmatch(text):
+        whole = _WHOLE.fullmatch(text)
+        if whole and whole[2] is not None and not os.environ.get(whole[1]):
+            whole, text = None, whole[2]  # its default
+        if whole:
             values[name] = {"$env": whole[1]}
-        elif SECRET.search(name) and text:
+        elif text and (SECRET.search(name) or _KEY.search(text)):
             variable = re.sub(r"[^A-Za-z0-9]+", "_", name).upper()
             values[name] = {"$env": variable}
             notes.append(
