@@ -20,7 +20,7 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_447,
+    "types": 1_434,
     "upstream": 630,
     "config": 1_300,
     "plugins": 1_280,
