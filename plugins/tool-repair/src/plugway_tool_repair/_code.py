@@ -8,28 +8,37 @@ from __future__ import annotations
 import re
 from typing import Final
 
-TICKS: Final = r"`++|~{3,}+|~++\Z"
-"""What may begin code."""
 _LINE_ENDS_SPAN: Final = r"\n[ \t\r>]*+\n"
-_SPAN: Final = r"(?P<of>`++)[^`\n]++(?P=of)(?=[^`])"
-"""A code span on one line."""
-_NO_SPAN: Final = rf"`{{1,2}}(?!`)[^`\n]*+{_LINE_ENDS_SPAN}"
-"""Ticks that nothing closes in their paragraph of one line."""
-_FENCED: Final = "|".join(
-    rf"(?<=\n){sign * 3}(?!{sign})[^{more}\n]*+\n(?:(?![ \t>]*+{sign * 3})[^\n]*+\n)*+"
+_NO_SPAN: Final = rf"`?+(?!`)[^`\n]*+{_LINE_ENDS_SPAN}"
+"""Ticks that nothing closes in their paragraph of one line; here and below, after the first."""
+_FENCE, _TILDES = (
+    rf"(?<=\n{sign}){sign * 2}(?!{sign})[^{more}\n]*+\n(?:(?![ \t>]*+{sign * 3})[^\n]*+\n)*+"
     rf"[ \t>]*+{sign * 3}{sign}*+[^\S\n]*+\n"
     for sign, more in (("`", "`"), ("~", ""))
 )
 """A fence of three."""
+TICKS: Final = frozenset(("ticks", "tildes"))
+"""The names of the groups for what may begin code."""
 
 
-def whole_code(outside: str, unlike: str) -> str:
-    """A pattern for code that begins and ends, which changes nothing, and for more of it after
-    text without the characters `outside`. It begins unlike the pattern `unlike`."""
-    return rf"(?:(?!{unlike})(?:{_SPAN}|{_NO_SPAN}|{_FENCED})[^{outside}]*+)++"
+def code_or_ticks(outside: str, unlike: str) -> str:
+    """A pattern for code that begins and ends, which changes nothing, and for what may begin code.
+
+    More code may follow, after text without the characters `outside`, which begins unlike the
+    pattern `unlike`. Each alternative begins with a character, so that a search is quick.
+    """
+    first, more = (
+        rf"(?P<{name}>`*+)[^`\n]++`(?P={name})(?=[^`])|{_NO_SPAN}|{_FENCE}" for name in ("of", "in")
+    )
+    text = f"[^{outside}]*+"
+    more = f"(?:(?!{unlike})(?:`(?:{more})|~{_TILDES}){text})*+"
+    return (
+        rf"`(?:(?P<code>(?:{first}){text}{more})|(?P<ticks>`*+))"
+        rf"|~(?:(?P<tilde_code>{_TILDES})|(?P<tildes>~{{2,}}+|~*+\Z))"
+    )
 
 
-_CODE_OR_TICKS: Final = re.compile(rf"{whole_code('`~', '(?!)')}|(?P<ticks>{TICKS})")
+_CODE_OR_TICKS: Final = re.compile(code_or_ticks("`~", "(?!)"))
 _ITEM: Final = r"[-*+][ \t]|\d{1,9}[.)][ \t]"
 _LEAD: Final = re.compile(rf"(?:[ \t>]|{_ITEM})*+")
 """What may stand before a fence on its line: quotes and lists."""
@@ -94,7 +103,7 @@ class Code:
         at = self.through(text, 0)
         while match := _CODE_OR_TICKS.search(text, at):
             at = match.end()
-            if match["ticks"] is not None:
+            if match.lastgroup in TICKS:
                 self.begin(text, 0, match.start(), at)
                 at = self.through(text, at)
         self.keep(text, 0, len(text))

@@ -9,14 +9,14 @@ import re
 from collections import Counter
 from typing import Final
 
-from plugway_tool_repair._code import TICKS, Code, whole_code
+from plugway_tool_repair._code import TICKS, Code, code_or_ticks
 from plugway_toolcalls import marks
 
 MAX_HEADER: Final = 300
 _FENCED: Final = frozenset(mark for mark in marks.ALL if "`" in mark)
 _OUTSIDE: Final = re.escape("".join(sorted({mark[0] for mark in marks.ALL} | {"~"})))
-_CODE: Final = whole_code(_OUTSIDE, "|".join(map(re.escape, sorted(_FENCED))))
-_NEXT: Final = re.compile(rf"{marks.MARK.pattern}|(?P<code>{_CODE})|(?P<ticks>{TICKS})")
+_CODE: Final = code_or_ticks(_OUTSIDE, "|".join(map(re.escape, sorted(_FENCED))))
+_NEXT: Final = re.compile(f"{marks.MARK.pattern}|{_CODE}")
 _BEGIN: Final = marks.OPENINGS | set(marks.HEADERS) | set(marks.THINKING)
 """Markers after which something has to be read."""
 _SPECIAL: Final = _BEGIN | _FENCED | marks.LONGER.keys()
@@ -133,9 +133,10 @@ class Passage:
         if kind:
             if start >= self._limit:
                 return -1
-            if kind == "code" and start == self._begin:  # another line may go on here
-                end, kind = start + len(mark) - len(mark.lstrip(mark[0])), "ticks"
-            self._past = self._ticks(start, end) if kind == "ticks" else end
+            ticks = kind in TICKS
+            if not ticks and start == self._begin:  # another line may go on here
+                end, ticks = start + len(mark) - len(mark.lstrip(mark[0])), True
+            self._past = self._ticks(start, end) if ticks else end
             return self._past
         grows = mark in marks.LONGER and not self._final and marks.grows(mark, text, start)
         if grows or (mark in _BEGIN and self._begins(mark, start)):

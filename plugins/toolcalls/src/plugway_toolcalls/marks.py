@@ -94,18 +94,22 @@ _Tree = dict[str, "_Tree"]
 
 def _alternation(marks: Iterable[str]) -> str:
     """A pattern for any of these marks, the longest that fits. What they begin with in common is
-    looked for once."""
+    looked for once. Each alternative begins with a character, so that a search is quick."""
     tree: _Tree = {}
     for mark in marks:
         node = tree
         for sign in mark:
             node = node.setdefault(sign, {})
         node[""] = {}
-    return _branches(tree)
+    return "|".join(_options(tree))
+
+
+def _options(tree: _Tree) -> list[str]:
+    return [re.escape(sign) + _branches(rest) for sign, rest in sorted(tree.items()) if sign]
 
 
 def _branches(tree: _Tree) -> str:
-    options = [re.escape(sign) + _branches(rest) for sign, rest in sorted(tree.items()) if sign]
+    options = _options(tree)
     either = options[0] if len(options) == 1 else f"(?:{'|'.join(options)})" if options else ""
     return f"(?:{either})?" if "" in tree and either else either
 
