@@ -3,6 +3,7 @@
 import json
 from contextlib import asynccontextmanager
 
+import anyio
 import pytest
 from pydantic import ValidationError
 
@@ -256,6 +257,25 @@ async def test_a_mounted_tool_is_asked_and_its_links_are_found(kind):
     found = await search.run(query(), exchange())
     assert [one.url for one in found] == [page["url"] for page in PAGES]
     assert mounted.asked == [{"q": "oslo"}]
+
+
+class Broken(Mounted):
+    """Its result is an exception, or nothing at all."""
+
+    async def run_tool(self, call):
+        if self.result is None:
+            await anyio.sleep_forever()
+        raise self.result
+
+
+@pytest.mark.parametrize("result", [ValueError("oslo"), None], ids=["raises", "hangs"])
+async def test_a_mounted_tool_that_breaks_its_contract_is_an_error_of_the_call(result):
+    search = Search(SearchOptions(provider="tool", tool="web_find", seconds=0.01))
+    search.find_tool_in(Holders(Broken(result)))
+    with pytest.raises(ToolFailed, match="The tool `web_find`") as found:
+        await search.run(query(), exchange())
+    assert found.value.code == "unavailable"
+    assert "oslo" not in found.value.reason
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,6 +25,7 @@ from plugway_server_tools._options import SearchOptions
 from plugway_server_tools._providers import PROVIDERS, Found, Query, found_in, is_link, list_in
 from plugway_tools import HoldsTools, ToolCall, ToolResult, ToolSpec
 
+log = logging.getLogger("plugway.server-tools")
 MAX_QUERY: Final = 1_000
 """Characters of a query for a mounted tool."""
 _ARGUMENTS: Final = ("query", "q", "search_query", "text", "input")
@@ -121,7 +124,16 @@ class Search:
             raise ToolFailed("unavailable", f"{self._name} may write or run, so it cannot search.")
         argument = argument_of(spec, *_ARGUMENTS)
         call = ToolCall(new_id("toolu"), spec.name, {argument: query.text}, exchange)
-        result = await holder.run_tool(call)
+        seconds = self._options.seconds
+        try:
+            async with asyncio.timeout(seconds):
+                result = await holder.run_tool(call)
+        except TimeoutError:
+            reason = f"{self._name} timed out after {seconds:g} s."
+            raise ToolFailed("unavailable", reason) from None
+        except Exception:  # another plugin's code
+            log.exception("a search by `%s` failed", spec.name)
+            raise ToolFailed("unavailable", f"{self._name} failed.") from None
         if result.is_error:
             raise ToolFailed("unavailable", f"{self._name} failed.")
         return _links(result)
