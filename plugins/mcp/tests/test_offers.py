@@ -90,6 +90,12 @@ def test_names_are_clean_and_unique_and_do_not_depend_on_the_order():
         assert name.replace("_", "").replace("-", "").isalnum()
 
 
+def test_a_schema_that_does_not_say_so_is_one_of_an_object():
+    rows = [("x", options(), Definition("t", {"inputSchema": {"properties": {}}}), "read", "")]
+    (offer,) = specs(rows, ()).values()
+    assert offer.spec.input_schema == {"type": "object", "properties": {}}
+
+
 def test_descriptions_are_short_and_harmless_and_names_of_arguments_stay():
     schema = {
         "type": "object",

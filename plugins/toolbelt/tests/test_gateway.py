@@ -111,6 +111,19 @@ async def test_a_client_with_tools_gets_no_others_and_the_receipt_says_so(tmp_pa
     assert "the client brings its own tools" in told.text
 
 
+async def test_a_client_that_wants_no_calls_gets_no_tools_and_the_receipt_says_so(tmp_path):
+    none = {"type": "none"}
+    async with world(tmp_path, "messages", ("Hello.", [])) as found:
+        answer = await found.post(tool_choice=none)
+        path, body = asking("messages")
+        told = await found.running.client.post(
+            f"{path}/explain", json={**body, "tool_choice": none}, headers=ON
+        )
+    assert answer.status_code == 200
+    assert found.model.offered() == []
+    assert "the client wants no calls" in told.text
+
+
 @pytest.mark.parametrize("word", ["off", "OFF"])
 async def test_off_says_no_where_the_configuration_says_yes(tmp_path, word):
     async with world(tmp_path, "messages", ("Hello.", []), models=["m"]) as found:

@@ -111,7 +111,7 @@ def _spec(
     return ToolSpec(
         name=name,
         description=harmless(" ".join(tool.description.split()))[:MAX_DESCRIPTION],
-        input_schema=cast("Mapping[str, Any]", _readable(tool.schema)),
+        input_schema={"type": "object", **cast("Mapping[str, Any]", _readable(tool.schema))},
         effect=effect,
         outside=preset.outside if preset is not None and known is not None else True,
         parallel=effect == "read" and preset is not None and known is not None and preset.parallel,

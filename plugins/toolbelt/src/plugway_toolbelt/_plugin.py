@@ -46,6 +46,9 @@ _BROUGHT: Final = ("tools", "functions", "mcp_servers")
 """Fields with which clients of any API bring tools."""
 
 
+_NO_CALLS: Final = "the client wants no calls (`tool_choice: none`), so it gets no tools"
+
+
 class Toolbelt(Plugin[ToolbeltOptions]):
     """Gives tools to clients that have none, and runs them inside the reply."""
 
@@ -104,6 +107,8 @@ class Toolbelt(Plugin[ToolbeltOptions]):
             what = "the client brings its own tools, so it gets no others"
             exchange.note(self.name, what, stage="toolbelt")
             return None
+        if as_object(request.get("tool_choice")).get("type") == "none":
+            return request.replace(because=_NO_CALLS, tool_choice=REMOVE)
         caller = exchange.caller.name
         grants = tuple(g for g in self.options.grants if matches(caller, g.callers))
         if not grants:
