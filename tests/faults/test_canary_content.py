@@ -48,6 +48,7 @@ server: {{port: 0, token: {{$file: {folder}/token}}, max_body_bytes: 200000}}
 plugins:
 """
 STACK = """
+  - use: cache-watch
   - use: dashboard
   - use: auto-mode
   - use: gemini-api
@@ -60,6 +61,7 @@ STACK = """
   - use: resilience
     options: {{cooldown_seconds: 0.01, max_attempts: 1, breaker_failures: 9999}}
   - use: memory
+  - use: toolbelt
   - use: error-normalizer
   - use: server-tools
   - use: tool-repair
@@ -84,6 +86,8 @@ LISTED = """
   - {{use: codex, options: {{base_url: "{url}", home: "{folder}/codex", models: [m]}}}}
   - {{use: apple-intelligence, name: apple, options: {{base_url: "{url}"}}}}
   - {{use: mlx, name: silicon, options: {{preload: false}}}}
+  - {{use: system-tools, options: {{}}}}
+  - {{use: telemetry, options: {{scrape: true}}}}
   - {{use: echo}}
 """
 SESSION = {"x-claude-code-session-id": "5d6b0b04-0000-4000-8000-000000000000"}

@@ -58,7 +58,9 @@ def conversations(draw):
             uses.append(
                 {"type": "tool_use", "id": id_, "name": draw(names), "input": draw(objects)}
             )
-        said = draw(st.lists(texts, min_size=0 if uses else 1, max_size=1))
+        # A blank text of the assistant is left out, because vendors refuse it.
+        spoken = texts.filter(lambda block: block["text"].strip())
+        said = draw(st.lists(spoken, min_size=0 if uses else 1, max_size=1))
         turns.append({"role": "assistant", "content": [*said, *uses]})
         results = [
             {"type": "tool_result", "tool_use_id": use["id"], "content": draw(words)}

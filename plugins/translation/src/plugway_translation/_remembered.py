@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from operator import is_
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import orjson
@@ -22,28 +21,20 @@ def remembered(
     make: Callable[Concatenate[_Tools, _Facts], _Made],
 ) -> Callable[Concatenate[_Tools, _Facts], _Made]:
     """Decorate a pure function of a list of tools and of facts that compare by value, so that its
-    results are cached. Callers share a result and must not change it.
+    results are cached. Callers share a result and must not change it."""
 
-    Requests that repeat a list share its entries; others with the same JSON are found more slowly.
-    """
-
-    kept = deque[tuple[_Tools, bytes, Any, _Made]](maxlen=_LISTS)
+    kept = deque[tuple[bytes, Any, _Made]](maxlen=_LISTS)
 
     @wraps(make)
     def cached(tools: _Tools, *args: _Facts.args, **kwargs: _Facts.kwargs) -> _Made:
-        facts = args, kwargs
-        for entries, _, its_facts, made in kept:
-            same = len(entries) == len(tools) and all(map(is_, entries, tools))
-            if same and its_facts == facts:
-                return made
-        raw = orjson.dumps(tools)
+        raw, facts = orjson.dumps(tools), (args, kwargs)
         # Comparing a few lists is cheaper than the hash of a long one.
-        for _, its, its_facts, made in kept:
+        for its, its_facts, made in kept:
             if its == raw and its_facts == facts:
                 return made
         made = make(orjson.loads(raw), *args, **kwargs)
         if len(raw) <= _KEPT_BYTES:
-            kept.append((tuple(tools), raw, facts, made))
+            kept.append((raw, facts, made))
         return made
 
     return cached
