@@ -6,8 +6,6 @@ Unchanged parts keep their identity, so that their bytes can be reused.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from operator import is_
 from typing import Any, Final
 
 from plugway import as_list, as_object
@@ -19,7 +17,6 @@ from plugway_translation import (
     is_attribution,
     is_placeholder,
     readable_text,
-    remembered,
     reminder,
     type_name,
 )
@@ -62,14 +59,15 @@ class Rewriter:
 
     def tools(self, tools: list[Any]) -> list[Any]:
         """The tools that the server supports, with the fields it accepts."""
-        kept, notes = _kept_tools(tools, self._policy)
-        if kept is None:
-            return tools
-        self.notes.update(notes)
-        return list(kept)
+        kept: list[Any] = []
+        for tool in tools:
+            new = self._tool(tool)
+            if new is not None:
+                kept.append(new)
+        same = len(kept) == len(tools) and all(a is b for a, b in zip(kept, tools, strict=True))
+        return tools if same else kept
 
-    def tool(self, tool: Any) -> Any:
-        """One tool with the fields that the server accepts; None if it must be left out."""
+    def _tool(self, tool: Any) -> Any:
         fields = as_object(tool)
         keys = self._policy.tool_keys
         if keys is not None and fields.keys() <= keys and "type" not in fields:
@@ -190,17 +188,6 @@ class Rewriter:
         for name in sorted(names):
             self.notes[f"`{name}` left out"] += 1
         return {key: value for key, value in fields.items() if key not in names}
-
-
-@remembered
-def _kept_tools(
-    tools: Sequence[Any], policy: Policy
-) -> tuple[Sequence[Any] | None, Mapping[str, int]]:
-    """The tools that the server supports and what was changed; None if nothing."""
-    rewriter = Rewriter(policy)
-    kept = [new for tool in tools if (new := rewriter.tool(tool)) is not None]
-    same = len(kept) == len(tools) and all(map(is_, kept, tools))
-    return None if same else kept, rewriter.notes
 
 
 def text_block(text: str) -> dict[str, Any]:
