@@ -6,7 +6,7 @@ request.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import anyio
@@ -33,14 +33,14 @@ from mcp.types import (
     ToolAnnotations,
 )
 from mcp.types import Tool as McpTool
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from starlette.types import ASGIApp
 
 from plugway_mcp._calls import TOOL_USE_ID
 from plugway_mcp._lazy import LazyMounts
 from plugway_mcp._others import Others
 from plugway_mcp._tools import Tool, ToolFailed, Tools
-from plugway_tools import ToolResult, ToolSpec, harmless
+from plugway_tools import ToolResult, ToolSpec, harmless, problems_of, schema_of
 
 MAX_BODY_BYTES: Final = 4 * 2**20
 CALLS_AT_ONCE: Final = 8
@@ -96,7 +96,8 @@ def server_of(
         try:
             arguments = tool.arguments.model_validate(params.arguments or {})
         except ValidationError as error:
-            raise MCPError(INVALID_PARAMS, _flaws(tool.arguments, error)) from None
+            problems, names = problems_of(tool.arguments, error)
+            raise MCPError(INVALID_PARAMS, f"{problems} (arguments: {names})") from None
         meta: Mapping[str, Any] = context.meta or {}
         async with limiter:
             try:
@@ -174,7 +175,7 @@ def _announced(tool: Tool) -> McpTool:
     return McpTool(
         name=tool.name,
         description=tool.description,
-        input_schema=_schema(tool.arguments),
+        input_schema=schema_of(tool.arguments),
         annotations=ToolAnnotations(
             read_only_hint=not tool.writes, destructive_hint=False, open_world_hint=False
         ),
@@ -212,32 +213,6 @@ def _converted(result: ToolResult) -> CallToolResult:
         else:
             content.append(TextContent(text=str(block["text"])))
     return CallToolResult(content=content, is_error=result.is_error)
-
-
-def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a tool's arguments, without titles."""
-    schema = arguments.model_json_schema()
-    fields = {
-        name: {key: value for key, value in field.items() if key != "title"}
-        for name, field in schema.get("properties", {}).items()
-    }
-    required: Sequence[str] = schema.get("required", ())
-    return {
-        "type": "object",
-        "properties": fields,
-        "additionalProperties": False,
-        **({"required": list(required)} if required else {}),
-    }
-
-
-def _flaws(arguments: type[BaseModel], error: ValidationError) -> str:
-    """The problems of the arguments, by name; their values are not repeated."""
-    known = ", ".join(f"`{name}`" for name in arguments.model_fields) or "none"
-    flaws = [
-        f"{'.'.join(str(part) for part in flaw['loc'])[:100] or 'arguments'}: {flaw['msg']}"
-        for flaw in error.errors(include_url=False, include_input=False)[:5]
-    ]
-    return f"{'; '.join(flaws)} (arguments: {known})"
 
 
 def _result(text: str, *, failed: bool = False) -> CallToolResult:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from plugway import Gateway, Plugin, StateKey, hookimpl
 from plugway_system_tools import _desktop, _machine, _processes
@@ -23,7 +23,15 @@ from plugway_system_tools._options import (
     SystemToolsOptions,
     TextArguments,
 )
-from plugway_tools import ToolCall, ToolResult, ToolSpec, failed, harmless
+from plugway_tools import (
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    failed,
+    harmless,
+    problems_of,
+    schema_of,
+)
 
 Flaw = tuple[tuple[str | int, ...], str]
 _RUN: StateKey[frozenset[str]] = StateKey("system-tools.run")
@@ -77,7 +85,7 @@ class SystemTools(Plugin[SystemToolsOptions]):
             ToolSpec(
                 name=tool.name,
                 description=tool.description,
-                input_schema=_schema(tool.arguments),
+                input_schema=schema_of(tool.arguments),
                 effect=tool.effect,
                 outside=self._is_outside(tool),
                 parallel=tool.effect == "read",
@@ -104,7 +112,8 @@ class SystemTools(Plugin[SystemToolsOptions]):
         try:
             arguments = tool.arguments.model_validate(dict(call.arguments))
         except ValidationError as error:
-            return failed(_flaws(tool.arguments, error))
+            problems, known = problems_of(tool.arguments, error)
+            return failed(f"invalid arguments: {problems} (known: {known})")
         try:
             with anyio.fail_after(self.options.timeout_seconds):
                 return await self._run(tool, arguments)
@@ -159,24 +168,3 @@ class SystemTools(Plugin[SystemToolsOptions]):
             return work()
         finally:
             self._hanging.release()
-
-
-def _schema(arguments: type[BaseModel]) -> dict[str, Any]:
-    """The JSON schema of a tool's arguments, without titles."""
-    schema = arguments.model_json_schema()
-    fields = {
-        name: {key: value for key, value in field.items() if key != "title"}
-        for name, field in schema.get("properties", {}).items()
-    }
-    required = {"required": schema["required"]} if "required" in schema else {}
-    return {"type": "object", "properties": fields, "additionalProperties": False, **required}
-
-
-def _flaws(arguments: type[BaseModel], error: ValidationError) -> str:
-    """The problems of the arguments, by name; their values are not repeated."""
-    known = ", ".join(f"`{name}`" for name in arguments.model_fields) or "none"
-    flaws = [
-        f"{'.'.join(str(part) for part in flaw['loc'])[:100] or 'arguments'}: {flaw['msg']}"
-        for flaw in error.errors(include_url=False, include_input=False)[:5]
-    ]
-    return f"invalid arguments: {'; '.join(flaws)} (known: {known})"

@@ -1,5 +1,6 @@
 """Tools that the gateway runs; see the README."""
 
+from plugway_tools._arguments import problems_of, schema_of
 from plugway_tools._guard import ProxyLimits, guard_proxy
 from plugway_tools._protocols import (
     Effect,
@@ -29,5 +30,7 @@ __all__ = [
     "guard_proxy",
     "harmless",
     "is_public",
+    "problems_of",
     "public_addresses",
+    "schema_of",
 ]

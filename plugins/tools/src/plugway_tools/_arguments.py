@@ -1,0 +1,29 @@
+"""Arguments of tools of our own: a pydantic model, as a JSON schema and as an error in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+
+def schema_of(arguments: type[BaseModel]) -> dict[str, Any]:
+    """The JSON schema of a tool's arguments, without titles."""
+    schema = arguments.model_json_schema()
+    fields = {
+        name: {key: value for key, value in field.items() if key != "title"}
+        for name, field in schema.get("properties", {}).items()
+    }
+    required = {"required": schema["required"]} if "required" in schema else {}
+    return {"type": "object", "properties": fields, "additionalProperties": False, **required}
+
+
+def problems_of(arguments: type[BaseModel], error: ValidationError) -> tuple[str, str]:
+    """The problems of the arguments, by name, and the names that there are; values are not
+    repeated."""
+    known = ", ".join(f"`{name}`" for name in arguments.model_fields) or "none"
+    problems = [
+        f"{'.'.join(str(part) for part in problem['loc'])[:100] or 'arguments'}: {problem['msg']}"
+        for problem in error.errors(include_url=False, include_input=False)[:5]
+    ]
+    return "; ".join(problems), known
