@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from plugway_local_engine._seen import seen, told
+from plugway_local_engine._seen import reported, seen
 from plugway_local_models import Progress
 
 
@@ -14,7 +14,7 @@ def job(number, prompt, *, at=None, written=0, prefilled=False):
 
 def test_each_request_is_seen_reading_writing_or_queued():
     running = [job(1, 900, at=400), job(2, 50, at=57, written=7, prefilled=True)]
-    beat = told(running, [job(3, 10), job(4, 10)])
+    beat = reported(running, [job(3, 10), job(4, 10)])
     assert seen(beat, 1) == Progress(read=400, of=900)
     assert seen(beat, 2) == Progress(read=50, of=50, written=7)
     assert seen(beat, 3) == Progress(ahead=2)
@@ -22,4 +22,4 @@ def test_each_request_is_seen_reading_writing_or_queued():
 
 
 def test_of_a_request_that_the_beat_does_not_name_nothing_is_known():
-    assert seen(told([job(1, 9, at=1)], []), 7) == seen({}, 7) == Progress()
+    assert seen(reported([job(1, 9, at=1)], []), 7) == seen({}, 7) == Progress()

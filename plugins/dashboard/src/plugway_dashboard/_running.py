@@ -23,7 +23,7 @@ _DELTA: Final = b"event: content_block_delta\n"
 class Running:
     """One exchange while it runs."""
 
-    __slots__ = ("attempt", "exchange", "first", "short", "since", "told", "wrote")
+    __slots__ = ("attempt", "exchange", "first", "reports", "short", "since", "wrote")
 
     def __init__(self, exchange: Exchange, *, short: bool) -> None:
         """`short`: the client gets a whole reply, so that its first content is also its last."""
@@ -37,7 +37,7 @@ class Running:
         """When the first content of the attempt arrived (monotonic)."""
         self.wrote: int | None = None
         """Characters of the reply, roughly; None if they are not counted."""
-        self.told = 0
+        self.reports = 0
         """How many times the log said what it waits for."""
 
     def begin(self, attempt: Attempt) -> None:

@@ -22,14 +22,14 @@ def log_waits(running: Iterable[Running], now: float) -> None:
         if one.first is not None or waited < _due(one):
             continue
         while waited >= _due(one):  # one line, also if several were due
-            one.told += 1
+            one.reports += 1
         who = {"request_id": one.exchange.id, "caller": one.exchange.caller.name}
         log.info("%s", waiting_line(one, now), extra=who)
 
 
 def _due(one: Running) -> float:
     """Seconds of waiting at which the next line is due."""
-    number = max(one.told, 1) if one.short else one.told
+    number = max(one.reports, 1) if one.short else one.reports
     if number == 0:
         return FIRST_SECONDS
     return AGAIN_SECONDS + THEN_SECONDS * (number - 1)

@@ -125,7 +125,7 @@ def _load(settings: EngineSettings, channel: Channel) -> Model:
         raise LoadFailed(f"{settings.path} does not exist")
 
     def progress(done: float) -> None:
-        channel.beat(loaded=round(done, 3))
+        channel.beat(lambda: {"loaded": round(done, 3)})
 
     try:
         return Model(settings.path, gpu_layers=settings.gpu_layers, progress=progress)

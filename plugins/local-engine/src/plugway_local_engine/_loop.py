@@ -10,12 +10,12 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 from plugway_local_engine._job import Job, checkpoints_due
 from plugway_local_engine._report import explain_reuse
-from plugway_local_engine._seen import told
+from plugway_local_engine._seen import reported
 from plugway_local_engine._sender import Sender
 
 if TYPE_CHECKING:
@@ -96,12 +96,12 @@ class EngineLoop(ABC, Generic[J]):
             busy = self.compute()
             if not busy and not self._running and not self._waiting:
                 self._store_when_idle()
-            self._channel.beat(
-                running=len(self._running),
-                waiting=len(self._waiting),
-                **told(self._running, self._waiting),
-            )
+            self._channel.beat(self._progress)
         self._store_all()
+
+    def _progress(self) -> Mapping[str, Any]:
+        counts = {"running": len(self._running), "waiting": len(self._waiting)}
+        return {**counts, **reported(self._running, self._waiting)}
 
     def _take(self, frame: Frame, other: Callable[[Frame], None]) -> None:
         match frame.header.get("op"):

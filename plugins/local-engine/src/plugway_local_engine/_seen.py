@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from plugway_local_engine._job import Job
 
 
-def told(running: Iterable[Job], waiting: Iterable[Job]) -> Mapping[str, Any]:
+def reported(running: Iterable[Job], waiting: Iterable[Job]) -> Mapping[str, Any]:
     """Fields of a heartbeat: for each running request `[number, read, prompt, written]` in tokens,
     and the numbers of those that wait, in order."""
     jobs = [
@@ -27,7 +27,7 @@ def told(running: Iterable[Job], waiting: Iterable[Job]) -> Mapping[str, Any]:
 
 
 def seen(beat: Mapping[str, Any], number: int) -> Progress:
-    """How far a request is, from what `told` returned."""
+    """How far a request is, from what `reported` returned."""
     jobs: list[list[int]] = beat.get("jobs", [])
     queue: list[int] = beat.get("queue", [])
     for job, read, of, written in jobs:

@@ -75,12 +75,13 @@ class Channel:
             while data:
                 data = data[os.write(self._writer, data) :]
 
-    def beat(self, **progress: Any) -> None:
-        """Report that the engine's loop is alive, at most once per second."""
+    def beat(self, progress: Callable[[], Mapping[str, Any]] = dict) -> None:
+        """Report that the engine's loop is alive, at most once per second, with what `progress`
+        returns then: rounds are many times as frequent."""
         now = time.monotonic()
         if now - self._last_beat >= BEAT_SECONDS:
             self._last_beat = now
-            self.send({"op": "beat", **progress})
+            self.send({"op": "beat", **progress()})
 
     def receive(self, timeout: float | None = 0) -> list[Frame]:
         """All frames that have arrived; waits up to `timeout` seconds for the first."""

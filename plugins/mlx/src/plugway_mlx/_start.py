@@ -93,7 +93,7 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
 
 
 def _load(folder: Path, channel: Channel) -> tuple[Model, str | None]:
-    channel.beat(loaded=0)
+    channel.beat(lambda: {"loaded": 0})
     try:
         _mlx.load()
     except ImportError as error:
