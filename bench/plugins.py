@@ -105,6 +105,34 @@ class Faithful(AsgiChannel):
         return bool
 
 
+async def served(server: ExchangeServer, body: bytes, lines: Sequence[tuple[bytes, bytes]]) -> int:
+    """Send a request to `server` without sockets; returns the number of bytes of the reply."""
+    sent, written = False, 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal sent
+        if sent:
+            await asyncio.get_running_loop().create_future()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        nonlocal written
+        written += len(message.get("body", b""))
+
+    scope: dict[str, Any] = {
+        "type": "http",
+        "headers": list(lines),
+        "query_string": b"",
+        "extensions": {"plugway": Faithful(receive, send)},
+    }
+    await server.serve("messages", scope, receive, send)
+    return written
+
+
+_LINES = [(b"x-claude-code-session-id", b"s"), (b"content-type", b"application/json")]
+
+
 class Stack:
     """A pipeline with at most one plugin, and the cost of a request through it."""
 
@@ -128,27 +156,8 @@ class Stack:
 
     async def once(self) -> float:
         """CPU milliseconds of one request."""
-        sent = False
-
-        async def receive() -> dict[str, Any]:
-            nonlocal sent
-            if sent:
-                await asyncio.get_running_loop().create_future()
-            sent = True
-            return {"type": "http.request", "body": self.body, "more_body": False}
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            self.written += len(message.get("body", b""))
-
-        lines = [(b"x-claude-code-session-id", b"s"), (b"content-type", b"application/json")]
-        scope: dict[str, Any] = {
-            "type": "http",
-            "headers": lines,
-            "query_string": b"",
-            "extensions": {"plugway": Faithful(receive, send)},
-        }
         began = time.process_time()
-        await self.server.serve("messages", scope, receive, send)
+        self.written += await served(self.server, self.body, _LINES)
         return (time.process_time() - began) * 1000
 
     async def best(self, times: int) -> float:

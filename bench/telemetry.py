@@ -21,13 +21,13 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, MutableMapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import anyio
 
-from bench.plugins import Faithful, Upstream
+from bench.plugins import Upstream, served
 from plugway.config.config import parse_config
 from plugway.http.snapshot import Snapshot
 from plugway.testing import build_plugin
@@ -60,6 +60,14 @@ asyncio.run(main())
 """
 
 
+LINES = (
+    (b"x-claude-code-session-id", b"5d6b0b04-1"),
+    (b"x-claude-code-agent-id", b"a774dc280157c31f9"),
+    (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+    (b"content-type", b"application/json"),
+)
+
+
 class Stack:
     """A gateway without sockets, with or without the plugin."""
 
@@ -78,7 +86,7 @@ class Stack:
         """CPU microseconds of a request: the mean of as many as the plugin records at once."""
         began = time.process_time()
         for _ in range(BATCH):
-            await self._serve()
+            self.written += await served(self.snapshot.exchanges, self.body, LINES)
         return (time.process_time() - began) * 1e6 / BATCH
 
     async def send(self) -> float:
@@ -88,33 +96,6 @@ class Stack:
         if exporter is not None:
             await exporter.send_spans()
         return (time.process_time() - began) * 1e6
-
-    async def _serve(self) -> None:
-        sent = False
-
-        async def receive() -> dict[str, Any]:
-            nonlocal sent
-            if sent:
-                await asyncio.get_running_loop().create_future()
-            sent = True
-            return {"type": "http.request", "body": self.body, "more_body": False}
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            self.written += len(message.get("body", b""))
-
-        lines = [
-            (b"x-claude-code-session-id", b"5d6b0b04-1"),
-            (b"x-claude-code-agent-id", b"a774dc280157c31f9"),
-            (b"traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-            (b"content-type", b"application/json"),
-        ]
-        scope: dict[str, Any] = {
-            "type": "http",
-            "headers": lines,
-            "query_string": b"",
-            "extensions": {"plugway": Faithful(receive, send)},
-        }
-        await self.snapshot.exchanges.serve("messages", scope, receive, send)
 
 
 @asynccontextmanager
