@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import anyio
 import httpx2
@@ -76,12 +76,31 @@ class _Asked:
         self.fail = fail
 
 
-class _Heard:
-    """What the server says, without notifications that nobody wants; bounded."""
+class _Side:
+    """One direction of a session with a server."""
 
     def __init__(self, inner: Any, asked: _Asked) -> None:
         self._inner = inner
         self._asked = asked
+
+    async def aclose(self) -> None:
+        """End it."""
+        await self._inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+
+class _Heard(_Side):
+    """What the server says, without notifications that nobody wants; bounded."""
 
     @property
     def last_context(self) -> Any:
@@ -104,10 +123,6 @@ class _Heard:
                 bounded(message)
             return item
 
-    async def aclose(self) -> None:
-        """Stop listening."""
-        await self._inner.aclose()
-
     def __aiter__(self) -> _Heard:
         return self
 
@@ -117,45 +132,15 @@ class _Heard:
         except anyio.EndOfStream:
             raise StopAsyncIteration from None
 
-    async def __aenter__(self) -> _Heard:
-        return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-
-class _Said:
+class _Said(_Side):
     """What we say to the server."""
-
-    def __init__(self, inner: Any, asked: _Asked) -> None:
-        self._inner = inner
-        self._asked = asked
 
     async def send(self, item: SessionMessage, /) -> None:
         """Send a message."""
         await self._inner.send(item)
         if not isinstance(item.message, (JSONRPCRequest, JSONRPCNotification)):
             self._asked.waiting -= 1
-
-    async def aclose(self) -> None:
-        """Nothing more will be said."""
-        await self._inner.aclose()
-
-    async def __aenter__(self) -> _Said:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -219,6 +219,3 @@ def waiting(store: Store, name: str, listed: Definitions) -> Difference:
         log.warning("cannot record the tools of server `%s`: %s", name, error.strerror)
         return Difference()
     return found
-
-
-Pools = Mapping[str, Pool]
