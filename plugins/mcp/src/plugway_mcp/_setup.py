@@ -172,7 +172,7 @@ def of_command(
 def of_file(text: str) -> tuple[list[Plan], list[str]]:
     """The servers of `.mcp.json` or `.claude.json`, and why others are left out.
 
-    Raises `CannotAdd`: it is no such file.
+    Raises `CannotAdd`: it is not such a file.
     """
     try:
         document = as_object(json.loads(text))

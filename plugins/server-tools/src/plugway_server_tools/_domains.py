@@ -30,7 +30,7 @@ class Domains:
 
     @classmethod
     def of(cls, tool: Mapping[str, Any]) -> Domains:
-        """From the fields of a tool. What is no list of domains allows nothing."""
+        """From the fields of a tool. A value that is not a list allows nothing."""
         allowed = tool.get("allowed_domains")
         return cls(_entries(allowed) if allowed else None, _entries(tool.get("blocked_domains")))
 
@@ -61,7 +61,7 @@ def _entry(text: str) -> str:
 
 
 def _ascii(host: str) -> str:
-    """A host as it is resolved; the same text if it is no host."""
+    """A host as it is resolved; the same text if it is not one."""
     host = host.lower().rstrip(".")
     with suppress(UnicodeError):
         return host if host.isascii() else host.encode("idna").decode()
