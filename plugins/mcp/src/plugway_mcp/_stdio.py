@@ -1,7 +1,7 @@
 """Our own transport to a server that is a child process; the session over it is the SDK's.
 
 The SDK's transport (`mcp.client.stdio` 2.3.0) keeps a line without end in memory, logs a traceback
-for every line that is not a message, passes on each notification (a task for each), keeps no stderr,
+for lines that are not messages, passes on each notification (a task for each), keeps no stderr,
 and knows no descendants outside of the server's group. Here a message has a size limit, other lines
 are dropped, requests of the server are bounded, and what it printed explains its end.
 """
