@@ -166,9 +166,9 @@ def _fields(record: logging.LogRecord, message: str) -> str:
     for key, value in vars(record).items():
         if key in _STANDARD or value is None or value == "":
             continue
-        if isinstance(value, str) and (value in words or message.endswith(value)):
-            if key not in _ALWAYS:
-                continue
+        repeated = isinstance(value, str) and (value in words or message.endswith(value))
+        if repeated and key not in _ALWAYS:
+            continue
         text = repr(value) if type(value) in _NUMBERS else _quoted(value)
         pieces.append(f" {key}={text}")
     return "".join(pieces)
