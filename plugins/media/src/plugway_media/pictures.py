@@ -67,7 +67,7 @@ def _check(picture: Any) -> None:
 
 def _as_rgb(picture: Any) -> Any:
     if picture.mode.startswith("I"):  # 16 bits per pixel
-        picture = picture.convert("I").point(lambda value: value / 256).convert("L")
+        picture = picture.convert("I").point([value >> 8 for value in range(1 << 16)], "L")
     if picture.has_transparency_data:
         shown = picture.convert("RGBA")
         white = Image.new("RGBA", shown.size, "white")
