@@ -23,9 +23,9 @@ MOST_LINES = {
     "types": 1_437,
     "upstream": 631,
     "config": 1_300,
-    "plugins": 1_293,
+    "plugins": 1_294,
     "exchange": 2_297,
-    "http": 943,
+    "http": 942,
     "cli": 919,
 }
 """They may be lowered; a commit that raises one gives the reason."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
@@ -19,7 +19,7 @@ from plugway.exchange.intake import check_length, refuse
 from plugway.kept import Bounded
 from plugway.types.backend import ANONYMOUS, Caller
 from plugway.types.errors import HookError
-from plugway_wire.errors import Forbidden, InvalidRequest, RequestRejected
+from plugway_wire.errors import Forbidden, RequestRejected
 from plugway_wire.ids import new_id
 
 PUBLIC_PATHS = frozenset({"/", "/api/hello", "/health", "/readyz"})
@@ -27,7 +27,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
 FAILURES_PER_MINUTE = 20
 PEERS_REMEMBERED = 1024
 
-_FORM = b"application/x-www-form-urlencoded"
+_FORM = "application/x-www-form-urlencoded"
 
 _Line = tuple[bytes, bytes]
 _Lines = list[_Line]
@@ -59,8 +59,10 @@ class GuardPolicy:
     hosts: frozenset[str] = frozenset()
     """`host` or `host:port` values allowed besides the loopback names with the listening port."""
     origins: frozenset[str] = frozenset()
-    open_paths: frozenset[str] = frozenset()
+    open_paths: Collection[str] = frozenset()
     """Paths of plugins' public routes: no credential is needed, and forms and cookies pass."""
+    accepts: Collection[tuple[str, str]] = frozenset()
+    """Media types of bodies besides JSON, each with the path that accepts it."""
     authenticate: Callable[[bytes], Awaitable[Caller | None]] = _unknown
     """Asked for the caller of a token that is none of `tokens`."""
     max_body_bytes: int = 32 * 2**20
@@ -182,13 +184,15 @@ def _check_once(names: list[bytes]) -> None:
 
 def _check(scope: Scope, headers: _Named, policy: GuardPolicy, is_open: bool) -> None:
     port = (scope.get("server") or ("", 0))[1]
-    _check_host(headers.get(b"host"), port, policy)
+    _check_host(headers.get(b"host", b""), port, policy)
     method: str = scope["method"]
     # Other sites may link to an open page.
     if not (is_open and method == "GET") and (b"origin" in headers or b"sec-fetch-site" in headers):
         _check_browser(headers, policy)
     if method == "POST":
-        _check_content_type(headers.get(b"content-type"), is_open)
+        if (kind := headers.get(b"content-type")) != b"application/json":
+            others = [kind for path, kind in policy.accepts if path == scope["path"]]
+            _check_content_type(kind, *others, *[_FORM] * is_open)
         _check_encoding(headers.get(b"content-encoding", b""))
     elif method not in METHODS:
         allowed = {"allow": "GET, HEAD, POST, DELETE"}
@@ -197,11 +201,8 @@ def _check(scope: Scope, headers: _Named, policy: GuardPolicy, is_open: bool) ->
     check_length(headers.get(b"content-length"), policy.max_body_bytes)
 
 
-def _check_host(host: bytes | None, port: int, policy: GuardPolicy) -> None:
-    if host is None:
-        raise InvalidRequest("exactly one `Host` header is required")
-    allowed = _allowed_hosts(policy.hosts, port)
-    if host not in allowed and host.lower() not in allowed:
+def _check_host(host: bytes, port: int, policy: GuardPolicy) -> None:
+    if host.lower() not in _allowed_hosts(policy.hosts, port):
         message = f"host {host[:100].decode('latin-1')!r} is not in `server.allowed_hosts`"
         raise RequestRejected(message, status=421, retry=False)
 
@@ -249,12 +250,11 @@ def _check_browser(headers: _Named, policy: GuardPolicy) -> None:
         raise Forbidden("requests from web pages of other sites are not allowed")
 
 
-def _check_content_type(value: bytes | None, is_open: bool) -> None:
-    if value == b"application/json":
-        return
-    kind = (value or b"").partition(b";")[0].strip().lower()
-    if kind != b"application/json" and not (is_open and kind == _FORM):
-        message = "a POST requires exactly one `content-type`, which must be `application/json`"
+def _check_content_type(value: bytes | None, *others: str) -> None:
+    kinds = ("application/json", *others)
+    if (value or b"").partition(b";")[0].strip().lower().decode("latin-1") not in kinds:
+        known = " or ".join(f"`{kind}`" for kind in kinds)
+        message = f"a POST requires exactly one `content-type`, which must be {known}"
         raise RequestRejected(message, status=415, retry=False)
 
 
