@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Final, Protocol, TypeVar
 
 import anyio.to_thread
@@ -114,7 +115,12 @@ class Postgresql:
 
 def open_engine(options: StoreOptions) -> Runs:
     """The engine for the database of the options; connections are opened when needed."""
-    return Postgresql(options) if options.is_postgresql else Sqlite(options)
+    if not options.is_postgresql:
+        return Sqlite(options)
+    if find_spec("asyncpg") is None:
+        fix = "run `pip install './plugins/store[postgresql]'`"
+        raise StoreError(options.place, "the package `asyncpg` is not installed", fix)
+    return Postgresql(options)
 
 
 def run_once(options: StoreOptions, work: Work[T], seconds: float) -> T:

@@ -31,8 +31,9 @@ class StoreOptions(Options):
     TLS. Empty to count in this gateway's memory."""
     redis_password: Secret | None = None
     """Password for Redis."""
-    busy_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
-    """How long an operation waits for a database that is busy or unreachable before it fails."""
+    busy_seconds: Annotated[float, Field(gt=0, le=60)] = 1.5
+    """How long an operation waits for a database that is busy or unreachable before it fails. Most
+    hooks of a request may take 2 s."""
     connections: Annotated[int, Field(ge=1, le=100)] = 10
     """Connections to PostgreSQL that this gateway opens at most."""
 
