@@ -162,6 +162,7 @@ def _async_engine(options: StoreOptions, seconds: float) -> AsyncEngine:
         pool_timeout=seconds,
         connect_args={"timeout": options.busy_seconds, "command_timeout": seconds},
         skip_autocommit_rollback=True,
+        hide_parameters=True,
     )
 
 
@@ -177,6 +178,7 @@ def _engine(url: URL, *, writes: bool, seconds: float) -> Engine:
         url,
         pool_size=1 if writes else _READERS,
         max_overflow=0,
+        hide_parameters=True,
         # Python's `sqlite3` must not begin transactions itself.
         connect_args={"timeout": seconds, "isolation_level": None, "check_same_thread": False},
         **({} if writes else reading),
