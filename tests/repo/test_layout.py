@@ -22,11 +22,11 @@ LAYERS = (
 MOST_LINES = {
     "types": 1_437,
     "upstream": 631,
-    "config": 1_300,
-    "plugins": 1_294,
+    "config": 1_299,
+    "plugins": 1_291,
     "exchange": 2_297,
     "http": 942,
-    "cli": 919,
+    "cli": 922,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
