@@ -2,6 +2,15 @@
 
 from plugway_tools._arguments import problems_of, schema_of
 from plugway_tools._guard import ProxyLimits, guard_proxy
+from plugway_tools._progress import (
+    Judged,
+    RunningTool,
+    asking_since,
+    record_verdict,
+    running_tools,
+    unquoted,
+    verdicts_of,
+)
 from plugway_tools._protocols import (
     Effect,
     HoldsTools,
@@ -19,18 +28,25 @@ __all__ = [
     "MAX_CHARACTERS",
     "Effect",
     "HoldsTools",
+    "Judged",
     "JudgesCalls",
     "NotPublic",
     "ProxyLimits",
+    "RunningTool",
     "ToolCall",
     "ToolResult",
     "ToolSpec",
     "Verdict",
+    "asking_since",
     "failed",
     "guard_proxy",
     "harmless",
     "is_public",
     "problems_of",
     "public_addresses",
+    "record_verdict",
+    "running_tools",
     "schema_of",
+    "unquoted",
+    "verdicts_of",
 ]
