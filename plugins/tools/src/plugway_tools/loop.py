@@ -94,7 +94,7 @@ class Loop:
         self._runner = runner
         self._note = note
         self._limits = limits or Limits()
-        self._adapt = adapt or (lambda request: request)
+        self._adapt: Adapt = adapt or (lambda request: request)
         self._until = time.monotonic() + self._limits.seconds
         self._ids: set[str] = set()
         self._asked = 0
