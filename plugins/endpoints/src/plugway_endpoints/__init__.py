@@ -15,6 +15,7 @@ from plugway_endpoints._state import (
     Conversations,
     KeepsConversations,
     Served,
+    TellsCosts,
     choices_path,
     no_consent,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "Needs",
     "Served",
     "TargetHealth",
+    "TellsCosts",
     "TellsHealth",
     "choices_path",
     "choices_text",
