@@ -31,15 +31,17 @@ from plugway import (
     Send,
     hookimpl,
 )
+from plugway_dashboard._costs import cost_of
 from plugway_dashboard._history import History, history_path
 from plugway_dashboard._page import HEADERS, PAGE
 from plugway_dashboard._plan import planned, shape_of
-from plugway_dashboard._running import Book
+from plugway_dashboard._running import Asked, Book
 from plugway_dashboard._search import query_of
 from plugway_dashboard._state import state_of
 from plugway_dashboard._waits import log_waits
 from plugway_dashboard._words import running_data
 from plugway_endpoints import ExplainsCache
+from plugway_prices import Catalogue, TellsPrices, choices_of, prices_in
 from plugway_tools import verdicts_of
 
 PATH: Final = "/dashboard/exchanges"
@@ -84,6 +86,7 @@ class Dashboard(Plugin[DashboardOptions]):
             else None
         )
         """What ended in the last days, also before a restart; None unless it is wanted."""
+        self._prices: TellsPrices = Catalogue()
         self._newest = True
         self._gateway: Gateway | None = None
 
@@ -93,7 +96,8 @@ class Dashboard(Plugin[DashboardOptions]):
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
         """Show the exchange from now on; nothing is changed."""
         if exchange.endpoint == "messages":
-            self.book.begin(exchange, short=not request.stream, shape=shape_of(request))
+            asked = Asked(shape_of(request), choices_of(request))
+            self.book.begin(exchange, short=not request.stream, asked=asked)
 
     @hookimpl
     async def around_attempt(
@@ -114,7 +118,10 @@ class Dashboard(Plugin[DashboardOptions]):
     @hookimpl
     def finished(self, exchange: Exchange, outcome: Outcome) -> None:
         """Keep the exchange and its outcome."""
-        self.book.end(exchange, exchange_data(exchange, outcome))
+        running = self.book.running.get(exchange.id)
+        choices = running.asked.choices if running else frozenset[str]()
+        dollars = cost_of(self._prices, exchange, outcome, choices)
+        self.book.end(exchange, {**exchange_data(exchange, outcome), "dollars": dollars})
 
     # ── the lifespan ─────────────────────────────────────────────────────────────────────────
 
@@ -123,6 +130,7 @@ class Dashboard(Plugin[DashboardOptions]):
     async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
         """Take over what the instance before a reload has, or what the history has from before a
         restart; log who waits, and write the history."""
+        self._prices = prices_in(gateway)
         found = gateway.predecessor.find(Dashboard) if gateway.predecessor else []
         before = [other for name, other in found if name == self.name]
         for other in before:
@@ -203,7 +211,6 @@ class Dashboard(Plugin[DashboardOptions]):
                 "last": book.number,
                 "exchanges": [item for item in kept if only in (None, item["caller"])],
                 "running": [one for one in running if only in (None, one["caller"])],
-                "priced": False,
                 "history_days": self.options.history_days if self.history else None,
             }
         )

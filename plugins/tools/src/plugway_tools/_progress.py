@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
-from plugway import Exchange, StateKey
+from plugway import Exchange, StateKey, Usage
 from plugway_tools._protocols import Verdict
+from plugway_tools._replies import tokens
 
 MAX_JUDGED: Final = 64
 """Most verdicts of one exchange that are kept."""
@@ -33,6 +34,8 @@ class LoopProgress:
     """The calls that run, by their ids."""
     asking_since: float | None = None
     """When the model was asked again, with results; None once it answers."""
+    usages: list[Usage] = field(default_factory=list[Usage])
+    """Tokens of each request that it made."""
 
 
 class Judged(NamedTuple):
@@ -89,6 +92,20 @@ def asking_since(exchange: Exchange) -> float | None:
     """When its model was asked again with results that it has not answered yet."""
     found = exchange.state.get(_PROGRESS)
     return None if found is None else found.asking_since
+
+
+def record_usage(exchange: Exchange, usage: Mapping[str, Any]) -> None:
+    """Keep the usage of one of its requests to the model, as the API reports it."""
+    names = ("input_tokens", "output_tokens", "cache_read_input_tokens")
+    counts = (tokens(usage, name) for name in (*names, "cache_creation_input_tokens"))
+    _progress(exchange).usages.append(Usage(*counts))
+
+
+def loop_usages(exchange: Exchange) -> Sequence[Usage]:
+    """The usage of each request that its loop made; empty without a loop. The usage of the client's
+    reply has the prompt of the last one only."""
+    found = exchange.state.get(_PROGRESS)
+    return () if found is None else found.usages
 
 
 def record_verdict(exchange: Exchange, tool: str, verdict: Verdict, *, quotes: bool = True) -> None:

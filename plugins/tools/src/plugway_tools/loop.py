@@ -46,7 +46,7 @@ from plugway import (
     event,
 )
 from plugway_tools._limits import Limits
-from plugway_tools._progress import asking, running_tool
+from plugway_tools._progress import asking, record_usage, running_tool
 from plugway_tools._protocols import ToolResult, failed
 from plugway_tools._replies import (
     CUT,
@@ -205,6 +205,7 @@ class Loop:
 
     def _count(self, part: Round) -> None:
         usage = part.usage
+        record_usage(self._attempt.exchange, usage)
         self._read += sum(tokens(usage, key) for key in usage if key.endswith("input_tokens"))
         self._written += tokens(usage, "output_tokens")
 

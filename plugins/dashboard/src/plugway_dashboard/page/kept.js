@@ -10,7 +10,7 @@ function receipt(item) {
     `${new Date(item.ended * 1000).toISOString()}  ${item.status} ${item.outcome}, ${item.model_asked} → ${item.served_by || "no backend"}`,
     item.route && `route  ${item.route.reason}`, item.error];
   const cache = item.cache && item.cache.why && `cache  ${item.cache.line}`;
-  return [...head, ...tries, ...judged, ...lines, cache, priced && `cost  ${money(item.dollars)}`].filter(Boolean).join("\n");
+  return [...head, ...tries, ...judged, ...lines, cache, `cost  ${money(item.dollars)}`].filter(Boolean).join("\n");
 }
 
 const used = item => item.usage.input + item.usage.cache_read + item.usage.cache_creation;
@@ -33,7 +33,7 @@ function keptRow(item) {
     make("span", item.model_asked === served ? served : `${item.model_asked} → ${served}`),
     make("span", `${seconds(item.seconds)}${item.first_content_seconds == null ? "" : `, first word ${seconds(item.first_content_seconds)}`}`),
     make("span", `${number.format(used(item))} in (${number.format(item.usage.cache_read)} cached), ${number.format(item.usage.output)} out`, "mute"),
-    priced && make("span", money(item.dollars), item.dollars == null ? "mute" : ""),
+    make("span", money(item.dollars), item.dollars == null ? "mute" : ""),
     missed && make("span", `missed ${number.format(item.cache.missed)} cached${item.cache.cause ? `: ${item.cache.cause}` : ""}${price}`, "bad"),
     ...verdicts([item]));
   const row = make("li");
@@ -65,7 +65,7 @@ function keptConversation(one) {
     make("span", count(one.items.length, "request") + (agents ? ` with ${count(agents, "subagent")}` : "")),
     make("span", models.slice(0, 3).join(", ") + (models.length > 3 ? ` and ${models.length - 3} more` : ""), "mute"),
     make("span", `${sum(used)} in (${sum(item => item.usage.cache_read)} cached), ${sum(item => item.usage.output)} out`, "mute"),
-    priced && make("span", `cost ${cost(known.reduce((all, item) => all + item.dollars, 0), one.items.length - known.length, one.items.length)}`),
+    make("span", `cost ${cost(known.reduce((all, item) => all + item.dollars, 0), one.items.length - known.length, one.items.length)}`),
     failed > 0 && make("span", `${number.format(failed)} failed`, "bad"), ...verdicts(one.items));
   const rest = one.items.length - MOST_ROWS;
   const newest = rest > 0 ? conversations(one.items.slice(0, MOST_ROWS))[0] : one;

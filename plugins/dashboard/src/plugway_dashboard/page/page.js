@@ -1,5 +1,5 @@
 /* What runs, and asking the gateway. */
-let token = sessionStorage.getItem("token") || "", after = 0, kept = [], running = [], shape = "", typed, book, priced = false, link = null;
+let token = sessionStorage.getItem("token") || "", after = 0, kept = [], running = [], shape = "", typed, book, link = null;
 const rows = new Map();
 
 function runningRow(item) {
@@ -57,7 +57,6 @@ async function look() {
   book = news.book;
   if (restarted) { after = 0; kept = []; forget(); showKept(); return look(); }
   historyDays = news.history_days;
-  priced = news.priced;
   running = news.running.map(item => ({ ...item, text: "" }));
   showRunning();
   if (begins && historyDays != null) findSoon();

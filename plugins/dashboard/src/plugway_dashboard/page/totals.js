@@ -36,7 +36,7 @@ function showTotals(items) {
 }
 
 function table(made, name, sums) {
-  const head = make("tr"), names = [name, "requests", "in", "cached", "out", ...(priced ? ["cost"] : []), "failed"];
+  const head = make("tr"), names = [name, "requests", "in", "cached", "out", "cost", "failed"];
   for (const word of names) {
     const cell = make("th", word, word === name ? "" : "n");
     cell.scope = "col";
@@ -46,7 +46,7 @@ function table(made, name, sums) {
     const row = make("tr"), first = make("th", sum.name);
     first.scope = "row";
     row.append(first, ...[sum.requests, sum.prompt, sum.cached, sum.output].map(value => make("td", number.format(value), "n")));
-    if (priced) row.append(make("td", cost(sum.dollars, sum.unpriced, sum.requests), "n"));
+    row.append(make("td", cost(sum.dollars, sum.unpriced, sum.requests), "n"));
     row.append(make("td", number.format(sum.failed), sum.failed ? "n bad" : "n"));
     return row;
   });
