@@ -6,6 +6,7 @@ import stat
 import time
 
 import pytest
+from going import item
 
 from plugway.testing import (
     ScriptedUpstream,
@@ -39,28 +40,6 @@ async def found(running, words="", **query):
     answer = await running.client.get("/dashboard/history", params=params, headers=headers)
     assert answer.status_code == 200, answer.text
     return answer.json()
-
-
-def item(number=0, *, ended=None, **changes):
-    """An exchange as the dashboard keeps it."""
-    return {
-        "request_id": f"req_{number}",
-        "caller": "owner",
-        "session_id": "5e55",
-        "agent_id": None,
-        "model_asked": "large",
-        "served_by": "cloud/large",
-        "route": {"targets": ["cloud/large"], "reason": "a pattern"},
-        "attempts": [{"target": "cloud/large", "result": "answered", "ms": 1.5}],
-        "receipt": [],
-        "ended": ended or time.time(),
-        "outcome": "completed",
-        "status": 200,
-        "error": "",
-        "usage": {"input": 10, "cache_read": 20, "cache_creation": 0, "output": 3},
-        "dollars": 0.5,
-        **changes,
-    }
 
 
 def kept_at(path, **options):

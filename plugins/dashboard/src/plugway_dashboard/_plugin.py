@@ -86,6 +86,7 @@ class Dashboard(Plugin[DashboardOptions]):
             else None
         )
         """What ended in the last days, also before a restart; None unless it is wanted."""
+        self._saving = anyio.Lock()
         self._prices: TellsPrices = Catalogue()
         self._newest = True
         self._gateway: Gateway | None = None
@@ -164,12 +165,12 @@ class Dashboard(Plugin[DashboardOptions]):
             await self._save()
 
     async def _save(self) -> None:
-        """Write what has ended since the last time."""
-        unsaved = self.book.unsaved
-        if self.history is None or not unsaved:
+        """Write what has ended since the last time; returns when it is in the file."""
+        if self.history is None:
             return
-        items = [self._explained(unsaved.popleft()) for _ in range(len(unsaved))]
-        await self.history.add(items)
+        async with self._saving:
+            if items := self.book.take_unsaved():
+                await self.history.add([self._explained(item) for item in items])
 
     # ── the routes ───────────────────────────────────────────────────────────────────────────
 
@@ -211,6 +212,7 @@ class Dashboard(Plugin[DashboardOptions]):
                 "last": book.number,
                 "exchanges": [item for item in kept if only in (None, item["caller"])],
                 "running": [one for one in running if only in (None, one["caller"])],
+                "limited": only is not None,
                 "history_days": self.options.history_days if self.history else None,
             }
         )

@@ -128,6 +128,13 @@ class Book:
         elif self.unsaved is None:
             self.unsaved = deque(maxlen=MOST_UNSAVED)
 
+    def take_unsaved(self) -> list[Mapping[str, Any]]:
+        """What has to be written now."""
+        items = list(self.unsaved or ())
+        if self.unsaved is not None:
+            self.unsaved.clear()
+        return items
+
     def resize(self, remember: int) -> None:
         """Keep another number of exchanges."""
         self.kept = deque(self.kept, maxlen=remember)

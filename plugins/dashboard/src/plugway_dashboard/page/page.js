@@ -57,16 +57,21 @@ async function look() {
   book = news.book;
   if (restarted) { after = 0; kept = []; forget(); showKept(); return look(); }
   historyDays = news.history_days;
+  mayAsk = !news.limited;
+  $("advice").hidden = news.limited;
   running = news.running.map(item => ({ ...item, text: "" }));
   showRunning();
   if (begins && historyDays != null) findSoon();
   if (news.exchanges.length || begins) { kept = kept.concat(news.exchanges).slice(-5000); showKept(); }
   after = news.last;
   if (historyDays != null && news.exchanges.length && Date.now() - totalsAt > 5000) findTotals();
-  if (link) { const id = link; link = null; await reveal(id); }
   lookAtState();
-  const minutes = Math.floor(state.uptime_seconds / 60);
-  $("state").textContent = `up ${minutes} min, ${state.active} in flight, plugins: ${state.plugins.join(", ")}`;
+  $("state").textContent = news.limited ? "the requests of this token" : gateway(state);
+}
+
+function gateway(state) {
+  const disabled = state.quarantined.length ? `, disabled after failures: ${state.quarantined.join(", ")}` : "";
+  return `up ${Math.floor(state.uptime_seconds / 60)} min, ${state.active} in flight, plugins: ${state.plugins.join(", ")}${disabled}`;
 }
 
 async function models() {
@@ -102,6 +107,7 @@ async function run() {
     sessionStorage.setItem("token", token);
     $("door").hidden = $("problem").hidden = true;
     $("main").hidden = $("search").hidden = false;
+    if (link) { const id = link; link = null; await reveal(id); }
     setTimeout(run, document.hidden ? 5000 : 1000);
   } catch (error) {
     $("problem").textContent = error.message;

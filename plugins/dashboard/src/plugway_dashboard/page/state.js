@@ -1,11 +1,11 @@
 /* Backends, the memory, and what would happen to a request. */
-let stateAt = 0, mayAsk = true;
+let stateAt = 0, mayAsk = false;
 const size = bytes => bytes >= 2 ** 30 ? `${(bytes / 2 ** 30).toFixed(1)} GiB` : `${Math.round(bytes / 2 ** 20)} MiB`;
 
 async function lookAtState() {
   if (!mayAsk || Date.now() - stateAt < 5000) return;
   stateAt = Date.now();
-  try { showState(await ask("/dashboard/state")); } catch (error) { if (error.status === 403) mayAsk = false; }
+  try { showState(await ask("/dashboard/state")); } catch { $("backends").hidden = true; }
 }
 
 function showState(found) {
