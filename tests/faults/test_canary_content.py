@@ -49,7 +49,7 @@ plugins:
 """
 STACK = """
   - use: cache-watch
-  - use: dashboard
+  - {{use: dashboard, options: {{history: true}}}}
   - use: auto-mode
   - use: gemini-api
   - use: openai-api
@@ -115,7 +115,8 @@ class Gateway:
 
     async def look(self):
         """What others see: pages, reports, lists, and replies to their own requests."""
-        for path in ("/dashboard/exchanges", "/", "/v1/models", "/health"):
+        dashboard = (f"/dashboard/{name}" for name in ("exchanges", "history", "state"))
+        for path in (*dashboard, "/", "/v1/models", "/health"):
             answer = await self.client.get(path, headers={"accept": "text/html,*/*"})
             self.shown[path] = answer.text
         for tool in REPORTS:
