@@ -49,7 +49,8 @@ plugins:
 """
 STACK = """
   - use: cache-watch
-  - {{use: dashboard, options: {{history: true}}}}
+  - use: dashboard
+    options: {{history: true}}
   - use: auto-mode
   - use: gemini-api
   - use: openai-api
