@@ -288,13 +288,22 @@ def test_a_terminal_gets_one_line_that_is_rewritten():
 def test_a_pipe_gets_a_line_for_each_change_of_state():
     file = io.StringIO()
     lines = RunningLines(Console(file=file, width=200))
-    for change in ({}, {"seconds": 3.0}, {"phase": "writing", "state": "writing"}, {}):
+    runs = {"phase": "tool", "state": "running the tool `read` for 0 s"}
+    changes = [
+        *({}, {"seconds": 3.0}, {"phase": "writing", "state": "writing"}, {}),
+        {**runs, "tools": [{"name": "read", "seconds": 0.0}]},
+        {**runs, "tools": [{"name": "read", "seconds": 1.0}]},
+        {**runs, "state": "running the tool `find` for 0 s", "tools": [{"name": "find"}]},
+    ]
+    for change in changes:
         lines.show([one_running(request_id="r", **change)])
     said = file.getvalue().splitlines()
     assert [line.split("  ")[1].strip() for line in said] == [
         "test-model: reading the prompt: 1 of 2 tokens",
         "test-model: writing",
         "test-model: reading the prompt: 1 of 2 tokens",
+        "test-model: running the tool `read` for 0 s",
+        "test-model: running the tool `find` for 0 s",
     ]
 
 

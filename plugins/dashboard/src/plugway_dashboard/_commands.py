@@ -18,6 +18,7 @@ from rich.text import Text
 from plugway import LocalGateway, PlugwayError, as_list, as_object
 from plugway_dashboard._follow import RunningLines, plain
 from plugway_dashboard._plugin import PATH
+from plugway_prices import DOLLAR, dollars
 
 logs_app = typer.Typer(name="logs", rich_markup_mode=None)
 ui_app = typer.Typer(name="ui", rich_markup_mode=None)
@@ -155,6 +156,10 @@ def _asked(gateway: LocalGateway, after: int) -> tuple[int, _Found, _Found]:
     return document.get("last", 0), ended, running
 
 
+def _cost(amount: float | None) -> str:
+    return "cost unknown" if amount is None else dollars(round(amount * DOLLAR))
+
+
 def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: bool) -> None:
     usage = as_object(exchange.get("usage"))
     good = exchange.get("outcome") == "completed"
@@ -168,6 +173,7 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: 
         f"  {exchange.get('seconds', 0):.2f} s",
         f"  {usage.get('input', 0) + usage.get('cache_read', 0):,} in",
         f" ({usage.get('cache_read', 0):,} cached), {usage.get('output', 0):,} out",
+        f"  {_cost(exchange.get('dollars'))}",
         f"  caller {exchange.get('caller')}",
         plain(f"  agent {str(agent)[:8]}") if agent else "",
     )

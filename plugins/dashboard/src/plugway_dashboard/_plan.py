@@ -40,11 +40,12 @@ async def planned(
     except PlugwayError as error:
         return {"model": model, "attempts": [], "reason": "", "notes": [], "error": str(error)}
     exchange = attempts[0].exchange
+    reason = exchange.route.reason if exchange.route else ""
     return {
         "model": model,
         "attempts": [{"target": one.target, "zone": one.backend.zone} for one in attempts],
-        "reason": exchange.route.reason if exchange.route else "",
-        "notes": [f"{entry.plugin}: {entry.what}" for entry in exchange.receipt],
+        "reason": reason,
+        "notes": [f"{one.plugin}: {one.what}" for one in exchange.receipt if one.what != reason],
         "error": None,
     }
 

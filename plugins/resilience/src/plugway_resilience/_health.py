@@ -111,8 +111,9 @@ class Health:
                     TargetHealth(target, "probing" if probing else "skipped", reason, left)
                 )
             elif breaker.failures:
-                times = "once" if breaker.failures == 1 else f"{breaker.failures} times"
-                found.append(TargetHealth(target, "failing", f"it failed {times} in a row"))
+                last = breaker.failures
+                reason = "its last call failed" if last == 1 else f"its last {last} calls failed"
+                found.append(TargetHealth(target, "failing", reason))
         return found
 
 
