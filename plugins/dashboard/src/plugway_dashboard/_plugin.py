@@ -35,7 +35,7 @@ from plugway_dashboard._costs import cost_of
 from plugway_dashboard._history import History, history_path
 from plugway_dashboard._page import HEADERS, PAGE
 from plugway_dashboard._plan import planned, shape_of
-from plugway_dashboard._running import Asked, Book
+from plugway_dashboard._running import Book
 from plugway_dashboard._search import query_of
 from plugway_dashboard._state import state_of
 from plugway_dashboard._waits import log_waits
@@ -97,8 +97,7 @@ class Dashboard(Plugin[DashboardOptions]):
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
         """Show the exchange from now on; nothing is changed."""
         if exchange.endpoint == "messages":
-            asked = Asked(shape_of(request), choices_of(request))
-            self.book.begin(exchange, short=not request.stream, asked=asked)
+            self.book.begin(exchange, short=not request.stream, request=request)
 
     @hookimpl
     async def around_attempt(
@@ -117,12 +116,13 @@ class Dashboard(Plugin[DashboardOptions]):
         return running.answer(reply, counted=self.book.is_watched)
 
     @hookimpl
-    def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Keep the exchange and its outcome."""
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Keep the exchange, its outcome and its cost."""
         running = self.book.running.get(exchange.id)
-        choices = running.asked.choices if running else frozenset[str]()
+        shape, choices = await _looked_at(running.request if running else None)
         dollars = cost_of(self._prices, exchange, outcome, choices)
-        self.book.end(exchange, {**exchange_data(exchange, outcome), "dollars": dollars})
+        data = {**exchange_data(exchange, outcome), "shape": shape, "dollars": dollars}
+        self.book.end(exchange, data)
 
     # ── the lifespan ─────────────────────────────────────────────────────────────────────────
 
@@ -279,6 +279,18 @@ def _advice() -> dict[str, Any]:
     from plugway_local_models import fitting
 
     return fitting.advise(fitting.read_machine(), installed=fitting.installed_models()).as_json()
+
+
+async def _looked_at(
+    request: MessagesRequest | None,
+) -> tuple[Mapping[str, Any] | None, frozenset[str]]:
+    """The shape of a request, and what it chooses besides the model. Long ones are searched in a
+    thread."""
+    if request is None:
+        return None, frozenset()
+    if request.heavy:
+        return await anyio.to_thread.run_sync(lambda: (shape_of(request), choices_of(request)))
+    return shape_of(request), choices_of(request)
 
 
 def _only(request: Request) -> str | None:

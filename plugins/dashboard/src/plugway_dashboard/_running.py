@@ -8,9 +8,17 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
-from plugway import Attempt, Exchange, Reply, StreamEvent, as_object, new_id
+from plugway import (
+    Attempt,
+    Exchange,
+    MessagesRequest,
+    Reply,
+    StreamEvent,
+    as_object,
+    new_id,
+)
 
 MOST_RUNNING: Final = 2000
 MOST_UNSAVED: Final = 10_000
@@ -21,25 +29,19 @@ _ENVELOPE: Final = 115
 _DELTA: Final = b"event: content_block_delta\n"
 
 
-class Asked(NamedTuple):
-    """What is kept of a request, without its content."""
-
-    shape: Mapping[str, Any] | None = None
-    """See `_plan.shape_of`."""
-    choices: frozenset[str] = frozenset()
-    """See `plugway_prices.choices_of`."""
-
-
 class Running:
     """One exchange while it runs."""
 
-    __slots__ = ("asked", "attempt", "exchange", "first", "reports", "short", "since", "wrote")
+    __slots__ = ("attempt", "exchange", "first", "reports", "request", "short", "since", "wrote")
 
-    def __init__(self, exchange: Exchange, *, short: bool, asked: Asked | None = None) -> None:
+    def __init__(
+        self, exchange: Exchange, *, short: bool, request: MessagesRequest | None = None
+    ) -> None:
         """`short`: the client gets a whole reply, so that its first content is also its last."""
         self.exchange = exchange
         self.short = short
-        self.asked = asked or Asked()
+        self.request = request
+        """As the client sent it."""
         self.attempt: Attempt | None = None
         """The attempt that is being made or answers; None between attempts."""
         self.since = exchange.started
@@ -101,17 +103,18 @@ class Book:
         """Somebody looks."""
         self._looked = time.monotonic()
 
-    def begin(self, exchange: Exchange, *, short: bool, asked: Asked | None = None) -> None:
+    def begin(
+        self, exchange: Exchange, *, short: bool, request: MessagesRequest | None = None
+    ) -> None:
         """An exchange begins; if too many run, it is not shown until it ends."""
         if len(self.running) < MOST_RUNNING:
-            self.running[exchange.id] = Running(exchange, short=short, asked=asked)
+            self.running[exchange.id] = Running(exchange, short=short, request=request)
 
     def end(self, exchange: Exchange, data: Mapping[str, Any]) -> None:
         """It has ended: keep its data."""
-        running = self.running.pop(exchange.id, None)
+        self.running.pop(exchange.id, None)
         self.number += 1
-        shape = running.asked.shape if running else None
-        self.kept.append({**data, "shape": shape, "number": self.number})
+        self.kept.append({**data, "number": self.number})
         if self.unsaved is not None:
             self.unsaved.append(self.kept[-1])
 
