@@ -3,10 +3,15 @@
 import time
 
 import anyio
+import anyio.to_thread
+import httpx2
 import orjson
+import pytest
+from typer.testing import CliRunner
 
-from plugway import Exchange, MessagesRequest
+from plugway import Exchange, LocalGateway, MessagesRequest
 from plugway.testing import request_body
+from plugway_dashboard import logs_app
 
 
 def exchange(**fields):
@@ -43,3 +48,25 @@ def item(number=0, *, ended=None, **changes):
         "dollars": 0.5,
         **changes,
     }
+
+
+async def logs_of(running, *words):
+    """What `plugway logs` prints about a running gateway."""
+
+    def run():
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(LocalGateway, "find", lambda *_: Near(running))
+            return CliRunner().invoke(logs_app, list(words)).output
+
+    return await anyio.to_thread.run_sync(run)
+
+
+class Near:
+    """A gateway in this process, as the command finds it."""
+
+    def __init__(self, running):
+        self.running = running
+
+    def ask(self, _method, path):
+        lines = {"authorization": f"Bearer {self.running.token}"}
+        return httpx2.get(f"{self.running.url}{path}", headers=lines).json()

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from going import logs_of
 from typer.testing import CliRunner
 
 from plugway import LocalGateway, NoOptions, Plugin, PlugwayError
@@ -133,31 +134,6 @@ async def test_without_an_explanation_the_cache_is_said_to_be_unknown():
     async with gateway(stack()) as running:
         await running.ask("x", model="echo/one")
         assert "cache: unknown; `cache-watch` explains" in await logs_of(running, "--cache")
-
-
-async def logs_of(running, *words):
-    """What `plugway logs` prints about a running gateway."""
-    import anyio.to_thread
-
-    def run():
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(LocalGateway, "find", lambda *_: Near(running))
-            return CliRunner().invoke(logs_app, list(words)).output
-
-    return await anyio.to_thread.run_sync(run)
-
-
-class Near:
-    """A gateway in this process, as the command finds it."""
-
-    def __init__(self, running):
-        self.running = running
-
-    def ask(self, _method, path):
-        import httpx2
-
-        lines = {"authorization": f"Bearer {self.running.token}"}
-        return httpx2.get(f"{self.running.url}{path}", headers=lines).json()
 
 
 async def test_the_terminal_shows_the_same(tmp_path):

@@ -1,13 +1,15 @@
 """The history: what ended is found after a restart, by whom it belongs to, and nothing more."""
 
+import json
 import logging
 import sqlite3
 import stat
 import time
 
 import pytest
-from going import item
+from going import item, logs_of
 
+from plugway import NoOptions, Plugin
 from plugway.testing import (
     ScriptedUpstream,
     anthropic_error,
@@ -76,6 +78,55 @@ async def test_yesterdays_failure_is_found_after_a_restart_by_any_of_its_words()
         again = (await running.client.get("/dashboard/exchanges")).json()
     assert [one["status"] for one in again["exchanges"]] == [529, 200]
     assert again["last"] == 2
+
+
+async def test_the_terminal_finds_it_too():
+    yesterday = time.time() - DAY
+    failed = {"outcome": "failed", "status": 529, "error": "Overloaded"}
+    history = kept_at(history_path("dashboard"))
+    await history.add([item(1, ended=yesterday, **failed), item(2, ended=yesterday), item(3)])
+    async with gateway(stack()) as running:
+        one = await logs_of(running, "--find", "YESTERDAY status:529")
+        failures = await logs_of(running, "--find", "cloud", "--failed", "--json")
+        both = await logs_of(running, "--find", "yesterday", "-n", "2")
+        nothing = await logs_of(running, "--find", "today status:529")
+    day = time.strftime("%Y-%m-%d", time.localtime(yesterday))
+    assert one.startswith(day)
+    assert "529 failed  large -> cloud/large" in one
+    assert "$0.50" in one
+    assert len(one.splitlines()) == 2  # with its error
+    assert json.loads(failures)["request_id"] == "req_1"
+    assert both.index("529 failed") < both.index("200 completed")
+    assert nothing == ""
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"usage": {"input": 2**63, "cache_read": 2**62, "cache_creation": 0, "output": 2**40}},
+        {"error": "a lone \ud800 surrogate"},
+        {"model_asked": "nul \0 and \x1b[2J"},
+        {"cache": {"line": {1, 2}}},
+    ],
+)
+async def test_one_odd_exchange_does_not_keep_the_others_out(tmp_path, odd):
+    history = kept_at(tmp_path / "h.db")
+    await history.add([item(1), item(2, **odd), item(3)])
+    kept = await ids(history)
+    assert {"req_1", "req_3"} <= set(kept)
+    assert (await history.totals(query_of("", failed=False, caller=None)))["model"]
+
+
+async def test_an_explanation_that_fails_costs_nothing_but_itself(caplog):
+    class Broken(Plugin[NoOptions]):
+        def cache_of(self, request_id):
+            raise RuntimeError("a bug")
+
+    async with gateway([Broken(NoOptions(), name="broken"), *stack()]) as running:
+        await running.ask("x", model="echo/one")
+        assert len((await found(running))["exchanges"]) == 1
+        assert len((await running.client.get("/dashboard/exchanges")).json()["exchanges"]) == 1
+    assert "`broken` failed to explain" in caplog.text
 
 
 async def test_it_is_off_unless_it_is_wanted():

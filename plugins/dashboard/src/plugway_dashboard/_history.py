@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,8 @@ MAX_DATA: Final = 64 * 1024
 """Bytes of one exchange, above which its receipt is shortened."""
 _FEW_ENTRIES: Final = 40
 _WARN_SECONDS: Final = 600.0
+_MOST_TOKENS: Final = 2**40
+"""What a server may claim to have read or written; the sum of all rows fits 64 bits."""
 _DAY: Final = 24 * 3600.0
 _SUMS: Final = (
     "count(*), sum(prompt), sum(cached), sum(output), sum(not completed), "
@@ -114,7 +116,7 @@ class History:
             db.executemany(
                 "insert into exchanges (ended, caller, model, day, completed, prompt, cached, "
                 "output, dollars, words, data) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                map(_row, items),
+                list(_rows(items)),
             )
             db.execute(
                 "delete from exchanges where number <= (select max(number) from exchanges) - ? "
@@ -160,6 +162,14 @@ class History:
         return " and ".join(parts), values
 
 
+def _rows(items: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
+    for item in items:
+        try:
+            yield _row(item)
+        except (TypeError, ValueError) as error:  # such as text that is not valid Unicode
+            log.warning("request %s is not in the history: %s", item["request_id"], error)
+
+
 def _row(item: Mapping[str, Any]) -> tuple[Any, ...]:
     usage = item["usage"]
     return (
@@ -168,11 +178,11 @@ def _row(item: Mapping[str, Any]) -> tuple[Any, ...]:
         item["served_by"] or item["model_asked"],
         time.strftime("%Y-%m-%d", time.localtime(item["ended"])),
         item["outcome"] == "completed",
-        usage["input"] + usage["cache_read"] + usage["cache_creation"],
-        usage["cache_read"],
-        usage["output"],
+        min(usage["input"] + usage["cache_read"] + usage["cache_creation"], _MOST_TOKENS),
+        min(usage["cache_read"], _MOST_TOKENS),
+        min(usage["output"], _MOST_TOKENS),
         item.get("dollars"),
-        searched(item),
+        searched(item).encode().decode(),
         _data(item),
     )
 
@@ -180,10 +190,10 @@ def _row(item: Mapping[str, Any]) -> tuple[Any, ...]:
 def _data(item: Mapping[str, Any]) -> bytes:
     """The exchange as JSON; a receipt that is very long is shortened, and says so."""
     kept = {name: value for name, value in item.items() if name not in ("number", "row")}
-    data = orjson.dumps(kept)
+    data = orjson.dumps(kept, default=str)
     if len(data) <= MAX_DATA:
         return data
     left = len(item["receipt"]) - _FEW_ENTRIES
     more = {"stage": "history", "plugin": "dashboard", "what": f"{left} more entries were not kept"}
     few = [{**entry, "what": entry["what"][:500]} for entry in item["receipt"][:_FEW_ENTRIES]]
-    return orjson.dumps({**kept, "receipt": [*few, more] if left > 0 else few})
+    return orjson.dumps({**kept, "receipt": [*few, more] if left > 0 else few}, default=str)

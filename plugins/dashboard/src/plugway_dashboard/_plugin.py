@@ -267,8 +267,13 @@ class Dashboard(Plugin[DashboardOptions]):
 
     def _explained(self, item: Mapping[str, Any]) -> Mapping[str, Any]:
         """The exchange with what was read from its prompt cache, if that is known."""
-        for _, explainer in self._gateway.find(ExplainsCache) if self._gateway else ():
-            if (found := explainer.cache_of(item["request_id"])) is not None:
+        for name, explainer in self._gateway.find(ExplainsCache) if self._gateway else ():
+            try:
+                found = explainer.cache_of(item["request_id"])
+            except Exception:  # another plugin's code; the exchange is shown without it
+                self.log.exception("`%s` failed to explain what a cache had", name)
+                continue
+            if found is not None:
                 item = {**item, "cache": found}
         return item
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
 from typing import Any, Final, NamedTuple
 
 from plugway import as_list, as_object
@@ -25,8 +26,16 @@ class Query(NamedTuple):
 
 def query_of(text: str, *, failed: bool, caller: str | None) -> Query:
     """The query that somebody typed."""
-    words = [word[:_MAX_WORD] for word in text.lower().split()]
-    return Query(tuple(words[:MAX_WORDS]), failed, caller)
+    words = (_day(word) or word for word in text.lower().split()[:MAX_WORDS])
+    return Query(tuple(word[:_MAX_WORD] for word in words), failed, caller)
+
+
+def _day(word: str) -> str:
+    """`today` and `yesterday` as words that are searched; empty for others."""
+    if word not in ("today", "yesterday"):
+        return ""
+    day = date.today() - timedelta(days=word == "yesterday")
+    return f"day:{day.isoformat()}"
 
 
 def searched(item: Mapping[str, Any]) -> str:
