@@ -91,6 +91,22 @@ async def test_only_so_many_are_kept_and_only_the_newer_ones_are_told():
         assert len((await kept(running, "-1"))["exchanges"]) == 3
 
 
+async def test_many_are_told_in_parts_without_a_gap():
+    async with gateway(stack()) as running:
+        for _ in range(5):
+            await running.ask("x")
+        parts, after = [], 0
+        while True:
+            answer = await running.client.get(f"/dashboard/exchanges?after={after}&limit=2")
+            document = answer.json()
+            parts.append([item["number"] for item in document["exchanges"]])
+            after = document["last"]
+            if not document["more"]:
+                break
+    assert parts == [[1, 2], [3, 4], [5]]
+    assert after == 5
+
+
 async def test_the_page_needs_no_token_and_the_data_does():
     async with gateway(stack()) as running:
         no_token = {"authorization": "", "accept": "text/html,*/*"}

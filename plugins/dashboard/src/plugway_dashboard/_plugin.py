@@ -49,6 +49,7 @@ ADVICE: Final = "/dashboard/advice"
 HISTORY: Final = "/dashboard/history"
 PLAN: Final = "/dashboard/plan"
 STATE: Final = "/dashboard/state"
+MOST_KEPT: Final = 5000
 MOST_FOUND: Final = 500
 _EVERY_SECONDS: Final = 1.0
 _LAST_SECONDS: Final = 5.0
@@ -58,7 +59,7 @@ _LAST_SECONDS: Final = 5.0
 class DashboardOptions(Options):
     """Options of `dashboard`."""
 
-    remember: int = Field(default=200, ge=1, le=5000)
+    remember: int = Field(default=200, ge=1, le=MOST_KEPT)
     """Number of exchanges to keep in memory; the oldest are dropped first. Request and reply bodies
     are not kept."""
     history: bool = False
@@ -88,6 +89,7 @@ class Dashboard(Plugin[DashboardOptions]):
         """What ended in the last days, also before a restart; None unless it is wanted."""
         self._saving = anyio.Lock()
         self._prices: TellsPrices = Catalogue()
+        self._explainers: Sequence[tuple[str, ExplainsCache]] = ()
         self._newest = True
         self._gateway: Gateway | None = None
 
@@ -132,6 +134,7 @@ class Dashboard(Plugin[DashboardOptions]):
         """Take over what the instance before a reload has, or what the history has from before a
         restart; log who waits, and write the history."""
         self._prices = prices_in(gateway)
+        self._explainers = gateway.find(ExplainsCache)
         found = gateway.predecessor.find(Dashboard) if gateway.predecessor else []
         before = [other for name, other in found if name == self.name]
         for other in before:
@@ -200,17 +203,21 @@ class Dashboard(Plugin[DashboardOptions]):
         return HTMLResponse(PAGE, headers=HEADERS)
 
     async def _exchanges(self, request: Request) -> Response:
-        """What runs now, and exchanges that ended with a number above `after`, the oldest first."""
-        after = _number(request, "after") or 0
+        """What runs now, and exchanges that ended with a number above `after`, the oldest first;
+        at most `limit`, and then there are more after `last`."""
+        after, limit = _number(request, "after") or 0, _number(request, "limit") or MOST_KEPT
         book, now, only = self.book, time.monotonic(), _only(request)
         book.look()
-        kept = [self._explained(item) for item in book.kept if item["number"] > after]
+        kept = [item for item in book.kept if item["number"] > after]
+        more = len(kept) > limit
         running = [running_data(one, now) for one in book.running.values()]
+        shown = map(self._explained, kept[:limit])
         return _json(
             {
                 "book": book.id,
-                "last": book.number,
-                "exchanges": [item for item in kept if only in (None, item["caller"])],
+                "last": kept[limit - 1]["number"] if more else book.number,
+                "more": more,
+                "exchanges": [item for item in shown if only in (None, item["caller"])],
                 "running": [one for one in running if only in (None, one["caller"])],
                 "limited": only is not None,
                 "history_days": self.options.history_days if self.history else None,
@@ -267,7 +274,7 @@ class Dashboard(Plugin[DashboardOptions]):
 
     def _explained(self, item: Mapping[str, Any]) -> Mapping[str, Any]:
         """The exchange with what was read from its prompt cache, if that is known."""
-        for name, explainer in self._gateway.find(ExplainsCache) if self._gateway else ():
+        for name, explainer in self._explainers:
             try:
                 found = explainer.cache_of(item["request_id"])
             except Exception:  # another plugin's code; the exchange is shown without it

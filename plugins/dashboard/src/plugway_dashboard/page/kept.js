@@ -1,5 +1,5 @@
 /* What ended: conversations and receipts. */
-const STEP = 60, MOST_ROWS = 200;
+const STEP = 60, MOST_ROWS = 100;
 let shown = STEP, first = true, made = new Map();  /* the rows, which are made again only if they change */
 
 function receipt(item) {
@@ -22,7 +22,15 @@ function verdicts(items) {
     open > 0 && make("span", `${count(open, "call")} without a verdict`, "mute")];
 }
 
+/* The row of a request stays the same element, wherever its conversation is made again. */
+const rowOf = new WeakMap();
+
 function keptRow(item) {
+  if (!rowOf.has(item)) rowOf.set(item, newRow(item));
+  return rowOf.get(item);
+}
+
+function newRow(item) {
   const good = item.outcome === "completed", missed = item.cache && item.cache.miss;
   const served = item.served_by || (good ? "Plugway itself" : "no backend");
   const price = missed && item.cache.dollars != null ? ` (${money(item.cache.dollars)})` : "";

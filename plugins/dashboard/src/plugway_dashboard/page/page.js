@@ -52,21 +52,41 @@ async function ask(path) {
 }
 
 async function look() {
-  const [state, news] = await Promise.all([ask("/health"), ask(`/dashboard/exchanges?after=${after}`)]);
-  const begins = book === undefined, restarted = !begins && (news.book !== book || news.last < after);
+  const begins = book === undefined, fresh = [];
+  let news, at = after;
+  do {
+    news = await ask(`/dashboard/exchanges?after=${at}&limit=500`);
+    if (!begins && (news.book !== book || news.last < at)) {  /* the gateway was restarted */
+      book = news.book;
+      after = 0;
+      kept = [];
+      forget();
+      showKept();
+      return look();
+    }
+    at = news.last;
+    fresh.push(...news.exchanges);
+  } while (news.more);
+  const state = await ask("/health");
   book = news.book;
-  if (restarted) { after = 0; kept = []; forget(); showKept(); return look(); }
+  after = at;
   historyDays = news.history_days;
   mayAsk = !news.limited;
   $("advice").hidden = news.limited;
   running = news.running.map(item => ({ ...item, text: "" }));
   showRunning();
   if (begins && historyDays != null) findSoon();
-  if (news.exchanges.length || begins) { kept = kept.concat(news.exchanges).slice(-5000); showKept(); }
-  after = news.last;
-  if (historyDays != null && news.exchanges.length && Date.now() - totalsAt > 5000) findTotals();
+  if (fresh.length || begins) { kept = kept.concat(fresh).slice(-5000); showKept(); prepare(); }
+  if (historyDays != null && fresh.length && Date.now() - totalsAt > 5000) findTotals();
   lookAtState();
   $("state").textContent = news.limited ? "the requests of this token" : gateway(state);
+}
+
+/* Make the texts that the filter searches, a few at a time, so that the first key is not slow. */
+function prepare(from = 0) {
+  const items = kept;
+  for (const item of items.slice(from, from + 250)) item.text ||= haystack(item);
+  if (items.length > from + 250) setTimeout(() => { if (items === kept) prepare(from + 250); }, 10);
 }
 
 function gateway(state) {
