@@ -5,6 +5,7 @@ import logging
 import sqlite3
 import stat
 import time
+from contextlib import closing
 
 import pytest
 from going import item, logs_of
@@ -268,6 +269,20 @@ async def test_a_folder_that_cannot_be_used_costs_no_request_and_one_line_of_the
     assert len(kept) == 2
     lines = [one for one in caplog.records if "cannot use the history" in one.getMessage()]
     assert len(lines) == 1
+
+
+async def test_what_could_not_be_written_is_written_later():
+    """As when another gateway of the user holds the file."""
+    path = history_path("dashboard")
+    async with gateway(stack()) as running:
+        assert (await found(running))["exchanges"] == []
+        with closing(sqlite3.connect(path)) as other:
+            other.execute("begin exclusive")
+            await running.ask("x", model="echo/one")
+            assert (await found(running))["exchanges"] == []
+            other.rollback()
+        (only,) = (await found(running))["exchanges"]
+    assert only["model_asked"] == "echo/one"
 
 
 async def test_numbers_go_on_after_a_restart_so_that_nothing_is_shown_twice():

@@ -71,9 +71,9 @@ class History:
         found = await self._in_thread(lambda: self._find(Query(), None, most))
         return [] if found is None else found.items[::-1]
 
-    async def add(self, items: Sequence[Mapping[str, Any]]) -> None:
-        """Write exchanges, and remove those that are too old or too many."""
-        await self._in_thread(lambda: self._add(items))
+    async def add(self, items: Sequence[Mapping[str, Any]]) -> bool:
+        """Write exchanges, and remove those that are too old or too many; whether it worked."""
+        return await self._in_thread(lambda: self._add(items)) is not None
 
     async def find(self, query: Query, before: int | None, most: int) -> Found:
         """The newest exchanges that fit, of those with a `row` below `before`."""
@@ -111,7 +111,7 @@ class History:
             log.warning("%s is corrupt (%s) and was moved to %s", self.path, error, aside)
             raise
 
-    def _add(self, items: Sequence[Mapping[str, Any]]) -> None:
+    def _add(self, items: Sequence[Mapping[str, Any]]) -> bool:
         with self._open() as db:
             db.executemany(
                 "insert into exchanges (ended, caller, model, day, completed, prompt, cached, "
@@ -123,6 +123,7 @@ class History:
                 "or ended < ?",
                 (self._rows, time.time() - self._days * _DAY),
             )
+        return True
 
     def _find(self, query: Query, before: int | None, most: int) -> Found:
         where, values = self._where(query)

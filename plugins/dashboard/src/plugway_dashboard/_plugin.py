@@ -173,7 +173,9 @@ class Dashboard(Plugin[DashboardOptions]):
             return
         async with self._saving:
             if items := self.book.take_unsaved():
-                await self.history.add([self._explained(item) for item in items])
+                explained = [self._explained(item) for item in items]
+                if not await self.history.add(explained):
+                    self.book.put_back(explained)
 
     # ── the routes ───────────────────────────────────────────────────────────────────────────
 

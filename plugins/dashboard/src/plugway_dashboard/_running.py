@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from plugway import (
@@ -137,6 +137,11 @@ class Book:
         if self.unsaved is not None:
             self.unsaved.clear()
         return items
+
+    def put_back(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """They could not be written, and will be tried again; the oldest are dropped first."""
+        if self.unsaved is not None:
+            self.unsaved = deque([*items, *self.unsaved], maxlen=MOST_UNSAVED)
 
     def resize(self, remember: int) -> None:
         """Keep another number of exchanges."""
