@@ -50,6 +50,7 @@ plugins:
 STACK = """
   - use: cache-watch
   - use: dashboard
+    options: {{history: true}}
   - use: auto-mode
   - use: gemini-api
   - use: openai-api
@@ -57,6 +58,7 @@ STACK = """
   - use: local-answers
   - use: switch
   - use: recommend
+  - use: prices
   - use: thinking
   - use: resilience
     options: {{cooldown_seconds: 0.01, max_attempts: 1, breaker_failures: 9999}}
@@ -114,7 +116,8 @@ class Gateway:
 
     async def look(self):
         """What others see: pages, reports, lists, and replies to their own requests."""
-        for path in ("/dashboard/exchanges", "/", "/v1/models", "/health"):
+        dashboard = (f"/dashboard/{name}" for name in ("exchanges", "history", "state"))
+        for path in (*dashboard, "/", "/v1/models", "/health"):
             answer = await self.client.get(path, headers={"accept": "text/html,*/*"})
             self.shown[path] = answer.text
         for tool in REPORTS:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from going import logs_of
 from typer.testing import CliRunner
 
 from plugway import LocalGateway, NoOptions, Plugin, PlugwayError
@@ -90,6 +91,22 @@ async def test_only_so_many_are_kept_and_only_the_newer_ones_are_told():
         assert len((await kept(running, "-1"))["exchanges"]) == 3
 
 
+async def test_many_are_told_in_parts_without_a_gap():
+    async with gateway(stack()) as running:
+        for _ in range(5):
+            await running.ask("x")
+        parts, after = [], 0
+        while True:
+            answer = await running.client.get(f"/dashboard/exchanges?after={after}&limit=2")
+            document = answer.json()
+            parts.append([item["number"] for item in document["exchanges"]])
+            after = document["last"]
+            if not document["more"]:
+                break
+    assert parts == [[1, 2], [3, 4], [5]]
+    assert after == 5
+
+
 async def test_the_page_needs_no_token_and_the_data_does():
     async with gateway(stack()) as running:
         no_token = {"authorization": "", "accept": "text/html,*/*"}
@@ -133,31 +150,6 @@ async def test_without_an_explanation_the_cache_is_said_to_be_unknown():
     async with gateway(stack()) as running:
         await running.ask("x", model="echo/one")
         assert "cache: unknown; `cache-watch` explains" in await logs_of(running, "--cache")
-
-
-async def logs_of(running, *words):
-    """What `plugway logs` prints about a running gateway."""
-    import anyio.to_thread
-
-    def run():
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(LocalGateway, "find", lambda *_: Near(running))
-            return CliRunner().invoke(logs_app, list(words)).output
-
-    return await anyio.to_thread.run_sync(run)
-
-
-class Near:
-    """A gateway in this process, as the command finds it."""
-
-    def __init__(self, running):
-        self.running = running
-
-    def ask(self, _method, path):
-        import httpx2
-
-        lines = {"authorization": f"Bearer {self.running.token}"}
-        return httpx2.get(f"{self.running.url}{path}", headers=lines).json()
 
 
 async def test_the_terminal_shows_the_same(tmp_path):

@@ -9,9 +9,10 @@ import anyio
 import httpx2
 import orjson
 import pytest
+from going import exchange, shown
 from rich.console import Console
 
-from plugway import Attempt, Exchange, MessagesRequest, NoOptions, Plugin, Reply, Route, hookimpl
+from plugway import Attempt, NoOptions, Plugin, Reply, Route, hookimpl
 from plugway.testing import (
     Cut,
     Reset,
@@ -58,25 +59,11 @@ class Engine:
         return self.found
 
 
-def exchange(**fields):
-    return Exchange(MessagesRequest(orjson.dumps(request_body(**fields))))
-
-
 def at(found=None, *, short=False):
     """A running exchange at a backend that tells `found`."""
     running = Running(exchange(), short=short)
     running.begin(Attempt(Engine(found), "qwen3", exchange=running.exchange))
     return running
-
-
-async def shown(running, good=bool):
-    """What runs, once it is `good`."""
-    with anyio.fail_after(20):
-        while True:
-            found = (await running.client.get("/dashboard/exchanges")).json()["running"]
-            if good(found):
-                return found
-            await anyio.sleep(0.01)
 
 
 async def test_a_request_is_shown_waiting_then_writing_and_then_as_ended():
@@ -189,12 +176,23 @@ async def test_requests_that_are_only_counted_or_explained_do_not_run():
         assert not dashboard.book.running
 
 
-async def test_a_limited_token_sees_nobody_s_requests():
-    phone = [{"name": "phone", "token": "phone-token", "models": ["echo/*"]}]
-    async with gateway([build_plugin(Dashboard, "dashboard")], tokens=phone) as running:
-        headers = {"authorization": "Bearer phone-token"}
-        answer = await running.client.get("/dashboard/exchanges", headers=headers)
-    assert answer.status_code in (403, 404)
+async def test_a_limited_token_sees_what_it_runs_itself_and_nothing_else():
+    gate = anyio.Event()
+    slow = sse([WaitFor(gate), *anthropic_stream()])
+    phone = [{"name": "phone", "token": "phone-token", "models": ["one/*"]}]
+    async with ScriptedUpstream(otherwise=slow) as upstream:
+        one = build_plugin(AnthropicCompatible, "one", base_url=upstream.url)
+        stack = [build_plugin(Dashboard, "dashboard"), one]
+        async with gateway(stack, tokens=phone) as running, anyio.create_task_group() as group:
+            headers = {"authorization": "Bearer phone-token"}
+            body = request_body(model="one/m", stream=True)
+            post, get = running.client.post, running.client.get
+            group.start_soon(lambda: running.stream("x", model="one/mine"))
+            group.start_soon(lambda: post("/v1/messages", json=body, headers=headers))
+            await shown(running, lambda found: len(found) == 2)
+            theirs = (await get("/dashboard/exchanges", headers=headers)).json()
+            gate.set()
+    assert [item["model_asked"] for item in theirs["running"]] == ["one/m"]
 
 
 async def test_a_reload_keeps_what_runs_and_what_ended():
@@ -205,7 +203,7 @@ async def test_a_reload_keeps_what_runs_and_what_ended():
         before.book.end(exchange(), {})
     after = build_plugin(Dashboard, "dashboard", remember=2)
     old = SimpleNamespace(find=lambda _: [("dashboard", before)])
-    async with after.lifespan(SimpleNamespace(predecessor=old)):
+    async with after.lifespan(SimpleNamespace(predecessor=old, find=lambda _: [])):
         assert [*after.book.running] == [going.id]
         assert [item["number"] for item in after.book.kept] == [2, 3]
         before.book.end(going, {})  # ends at the instance at which it began
@@ -258,7 +256,7 @@ def test_the_log_is_silent_about_what_has_content():
 async def test_the_lines_can_be_switched_off():
     plugin = build_plugin(Dashboard, "dashboard", log_waits=False)
     before = len(asyncio_tasks())
-    async with plugin.lifespan(SimpleNamespace(predecessor=None)):
+    async with plugin.lifespan(SimpleNamespace(predecessor=None, find=lambda _: [])):
         assert len(asyncio_tasks()) == before
 
 
@@ -290,13 +288,22 @@ def test_a_terminal_gets_one_line_that_is_rewritten():
 def test_a_pipe_gets_a_line_for_each_change_of_state():
     file = io.StringIO()
     lines = RunningLines(Console(file=file, width=200))
-    for change in ({}, {"seconds": 3.0}, {"phase": "writing", "state": "writing"}, {}):
+    runs = {"phase": "tool", "state": "running the tool `read` for 0 s"}
+    changes = [
+        *({}, {"seconds": 3.0}, {"phase": "writing", "state": "writing"}, {}),
+        {**runs, "tools": [{"name": "read", "seconds": 0.0}]},
+        {**runs, "tools": [{"name": "read", "seconds": 1.0}]},
+        {**runs, "state": "running the tool `find` for 0 s", "tools": [{"name": "find"}]},
+    ]
+    for change in changes:
         lines.show([one_running(request_id="r", **change)])
     said = file.getvalue().splitlines()
     assert [line.split("  ")[1].strip() for line in said] == [
         "test-model: reading the prompt: 1 of 2 tokens",
         "test-model: writing",
         "test-model: reading the prompt: 1 of 2 tokens",
+        "test-model: running the tool `read` for 0 s",
+        "test-model: running the tool `find` for 0 s",
     ]
 
 

@@ -23,7 +23,7 @@ class RunningLines:
         self._console = console
         self._live = console.is_terminal and not console.is_dumb_terminal
         self._drawn = False
-        self._phases: dict[str, tuple[str, str | None, int]] = {}
+        self._phases: dict[str, tuple[object, ...]] = {}
 
     def clear(self) -> None:
         """Remove the line that is rewritten, before something else is printed."""
@@ -42,7 +42,8 @@ class RunningLines:
         known, self._phases = self._phases, {}
         for one in running:
             key = one["request_id"]
-            self._phases[key] = phase = (one["phase"], one["target"], one["attempts"])
+            tools = tuple(tool["name"] for tool in one["tools"])
+            self._phases[key] = phase = (one["phase"], one["target"], one["attempts"], tools)
             if known.get(key) != phase:
                 self._console.print(Text(f"running   {_words(one)}"))
 

@@ -2,6 +2,16 @@
 
 from plugway_tools._arguments import problems_of, schema_of
 from plugway_tools._guard import ProxyLimits, guard_proxy
+from plugway_tools._progress import (
+    Judged,
+    RunningTool,
+    asking_since,
+    loop_usages,
+    record_verdict,
+    running_tools,
+    unquoted,
+    verdicts_of,
+)
 from plugway_tools._protocols import (
     Effect,
     HoldsTools,
@@ -19,18 +29,26 @@ __all__ = [
     "MAX_CHARACTERS",
     "Effect",
     "HoldsTools",
+    "Judged",
     "JudgesCalls",
     "NotPublic",
     "ProxyLimits",
+    "RunningTool",
     "ToolCall",
     "ToolResult",
     "ToolSpec",
     "Verdict",
+    "asking_since",
     "failed",
     "guard_proxy",
     "harmless",
     "is_public",
+    "loop_usages",
     "problems_of",
     "public_addresses",
+    "record_verdict",
+    "running_tools",
     "schema_of",
+    "unquoted",
+    "verdicts_of",
 ]
