@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections import Counter
 
@@ -13,9 +14,9 @@ from plugway_tool_repair._prose import Prose
 from plugway_tool_repair._tools import Verdict
 from plugway_toolcalls import FAMILIES, OutputParser, Tool
 from plugway_toolcalls.marks import ALL
-from tests.slow import share
+from tests.slow import seeds, share
 
-from .conftest import TOOLBOX
+from .conftest import TOOLBOX, pieces_of
 
 BEGUN = [
     '<tool_call>{"name": "Bash", ',
@@ -79,6 +80,58 @@ def test_marks_and_code_cost_a_few_steps_each(beside):
         texts = ["Hello. " + one * count for count in (200, 600)]  # 200 are enough for every limit
         few, many = (calls_made(lambda text=text: read(text, 16_384)) for text in texts)
         assert many - few <= 400 * 32, run
+
+
+CODE = {
+    "fences": "```\nx\n```\n",
+    "longer fences": "````\n```\nx\n````\n",
+    "indented fences": "  ```\n  x\n  ```\n",
+    "fences in lists": "- ```\n  x\n  ```\n",
+    "quoted fences": "> ```\n> x\n> ```\n",
+    "quoted fences that their quote ends": "> ```\n> x\ntext\n",
+    "spans over lines": "`a\nb` ",
+    "spans that their paragraph ends": "`a\nb\n\n",
+    "spans that a fence ends": "`a\n```\nx\n```\n",
+    "unequal runs": "`a`` ",
+    "unequal runs at the beginning of lines": "```a``b`\n",
+    "longer unequal runs": "`a``b```c````d",
+}
+
+
+@pytest.mark.parametrize("kind", CODE)
+def test_code_that_ends_in_the_same_piece_of_text_is_skipped_at_once(kind):
+    texts = ["Hello.\n" + CODE[kind] * count for count in (400, 4000)]
+    few, many = (calls_made(lambda text=text: read(text, 16_384)) for text in texts)
+    assert many - few <= 3600  # read one by one, each costs ten or more
+
+
+LEAK = "<|im_end|>"
+SIGNS = [
+    "`",
+    "``",
+    "```",
+    "````",
+    "~~~",
+    "~~~~",
+    "\n",
+    "\n\n",
+    "\r",
+    ">",
+    "> ",
+    "-",
+    "- ",
+    "1.",
+    "1. ",
+]
+SIGNS += ["  ", "x", LEAK]
+
+
+@pytest.mark.parametrize("seed", seeds(300, 20_000))
+def test_code_is_the_same_whether_it_is_skipped_at_once_or_read_by_character(seed):
+    chance = random.Random(seed)
+    signs = [*chance.sample(SIGNS, chance.choice([3, 6, len(SIGNS)])), LEAK]
+    text = "".join(chance.choices(signs, k=chance.randint(1, 60)))
+    assert pieces_of(text) == pieces_of(text, 1)  # leaks stay in code
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
