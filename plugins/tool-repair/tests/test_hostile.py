@@ -12,7 +12,7 @@ from plugway import BackendProtocolError, event
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._prose import Prose
 from plugway_tool_repair._tools import Verdict
-from plugway_toolcalls import FAMILIES, OutputParser, Tool
+from plugway_toolcalls import FAMILIES, OutputParser, Tool, write_call
 from plugway_toolcalls.marks import ALL
 from tests.slow import seeds, share
 
@@ -145,6 +145,30 @@ def test_twice_the_text_is_twice_the_work_for_the_parser_of_a_family(family):
         once, twice = run * (5_000 // len(run)), run * (10_000 // len(run))
         work = calls_made(lambda text=once: parse(text))
         assert calls_made(lambda text=twice: parse(text)) < 2.5 * work + 5_000, run
+
+
+@pytest.mark.parametrize("kind", ["text", "arguments"])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_piece_of_a_few_characters_costs_a_few_steps_however_much_precedes_it(family, kind):
+    def steps(length):
+        said = ("Hello <b>, [you] and `me`, if x = {'y': 1}.\n" * (length // 40))[:length]
+        if kind == "arguments":
+            arguments = {"file_path": "/a", "content": said}
+            said = write_call(family, "Write", arguments, TOOLBOX.tools["Write"].schema)
+            said = said.join(family.section)
+        chance, at = random.Random(length), 0
+        parser, pieces = OutputParser(family, [Tool("Write")]), list[str]()
+        while at < len(said):
+            pieces.append(said[at : at + chance.randint(1, 5)])
+            at += len(pieces[-1])
+        made = calls_made(lambda: [parser.feed(piece) for piece in pieces])
+        parser.finish()
+        assert parser.calls == (kind == "arguments")
+        return made / len(pieces)
+
+    few, many = steps(2_000), steps(20_000)
+    assert many < 1.25 * few + 1, (few, many)
+    assert many < 40
 
 
 def mender():
