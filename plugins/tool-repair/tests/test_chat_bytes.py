@@ -9,7 +9,7 @@ import re
 import pytest
 
 from plugway_tool_repair import _chat
-from plugway_tool_repair._chat import ChatText, read_stream
+from plugway_tool_repair._chat import ChatStream, ChatText
 from plugway_tool_repair._mend import Mender
 
 from .conftest import TOOLBOX
@@ -86,8 +86,9 @@ async def read(chunks):
 
     notes = []
     mender = Mender(TOOLBOX, notes.append, rescue=True, leaks=True, model="m")
+    mender.judged = True
     pieces = [
-        piece async for piece in read_stream(source(), ChatText(mender, TOOLBOX, notes.append))
+        piece async for piece in ChatStream(ChatText(mender, TOOLBOX, notes.append)).read(source())
     ]
     return re.sub(rb"call_\w+", b"call_x", b"".join(pieces)), notes
 

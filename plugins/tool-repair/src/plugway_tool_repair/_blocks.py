@@ -82,6 +82,8 @@ class BadCall:
     problems: tuple[str, ...]
     source: str = ""
     """Text of the model that could not be parsed as a call."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Name and arguments of the valid calls beside it, which were not sent either."""
 
 
 @dataclass(slots=True)

@@ -3,8 +3,8 @@
 Events without a call pass byte for byte, but a piece of text that may begin one is sent with the
 next piece; others are rewritten in the format of
 `types/chat/chat_completion_chunk.py` of the `openai` SDK. Events of calls that the server parsed
-wait for the end, and pass if the calls are valid (`_native`). Nothing is retried. `_mend`
-interprets the text.
+wait for the end, and pass if the calls are valid (`_native`). `_mend` interprets the text, and
+`_stream` retries.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -27,6 +28,7 @@ from plugway import (
     event,
     new_id,
 )
+from plugway_tool_repair._blocks import BadCall
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._native import NativeCalls
 from plugway_tool_repair._tools import Toolbox, Verdict
@@ -43,6 +45,10 @@ _REASONS: Final = {
     "tool_calls": "tool_use",
     "content_filter": "refusal",
 }
+_HIDDEN: Final = frozenset(("role", "content", "tool_calls"))
+_REASONING: Final = frozenset(("reasoning", "reasoning_content"))
+"""Members of a delta that are no content by themselves, and those with reasoning."""
+_REASONED: Final = {"reasoning_content": True}
 _OWN_END: Final = frozenset(("stop", "tool_calls", "function_call"))
 """The `finish_reason` of a reply that the model ended itself."""
 _DONE: Final = re.compile(rb"(?:^|[\r\n])data:[ \t]*\[DONE\][ \t]*(?:[\r\n]|$)")
@@ -76,9 +82,21 @@ def own_names(original: Original) -> list[str]:
 class ChatText:
     """The text of one reply, and the deltas for the client."""
 
-    def __init__(self, mender: Mender, toolbox: Toolbox, note: Callable[[str], None]) -> None:
-        mender.judged = True
+    def __init__(
+        self,
+        mender: Mender,
+        toolbox: Toolbox,
+        note: Callable[[str], None],
+        *,
+        whole: bool = False,
+        hold_thinking: bool = False,
+    ) -> None:
+        """`whole`: nothing is sent before the end. `hold_thinking`: reasoning may wait, too."""
         self._mender = mender
+        self._whole = whole
+        self._hidden = _HIDDEN | _REASONING if hold_thinking else _HIDDEN
+        self.shown = False
+        """Whether the client gets content now, so that nothing is requested again."""
         self._note = note
         self._open = False
         self._index = -1
@@ -90,10 +108,35 @@ class ChatText:
         """Those that the server parsed."""
         self.as_they_came = True
         """Whether those are sent as received; known at the end."""
+        self.repeatable = False
+        """Whether there is nothing besides a call that was cut off; known at the end."""
+
+    @property
+    def bad(self) -> BadCall | None:
+        """The first bad call, unless bad calls are passed on."""
+        bad = self._native.bad or self._mender.bad
+        if bad is None:
+            return None
+        others = [*bad.others, *self._native.kept, *((name, text) for name, text in self._calls)]
+        return replace(bad, others=tuple({_key(*call): call for call in others}.values()))
+
+    @property
+    def cut(self) -> str | None:
+        """Name of the first call that was cut off and removed."""
+        return self._mender.cut if self._mender.cut is not None else self._native.cut
 
     def passes(self, text: str) -> bool:
         """Whether a piece of text goes out as it is; it is then taken note of."""
         return self._open and self._mender.passes(text)
+
+    def shows(self, delta: Mapping[str, Any]) -> None:
+        """Take note of a delta that is sent as it came, but for its text and calls."""
+        if not self.shown and any(delta[key] for key in delta if key not in self._hidden):
+            self._show()
+
+    def _show(self) -> None:
+        self.shown = not self._whole
+        self._mender.judged = self._mender.judged or self.shown
 
     def feed(self, text: str) -> list[Delta]:
         """The deltas for a piece of text."""
@@ -114,11 +157,12 @@ class ChatText:
         """The last deltas of a reply that ends with this `finish_reason`."""
         native, ending = self._native, {"stop_reason": _REASONS.get(reason, reason)}
         deltas = self._leave() + self._fed(event("message_delta", delta=ending))
-        settled = native.settle(cut=reason not in _OWN_END)
+        settled = native.settle(cut=reason not in _OWN_END, judged=self._mender.judged)
         self.as_they_came = settled is None
         if native.left_out:
             deltas.append({"content": native.left_out})
         nothing = not (native.kept or self._calls or self._mender.seen & {"text", "tool_use"})
+        self.repeatable = nothing and not (self.shown or self._mender.broken)
         if native.cut is not None and nothing and not self._mender.broken:
             deltas.append({"content": cut_notice(native.cut, str(ending["stop_reason"]))})
         deltas += [{"tool_calls": [call]} for call in settled or ()]
@@ -144,7 +188,7 @@ class ChatText:
 
     def broken(self) -> list[Delta]:
         """The deltas of what is held back when the reply breaks off: text, and whole calls."""
-        self._mender.broken = True
+        self._mender.broken = self._mender.judged = True
         return self.end(None)
 
     def _leave(self) -> list[Delta]:
@@ -154,8 +198,10 @@ class ChatText:
         return self._fed(event("content_block_stop", index=self._index))
 
     def _fed(self, item: StreamEvent) -> list[Delta]:
-        deltas = (self._delta(made) for made in self._mender.feed(item))
-        return [delta for delta in deltas if delta]
+        deltas = [delta for made in self._mender.feed(item) if (delta := self._delta(made))]
+        if any("content" in delta or self._hidden == _HIDDEN for delta in deltas):
+            self._show()
+        return deltas
 
     def _delta(self, made: StreamEvent) -> Delta:
         block, delta = (as_object(made.data.get(name)) for name in ("content_block", "delta"))
@@ -177,23 +223,48 @@ def _key(name: str, arguments: str) -> tuple[str, bytes]:
     return Verdict(name, arguments).key
 
 
-async def read_stream(chunks: AsyncIterator[bytes], text: ChatText) -> AsyncIterator[bytes]:
-    """The bytes of a stream, with calls in its text converted.
+class ChatStream:
+    """The bytes of one stream, with calls in its text converted."""
 
-    Raises:
-        BackendError: the stream broke off, or an event is larger than `MAX_EVENT_BYTES`.
-    """
-    decoder, reader = Decoder(), _Events(text)
-    try:
-        async for chunk in chunks:
-            if out := b"".join([reader.read(raw) for raw in decoder.feed(chunk)]):
+    def __init__(self, text: ChatText) -> None:
+        self._decoder, self._events = Decoder(), _Events(text)
+
+    @property
+    def over(self) -> bool:
+        """Whether the reply has ended."""
+        return self._events.over
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The client's bytes for the next ones of the server.
+
+        Raises:
+            BackendProtocolError: an event is larger than `MAX_EVENT_BYTES`.
+        """
+        return b"".join([self._events.read(raw) for raw in self._decoder.feed(chunk)])
+
+    def end(self) -> bytes:
+        """The client's bytes for what is held back when the stream has ended."""
+        rest, self._decoder = self._decoder.rest, Decoder()
+        return self._events.broken() + rest
+
+    async def read(self, chunks: AsyncIterator[bytes], head: bytes = b"") -> AsyncIterator[bytes]:
+        """`head`, and the client's bytes for all that follows.
+
+        Raises:
+            BackendError: the stream broke off, or an event is larger than `MAX_EVENT_BYTES`.
+        """
+        if head:
+            yield head
+        try:
+            async for chunk in chunks:
+                if out := self.feed(chunk):
+                    yield out
+        except BackendError:
+            if out := self._events.broken():
                 yield out
-    except BackendError:
-        if out := reader.broken():
+            raise
+        if out := self.end():
             yield out
-        raise
-    if rest := reader.broken() + decoder.rest:
-        yield rest
 
 
 class _Events:
@@ -203,7 +274,7 @@ class _Events:
         self._text = text
         self._last: Mapping[str, Any] = {}
         """The last event with content."""
-        self._over = False
+        self.over = False
         self._reason: Any = None
         """The `finish_reason` sent, once the reply is over."""
         self._held: list[tuple[bytes, Delta]] = []
@@ -212,9 +283,9 @@ class _Events:
     def read(self, raw: bytes) -> bytes:
         """The client's bytes for an event."""
         if b"[DONE]" in raw and _DONE.search(raw) is not None:
-            return raw if self._over else self._done() + raw
+            return raw if self.over else self._done() + raw
         at = raw.find(b'"choices"')
-        if (at < 0 and b'"error"' not in raw) or (not self._over and self._is_plain(raw, at)):
+        if (at < 0 and b'"error"' not in raw) or (not self.over and self._is_plain(raw, at)):
             return raw
         try:
             data = event_of(raw).data
@@ -226,16 +297,16 @@ class _Events:
         choice = as_object(choices[0]) if len(choices) == 1 else {}
         if not choice or choice.get("index", 0) != 0:
             return raw
-        if self._over:
+        if self.over:
             return self._after(raw, data, choice)
         self._last = data
         return self._chosen(raw, data, choice)
 
     def broken(self) -> bytes:
         """The client's bytes for what is held back, if the reply has not ended."""
-        if self._over:
+        if self.over:
             return b""
-        self._over = True
+        self.over = True
         deltas = self._text.broken()
         return self._released() + self._written(deltas)
 
@@ -266,6 +337,7 @@ class _Events:
             return False
         said = found[1]
         if said is None:
+            self._text.shows(_REASONED)
             return True
         try:
             text = orjson.loads(b'"%b"' % said) if b"\\" in said else said.decode()
@@ -275,8 +347,10 @@ class _Events:
 
     def _chosen(self, raw: bytes, data: Mapping[str, Any], choice: dict[str, Any]) -> bytes:
         delta, finish = as_object(choice.get("delta")), choice.get("finish_reason") or None
+        self._text.shows(delta)
         out, changed = b"", False
         content, others = _split(delta.get("content"))
+        self._text.shows({"others": others})
         if content:
             deltas = None if self._text.passes(content) else self._text.feed(content)
             if deltas is not None and deltas != [{"content": content}]:
@@ -303,7 +377,7 @@ class _Events:
         return out + _event({**data, "choices": [new]})
 
     def _ended(self, reason: str | None) -> bytes:
-        self._over = True
+        self.over = True
         deltas = self._text.end(reason)
         self._reason = self._text.reason(reason)
         return self._released() + self._written(deltas)

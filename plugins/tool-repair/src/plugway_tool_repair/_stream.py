@@ -6,6 +6,7 @@ See `_mend` for the repairs.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -16,6 +17,7 @@ from plugway import (
     BackendProtocolError,
     BackendRefused,
     MessagesRequest,
+    Original,
     Reply,
     Send,
     StreamEvent,
@@ -27,13 +29,15 @@ from plugway import (
     replay,
 )
 from plugway_tool_repair._blocks import BadCall
-from plugway_tool_repair._chat import DIALECT, ChatText, own_names, read_stream, read_whole
+from plugway_tool_repair._chat import DIALECT, ChatStream, ChatText, own_names, read_whole
 from plugway_tool_repair._failed import rescued
 from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._options import ToolRepairOptions
+from plugway_tool_repair._relayed import is_expressible
 from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import events_of, next_in_time
+from plugway_translation import safe_name
 from plugway_wire.bounds import breath
 from plugway_wire.events import CUT_REASONS
 
@@ -44,6 +48,10 @@ _LEAST_ROOM: Final = 4096
 _MOST_ROOM: Final = 64_000
 """Limits of `max_tokens` for the retry of a call that was cut off."""
 
+_AGAIN: Final = "Call again with arguments that fit the schema."
+_BESIDE: Final = (
+    "The call was not made, because another call of the same reply is invalid. Make it again, too."
+)
 _UNREAD: Final = (
     "The call was not made, because it cannot be parsed. Make it again, with nothing before it. In "
     "JSON, quotes, backslashes and line breaks inside strings are escaped."
@@ -108,10 +116,10 @@ class Asking:
             reply = await self._send(request, self._attempt)
         except BackendRefused as failure:
             reply = self._rescued(failure)
-        if reply.status >= 400 or reply.dialect:
-            return self._relayed(request, reply), None, None
-        mender = self._mender(request, reply)
         try:
+            if reply.status >= 400 or reply.dialect:
+                return reply, *await self._relayed(request, reply)
+            mender = self._mender(request, reply)
             return reply, await self._read(reply, mender), mender
         except BackendRefused as failure:  # in the stream, before any content
             await reply.close()
@@ -123,19 +131,51 @@ class Asking:
             await reply.close()
             raise
 
-    def _relayed(self, request: MessagesRequest, reply: Reply) -> Reply:
-        """A reply in the client's own API; calls of Chat Completions are checked, or converted."""
+    async def _relayed(
+        self, request: MessagesRequest, reply: Reply
+    ) -> tuple[Reply | None, Mender | None]:
+        """A reply in the client's own API; calls of Chat Completions are checked, or converted.
+        None if a bad call is requested again, which is possible in the Messages API only."""
         original = request.original
-        if original is None or reply.dialect != DIALECT or not self._toolbox or reply.status >= 400:
-            return reply
+        chat = reply.dialect == DIALECT and reply.status < 400
+        if original is None or not (chat and self._toolbox):
+            return reply, None
         may_call = own_names(original)
         if not may_call:
-            return reply
+            return reply, None
+        if not is_expressible(request):
+            self._may_ask = self._may_grow = False
         toolbox = self._toolbox.of_client(may_call)
-        text = ChatText(self._mender(request, reply, toolbox), toolbox, self._note)
-        if reply.chunks is not None:
-            return reply.replace(chunks=read_stream(reply.chunks, text))
-        return reply.replace(body=read_whole(reply.body, text)) if reply.body else reply
+        mender = self._mender(request, reply, toolbox)
+        hold, whole = self._options.hold_thinking, reply.chunks is None
+        text = ChatText(mender, toolbox, self._note, whole=whole, hold_thinking=hold)
+        answer = await self._read_chat(reply, text, mender)
+        if text.bad is not None:
+            mender.bad = self._translated(text.bad)
+            return None, mender
+        mender.judged = True
+        mender.cut = text.cut
+        mender.repeatable = text.cut is not None and text.repeatable and _has_limit(original)
+        return answer, mender
+
+    async def _read_chat(self, reply: Reply, text: ChatText, mender: Mender) -> Reply:
+        if reply.chunks is None:
+            return reply.replace(body=read_whole(reply.body, text)) if reply.body else reply
+        stream, head = ChatStream(text), list[bytes]()
+        while not (mender.judged or text.shown or stream.over):
+            chunk = await next_in_time(reply.chunks, self._attempt)
+            head.append(stream.end() if chunk is None else stream.feed(chunk))
+            if text.bad is not None:
+                break
+        return reply.replace(chunks=stream.read(reply.chunks, b"".join(head)))
+
+    def _translated(self, bad: BadCall) -> BadCall:
+        """The same with the names that tools have in the Messages API."""
+        name, problems = safe_name(bad.name), bad.problems
+        if not bad.source:
+            problems = self._toolbox.judge(name, bad.arguments).problems or problems
+        others = tuple((safe_name(other), arguments) for other, arguments in bad.others)
+        return replace(bad, name=name, problems=problems, others=others)
 
     def _rescued(self, failure: BackendRefused) -> Reply:
         """A reply with the call inside a refusal. Raises the refusal if there is none."""
@@ -306,6 +346,11 @@ def _replayed(message: Mapping[str, Any], *, whole: bool) -> Iterator[StreamEven
             yield item
 
 
+def _has_limit(original: Original) -> bool:
+    """Whether the client of Chat Completions limits the reply."""
+    return any(original.get(name) for name in ("max_tokens", "max_completion_tokens"))
+
+
 def _limit(request: MessagesRequest) -> int:
     most = request.body.get("max_tokens")
     return most if isinstance(most, int) else 0
@@ -335,30 +380,31 @@ def _recorded(bad: BadCall, toolbox: Toolbox) -> str:
 
 
 def _extended(request: MessagesRequest, bad: BadCall) -> MessagesRequest:
-    """The conversation with the bad call, and its problems as its result."""
+    """The conversation with the calls of the reply, and the problems of the bad one."""
+    said, results = list[Any](), list[Any]()
+    for name, arguments in bad.others:
+        _add_call(name, arguments, _BESIDE, said, results)
     if bad.source:
-        said: Any = bad.source.strip()
-        result: Any = _UNREAD
+        said.insert(0, {"type": "text", "text": bad.source.strip()})
+        results.append({"type": "text", "text": _UNREAD})
     else:
-        said, result = _refused(bad)
+        text = f"The call was not made. {_problems(bad)}. {_AGAIN}"
+        _add_call(bad.name, bad.arguments, text, said, results)
     messages = [
         *as_list(request.body.get("messages")),
         {"role": "assistant", "content": said},
-        {"role": "user", "content": result},
+        {"role": "user", "content": results},
     ]
     return request.replace(messages=messages, because="the model gets the problems of its call")
 
 
-def _refused(bad: BadCall) -> tuple[list[Any], list[Any]]:
-    """The call and its result."""
+def _add_call(name: str, arguments: str, text: str, said: list[Any], results: list[Any]) -> None:
+    """Add a call that was not made, and why."""
     try:
-        arguments = as_object(orjson.loads(bad.arguments))
+        given = as_object(orjson.loads(arguments))
     except orjson.JSONDecodeError:
-        arguments = {}
+        given = dict[str, Any]()
     identifier = new_id("toolu")
-    call = {"type": "tool_use", "id": identifier, "name": bad.name, "input": arguments}
-    text = (
-        f"The call was not made. {_problems(bad)}. Call again with arguments that fit the schema."
-    )
+    said.append({"type": "tool_use", "id": identifier, "name": name, "input": given})
     result = {"type": "tool_result", "tool_use_id": identifier, "is_error": True, "content": text}
-    return [call], [result]
+    results.append(result)
