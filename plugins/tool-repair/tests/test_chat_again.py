@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import json
 
+import anyio
 import pytest
 
-from plugway.testing import Cut, respond, sse
+from plugway.testing import (
+    Cut,
+    ScriptedUpstream,
+    WaitFor,
+    build_plugin,
+    gateway,
+    respond,
+    sse,
+)
+from plugway_openai_api import OpenAIApi
+from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chunk, data
+from plugway_tool_repair import ToolRepair
 from plugway_translation import safe_name
 
 from .test_chat_client import FUNCTIONS, Server
@@ -67,6 +79,7 @@ async def test_a_bad_call_is_requested_again_with_its_problem(ask, kind, stream,
     ((called, _, result),) = turns(second)
     assert called == name
     assert problem in result
+    assert (f"Its arguments were: {arguments}" in result) is (arguments[-1] != "}")
     assert second["tools"][0]["function"]["name"] == "Read"
 
 
@@ -182,3 +195,27 @@ async def test_a_stream_that_breaks_off_before_content_is_an_error(ask):
     events = events_of([CALL], 1)
     got = await ask(sse(events[:3], end=Cut()), status=502)
     assert b"tool_calls" not in got
+
+
+async def test_content_is_sent_while_the_server_still_writes():
+    release = anyio.Event()
+    said, *others = events_of([CALL], 1, said="I see.")
+    async with ScriptedUpstream(sse([said, WaitFor(release), *others])) as upstream:
+        plugins = [
+            build_plugin(OpenAIApi, "openai-api"),
+            build_plugin(ToolRepair, "tool-repair"),
+            build_plugin(OpenAICompatible, "up", base_url=f"{upstream.url}/v1"),
+        ]
+        asked = {"model": "anthropic/up/m", "messages": [{"role": "user", "content": "read it"}]}
+        asked |= {"tools": FUNCTIONS, "stream": True}
+        got = b""
+        with anyio.fail_after(5):
+            async with (
+                gateway(plugins) as running,
+                running.client.stream("POST", "/v1/chat/completions", json=asked) as response,
+            ):
+                async for piece in response.aiter_raw():
+                    got += piece
+                    if b"I see." in got:
+                        release.set()
+    assert read_stream(got) == ("I see.", [("Read", PATH)], "tool_calls")

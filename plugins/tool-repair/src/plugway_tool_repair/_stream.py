@@ -28,6 +28,7 @@ from plugway import (
     new_id,
     replay,
 )
+from plugway_tool_repair._arguments import dumps
 from plugway_tool_repair._blocks import BadCall
 from plugway_tool_repair._chat import DIALECT, ChatStream, ChatText, own_names, read_whole
 from plugway_tool_repair._failed import rescued
@@ -35,7 +36,7 @@ from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._relayed import is_expressible
-from plugway_tool_repair._tools import Toolbox
+from plugway_tool_repair._tools import Toolbox, is_object
 from plugway_tool_repair._wire import events_of, next_in_time
 from plugway_translation import safe_name
 from plugway_wire.bounds import breath
@@ -52,6 +53,8 @@ _AGAIN: Final = "Call again with arguments that fit the schema."
 _BESIDE: Final = (
     "The call was not made, because another call of the same reply is invalid. Make it again, too."
 )
+_MOST_SHOWN: Final = 2000
+"""Characters of unreadable arguments that are shown to the model."""
 _UNREAD: Final = (
     "The call was not made, because it cannot be parsed. Make it again, with nothing before it. In "
     "JSON, quotes, backslashes and line breaks inside strings are escaped."
@@ -245,6 +248,8 @@ class Asking:
         """The reply, repaired; None if it is unusable."""
         if reply.body is not None:
             found = await _whole(reply, mender, self._demand)
+            if mender.bad is not None and not mender.bad.source:
+                mender.bad = replace(mender.bad, others=self._valid_calls(reply.parsed))
             if found is not None and self._is_lacking(mender):
                 return None
             mender.repeatable = mender.cut is not None and not mender.calls
@@ -267,6 +272,13 @@ class Asking:
         mender.judged = True
         mender.repeatable = mender.cut is not None and not mender.calls
         return reply.replace(events=None, chunks=_bytes(head, source, mender))
+
+    def _valid_calls(self, message: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+        """Name and arguments of the valid calls that the server parsed."""
+        blocks = [as_object(block) for block in as_list(message.get("content"))]
+        calls = [block for block in blocks if block.get("type") == "tool_use"]
+        verdicts = [self._toolbox.judge(str(c.get("name")), dumps(c.get("input"))) for c in calls]
+        return tuple((v.name, v.arguments) for v in verdicts if not v.problems)
 
     def _is_lacking(self, mender: Mender) -> bool:
         """Whether to ask again for a required call; if it is still missing, the receipt says so.
@@ -389,6 +401,8 @@ def _extended(request: MessagesRequest, bad: BadCall) -> MessagesRequest:
         results.append({"type": "text", "text": _UNREAD})
     else:
         text = f"The call was not made. {_problems(bad)}. {_AGAIN}"
+        if not is_object(bad.arguments):  # the call in the conversation cannot show them
+            text += f" Its arguments were: {bad.arguments[:_MOST_SHOWN]}"
         _add_call(bad.name, bad.arguments, text, said, results)
     messages = [
         *as_list(request.body.get("messages")),
@@ -400,10 +414,7 @@ def _extended(request: MessagesRequest, bad: BadCall) -> MessagesRequest:
 
 def _add_call(name: str, arguments: str, text: str, said: list[Any], results: list[Any]) -> None:
     """Add a call that was not made, and why."""
-    try:
-        given = as_object(orjson.loads(arguments))
-    except orjson.JSONDecodeError:
-        given = dict[str, Any]()
+    given: Any = orjson.loads(arguments) if is_object(arguments) else {}
     identifier = new_id("toolu")
     said.append({"type": "tool_use", "id": identifier, "name": name, "input": given})
     result = {"type": "tool_result", "tool_use_id": identifier, "is_error": True, "content": text}
