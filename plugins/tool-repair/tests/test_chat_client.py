@@ -15,7 +15,8 @@ from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_message, chat_stream, chunk, data
 from plugway_tool_repair import ToolRepair
-from plugway_tool_repair._chat import ChatStream, ChatText
+from plugway_tool_repair._chat import ChatText
+from plugway_tool_repair._chat_bytes import ChatStream
 from plugway_tool_repair._mend import Mender
 from plugway_toolcalls import FAMILIES, write_call
 from plugway_translation import safe_name

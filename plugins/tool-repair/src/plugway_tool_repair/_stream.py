@@ -25,18 +25,19 @@ from plugway import (
     as_list,
     as_object,
     collected,
-    new_id,
     replay,
 )
+from plugway_tool_repair._again import extended, problems_of, recorded
 from plugway_tool_repair._arguments import dumps
 from plugway_tool_repair._blocks import BadCall
-from plugway_tool_repair._chat import DIALECT, ChatStream, ChatText, own_names, read_whole
+from plugway_tool_repair._chat import DIALECT, ChatText, own_names
+from plugway_tool_repair._chat_bytes import ChatStream, read_whole
 from plugway_tool_repair._failed import rescued
 from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._relayed import is_expressible
-from plugway_tool_repair._tools import Toolbox, is_object
+from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import events_of, next_in_time
 from plugway_translation import safe_name
 from plugway_wire.bounds import breath
@@ -48,17 +49,6 @@ _LARGE: Final = 2**18
 _LEAST_ROOM: Final = 4096
 _MOST_ROOM: Final = 64_000
 """Limits of `max_tokens` for the retry of a call that was cut off."""
-
-_AGAIN: Final = "Call again with arguments that fit the schema."
-_BESIDE: Final = (
-    "The call was not made, because another call of the same reply is invalid. Make it again, too."
-)
-_MOST_SHOWN: Final = 2000
-"""Characters of unreadable arguments that are shown to the model."""
-_UNREAD: Final = (
-    "The call was not made, because it cannot be parsed. Make it again, with nothing before it. In "
-    "JSON, quotes, backslashes and line breaks inside strings are escaped."
-)
 
 
 class Asking:
@@ -201,8 +191,8 @@ class Asking:
         if bad is None:
             self._note(f"retried: the reply lacks {self._demand.missing}")
             return self._demand.repeated(request)
-        self._note(f"retried: {_recorded(bad, self._toolbox)}")
-        return _extended(request, bad)
+        self._note(f"retried: {recorded(bad, self._toolbox)}")
+        return extended(request, bad)
 
     def _with_room(self, request: MessagesRequest, mender: Mender) -> MessagesRequest | None:
         """The request with a higher limit, if `max_tokens` cut off the reply's only call.
@@ -301,8 +291,8 @@ class Asking:
         if bad is None:
             return BackendProtocolError("its reply had no content, twice")
         what = "its tool call is still invalid"
-        record = f"{what}: {_recorded(bad, self._toolbox)}"
-        error = BackendProtocolError(f"{what}: {_problems(bad)[:500]}", record=record)
+        record = f"{what}: {recorded(bad, self._toolbox)}"
+        error = BackendProtocolError(f"{what}: {problems_of(bad)[:500]}", record=record)
         error.try_next = self._options.unfixable == "fail_over"
         error.permanent = self._options.unfixable == "error"
         return error
@@ -379,43 +369,3 @@ def _interrupted(item: StreamEvent) -> StreamInterrupted:
     message = str(detail.get("message") or "the stream failed")
     record = f"the stream ended with an error event (status {status})"
     return StreamInterrupted(message, status=status, record=record)
-
-
-def _problems(bad: BadCall) -> str:
-    return f"`{bad.name}`: " + "; ".join(bad.problems)
-
-
-def _recorded(bad: BadCall, toolbox: Toolbox) -> str:
-    """The same for the receipt, without text of the model."""
-    count = len(bad.problems)
-    return f"{toolbox.called(bad.name)} has {count} problem{'s'[: count > 1]}"
-
-
-def _extended(request: MessagesRequest, bad: BadCall) -> MessagesRequest:
-    """The conversation with the calls of the reply, and the problems of the bad one."""
-    said, results = list[Any](), list[Any]()
-    for name, arguments in bad.others:
-        _add_call(name, arguments, _BESIDE, said, results)
-    if bad.source:
-        said.insert(0, {"type": "text", "text": bad.source.strip()})
-        results.append({"type": "text", "text": _UNREAD})
-    else:
-        text = f"The call was not made. {_problems(bad)}. {_AGAIN}"
-        if not is_object(bad.arguments):  # the call in the conversation cannot show them
-            text += f" Its arguments were: {bad.arguments[:_MOST_SHOWN]}"
-        _add_call(bad.name, bad.arguments, text, said, results)
-    messages = [
-        *as_list(request.body.get("messages")),
-        {"role": "assistant", "content": said},
-        {"role": "user", "content": results},
-    ]
-    return request.replace(messages=messages, because="the model gets the problems of its call")
-
-
-def _add_call(name: str, arguments: str, text: str, said: list[Any], results: list[Any]) -> None:
-    """Add a call that was not made, and why."""
-    given: Any = orjson.loads(arguments) if is_object(arguments) else {}
-    identifier = new_id("toolu")
-    said.append({"type": "tool_use", "id": identifier, "name": name, "input": given})
-    result = {"type": "tool_result", "tool_use_id": identifier, "is_error": True, "content": text}
-    results.append(result)
