@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plugway_tool_repair._tools import Verdict
 from plugway_toolcalls import FAMILIES, OutputParser
 from plugway_toolcalls.testing import as_blocks
 
@@ -245,3 +246,22 @@ BEHIND_CODE = {
 @pytest.mark.parametrize("text", BEHIND_CODE.values(), ids=BEHIND_CODE)
 def test_a_call_behind_markdown_code_is_a_call(text, size):
     assert calls_of(text + CALL, size) == READ
+
+
+@pytest.mark.parametrize("text", ['{"n": NaN}', '{"n": [Infinity]}', '{"n": "x", "m": -Infinity,}'])
+def test_numbers_that_json_does_not_have_are_a_problem(text):
+    verdict = TOOLBOX.judge("Edit", text)
+    assert "not valid JSON" in verdict.problems[0]
+    assert not verdict.is_readable
+
+
+def test_a_number_that_is_too_large_passes_as_it_was_written_or_is_a_problem():
+    assert TOOLBOX.judge("Edit", '{"n": 1e999}') == Verdict("Edit", '{"n": 1e999}')
+    changed = TOOLBOX.judge("Edit", '{"n": 1e999, "all": "true"}')
+    assert changed.problems == ("a number in the arguments is too large for JSON",)
+    assert not TOOLBOX.judge("Edit", '{"n": ' + "9" * 400 + "}").problems
+
+
+def test_half_of_a_surrogate_pair_in_a_call_can_be_sent():
+    call = r'<tool_call>{"name": "Read", "arguments": {"file_path": "/a\ud83d"}}</tool_call>'
+    assert calls_of(call) == [("call", "Read", {"file_path": "/a\ufffd"})]

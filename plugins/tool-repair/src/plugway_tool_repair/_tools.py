@@ -14,8 +14,8 @@ from typing import Any, Final
 import orjson
 
 from plugway import InvalidRequest, Original, as_list, as_object
-from plugway_tool_repair._arguments import Fitter, dumps, normal
-from plugway_toolcalls import Tool, plain_name
+from plugway_tool_repair._arguments import Fitter, normal
+from plugway_toolcalls import Tool, dumps, plain_name
 from plugway_translation import (
     ids_of_calls,
     is_placeholder,
@@ -210,4 +210,8 @@ class Toolbox:
             return Verdict(real, arguments, problems=tuple(problems))
         if not fixes:
             return Verdict(name, arguments)
-        return Verdict(real, dumps(value), tuple(fixes))
+        try:
+            return Verdict(real, dumps(value), tuple(fixes))
+        except ValueError:
+            problem = "a number in the arguments is too large for JSON"
+            return Verdict(real, arguments, problems=(problem,))

@@ -17,6 +17,7 @@ from plugway_toolcalls._members import Members, kinds_of, members_of
 from plugway_toolcalls._references import resolved
 from plugway_toolcalls._schema import is_any_number, is_any_string, is_any_value
 from plugway_toolcalls._terminals import INTEGER, JSON_STRING, NUMBER
+from plugway_toolcalls._tokens import CDATA, CDATA_END
 from plugway_toolcalls._tools import json_type
 
 JSON_STYLE: Final[dict[str, Any]] = {
@@ -214,8 +215,8 @@ class Lark:
         end_text = shape.value_end.replace("{key}", name)
         end = self.literal(end_text)
         if words:
-            options = " | ".join(json.dumps(word, ensure_ascii=False) for word in words)
-            return self.rule(f"{plain} ({options}) {end}")
+            framed = [f"{CDATA}{word}{CDATA_END}" for word in words if spec.cdata]
+            return self.rule(f"{plain} ({' | '.join(map(_quoted, [*words, *framed]))}) {end}")
         if spec.nested and (tree := self._tree(spec, name, schema, depth)):
             return self.rule(f"{plain} {tree}")
         typed = self._typed(shape, name, schema, members) if shape.typed else plain
@@ -397,4 +398,5 @@ def _in_json(name: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return re.sub(r"[^\w -]", lambda match: "\\" + match[0], text)
+    """The text in a regular expression; what is not ASCII must not be escaped."""
+    return re.sub(r"(?![\w -])[\x00-\x7f]", lambda match: f"\\x{ord(match[0]):02x}", text)
