@@ -106,6 +106,8 @@ class Prose:
         self._after_call = False
         self._tries = self._begun_calls = 0
         self._waste = 0
+        self._unread = False
+        """Whether a call could not be read, which may hold all that looks like a call after it."""
         self._cut = False
         self._code = Code()
         self._memory = Memory()
@@ -218,7 +220,8 @@ class Prose:
     def _may_call(self) -> bool:
         """Whether calls are looked for."""
         little = self._tries < _MAX_TRIES and self._waste < _MAX_WASTE
-        return bool(self._toolbox) and little and self._begun_calls < _MAX_CALLS
+        allowed = bool(self._toolbox) and not self._unread
+        return allowed and little and self._begun_calls < _MAX_CALLS
 
     def _mark(self, pieces: list[Piece], mark: str, final: bool) -> bool:
         """Handle `mark` at the start of the buffer, which begins something."""
@@ -366,6 +369,9 @@ class Prose:
             self._waste += len(held)
             if sure and (named := capture.unread_tool):
                 pieces.append(Unread(named, held[:_MOST_QUOTED]))
+                self._unread = True
+            elif not self._opening:
+                self._unread = capture.names_tool
             self._put_back(held)
             if self._opening:
                 self._say(pieces, len(self._opening))
