@@ -8,7 +8,8 @@ import pytest
 
 from plugway import event
 from plugway_tool_repair._mend import Mender
-from plugway_tool_repair._prose import Calls, Prose
+from plugway_tool_repair._pieces import Calls
+from plugway_tool_repair._prose import Prose
 from plugway_toolcalls import FAMILIES, own_format, write_call
 from tests.slow import share
 

@@ -138,7 +138,8 @@ def test_template_leaks_are_removed_and_counted(leak, size):
 
 
 def test_a_call_in_a_fence_is_no_call_where_text_follows():
-    from plugway_tool_repair._prose import Calls, Prose
+    from plugway_tool_repair._pieces import Calls
+    from plugway_tool_repair._prose import Prose
 
     from .conftest import TOOLBOX
 

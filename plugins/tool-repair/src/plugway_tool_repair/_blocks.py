@@ -11,7 +11,8 @@ from typing import Final
 import orjson
 
 from plugway import StreamEvent, as_object
-from plugway_tool_repair._prose import Calls, Prose
+from plugway_tool_repair._pieces import Calls
+from plugway_tool_repair._prose import Prose
 from plugway_wire.gather import MAX_EVENT_BYTES, Gathered
 
 _KEPT_EVENTS: Final = 1000

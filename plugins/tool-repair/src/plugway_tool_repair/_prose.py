@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from plugway_tool_repair._capture import Capture, CutOff, Found
 from plugway_tool_repair._code import Code
 from plugway_tool_repair._passage import MAX_HEADER, Leaks, Passage
+from plugway_tool_repair._pieces import Calls, Cut, Piece, Text, Thinking, Unread
 from plugway_tool_repair._tools import Toolbox
 from plugway_toolcalls import Memory, marks
 
@@ -34,56 +34,6 @@ _MOST_QUOTED: Final = 4000
 """Characters of an unreadable call that are shown to the model."""
 _BLANKS: Final = 1000
 """White space before a bare call, or after a call, that is held back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Visible text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Thinking:
-    """Reasoning that was written as text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """Calls that were written as text, and that text."""
-
-    calls: tuple[tuple[str, str], ...]
-    source: str
-    quoted: bool
-    """Whether it is in a Markdown fence after other text: a call only if no more text follows."""
-    sure: bool
-    """Whether it is between markers that are used for calls only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A call that was written as text and cut off."""
-
-    name: str
-    """The tool's name, as far as it is known."""
-    source: str
-    sure: bool
-    """The same as in `Calls`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """An unreadable call between markers for calls; it follows as text."""
-
-    name: str
-    """The named tool."""
-    source: str
-    """The start of its text."""
-
-
-Piece = Text | Thinking | Calls | Cut | Unread
 
 
 class Prose:

@@ -150,9 +150,9 @@ class Lark:
         """One JSON object in the format of `json.dumps`, but with members in any order."""
 
         def each(name: str, value: Any) -> str:
-            key = self._other_key(members, _JSON_KEY, _in_json)
+            key = self._other_key(members, _JSON_KEY, _quoted)
             if name:
-                key = json.dumps(_in_json(name), ensure_ascii=False)
+                key = json.dumps(_quoted(name), ensure_ascii=False)
             return self.rule(f'{key} ": " {self.json(value)}')
 
         return self.rule(f'"{{" {self._any_order(members, each, chr(34) + ", " + chr(34))} "}}"')
@@ -315,7 +315,7 @@ class Lark:
     def _python_dict(self, members: Members, depth: int) -> str:
         def each(name: str, value: Any) -> str:
             if not name:
-                return f'{self._other_key(members, _JSON_KEY, _in_json)} ": " {self._any_python()}'
+                return f'{self._other_key(members, _JSON_KEY, _quoted)} ": " {self._any_python()}'
             keys = " | ".join(map(_quoted, _both(name)))
             return self.rule(f'({keys}) ": " {self._python(as_object(value), depth + 1)}')
 
@@ -391,10 +391,6 @@ def _both(text: str) -> tuple[str, ...]:
 
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
-
-
-def _in_json(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)
 
 
 def _escaped(text: str) -> str:
