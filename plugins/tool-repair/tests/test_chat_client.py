@@ -18,7 +18,8 @@ from plugway_tool_repair import ToolRepair
 from plugway_tool_repair._chat import ChatText
 from plugway_tool_repair._chat_bytes import ChatStream
 from plugway_tool_repair._mend import Mender
-from plugway_toolcalls import FAMILIES, write_call
+from plugway_toolcalls import write_call
+from plugway_toolcalls.marks import SEARCHED
 from plugway_translation import safe_name
 from tests.slow import quick_first
 
@@ -120,7 +121,7 @@ def read_whole(content):
 
 
 @pytest.mark.parametrize("seed", quick_first(range(3), 1))
-@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+@pytest.mark.parametrize("family", SEARCHED, ids=[family.name for family in SEARCHED])
 async def test_a_call_in_text_becomes_a_call_however_it_is_cut(ask, family, seed):
     call = write_call(family, "Write", ARGUMENTS, TOOLS[2]["input_schema"])
     text = call.join(family.section)

@@ -11,21 +11,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugway_tool_repair._tools import Verdict
-from plugway_toolcalls import FAMILIES, OutputParser
+from plugway_toolcalls import OutputParser
+from plugway_toolcalls.marks import SEARCHED
 from plugway_toolcalls.testing import as_blocks
 
 from .conftest import TOOLBOX, calls_of, pieces_of
 
 SAMPLES = [
     pytest.param(sample, id=f"{family.name}-{number}")
-    for family in FAMILIES
+    for family in SEARCHED
     for number, sample in enumerate(family.samples)
 ]
 FIRST = {
     family.name: next(
         s.text for s in family.samples if [b[0] for b in s.blocks] == ["call"] and "Read" in s.text
     )
-    for family in FAMILIES
+    for family in SEARCHED
 }
 READ = [("call", "Read", {"file_path": "/a.txt"})]
 
@@ -193,7 +194,7 @@ READ_AS_JSON = '{"name": "Read", "arguments": {"file_path": "/a.txt"}}'
 def test_json_that_goes_on_in_its_line_is_text(behind, size):
     for said in (READ_AS_JSON, f"[{READ_AS_JSON}]", f"[{READ_AS_JSON}, {READ_AS_JSON}]"):
         assert pieces_of(said + behind, size) == [("text", said + behind)]
-    for family in (family for family in FAMILIES if family.name in {"llama", "llama4", "generic"}):
+    for family in (family for family in SEARCHED if family.name in {"llama", "llama4", "generic"}):
         parser = OutputParser(family, TOOLBOX.tools.values())
         text = f"[{READ_AS_JSON}]{behind}"
         parts = [part for sign in text for part in parser.feed(sign)]

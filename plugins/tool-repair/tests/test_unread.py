@@ -7,7 +7,8 @@ import json
 import pytest
 
 from plugway.testing import anthropic_message, anthropic_stream, respond, sse
-from plugway_toolcalls import FAMILIES, own_format, write_call
+from plugway_toolcalls import own_format, write_call
+from plugway_toolcalls.marks import SEARCHED
 
 from .conftest import TOOLBOX, calls_of
 from .test_forced import asked  # noqa: F401
@@ -159,7 +160,7 @@ def streamed_thought(*pieces: str):
     return raw_stream(begun, *deltas, stop(0), stop="end_turn")
 
 
-WRITTEN = {f.name: f for f in FAMILIES if own_format(f).opening and f.header is None}
+WRITTEN = {f.name: f for f in SEARCHED if own_format(f).opening and f.header is None}
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -218,7 +219,7 @@ HOLDING = {
 }
 INNER = {
     family.name: write_call(family, "Bash", {"command": "rm"}).join(family.section)
-    for family in FAMILIES
+    for family in SEARCHED
 }
 
 
