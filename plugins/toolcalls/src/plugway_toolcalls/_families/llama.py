@@ -119,7 +119,6 @@ FUNCTIONARY32 = Family(
             shape=Shape(before="", between="\n", after=""),
         ),
     ),
-    reasoning=(),
     stops=("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"),
     recipients=Recipients(opening=">>>", text="all"),
     samples=(
