@@ -235,7 +235,7 @@ async def test_no_text_of_a_request_is_kept():
         watch = client.watch
         assert found["cause"] == "changed"
         assert secret not in json.dumps(found)
-        assert secret not in repr(list(watch._conversations.values()))
+        assert secret not in repr(list(watch._conversations))
         seen, todo = set(), [watch._conversations, watch._explained, watch._targets]
         while todo:
             item = todo.pop()

@@ -705,7 +705,7 @@ async def test_a_server_that_never_reports_is_not_compared_any_more():
         body = conversation() | {"model": "up/some-model"}
         for _ in range(22):
             found = await client.say(body)
-        (known,) = client.watch._conversations.values()
+        (known,) = client.watch._conversations
         assert found["cause"] == "unreported"
         assert max(asked.turn for asked in known.asked) == 20
         client.cache.reports = True

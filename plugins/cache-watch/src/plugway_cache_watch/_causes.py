@@ -64,10 +64,13 @@ class Asked(NamedTuple):
         return self.read + self.written if rules.marked else self.total
 
 
-def causes(now: Asked, before: Asked, body: PromptBody, rules: Rules) -> list[Cause]:
-    """The causes of a miss, the main one first; at least one."""
+def causes(
+    now: Asked, before: Asked, body: PromptBody, rules: Rules, *, begins: bool = False
+) -> list[Cause]:
+    """The causes of a miss, the main one first; at least one. If the request `begins` another
+    conversation, its messages are no cause."""
     idle = now.started - before.began
-    visible, at_start = _visible(now, before, body, rules)
+    visible, at_start = _visible(now, before, body, rules, begins=begins)
     late = _expired(idle, before, rules)
     edits = [edit for edit in now.edits if edit not in before.edits]
     own = [Cause("gateway", f"the gateway did this: {edit}") for edit in edits]
@@ -76,6 +79,13 @@ def causes(now: Asked, before: Asked, body: PromptBody, rules: Rules) -> list[Ca
     if visible:
         return [*visible, *([late] if late else []), *own]
     return [late or _hidden(now, before, rules, idle)]
+
+
+def edits_between(before: Asked, now: Asked, body: PromptBody, rules: Rules) -> list[Cause]:
+    """What differs besides, if the conversation moved to another cache."""
+    vendor = rules.marked and rules.reports
+    found = differences(before.print, now.print, body, vendor=vendor)
+    return [Cause("changed", item.text) for item in found]
 
 
 def unwritten(now: Asked, before: Asked, rules: Rules, reported: bool) -> Cause | None:
@@ -131,7 +141,9 @@ def moved(now: Asked, before: Asked) -> Cause:
 # ── what can be seen in the two requests ─────────────────────────────────────────────────────
 
 
-def _visible(now: Asked, before: Asked, body: PromptBody, rules: Rules) -> tuple[list[Cause], bool]:
+def _visible(
+    now: Asked, before: Asked, body: PromptBody, rules: Rules, *, begins: bool
+) -> tuple[list[Cause], bool]:
     """The visible causes in the order of the prompt, and whether the first is at its start,
     where nothing before it could have been read."""
     vendor = rules.marked and rules.reports
@@ -141,10 +153,13 @@ def _visible(now: Asked, before: Asked, body: PromptBody, rules: Rules) -> tuple
         level, edit = item.level, item.edit
         if rules.marked and last is not None and (level, edit.old) > (last.level, last.at):
             continue  # behind the last mark nothing was stored
-        found.append((level, edit.at, Cause("changed", item.text)))
+        if not (begins and level == 2):
+            found.append((level, edit.at, Cause("changed", item.text)))
     if rules.marked:
-        found += _invalidating(now, before, body)
-        if not any(level < 2 for level, _, _ in found):
+        found += [] if begins else _invalidating(now, before, body)
+        first = min(((level, at) for level, at, _ in found), default=(3, 0))
+        last_mark = max((mark[:2] for mark in now.print.marks), default=(-1, 0))
+        if last_mark < ((0, 0) if begins else first):
             found += [(3, 0, cause) for cause in _about_marks(now.print, before.print)]
         found.sort(key=lambda item: item[:2])
     if not found:

@@ -7,7 +7,8 @@ that one's entries: the server has confirmed that they are the same.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple, overload
 
 import orjson
@@ -54,15 +55,31 @@ class Mark(NamedTuple):
     """How long the server keeps what it marks."""
 
 
+class Shared:
+    """Entries of messages that several fingerprints share."""
+
+    __slots__ = ("entries", "hashes")
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
+        self.hashes = hashes_in(entries)
+        """Number of hashes in them."""
+
+    def extend(self, entries: list[Entry]) -> None:
+        """Append entries."""
+        self.entries += entries
+        self.hashes += hashes_in(entries)
+
+
 class Messages(Sequence[Entry]):
     """The entries of messages. A continuation shares those of its predecessor, so that a long
     conversation is not copied for every request."""
 
-    __slots__ = ("_count", "_shared")
+    __slots__ = ("_count", "shared")
 
-    def __init__(self, shared: list[Entry], count: int) -> None:
-        """The first `count` entries of a list to which a continuation may append."""
-        self._shared, self._count = shared, count
+    def __init__(self, shared: Shared, count: int) -> None:
+        """The first `count` entries of those to which a continuation may append."""
+        self.shared, self._count = shared, count
 
     def __len__(self) -> int:
         """Number of messages."""
@@ -74,9 +91,16 @@ class Messages(Sequence[Entry]):
     def __getitem__(self, index: slice) -> list[Entry]: ...
     def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
         """An entry, or a list of several."""
+        entries = self.shared.entries
         if isinstance(index, slice):
-            return self._shared[: self._count][index]
-        return self._shared[index if index >= 0 else self._count + index]
+            return entries[: self._count][index]
+        if not -self._count <= index < self._count:
+            raise IndexError(index)
+        return entries[index if index >= 0 else self._count + index]
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The entries, without those that a continuation appended."""
+        return islice(self.shared.entries, self._count)
 
     def __eq__(self, other: object) -> bool:
         """Whether the entries are the same."""
@@ -86,14 +110,14 @@ class Messages(Sequence[Entry]):
 
     def continued(self, start: int, fresh: list[Entry]) -> Messages:
         """The entries up to `start`, then `fresh`."""
-        known = self._count - start
+        known, entries = self._count - start, self.shared.entries
         again = [entry.digest for entry in fresh[:known]]
-        same = again == [entry.digest for entry in self._shared[start : self._count]]
-        if same and self._count == len(self._shared):
-            self._shared += fresh[known:]
-            return Messages(self._shared, len(self._shared))
-        entries = [*self._shared[:start], *fresh]
-        return Messages(entries, len(entries))
+        same = again == [entry.digest for entry in entries[start : self._count]]
+        if same and self._count == len(entries):
+            self.shared.extend(fresh[known:])
+            return Messages(self.shared, len(entries))
+        forked = [*entries[:start], *fresh]
+        return Messages(Shared(forked), len(forked))
 
 
 class Print(NamedTuple):
@@ -113,6 +137,27 @@ class Print(NamedTuple):
         """Whether a message has an image."""
         return any(entry.images for entry in self.messages)
 
+    @property
+    def size(self) -> int:
+        """Length of all entries in bytes."""
+        return sum(entry.size for part in self[:3] for entry in part)
+
+    @property
+    def definitions(self) -> float:
+        """The part of it, from 0 to 1, that tools and system prompt are."""
+        own = sum(entry.size for part in self[:2] for entry in part)
+        return own / (self.size or 1)
+
+    @property
+    def hashes(self) -> int:
+        """Number of hashes in its entries."""
+        return hashes_in(self.tools) + hashes_in(self.system) + self.messages.shared.hashes
+
+
+def hashes_in(entries: Sequence[Entry]) -> int:
+    """Number of hashes that entries consist of, which is what they need of memory."""
+    return len(entries) + sum([len(entry.parts) for entry in entries])
+
 
 def digest(data: bytes) -> int:
     """A hash with a key of this process."""
@@ -125,7 +170,7 @@ def print_of(body: PromptBody) -> Print:
     tools = tuple(_tool(tool, at, marks) for at, tool in enumerate(body.tools))
     system = tuple(_system(block, at, marks) for at, block in enumerate(body.system))
     messages = [_message(message, at, marks) for at, message in enumerate(body.messages)]
-    return _finished(tools, system, Messages(messages, len(messages)), marks, body)
+    return _finished(tools, system, Messages(Shared(messages), len(messages)), marks, body)
 
 
 def continued(before: Print, body: PromptBody, unsure_bytes: int) -> Print | None:
