@@ -13,8 +13,19 @@ from plugway_cache_watch._providers import Rules, ago, keeps_thinking, lifetime_
 LOOKBACK: Final = 20
 """Positions that Anthropic checks per mark, the mark itself included."""
 _BYTES_PER_TOKEN: Final = 4
-_LEVELS: Final = {"speed": 1}
-"""The level that a setting invalidates; 2, the messages, for the others."""
+_LEVELS: Final = {
+    "speed": 1,
+    "tool_choice": 2,
+    "thinking": 2,
+    "output_config": 2,
+    "output_format": 2,
+}
+"""The level that a setting invalidates at Anthropic."""
+_AT_OPENAI: Final = {
+    "prompt_cache_key": "by which OpenAI chooses a machine, and each has its own cache",
+    "text": "whose schema is in front of the prompt",
+    "response_format": "whose schema is in front of the prompt",
+}
 
 
 class Cause(NamedTuple):
@@ -71,7 +82,7 @@ def causes(
     conversation, its messages are no cause."""
     idle = now.started - before.began
     visible, at_start = _visible(now, before, body, rules, begins=begins)
-    late = _expired(idle, before, rules)
+    late = _expired(idle, before, body, rules)
     edits = [edit for edit in now.edits if edit not in before.edits]
     own = [Cause("gateway", f"the gateway did this: {edit}") for edit in edits]
     if late and now.read == 0 and not (visible and at_start):
@@ -162,6 +173,10 @@ def _visible(
         if last_mark < ((0, 0) if begins else first):
             found += [(3, 0, cause) for cause in _about_marks(now.print, before.print)]
         found.sort(key=lambda item: item[:2])
+    elif rules.provider == "OpenAI":
+        for name in _changed_settings(now, before):
+            if why := _AT_OPENAI.get(name):
+                found.insert(0, (0, 0, Cause("setting", f"`{name}` changed, {why}")))
     if not found:
         return [], False
     level, at, _ = found[0]
@@ -183,10 +198,8 @@ def _invalidating(now: Asked, before: Asked, body: PromptBody) -> list[tuple[int
     invalidates the cache" at https://platform.claude.com/docs/en/build-with-claude/prompt-caching.
     """
     found: list[tuple[int, int, Cause]] = []
-    pairs = zip(SETTINGS, before.print.settings, now.print.settings, strict=True)
-    for name, old, new in pairs:
-        if old != new:
-            level = _LEVELS.get(name, 2)
+    for name in _changed_settings(now, before):
+        if level := _LEVELS.get(name):
             what = "the system prompt and the messages" if level == 1 else "the messages"
             text = f"`{name}` changed, which invalidates the cache of {what}"
             found.append((level, -1, Cause("setting", text)))
@@ -198,6 +211,11 @@ def _invalidating(now: Asked, before: Asked, body: PromptBody) -> list[tuple[int
         text = "this model drops the thinking of earlier turns when a user's text follows"
         found.append((2, -1, Cause("thinking", f"{text}, so the messages after it count as new")))
     return found
+
+
+def _changed_settings(now: Asked, before: Asked) -> list[str]:
+    pairs = zip(SETTINGS, before.print.settings, now.print.settings, strict=True)
+    return [name for name, old, new in pairs if old != new]
 
 
 def _drops_thinking(now: Asked, before: Asked, body: PromptBody) -> bool:
@@ -247,11 +265,13 @@ def _place(mark: Mark) -> str:
 # ── what cannot ──────────────────────────────────────────────────────────────────────────────
 
 
-def _expired(idle: float, before: Asked, rules: Rules) -> Cause | None:
+def _expired(idle: float, before: Asked, body: PromptBody, rules: Rules) -> Cause | None:
     if rules.marked:
         marks = before.print.marks
         lifetime = marks[-1].seconds if marks else 300.0
         words = lifetime_in_words(lifetime)
+    elif rules.provider == "OpenAI" and body.get("prompt_cache_retention") == "24h":
+        lifetime, words = 24 * 3600.0, "up to 24 hours"
     else:
         lifetime, words = rules.lifetime, rules.lifetime_text
     if not lifetime or idle <= lifetime:
@@ -264,8 +284,7 @@ def _hidden(now: Asked, before: Asked, rules: Rules, idle: float) -> Cause:
     """A miss without a visible cause: what may have happened."""
     text = f"the same prompt was sent {ago(idle)} ago and nothing in it changed"
     hints: list[str] = []
-    settings = zip(SETTINGS, before.print.settings, now.print.settings, strict=True)
-    changed = [f"`{name}`" for name, old, new in settings if old != new]
+    changed = [f"`{name}`" for name in _changed_settings(now, before)]
     if now.beta != before.beta:
         changed.append("the header `anthropic-beta`")
     if changed:

@@ -275,9 +275,7 @@ def _compared(now: Asked, before: Asked, sent: Sent, body: PromptBody, *, begins
     return missed, found
 
 
-def _without_predecessor(
-    now: Asked, alike: list[Asked], sent: Sent, body: PromptBody
-) -> Verdict:
+def _without_predecessor(now: Asked, alike: list[Asked], sent: Sent, body: PromptBody) -> Verdict:
     rules = sent.target.rules
     for name, share in _parallels(now, sent):
         missed = int(now.total * share) - now.read

@@ -22,8 +22,11 @@ MOST_ENTRIES: Final = 4000
 _KEY: Final = secrets.token_bytes(16)
 _MARK: Final = b'"cache_control"'
 _TOOL_FIELDS: Final = ("name", "description", "input_schema", "parameters", "function")
-SETTINGS: Final = ("speed", "tool_choice", "thinking", "output_config", "output_format")
-"""Fields that change the prompt although they are not part of it."""
+SETTINGS: Final = (
+    *("speed", "tool_choice", "thinking", "output_config", "output_format"),
+    *("prompt_cache_key", "text", "response_format"),
+)
+"""Fields that change the prompt although they are not part of it, or where it is looked for."""
 ATTRIBUTION: Final = "attribution"
 _SECONDS: Final = {"5m": 300.0, "1h": 3600.0}
 _THINKING: Final = frozenset(("thinking", "redacted_thinking"))
