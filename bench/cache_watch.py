@@ -29,8 +29,8 @@ from plugway import Attempt, MessagesRequest, Plugin, Reply
 from plugway.exchange.intake import ExchangeServer
 from plugway.exchange.pipeline import Limits, Pipeline
 from plugway.plugins.hooks import Hooks
-from plugway.testing import anthropic_stream, build_plugin
-from plugway_cache_watch import CacheWatch
+from plugway.testing import anthropic_stream
+from plugway_cache_watch import CacheWatch, CacheWatchOptions
 
 GOAL_US = 20.0
 NEW_TOKENS = 300
@@ -88,7 +88,7 @@ async def measure(turns: int, *, edited: bool) -> dict[str, float]:
     """CPU microseconds of a request without the plugin, and what it adds."""
     sent = conversation(turns, edited=edited)
     stacks: dict[bool, ExchangeServer] = {}
-    watch = build_plugin(CacheWatch, "cache-watch")
+    watch = CacheWatch(CacheWatchOptions(), name="cache-watch")
     for with_plugin in (False, True):
         upstream = Caching(reads=not edited)
         plugins: list[Plugin[Any]] = [*([watch] if with_plugin else []), upstream]

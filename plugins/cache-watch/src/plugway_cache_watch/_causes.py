@@ -168,9 +168,8 @@ def _visible(
             found.append((level, edit.at, Cause("changed", item.text)))
     if rules.marked:
         found += [] if begins else _invalidating(now, before, body)
-        first = min(((level, at) for level, at, _ in found), default=(3, 0))
-        last_mark = max((mark[:2] for mark in now.print.marks), default=(-1, 0))
-        if last_mark < ((0, 0) if begins else first):
+        changed = (0, 0) if begins else min([item[:2] for item in found] or [(3, 0)])
+        if not now.print.marks or now.print.marks[-1][:2] < changed:
             found += [(3, 0, cause) for cause in _about_marks(now.print, before.print)]
         found.sort(key=lambda item: item[:2])
     elif rules.provider == "OpenAI":
