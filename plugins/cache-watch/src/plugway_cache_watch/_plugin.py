@@ -36,11 +36,11 @@ from plugway_cache_watch._conversations import (
     judge,
     key_of,
 )
+from plugway_cache_watch._costs import cost_of_miss
 from plugway_cache_watch._explained import QUIET, Explanation
 from plugway_cache_watch._options import CacheWatchOptions
 from plugway_cache_watch._prints import MOST_ENTRIES, print_of
 from plugway_cache_watch._providers import rules_of
-from plugway_endpoints import TellsCosts
 
 _MOST_TARGETS: Final = 256
 SILENT_TURNS: Final = 20
@@ -117,7 +117,7 @@ class CacheWatch(Plugin[CacheWatchOptions]):
         body = PromptBody(sent.request)
         verdict = continuation(self._conversations, sent, counts, body)
         if verdict is None:
-            return self._compare(exchange, sent, counts, body)
+            return self._compare(exchange, sent, counts, body, served, usage)
         lacking, causes = verdict
         name = sent.target.name
         self._explained[exchange.id] = Explanation(name, read, written, total, lacking, causes)
@@ -133,7 +133,13 @@ class CacheWatch(Plugin[CacheWatchOptions]):
     # ── inside ───────────────────────────────────────────────────────────────────────────────
 
     async def _compare(
-        self, exchange: Exchange, sent: Sent, counts: Counts, body: PromptBody
+        self,
+        exchange: Exchange,
+        sent: Sent,
+        counts: Counts,
+        body: PromptBody,
+        served: Attempt,
+        usage: Usage,
     ) -> None:
         missed, causes = await self._compared(sent, counts, body)
         first = exchange.attempts[0].target if exchange.attempts else sent.target.name
@@ -141,8 +147,9 @@ class CacheWatch(Plugin[CacheWatchOptions]):
             causes = _after_failure(causes, first, sent.target.name)
         tokens = (counts.read, counts.written, counts.total, missed)
         found = Explanation(sent.target.name, *tokens, tuple(causes))
-        if found.miss:
-            found = found._replace(dollars=self._price(found.target, missed))
+        if found.miss and self._gateway is not None:
+            priced = (self._gateway, served, sent.request, usage, missed)
+            found = found._replace(dollars=await anyio.to_thread.run_sync(cost_of_miss, *priced))
             if self._is_dear(found):
                 exchange.note(self.name, found.line, stage="cache")
         self._explained[exchange.id] = found
@@ -160,17 +167,6 @@ class CacheWatch(Plugin[CacheWatchOptions]):
         else:
             fingerprint = sent.fingerprint(body)
         return judge(self._conversations, sent, counts, body, fingerprint)
-
-    def _price(self, target: str, missed: int) -> float | None:
-        """What it costs to compute tokens instead of reading them; None if that is unknown."""
-        found = self._gateway.find(TellsCosts) if self._gateway else ()
-        for _, prices in found:
-            computed = prices.cost(target, Usage(input_tokens=missed))
-            read = prices.cost(target, Usage(cache_read_tokens=missed))
-            if computed is not None and read is not None:
-                # Without a price for cached tokens both are the same.
-                return None if computed and computed == read else computed - read
-        return None
 
     def _is_dear(self, found: Explanation) -> bool:
         if found.dollars:
