@@ -23,6 +23,8 @@ logs_app = typer.Typer(name="logs", rich_markup_mode=None)
 ui_app = typer.Typer(name="ui", rich_markup_mode=None)
 
 _EVERY_SECONDS = 0.5
+_PROMPT = ("input", "cache_read", "cache_creation")
+"""Kinds of tokens that make up a prompt."""
 _Found = Sequence[Mapping[str, Any]]
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="Configuration of the gateway.", metavar="FILE")
@@ -166,7 +168,7 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: 
         (f"{exchange.get('status')} {exchange.get('outcome')}", "green" if good else "bold red"),
         plain(f"  {exchange.get('model_asked')} -> {exchange.get('served_by') or fallback}"),
         f"  {exchange.get('seconds', 0):.2f} s",
-        f"  {usage.get('input', 0) + usage.get('cache_read', 0):,} in",
+        f"  {sum(usage.get(kind, 0) for kind in _PROMPT):,} in",
         f" ({usage.get('cache_read', 0):,} cached), {usage.get('output', 0):,} out",
         f"  caller {exchange.get('caller')}",
         plain(f"  agent {str(agent)[:8]}") if agent else "",
@@ -178,9 +180,8 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: 
         explained = as_object(exchange.get("cache"))
         style = "yellow" if explained.get("miss") else ""
         line = explained.get("line") or "unknown; `cache-watch` explains what it has seen"
-        console.print(Text(f"          cache: {line}", style))
+        console.print(Text(f"          cache: {plain(line)}", style))
     for entry in as_list(exchange.get("receipt")) if receipts else ():
         item = as_object(entry)
-        console.print(
-            Text(f"          {item.get('stage')} {item.get('plugin')}: {item.get('what')}")
-        )
+        what = f"{item.get('stage')} {item.get('plugin')}: {item.get('what')}"
+        console.print(Text(f"          {plain(what)}"))
