@@ -27,6 +27,7 @@ SETTINGS: Final = (
     *("prompt_cache_key", "text", "response_format"),
 )
 """Fields that change the prompt although they are not part of it, or where it is looked for."""
+_FIELDS: Final = (*SETTINGS, "cache_control")
 ATTRIBUTION: Final = "attribution"
 _SECONDS: Final = {"5m": 300.0, "1h": 3600.0}
 _THINKING: Final = frozenset(("thinking", "redacted_thinking"))
@@ -113,11 +114,10 @@ class Messages(Sequence[Entry]):
 
     def continued(self, start: int, fresh: list[Entry]) -> Messages:
         """The entries up to `start`, then `fresh`."""
-        known, entries = self._count - start, self.shared.entries
-        again = [entry.digest for entry in fresh[:known]]
-        same = again == [entry.digest for entry in entries[start : self._count]]
-        if same and self._count == len(entries):
-            self.shared.extend(fresh[known:])
+        entries, count = self.shared.entries, self._count
+        again = zip(fresh, entries[start:count], strict=False)
+        if count == len(entries) and all([one.digest == other.digest for one, other in again]):
+            self.shared.extend(fresh[count - start :])
             return Messages(self.shared, len(entries))
         forked = [*entries[:start], *fresh]
         return Messages(Shared(forked), len(forked))
@@ -131,7 +131,7 @@ class Print(NamedTuple):
     messages: Messages
     marks: tuple[Mark, ...]
     setting: int
-    """Hash of the fields of `SETTINGS` together."""
+    """Hash of the fields of `SETTINGS`, and of the top-level mark, together."""
     settings: tuple[int, ...]
     """Hashes of the fields of `SETTINGS`."""
 
@@ -183,19 +183,21 @@ def continued(before: Print, body: PromptBody, unsure_bytes: int) -> Print | Non
     Entries are hashed from those on that hold the last `unsure_bytes` of `before`.
     """
     messages, old = body.messages, before.messages
-    if not old or len(messages) < len(old):
+    entries, count = old.shared.entries, len(old)
+    if not count or len(messages) < count:
         return None
-    start, size = len(old), 0
-    while start > 0 and (size < unsure_bytes or start == len(old)):
+    start = count - 1
+    size = entries[start].size
+    while start > 0 and size < unsure_bytes:
         start -= 1
-        size += old[start].size
+        size += entries[start].size
     marks = [
         mark
         for mark in before.marks
         if mark.level < 2 or (mark.at < start and _kept(mark, messages))
     ]
     fresh = [_message(messages[index], index, marks) for index in range(start, len(messages))]
-    if fresh[0].digest != old[start].digest:
+    if fresh[0].digest != entries[start].digest:
         return None
     grown = old.continued(start, fresh)
     return _finished(before.tools, before.system, grown, marks, body, before)
@@ -209,15 +211,16 @@ def _finished(
     body: PromptBody,
     before: Print | None = None,
 ) -> Print:
-    if isinstance(automatic := body.get("cache_control"), dict) and messages:
+    fields = body.fields(_FIELDS)
+    if isinstance(automatic := fields.get("cache_control"), dict) and messages:
         marks.append(_mark(automatic, 2, len(messages) - 1, len(messages[-1].parts) - 1))
-    values = [body.get(name) for name in SETTINGS]
-    setting = digest(_dumped(values))
+    setting = digest(_dumped(fields))
     if before is not None and before.setting == setting:
         settings = before.settings
     else:
-        settings = tuple(digest(_dumped(value)) for value in values)
-    return Print(tools, system, messages, tuple(sorted(marks)), setting, settings)
+        settings = tuple(digest(_dumped(fields.get(name))) for name in SETTINGS)
+    marks.sort()
+    return Print(tools, system, messages, tuple(marks), setting, settings)
 
 
 def _kept(mark: Mark, messages: Sequence[Any]) -> bool:
@@ -256,14 +259,23 @@ def _message(message: Any, index: int, marks: list[Mark]) -> Entry:
     role = role if role in _ROLES else ""
     parts: list[int] = []
     size, images, thinking = 0, False, False
-    for at, block in enumerate(blocks_in(message)):
-        data = _plain(text_block(block) if isinstance(block, str) else block, 2, index, at, marks)
-        size += len(data)
-        parts.append(digest(data))
-        kind = str(as_object(block).get("type"))
-        if kind != "text":
+    content = fields.get("content")
+    blocks: Sequence[Any] = content if isinstance(content, list) else blocks_in(message)
+    for at, block in enumerate(blocks):
+        kind = as_object(block).get("type")
+        if kind == "text":
+            if mark := block.get("cache_control"):
+                marks.append(_mark(mark, 2, index, at))
+                block = {key: value for key, value in block.items() if key != "cache_control"}
+            data = _dumped(block)
+        else:
+            block = text_block(block) if isinstance(block, str) else block
+            data = _plain(block, 2, index, at, marks)
+            kind = str(kind)
             images = images or kind in _IMAGES or (kind == "tool_result" and has_image(block))
             thinking = thinking or kind in _THINKING
+        size += len(data)
+        parts.append(hash(_KEY + data))
     if len(fields) > 2:  # Chat: `tool_calls`, `tool_call_id`, `name`
         rest = {k: v for k, v in fields.items() if k not in {"role", "content", "parts"}}
         data = _dumped(rest)
