@@ -116,7 +116,7 @@ class Messages(Sequence[Entry]):
         """The entries up to `start`, then `fresh`."""
         entries, count = self.shared.entries, self._count
         again = zip(fresh, entries[start:count], strict=False)
-        if count == len(entries) and all([one.digest == other.digest for one, other in again]):
+        if count == len(entries) and all(one.digest == other.digest for one, other in again):
             self.shared.extend(fresh[count - start :])
             return Messages(self.shared, len(entries))
         forked = [*entries[:start], *fresh]
@@ -260,7 +260,7 @@ def _message(message: Any, index: int, marks: list[Mark]) -> Entry:
     parts: list[int] = []
     size, images, thinking = 0, False, False
     content = fields.get("content")
-    blocks: Sequence[Any] = content if isinstance(content, list) else blocks_in(message)
+    blocks = as_list(content) if isinstance(content, list) else blocks_in(message)
     for at, block in enumerate(blocks):
         kind = as_object(block).get("type")
         if kind == "text":
