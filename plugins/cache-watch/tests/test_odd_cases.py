@@ -8,7 +8,7 @@ import pytest
 from gemini_answers import answered, piece
 from gemini_answers import text as gemini_text
 from openai_answers import answer_of, message
-from simulated_cache import Clock, MarkedCache
+from simulated_cache import Clock, MarkedCache, PlainCache
 from test_causes import (
     IMAGE,
     MARK,
@@ -51,6 +51,7 @@ from plugway_gemini import Gemini
 from plugway_gemini_api import GeminiApi
 from plugway_openai import OpenAI
 from plugway_openai_api import OpenAIApi
+from plugway_openai_compatible import OpenAICompatible
 from plugway_router import Router
 
 pytestmark = pytest.mark.anyio
@@ -86,6 +87,33 @@ async def test_tasks_with_the_same_instructions_are_not_edits_of_each_other():
     assert all(item["read"] > 1000 for item in found[1:])
     assert hit["cause"] == "hit"
     assert missed["why"].startswith("messages[1] (assistant) was edited")
+
+
+async def test_tasks_of_chat_completions_are_told_apart_by_what_follows_their_instructions():
+    """Relayed bytes, in which the instructions are the first message."""
+
+    def relaying(url):
+        key = {"base_url": f"{url}/v1", "api_key": "sk-1", "zone": "api.openai.com"}
+        return [build_plugin(OpenAIApi, "api"), build_plugin(OpenAICompatible, "up", **key)]
+
+    async with talk(PlainCache, api="chat", backends=relaying) as client:
+
+        async def ask(task, rules="Rules. "):
+            instructions = {"role": "system", "content": rules * 900}
+            asked = {"role": "user", "content": f"{task}. " * 300}
+            body = {"model": "up/some-model", "messages": [instructions, asked]}
+            function = {"name": "ls", "parameters": {"type": "object", "properties": {}}}
+            body["tools"] = [{"type": "function", "function": function}]
+            reply = await client.running.client.post("/v1/chat/completions", json=body)
+            assert reply.status_code == 200, reply.text
+            client.clock.now += 10
+            return await explained(client.watch, reply.headers["plugway-request-id"])
+
+        found = [await ask(f"Task {n}") for n in range(3)]
+        changed = await ask("Task 3", rules="Other rules. ")
+    assert [item["cause"] for item in found] == ["first"] * 3
+    assert found[2]["read"] > 1000
+    assert changed["why"] == "messages[0] (system) was edited: content[0] `text` changed"
 
 
 async def test_the_turns_go_on_after_subagents_that_name_themselves_by_nothing():

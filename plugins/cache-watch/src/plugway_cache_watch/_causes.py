@@ -164,7 +164,7 @@ def _visible(
         level, edit = item.level, item.edit
         if rules.marked and last is not None and (level, edit.old) > (last.level, last.at):
             continue  # behind the last mark nothing was stored
-        if not (begins and level == 2):
+        if not (begins and level == 2 and edit.at >= now.print.leading):
             found.append((level, edit.at, Cause("changed", item.text)))
     if rules.marked:
         found += [] if begins else _invalidating(now, before, body)

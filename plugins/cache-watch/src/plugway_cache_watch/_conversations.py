@@ -347,14 +347,13 @@ def _alike(now: Asked, asked: list[Asked]) -> list[Asked]:
 def begins_anew(old: Print, new: Print, *, named: bool) -> bool:
     """Whether `new` has none of the messages of `old`, and is no later turn and no summary of the
     same conversation either."""
-    if not old.messages or not new.messages:
+    before, now = old.messages[old.leading :], new.messages[new.leading :]
+    if not before or not now:
         return False
-    known = {entry.digest for entry in old.messages}
-    if any(entry.digest in known for entry in new.messages):
+    known = {entry.digest for entry in before}
+    if any(entry.digest in known for entry in now) or set(before[0].parts) & set(now[0].parts):
         return False
-    if set(old.messages[0].parts) & set(new.messages[0].parts):
-        return False
-    longer, shorter = len(new.messages) > len(old.messages), is_summary(old, new)
+    longer, shorter = len(now) > len(before), is_summary(old, new)
     return not (named and (longer or shorter))
 
 

@@ -27,6 +27,7 @@ SETTINGS: Final = (
     *("prompt_cache_key", "text", "response_format"),
 )
 """Fields that change the prompt although they are not part of it, or where it is looked for."""
+_INSTRUCTIONS: Final = frozenset(("system", "developer"))
 _FIELDS: Final = (*SETTINGS, "cache_control")
 ATTRIBUTION: Final = "attribution"
 _SECONDS: Final = {"5m": 300.0, "1h": 3600.0}
@@ -146,10 +147,16 @@ class Print(NamedTuple):
         return sum(entry.size for part in self[:3] for entry in part)
 
     @property
+    def leading(self) -> int:
+        """Number of messages at its start that are instructions, as in Chat Completions."""
+        places = (at for at, one in enumerate(self.messages) if one.role not in _INSTRUCTIONS)
+        return next(places, len(self.messages))
+
+    @property
     def definitions(self) -> float:
-        """The part of it, from 0 to 1, that tools and system prompt are."""
-        own = sum(entry.size for part in self[:2] for entry in part)
-        return own / (self.size or 1)
+        """The part of it, from 0 to 1, that tools and instructions are."""
+        parts = (*self[:2], self.messages[: self.leading])
+        return sum(entry.size for part in parts for entry in part) / (self.size or 1)
 
     @property
     def hashes(self) -> int:
