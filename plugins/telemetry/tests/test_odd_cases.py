@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 
 import anyio
 import httpx2
+import orjson
 import otlp
 import pytest
 from needed import port, prometheus  # noqa: F401  fixtures
 from test_export import dropped, exporter
 from test_metrics import scrape
+from test_reload import reload
 from test_traces import PARENT, compatible
 
 from plugway import Upstream
 from plugway.config.config import parse_config
 from plugway.http.snapshot import Snapshot
 from plugway.testing import (
+    Cut,
     Hold,
     ScriptedUpstream,
     anthropic_error,
     anthropic_message,
+    anthropic_stream,
     build_plugin,
     gateway,
     request_body,
     respond,
+    sse,
 )
 from plugway.types.errors import PluginError
 from plugway_echo import Echo
@@ -214,3 +220,101 @@ async def test_the_own_port_serves_nothing_but_metrics(port):  # noqa: F811
             posted = await client.post(f"http://127.0.0.1:{port}/metrics", json={})
             assert posted.status_code == 405
         assert (await scrape(port)).status_code in (200, 501)
+
+
+async def test_a_limited_callers_trace_is_continued_under_its_name():
+    tokens = [{"name": "phone", "token": "phone-token", "models": ["echo/*"]}]
+    async with otlp.Collector() as collector:
+        plugin = entry("t", collector)
+        async with gateway([plugin, build_plugin(Echo, "echo")], tokens=tokens) as running:
+            lines = {"authorization": "Bearer phone-token", "traceparent": PARENT}
+            body = request_body(model="echo/m")
+            reply = await running.client.post("/v1/messages", json=body, headers=lines)
+            assert reply.status_code == 200
+    server, _ = otlp.server_and_clients(collector.spans())
+    assert server["parent_span_id"].hex() == "b7ad6b7169203331"
+    assert otlp.attributes(server)["plugway.caller"] == "phone"
+    assert dict(plugin.store.numbers(names.EXCHANGES)) == {("messages", "completed", "phone"): 1}
+
+
+async def test_what_is_not_sampled_is_still_counted():
+    async with otlp.Collector() as collector:
+        plugin = entry("t", collector, sample=0)
+        async with gateway([plugin, build_plugin(Echo, "echo")]) as running:
+            for _ in range(3):
+                await running.ask("hello", model="echo/m")
+        counted = [p["int"] for _, p in otlp.points(collector.metrics()["plugway.exchanges"])]
+    assert (collector.spans(), counted) == ([], [3])
+
+
+async def test_a_cut_stream_stays_in_the_clients_trace():
+    broken = sse(anthropic_stream(["a", "b", "c"])[:4], end=Cut())
+    async with otlp.Collector() as collector, ScriptedUpstream(broken) as upstream:
+        async with gateway([entry("t", collector), compatible(upstream)]) as running:
+            body = request_body(model="up/m", stream=True)
+            lines = {"traceparent": PARENT}
+            with suppress(httpx2.HTTPError):
+                await running.client.post("/v1/messages", json=body, headers=lines)
+    server, clients = otlp.server_and_clients(collector.spans())
+    assert server["parent_span_id"].hex() == "b7ad6b7169203331"
+    assert [otlp.attributes(one)["error.type"] for one in clients] == ["stream_interrupted"]
+
+
+@pytest.mark.parametrize(
+    ("said", "pause"),
+    [("3600", 30), ("7", 7), ("Wed, 21 Oct 2026 07:28:00 GMT", 1), ("-5", 1), ("x" * 500, 1)],
+)
+async def test_a_collector_cannot_make_the_exporter_wait_for_longer_than_half_a_minute(
+    said, pause, monkeypatch
+):
+    busy, waited = respond(503, b"", (("retry-after", said),)), []
+
+    async def sleep(seconds):
+        waited.append(seconds)
+
+    async with otlp.Collector(busy) as collector, Upstream(collector.url) as upstream:
+        sender = exporter(upstream, Store())
+        sender.add([b""])
+        monkeypatch.setattr("plugway_telemetry._export.anyio.sleep", sleep)
+        await sender.send_spans()
+    assert waited == [pause]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        respond(200, b"{}", (("content-type", "application/json"),)),
+        respond(202, b""),
+        respond(204, b""),
+        respond(200, b"\x1f\x8b\x08\x00", (("content-encoding", "gzip"),)),
+    ],
+    ids=["json", "accepted", "no content", "gzip"],
+)
+async def test_answers_that_other_collectors_send_lose_nothing(answer):
+    store = Store()
+    async with otlp.Collector(answer) as collector, Upstream(collector.url) as upstream:
+        sender = exporter(upstream, store)
+        sender.add([b"", b""])
+        await sender.send_spans(once=True)
+        await sender.flush(5, traces=True, metrics=False)
+    assert dropped(store) == {}
+
+
+async def test_after_a_reload_each_of_two_entries_goes_on_with_its_own_sums():
+    async with otlp.Collector() as one, otlp.Collector() as two, gateway([]) as running:
+        for _ in range(2):
+            entries = [
+                {"use": "telemetry", "name": name, "options": {"endpoint": collector.url}}
+                for name, collector in (("one", one), ("two", two))
+            ]
+            document = {
+                "server": {"token": "test-token"},
+                "plugins": [*entries, {"use": "echo"}],
+            }
+            config = parse_config(orjson.dumps(document).decode(), "test")
+            await reload(running, config)
+            await running.ask("hello", model="echo/m")
+        for name, plugin in running.app.snapshot.gateway.find(Telemetry):
+            plugin.recorder.drain()
+            counted = dict(plugin.store.numbers(names.EXCHANGES))
+            assert counted == {("messages", "completed", "owner"): 2}, name

@@ -168,7 +168,7 @@ class Sent:
             counts.several,
             self.epoch,
             self.turn,
-            tuple(c.summary for c in self.request.changes if c.field in _PROMPT),
+            tuple([c.summary for c in self.request.changes if c.field in _PROMPT]),
             thread,
         )
 

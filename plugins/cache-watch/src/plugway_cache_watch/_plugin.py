@@ -107,9 +107,9 @@ class CacheWatch(Plugin[CacheWatchOptions]):
             return None
         first = outcome.first_content_seconds
         began = self.clock() - outcome.seconds + (outcome.seconds if first is None else first)
-        results = [record.result for record in exchange.attempts]
         read, written = usage.cache_read_tokens, usage.cache_creation_tokens
-        counts = Counts(total, read, written, began, results.count("answered") > 1)
+        answered = sum([record.result == "answered" for record in exchange.attempts])
+        counts = Counts(total, read, written, began, answered > 1)
         if written:
             sent.target.writes = sent.target.reports = True
         elif read:
