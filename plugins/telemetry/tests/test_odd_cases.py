@@ -249,12 +249,14 @@ async def test_what_is_not_sampled_is_still_counted():
 
 async def test_a_cut_stream_stays_in_the_clients_trace():
     broken = sse(anthropic_stream(["a", "b", "c"])[:4], end=Cut())
-    async with otlp.Collector() as collector, ScriptedUpstream(broken) as upstream:
-        async with gateway([entry("t", collector), compatible(upstream)]) as running:
-            body = request_body(model="up/m", stream=True)
-            lines = {"traceparent": PARENT}
-            with suppress(httpx2.HTTPError):
-                await running.client.post("/v1/messages", json=body, headers=lines)
+    body, lines = request_body(model="up/m", stream=True), {"traceparent": PARENT}
+    async with (
+        otlp.Collector() as collector,
+        ScriptedUpstream(broken) as upstream,
+        gateway([entry("t", collector), compatible(upstream)]) as running,
+    ):
+        with suppress(httpx2.HTTPError):
+            await running.client.post("/v1/messages", json=body, headers=lines)
     server, clients = otlp.server_and_clients(collector.spans())
     assert server["parent_span_id"].hex() == "b7ad6b7169203331"
     assert [otlp.attributes(one)["error.type"] for one in clients] == ["stream_interrupted"]
