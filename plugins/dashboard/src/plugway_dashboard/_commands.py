@@ -128,12 +128,21 @@ def _exchanges(
     after, found, _ = _asked(gateway, 0)
     wanted = [item for item in found if not failed or item.get("outcome") != "completed"]
     yield from wanted[-last:]
+    problem = ""
     while follow:
         time.sleep(_EVERY_SECONDS)  # noqa: TID251 - a command without a loop
-        newest, found, running = _asked(gateway, after)
-        if newest < after:  # the gateway was restarted, so its numbers start again
-            newest, found, running = _asked(gateway, 0)
-        after = newest
+        try:
+            newest, found, running = _asked(gateway, after)
+            if newest < after:  # the gateway was restarted, so its numbers start again
+                newest, found, running = _asked(gateway, 0)
+        except PlugwayError as error:
+            if lines is not None:
+                lines.clear()
+            if not problem:
+                print(f"{error}; waiting for it", file=sys.stderr)
+            problem = str(error)
+            continue
+        after, problem = newest, ""
         yield from (item for item in found if not failed or item.get("outcome") != "completed")
         if lines is not None:
             lines.show(running)
