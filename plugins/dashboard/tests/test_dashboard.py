@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from plugway import LocalGateway, NoOptions, Plugin, PlugwayError
 from plugway.testing import FeatureContract, build_plugin, gateway, request_body
-from plugway_dashboard import Dashboard, logs_app
+from plugway_dashboard import Dashboard, _commands, logs_app
 from plugway_echo import Echo
 from plugway_local_models.fitting import advise, described_machine
 from plugway_local_models.sizing import GIB
@@ -150,6 +150,34 @@ async def test_without_an_explanation_the_cache_is_said_to_be_unknown():
     async with gateway(stack()) as running:
         await running.ask("x", model="echo/one")
         assert "cache: unknown; `cache-watch` explains" in await logs_of(running, "--cache")
+
+
+def test_following_goes_on_when_the_gateway_is_away_and_comes_back(monkeypatch):
+    away = PlugwayError("no gateway answers at http://127.0.0.1:1: run `plugway serve`")
+    one = {"request_id": "one", "number": 7, "outcome": "completed"}
+    other = {"request_id": "other", "number": 1, "outcome": "completed"}
+    nothing = {"last": 7, "exchanges": [], "running": []}
+    restarted = {"last": 1, "exchanges": [], "running": []}
+    steps = [
+        {**nothing, "exchanges": [one]},
+        *(nothing, away, away, away, nothing, away),
+        *(restarted, {**restarted, "exchanges": [other]}),
+    ]
+
+    class Gateway:
+        def ask(self, *_):
+            found = steps.pop(0) if steps else KeyboardInterrupt()
+            if isinstance(found, BaseException):
+                raise found
+            return found
+
+    monkeypatch.setattr(_commands, "_EVERY_SECONDS", 0)
+    monkeypatch.setattr(LocalGateway, "find", lambda *_: Gateway())
+    done = CliRunner().invoke(logs_app, ["--follow", "--json"])
+    assert done.exit_code == 0
+    printed = [json.loads(line)["request_id"] for line in done.stdout.splitlines()]
+    assert printed == ["one", "other"]
+    assert done.stderr.splitlines() == [f"{away}; waiting for it"] * 2
 
 
 async def test_the_terminal_shows_the_same(tmp_path):

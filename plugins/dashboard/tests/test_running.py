@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -25,8 +26,10 @@ from plugway.testing import (
     request_body,
     sse,
 )
+from plugway.types.exchange import AttemptRecord
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_dashboard import Dashboard
+from plugway_dashboard._commands import _show
 from plugway_dashboard._follow import RunningLines
 from plugway_dashboard._running import MOST_RUNNING, Book, Running
 from plugway_dashboard._waits import log_waits
@@ -271,18 +274,78 @@ def one_running(**changes):
     return {**running_data(running, running.since), **changes}
 
 
-def test_a_terminal_gets_one_line_that_is_rewritten():
+def test_the_status_of_a_refusal_is_said_once():
+    running = at()
+    refused = "529 refused with status 529 (overloaded_error)"
+    running.exchange.attempts.append(AttemptRecord("local/qwen3", refused, 0.1))
+    words = "waiting for local/qwen3 (attempt 2: the first failed with 529 (overloaded_error))"
+    assert doing(running, running.since).words == words
+
+
+def test_the_tokens_of_a_line_include_those_that_were_stored_and_no_control_character():
     file = io.StringIO()
-    lines = RunningLines(Console(file=file, force_terminal=True, width=60))
-    lines.show([one_running()])
-    lines.show([one_running(model_asked="evil\x1b]0;x\x07\n" * 9), one_running(seconds=-1)])
+    usage = {"input": 3, "cache_read": 20, "cache_creation": 1100, "output": 5}
+    one = {"outcome": "completed", "usage": usage, "cache": {"line": "from \x1b[2Jhere"}}
+    receipt = [{"stage": "route", "plugin": "router", "what": "to \x1b]0;x\x07there"}]
+    _show({**one, "receipt": receipt}, Console(file=file, width=200), receipts=True, cache=True)
+    assert "  1,123 in (20 cached), 5 out  " in file.getvalue()
+    assert not set("\x1b\x07") & set(file.getvalue())
+
+
+def screen(written):
+    """What a terminal shows after it got that text."""
+    lines, at = [""], 0
+    for part in re.split("(\r|\n|\x1b\\[2K|\x1b\\[1A)", written):
+        match part:
+            case "\n":
+                at += 1
+                lines[at:] = [""]
+            case "\x1b[1A":
+                at -= 1
+            case "\x1b[2K":
+                lines[at] = ""
+            case "\r" | "":
+                pass
+            case _:
+                assert not set("\x1b\x07") & set(part)
+                lines[at] += part
+    return [line for line in lines if line]
+
+
+def test_a_terminal_gets_a_line_for_each_that_is_rewritten():
+    file = io.StringIO()
+    lines = RunningLines(Console(file=file, force_terminal=True, width=60, height=25))
+    lines.show([one_running(seconds=n, model_asked=f"m{n}") for n in range(3)])
+    shown = screen(file.getvalue())
+    assert [line.split(":")[0] for line in shown] == [f"running   m{n}" for n in (2, 1, 0)]
+    lines.show([one_running(seconds=n) for n in range(20)])
+    shown = screen(file.getvalue())
+    assert len(shown) == 8
+    assert shown[-1].endswith("…  and 12 more")
+    lines.show([one_running(model_asked="evil\x1b]0;x\x07\n" * 9)])
+    (line,) = screen(file.getvalue())
+    assert len(line) < 60
     lines.show([])
-    said = file.getvalue().split("\r\x1b[2K")
-    assert said[0].startswith("running   test-model: reading the prompt: 1 of 2 tokens")
-    assert said[1].endswith("…  and 1 more")
-    assert len(said[1]) < 60
-    assert not set("\x1b\x07\n") & set("".join(said))
-    assert said[2] == ""
+    assert screen(file.getvalue()) == []
+
+
+def test_a_terminal_with_three_rows_gets_one_line():
+    file = io.StringIO()
+    lines = RunningLines(Console(file=file, force_terminal=True, width=80, height=3))
+    lines.show([one_running(seconds=n) for n in range(4)])
+    (line,) = screen(file.getvalue())
+    assert line.endswith("  and 3 more")
+
+
+def test_a_pipe_gets_a_line_when_a_request_waits_for_long():
+    file = io.StringIO()
+    lines = RunningLines(Console(file=file, width=200))
+    for seconds in (1.0, 4.9, 5.0, 6.0, 29.0, 31.0, 149.0, 150.0, 151.0):
+        lines.show([one_running(request_id="r", seconds=seconds)])
+    for seconds in (270.0, 500.0):
+        lines.show([one_running(request_id="r", seconds=seconds, first_content_seconds=1)])
+    said = file.getvalue().splitlines()
+    assert [line.split("  ")[2] for line in said] == ["1 s", "5 s", "31 s", "150 s"]
 
 
 def test_a_pipe_gets_a_line_for_each_change_of_state():

@@ -25,6 +25,8 @@ logs_app = typer.Typer(name="logs", rich_markup_mode=None)
 ui_app = typer.Typer(name="ui", rich_markup_mode=None)
 
 _EVERY_SECONDS = 0.5
+_PROMPT = ("input", "cache_read", "cache_creation")
+"""Kinds of tokens that make up a prompt."""
 _Found = Sequence[Mapping[str, Any]]
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="Configuration of the gateway.", metavar="FILE")
@@ -145,12 +147,21 @@ def _exchanges(
     after, found, _ = _asked(gateway, 0)
     wanted = [item for item in found if not failed or item.get("outcome") != "completed"]
     yield from wanted[-last:]
+    problem = ""
     while follow:
         time.sleep(_EVERY_SECONDS)  # noqa: TID251 - a command without a loop
-        newest, found, running = _asked(gateway, after)
-        if newest < after:  # the gateway was restarted, so its numbers start again
-            newest, found, running = _asked(gateway, 0)
-        after = newest
+        try:
+            newest, found, running = _asked(gateway, after)
+            if newest < after:  # the gateway was restarted, so its numbers start again
+                newest, found, running = _asked(gateway, 0)
+        except PlugwayError as error:
+            if lines is not None:
+                lines.clear()
+            if not problem:
+                print(f"{error}; waiting for it", file=sys.stderr)
+            problem = str(error)
+            continue
+        after, problem = newest, ""
         yield from (item for item in found if not failed or item.get("outcome") != "completed")
         if lines is not None:
             lines.show(running)
@@ -207,7 +218,7 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: 
         (f"{exchange.get('status')} {exchange.get('outcome')}", "green" if good else "bold red"),
         plain(f"  {exchange.get('model_asked')} -> {exchange.get('served_by') or fallback}"),
         f"  {exchange.get('seconds', 0):.2f} s",
-        f"  {usage.get('input', 0) + usage.get('cache_read', 0):,} in",
+        f"  {sum(usage.get(kind, 0) for kind in _PROMPT):,} in",
         f" ({usage.get('cache_read', 0):,} cached), {usage.get('output', 0):,} out",
         f"  {_cost(exchange.get('dollars'))}",
         f"  caller {exchange.get('caller')}",
@@ -220,9 +231,8 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: 
         explained = as_object(exchange.get("cache"))
         style = "yellow" if explained.get("miss") else ""
         line = explained.get("line") or "unknown; `cache-watch` explains what it has seen"
-        console.print(Text(f"          cache: {line}", style))
+        console.print(Text(f"          cache: {plain(line)}", style))
     for entry in as_list(exchange.get("receipt")) if receipts else ():
         item = as_object(entry)
-        console.print(
-            Text(f"          {item.get('stage')} {item.get('plugin')}: {item.get('what')}")
-        )
+        what = f"{item.get('stage')} {item.get('plugin')}: {item.get('what')}"
+        console.print(Text(f"          {plain(what)}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
@@ -16,6 +17,8 @@ _CHARACTERS_PER_TOKEN: Final = 4
 _RATE_SECONDS: Final = 1.0
 """Shortest time from which a rate is computed."""
 _MOST_FAILURE: Final = 200
+_TWICE: Final = re.compile(r"^(\d{3}) refused with status \1\b")
+"""The status and the words of an upstream's refusal, which repeat it."""
 log = logging.getLogger("plugway.dashboard")
 
 
@@ -126,7 +129,7 @@ def _failure(running: Running) -> str:
     if not attempts or attempts[-1].result == "answered":
         return ""
     which = "first" if len(attempts) == 1 else "last"
-    failed = attempts[-1].result[:_MOST_FAILURE]
+    failed = _TWICE.sub(r"\1", attempts[-1].result)[:_MOST_FAILURE]
     return f"attempt {len(attempts) + 1}: the {which} failed with {failed}"
 
 
