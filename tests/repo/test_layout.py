@@ -25,7 +25,7 @@ MOST_LINES = {
     "config": 1_299,
     "plugins": 1_291,
     "exchange": 2_297,
-    "http": 944,
+    "http": 942,
     "cli": 922,
 }
 """They may be lowered; a commit that raises one gives the reason."""

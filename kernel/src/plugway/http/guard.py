@@ -27,8 +27,6 @@ METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
 FAILURES_PER_MINUTE = 20
 PEERS_REMEMBERED = 1024
 
-_FORM = "application/x-www-form-urlencoded"
-
 _Line = tuple[bytes, bytes]
 _Lines = list[_Line]
 _Named = dict[bytes, bytes]
@@ -192,7 +190,7 @@ def _check(scope: Scope, headers: _Named, policy: GuardPolicy, is_open: bool) ->
     if method == "POST":
         if (kind := headers.get(b"content-type")) != b"application/json":
             others = [kind for path, kind in policy.accepts if path == scope["path"]]
-            _check_content_type(kind, *others, *[_FORM] * is_open)
+            _check_content_type(kind, *others, *["application/x-www-form-urlencoded"] * is_open)
         _check_encoding(headers.get(b"content-encoding", b""))
     elif method not in METHODS:
         allowed = {"allow": "GET, HEAD, POST, DELETE"}
