@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 NOBODY, ANN, BOB, OPERATOR = CALLERS = ("nobody", "ann-of-sales", "bob-of-law", "operator")
 ASKED = "the merger is called bluebird"
 SESSION = "5d6b0b04-1111-4000-8000-00000000a17e"
-OPTIONS = {"telemetry": {"scrape": True}}
+OPTIONS = {"telemetry": {"scrape": True}, "dashboard": {"history": True}}
 """Of plugins with routes that need some."""
 BESIDE = [
     (CacheWatch, "cache-watch"),
@@ -135,7 +135,10 @@ ROWS = {
         {
             "/": [Row("GET", "/", (200, 403, 403, 200), None, {"accept": "text/html"})],
             "/dashboard/advice": [operator("GET", "/dashboard/advice")],
-            "/dashboard/exchanges": [operator("GET", "/dashboard/exchanges")],
+            "/dashboard/exchanges": [people("GET", "/dashboard/exchanges")],
+            "/dashboard/history": [people("GET", "/dashboard/history")],
+            "/dashboard/plan": [people("GET", "/dashboard/plan?model=plain/echo")],
+            "/dashboard/state": [operator("GET", "/dashboard/state")],
         },
     ),
     **of("gemini-api", *map(gemini, ("v1", "v1alpha", "v1beta"))),
