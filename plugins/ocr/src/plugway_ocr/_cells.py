@@ -1,0 +1,144 @@
+"""Characters in the columns of a monospaced font: restores what recognizers collapse.
+
+A recognizer reads `=====` as `==`, because equal neighbours look like one, and any gap as one space.
+In a monospaced line, the places of its other characters say how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ink = NDArray[np.bool_]
+
+_RULES: Final = frozenset("=-_.*#~+^─━")
+"""Characters that occur in long runs."""
+_LEAST: Final = 5
+"""Characters that a line needs for its pitch to be known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glyph:
+    """A character and the pixel of its middle."""
+
+    text: str
+    x: float
+    spaced: bool = False
+    """Whether the recognizer saw a space before it."""
+
+
+def pitch_of(lines: Sequence[Sequence[Glyph]]) -> float | None:
+    """Pixels from one character to the next; None if the font is not monospaced."""
+    gaps: list[float] = []
+    for line in lines:
+        for one, other in zip(line, line[1:], strict=False):
+            gaps.append(other.x - one.x)
+    if len(gaps) < _LEAST:
+        return None
+    typical = float(np.median(gaps))
+    if typical <= 0:
+        return None
+    near = [gap for gap in gaps if 0.5 * typical < gap < 1.5 * typical]
+    guess = float(np.mean(near))
+    # Over long distances, each line must fit the same grid.
+    best, fit = guess, 0.0
+    for pitch in np.linspace(guess * 0.94, guess * 1.06, 121):
+        score = _fit(lines, float(pitch))
+        if score > fit:
+            best, fit = float(pitch), score
+    return best if fit > 0.6 else None
+
+
+def _fit(lines: Sequence[Sequence[Glyph]], pitch: float) -> float:
+    """How well all characters fit a grid, from 0 (random) to 1 (exactly)."""
+    total = 0.0
+    count = 0
+    for line in lines:
+        if len(line) >= _LEAST:
+            angles = np.array([glyph.x for glyph in line]) * (2 * np.pi / pitch)
+            total += abs(np.exp(1j * angles).sum())
+            count += len(line)
+    return total / count if count else 0.0
+
+
+def offset_of(line: Sequence[Glyph], pitch: float) -> float:
+    """The pixel of the middle of the line's first column, so that all others fit best."""
+    angles = np.array([glyph.x for glyph in line]) * (2 * np.pi / pitch)
+    middle = float(np.angle(np.exp(1j * angles).sum())) / (2 * np.pi) * pitch
+    return middle + pitch * round((line[0].x - middle) / pitch)
+
+
+def restored(line: Sequence[Glyph], pitch: float, ink: Ink, start: float, end: float) -> str:
+    """The text of a line in its columns. `ink` is that of the whole row of the picture, in which
+    the line goes from `start` to `end`."""
+    first = offset_of(line, pitch)
+    out = ""
+    last = -1
+    for glyph in line:
+        cell = max(round((glyph.x - first) / pitch), last + 1)
+        if glyph.spaced and cell == last + 1 and out:
+            cell += 1
+        if out:
+            cells = [first + between * pitch for between in range(last + 1, cell)]
+            out += _between(out, glyph, [_part(ink, x, pitch) for x in cells])
+        out += glyph.text
+        last = cell
+    beyond = range(last + 1, round((end - first) / pitch - 0.5) + 1)
+    before = range(round((start - first) / pitch + 0.5), 0)
+    out += _beside(out[-1], [_part(ink, first + cell * pitch, pitch) for cell in beyond]).rstrip()
+    parts = [_part(ink, first + cell * pitch, pitch) for cell in reversed(before)]
+    return _beside(out[0], parts)[::-1].lstrip() + out
+
+
+def _beside(edge: str, parts: Sequence[Ink]) -> str:
+    """What is in the cells beside the first or last character: bars, or more of a rule."""
+    text = ""
+    for part in parts:
+        if part.any() and edge in _RULES and not text.strip(edge):
+            text += edge
+        else:
+            text += "|" if _is_bar_inside(part) else " "
+    return text
+
+
+def _part(ink: Ink, middle: float, pitch: float) -> Ink:
+    return ink[:, max(0, int(middle - 0.35 * pitch)) : int(middle + 0.35 * pitch) + 1]
+
+
+def _between(before: str, after: Glyph, parts: Sequence[Ink]) -> str:
+    """What is in the cells between two characters: spaces, bars, or more of a repeated one."""
+    text = ""
+    more = before[-1]
+    # Where the recognizer saw a space beside a single `=`, the ink is only the edge of that.
+    repeats = more in _RULES and (not after.spaced or before.endswith(more * 2))
+    for part in parts:
+        if not part.any():
+            text += " "
+        elif _is_bar_inside(part):
+            text += "|"
+        elif repeats and not text.strip(more):
+            text += more
+        elif after.text in _RULES and not after.spaced:
+            text += after.text
+        else:
+            text += " "
+    return text
+
+
+def _is_bar_inside(cell: Ink) -> bool:
+    """Whether the ink of a cell is a bar, and not the edge of the character beside it."""
+    return not cell[:, :1].any() and not cell[:, -1:].any() and is_bar(cell)
+
+
+def is_bar(part: Ink) -> bool:
+    """Whether the ink is one upright line."""
+    columns = np.flatnonzero(part.any(axis=0))
+    if not columns.size:
+        return False
+    wide = int(columns[-1] - columns[0]) + 1
+    high = float(part.any(axis=1).mean())
+    return wide <= max(3, 0.25 * part.shape[0]) and high > 0.55
