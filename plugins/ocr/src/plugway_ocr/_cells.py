@@ -1,13 +1,14 @@
 """Characters in the columns of a monospaced font: restores what recognizers collapse.
 
-A recognizer reads `=====` as `==`, because equal neighbours look like one, and any gap as one space.
-In a monospaced line, the places of its other characters say how many there are.
+A recognizer reads `=====` as `==`, because equal neighbours look like one, and any gap as one
+space. In a monospaced line, the places of its other characters say how many there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -35,7 +36,7 @@ def pitch_of(lines: Sequence[Sequence[Glyph]]) -> float | None:
     """Pixels from one character to the next; None if the font is not monospaced."""
     gaps: list[float] = []
     for line in lines:
-        for one, other in zip(line, line[1:], strict=False):
+        for one, other in pairwise(line):
             gaps.append(other.x - one.x)
     if len(gaps) < _LEAST:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 _WIDE: Final = 2.0
@@ -67,7 +68,7 @@ def _in_grid(rows: Sequence[Row], pitch: float) -> str:
     origin = min(piece.left for row in rows for piece in row)
     steps = sorted(
         after[0].top - before[0].top
-        for before, after in zip(rows, rows[1:], strict=False)
+        for before, after in pairwise(rows)
         if after[0].top > before[0].top
     )
     step = steps[len(steps) // 4] if steps else 0.0
@@ -139,10 +140,8 @@ def _columns(rows: Sequence[Row]) -> list[Sequence[Row]]:
         end = max(end, piece.right)
     if not cut:
         return [rows]
-    sides = [
-        [[p for p in row if (p.left > cut) is right] for row in rows] for right in (False, True)
-    ]
-    left, right = ([row for row in side if row] for side in sides)
+    left = [part for row in rows if (part := [piece for piece in row if piece.left < cut])]
+    right = [part for row in rows if (part := [piece for piece in row if piece.left > cut])]
     if min(len(left), len(right)) < 4:
         return [rows]
     return [left, *_columns(right)]

@@ -18,11 +18,11 @@ class OcrOptions(Options):
     """Options of `ocr`."""
 
     engine: EngineName = "rapidocr"
-    """What reads pictures: `rapidocr` (models are included), `tesseract` (the program of the system),
-    or `vision` (macOS)."""
+    """What reads pictures: `rapidocr` (models are included), `tesseract` (the program of the
+    system), or `vision` (macOS)."""
     languages: tuple[str, ...] = ()
-    """Languages of the texts, as the engine names them: `eng`, `deu` for `tesseract` (default `eng`),
-    `en-US`, `de-DE` for `vision`. `rapidocr` needs none."""
+    """Languages of the texts, as the engine names them: `eng`, `deu` for `tesseract` (default
+    `eng`), `en-US`, `de-DE` for `vision`. `rapidocr` needs none."""
     eyes: Mapping[str, Eyes] = Field(default_factory=lambda: {"*": "auto"})
     """For which models pictures in requests become text, by patterns of `INSTANCE/MODEL`; the first
     that matches decides. `auto`: for models that accept no images, according to their backend."""
@@ -31,7 +31,7 @@ class OcrOptions(Options):
     limited_callers: bool = True
     """Whether callers with a limited token may have pictures read."""
     max_images: int = Field(20, ge=1, le=100)
-    """How many pictures of one request are read, the last ones first; earlier ones stay as they are."""
+    """How many pictures of one request are read, from the last one on; earlier ones stay."""
     folders: tuple[Path, ...] = ()
     """Folders whose pictures the tool `ocr_image` may read; without any, it is not offered."""
     timeout_seconds: float = Field(60.0, gt=0, le=600)

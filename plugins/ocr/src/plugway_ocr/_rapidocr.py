@@ -21,8 +21,6 @@ _MARGIN: Final = 0.3
 """Space around a piece, in heights: recognizers lose a quote at the very edge."""
 _GAP: Final = 2.0
 """Space between two pieces of a row, in heights."""
-_NARROW: Final = dict(zip("，。：；！？（）【】“”‘’～＝", ",.:;!?()[]\"\"''~=", strict=True))
-"""Signs that are taken for their wide forms in Chinese texts."""
 
 
 class RapidOcr:
@@ -64,7 +62,7 @@ class RapidOcr:
             wide = _GAP * float(np.median([box.height for box in row]))
             rows.append([(box, _cut(colours, box)) for box in pieces(gray, row, wide)])
         steep = [quad for quad in found.boxes if not is_level(quad)]
-        crops = self._engine.crop_text_regions(colours, steep) if steep else []
+        crops: list[Any] = self._engine.crop_text_regions(colours, steep) if steep else []
         rows += [[(box_of(quad), crop)] for quad, crop in zip(steep, crops, strict=True)]
         rows = [row for row in rows if row]
         rows.sort(key=lambda row: row[0][0].top + row[0][0].bottom)
@@ -115,14 +113,21 @@ def _glyphs(text: str, info: Any, box: Box) -> list[Glyph]:
     start, wide = max(0.0, box.left - margin), box.width + 2 * margin
     glyphs: list[Glyph] = []
     spaced = False
-    for character in text:
+    for character in _narrow(text):
         if character.isspace():
             spaced = True
             continue
         x = start + (steps[len(glyphs)] + 0.5) / info.line_txt_len * wide
-        glyphs.append(Glyph(_NARROW.get(character, character), x, spaced))
+        glyphs.append(Glyph(character, x, spaced))
         spaced = False
     return glyphs
+
+
+def _narrow(text: str) -> str:
+    """The text with ASCII signs instead of their wide forms, unless it is Chinese or Japanese."""
+    if any("\u3040" <= character <= "\u9fff" for character in text):
+        return text
+    return "".join(chr(ord(c) - 0xFEE0) if "\uff01" <= c <= "\uff5e" else c for c in text)
 
 
 def _text(box: Box, line: Sequence[Glyph], score: float, gray: Any, pitch: float | None) -> str:

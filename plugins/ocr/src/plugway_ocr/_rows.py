@@ -120,7 +120,7 @@ def _tallest(row: Sequence[Box]) -> float:
     return max(box.height for box in row)
 
 
-def _runs(columns: NDArray[np.bool_], wide: float) -> list[tuple[float, float]]:
+def _runs(columns: Any, wide: float) -> list[tuple[float, float]]:
     """Start and end of the parts with ink; gaps of up to `wide` belong to them."""
     at = np.flatnonzero(columns)
     if not at.size:

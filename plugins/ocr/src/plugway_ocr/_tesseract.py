@@ -16,10 +16,6 @@ _SECONDS: Final = 120
 _SMALL: Final = 2000
 """Longest side below which a picture is enlarged: Tesseract needs letters of 20 pixels."""
 _DARK: Final = 110
-INSTALL: Final = (
-    "Tesseract is not installed; on Debian and Ubuntu: `sudo apt install tesseract-ocr`, on macOS: "
-    "`brew install tesseract`"
-)
 
 
 class Tesseract:
@@ -31,7 +27,7 @@ class Tesseract:
         """Raises `FileNotFoundError` if it is not installed."""
         program = shutil.which("tesseract")
         if program is None:
-            raise FileNotFoundError(INSTALL)
+            raise FileNotFoundError("tesseract")
         self._command = [program, "-", "-", "-l", "+".join(languages) or "eng", "--psm", "3", "tsv"]
 
     def read(self, picture: Any) -> Reading:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from plugway_local_engine import Channel, LoadFailed
 from plugway_media.worker import Piece, serve
 from plugway_ocr._layout import Reading
+
+INSTALL_TESSERACT: Final = (
+    "Tesseract is not installed; on Debian and Ubuntu: `sudo apt install tesseract-ocr`, on macOS: "
+    "`brew install tesseract`"
+)
 
 
 class Recognizer(Protocol):
@@ -28,8 +33,8 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
         engine = load(config["engine"], config["languages"])
     except ImportError as error:
         raise LoadFailed(missing(config["engine"], error.name or "")) from None
-    except FileNotFoundError as error:
-        raise LoadFailed(str(error)) from None
+    except FileNotFoundError:
+        raise LoadFailed(INSTALL_TESSERACT) from None
 
     def handle(header: Mapping[str, Any], body: bytes) -> Iterator[Piece]:
         picture = open_picture(body)
