@@ -41,11 +41,11 @@ Sight = Literal["sees", "blind", "unloaded"]
 class Pending:
     """Pictures of one attempt that have to be read."""
 
+    sight: Sight
     token: str = field(default_factory=lambda: secrets.token_hex(8))
     """Part of the marks; clients cannot guess it."""
     blocks: list[Mapping[str, Any]] = field(default_factory=list[Mapping[str, Any]])
     keys: list[bytes] = field(default_factory=list[bytes])
-    sight: Sight = "blind"
 
     def mark(self, number: int) -> str:
         """The text in place of a picture."""
@@ -58,8 +58,6 @@ class Replaced:
 
     request: MessagesRequest
     pending: Pending
-    read: int
-    """Pictures whose text was known."""
 
 
 async def sight_of(attempt: Attempt, eyes: Mapping[str, Eyes]) -> Sight:
@@ -92,13 +90,15 @@ def replaced(
     caller: Caller,
     images: Literal["all", "messages", "results"],
     most: int,
+    sight: Sight,
 ) -> Replaced | None:
-    """The request with a text or a mark in place of each picture; None if there is none."""
+    """The request with a text or a mark in place of each picture; None if there is none. All get
+    marks if it is not known yet whether the model is blind."""
     messages = as_list(request.get("messages"))
     found: list[Mapping[str, Any]] = []
     _walk(messages, images, lambda block: found.append(block) or block)
     chosen = {id(block) for block in found[-most:]}
-    pending = Pending()
+    pending = Pending(sight)
     read = 0
 
     def put(block: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -107,7 +107,7 @@ def replaced(
         if data is None:
             return block
         key = key_of(data.encode("utf-8", "replace"))
-        known = reader.known(key, caller)
+        known = reader.known(key, caller) if sight == "blind" else None
         if known is None:
             pending.blocks.append(block)
             pending.keys.append(key)
@@ -119,7 +119,7 @@ def replaced(
     if not read and not pending.blocks:
         return None
     because = f"the model accepts no images: {read + len(pending.blocks)} replaced by their text"
-    return Replaced(request.replace(because=because, messages=shown), pending, read)
+    return Replaced(request.replace(because=because, messages=shown), pending)
 
 
 async def with_texts(

@@ -43,7 +43,7 @@ from plugway_wire.bounds import aside
 from plugway_wire.errors import InvalidRequest
 
 Flaw = tuple[tuple[str | int, ...], str]
-_PENDING: StateKey[Pending] = StateKey("ocr.pending")
+_PENDING: StateKey[Pending | None] = StateKey("ocr.pending")
 """The pictures of the current attempt that have to be read."""
 _FILES: Final = ("file", "image")
 """Names of the picture in a form."""
@@ -86,7 +86,7 @@ class Ocr(HoldsEngines, Plugin[OcrOptions]):
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
         """Put texts and marks in place of the pictures, if the model accepts none."""
-        exchange.state.pop(_PENDING, None)
+        exchange.state[_PENDING] = None
         if exchange.caller.limited and not self.options.limited_callers:
             return None
         if not _may_show(request):
@@ -101,15 +101,13 @@ class Ocr(HoldsEngines, Plugin[OcrOptions]):
             exchange.caller,
             self.options.images,
             self.options.max_images,
+            sight,
         )
         found = await aside(request.heavy, work)
         if found is None:
             return None
         if found.pending.blocks:
-            found.pending.sight = sight
             exchange.state[_PENDING] = found.pending
-        elif sight == "unloaded":
-            return None  # nothing is known of it, and all pictures are: look once it is loaded
         return found.request
 
     @hookimpl
@@ -117,7 +115,7 @@ class Ocr(HoldsEngines, Plugin[OcrOptions]):
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
         """Read the marked pictures, and send the request with their texts."""
-        pending = exchange.state.pop(_PENDING, None)
+        pending = exchange.state.get(_PENDING)
         if pending is None:
             return await send(request, attempt)
         sight = pending.sight

@@ -93,9 +93,8 @@ class OcrTools:
                 data = await self._screen(call)
             found = await self._reader.read(data, call.exchange.caller)
         except (RequestRejected, OSError) as error:
-            return failed(
-                getattr(error, "message", "") or getattr(error, "strerror", "") or "failed"
-            )
+            reason = error.strerror if isinstance(error, OSError) else error.message
+            return failed(f"`{call.name}` failed: {reason or type(error).__name__}")
         return ToolResult.of(words(found))
 
     def _allowed(self, call: ToolCall) -> list[Path]:
