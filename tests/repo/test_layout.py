@@ -24,8 +24,8 @@ MOST_LINES = {
     "upstream": 630,
     "config": 1_300,
     "plugins": 1_294,
-    "exchange": 2_297,
-    "http": 943,
+    "exchange": 2_298,
+    "http": 942,
     "cli": 919,
 }
 """They may be lowered; a commit that raises one gives the reason."""

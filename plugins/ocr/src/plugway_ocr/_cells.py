@@ -6,6 +6,7 @@ space. In a monospaced line, the places of its other characters say how many the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,6 +19,8 @@ Ink = NDArray[np.bool_]
 
 _RULES: Final = frozenset("=-_.*#~+^─━")
 """Characters that occur in long runs."""
+_CAPITAL_O: Final = re.compile(r"(?<=[A-Z])0(?=[A-Z])|\b0(?=[a-z]{2,}\b)(?![xbo])")
+"""A zero that stands where only a letter makes sense: `ERR0R`, `0ct`."""
 _LEAST: Final = 5
 """Characters that a line needs for its pitch to be known."""
 
@@ -88,8 +91,8 @@ def restored(line: Sequence[Glyph], pitch: float, ink: Ink, start: float, end: f
             out += _between(out, glyph, [_part(ink, x, pitch) for x in cells])
         out += glyph.text
         last = cell
-    beyond = range(last + 1, round((end - first) / pitch - 0.5) + 1)
-    before = range(round((start - first) / pitch + 0.5), 0)
+    beyond = range(last + 1, round((end - first) / pitch - 0.25) + 1)
+    before = range(round((start - first) / pitch + 0.25), 0)
     out += _beside(out[-1], [_part(ink, first + cell * pitch, pitch) for cell in beyond]).rstrip()
     parts = [_part(ink, first + cell * pitch, pitch) for cell in reversed(before)]
     return _beside(out[0], parts)[::-1].lstrip() + out
@@ -133,6 +136,11 @@ def _between(before: str, after: Glyph, parts: Sequence[Ink]) -> str:
 def _is_bar_inside(cell: Ink) -> bool:
     """Whether the ink of a cell is a bar, and not the edge of the character beside it."""
     return not cell[:, :1].any() and not cell[:, -1:].any() and is_bar(cell)
+
+
+def corrected(text: str) -> str:
+    """The text with capital letters that were read as a zero."""
+    return _CAPITAL_O.sub("O", text)
 
 
 def is_bar(part: Ink) -> bool:

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from plugway_ocr._cells import Glyph, is_bar, pitch_of, restored
+from plugway_ocr._cells import Glyph, corrected, is_bar, pitch_of, restored
 from plugway_ocr._layout import Piece, Reading
 from plugway_ocr._rows import Box, box_of, grouped, ink_of, is_level, pieces
 
@@ -137,5 +137,6 @@ def _text(box: Box, line: Sequence[Glyph], score: float, gray: Any, pitch: float
     if not line or score < _LEAST_SCORE:
         return ""
     if pitch is not None and ink is not None:
-        return restored(line, pitch, ink, box.left, box.right)
-    return "".join(f" {glyph.text}" if glyph.spaced else glyph.text for glyph in line).strip()
+        return corrected(restored(line, pitch, ink, box.left, box.right))
+    words = (f" {glyph.text}" if glyph.spaced else glyph.text for glyph in line)
+    return corrected("".join(words).strip())
