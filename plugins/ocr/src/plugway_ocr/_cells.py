@@ -89,7 +89,8 @@ def restored(line: Sequence[Glyph], pitch: float, ink: Ink, start: float, end: f
         if out:
             cells = [first + between * pitch for between in range(last + 1, cell)]
             out += _between(out, glyph, [_part(ink, x, pitch) for x in cells])
-        out += glyph.text
+        upright = glyph.text in "1lI!" and _is_bar_inside(_part(ink, first + cell * pitch, pitch))
+        out += "|" if upright else glyph.text
         last = cell
     beyond = range(last + 1, round((end - first) / pitch - 0.25) + 1)
     before = range(round((start - first) / pitch + 0.25), 0)
