@@ -2,11 +2,12 @@
 
 import io
 import time
+from pathlib import Path
 
 import anyio
 import psutil
 import pytest
-from screens import GERMAN, TRACEBACK, drawn, errors, plain, screens
+from screens import GERMAN, TRACEBACK, drawn, errors, font, plain, screens
 
 from plugway import RequestRejected
 from plugway_media.engine import Engine
@@ -72,6 +73,30 @@ async def test_umlauts_are_read(engine):
     found = (await engine.one({}, drawn(GERMAN, "light"))).header["text"]
     assert "größen v0.3.1 (/home/jörg/größen)" in found
     assert 'länge: u32 = "zwölf"' in found
+
+
+async def test_a_table_in_another_font_becomes_markdown(engine):
+    from PIL import Image, ImageDraw, ImageFont
+
+    place = Path(font(12).path).parent / "DejaVuSans.ttf"
+    face = ImageFont.truetype(place, 22)
+    rows = [
+        ("Region", "Orders", "Revenue"),
+        ("North", "1204", "88,310"),
+        ("South", "977", "71,045"),
+    ]
+    rows += [("West", "1450", "90,112")]
+    picture = Image.new("RGB", (620, 260), "white")
+    draw = ImageDraw.Draw(picture)
+    for number, cells in enumerate(rows):
+        for column, cell in enumerate(cells):
+            draw.text((40 + 200 * column, 30 + 50 * number), cell, "black", font=face)
+    out = io.BytesIO()
+    picture.save(out, "PNG")
+    lines = (await engine.one({}, out.getvalue())).header["text"].splitlines()
+    assert lines[0] == "| Region | Orders | Revenue |"
+    assert lines[1] == "| --- | --- | --- |"
+    assert lines[-1] == "| West | 1450 | 90,112 |"
 
 
 async def test_a_picture_without_text_has_none(engine):

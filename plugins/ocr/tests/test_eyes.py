@@ -136,6 +136,22 @@ async def test_a_picture_that_cannot_be_read_is_a_text_with_the_reason(make, bac
         assert again == message
 
 
+async def test_the_list_of_models_is_not_asked_for_with_each_picture(make, backend, monkeypatch):
+    asked = 0
+    models = backend.models
+
+    async def counted():
+        nonlocal asked
+        asked += 1
+        return await models()
+
+    backend.models = counted
+    async with gateway([make(), router(), backend]) as running:
+        for number in range(3):
+            await sent(running, backend, turn(block(f"picture {number}")))
+    assert asked == 1
+
+
 async def test_a_url_is_not_fetched(make, backend):
     url = {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1:9/x.png"}}
     async with gateway([make(), router(), backend]) as running:
