@@ -21,7 +21,7 @@ _RULES: Final = frozenset("=-_.*#~+^─━")
 """Characters that occur in long runs."""
 _CAPITAL_O: Final = re.compile(r"(?<=[A-Z])0(?=[A-Z])|\b0(?=[a-z]{2,}\b)(?![xbo])")
 """A zero that stands where only a letter makes sense: `ERR0R`, `0ct`."""
-_LEAST: Final = 5
+_LEAST: Final = 8
 """Characters that a line needs for its pitch to be known."""
 
 
