@@ -67,6 +67,7 @@ STACK = """
   - use: memory
   - use: toolbelt
   - use: error-normalizer
+  - use: ocr
   - use: server-tools
   - use: tool-repair
   - use: context-guard

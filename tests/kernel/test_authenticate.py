@@ -192,6 +192,12 @@ async def test_a_route_accepts_the_media_types_that_it_names(served):
             assert (await client.post(path, files=files)).status_code == 415
         compressed = await client.post("/upload", files=files, headers={"content-encoding": "gzip"})
         assert compressed.status_code == 415
+        values = b"[1,2],{" * (2**20)
+        many = await client.post("/upload", files={"file": values})
+        assert many.status_code == 200, "limits on JSON are not for files"
+        for as_json in ("application/json", "application/json; charset=utf-8"):
+            many = await client.post("/upload", content=values, headers={"content-type": as_json})
+            assert many.status_code == 413
         large = await client.post("/upload", files={"file": b"x" * (33 * 2**20)})
         assert large.status_code == 413
     async with as_somebody(served) as client:

@@ -24,8 +24,8 @@ MOST_LINES = {
     "upstream": 631,
     "config": 1_299,
     "plugins": 1_291,
-    "exchange": 2_297,
-    "http": 942,
+    "exchange": 2_298,
+    "http": 941,
     "cli": 922,
 }
 """They may be lowered; a commit that raises one gives the reason."""

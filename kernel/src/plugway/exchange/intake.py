@@ -101,7 +101,7 @@ class ExchangeServer:
 
     async def serve(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange, from the first byte of its body to `finished`."""
-        body = await self.body(scope, receive, send)
+        body = await self.body(scope, receive, send, json=True)
         if body is None:
             return
         lines = _forwarded(scope["headers"])
@@ -124,7 +124,7 @@ class ExchangeServer:
             if not self.active and self._idle is not None:
                 self._idle.set()
 
-    async def body(self, scope: Scope, receive: Receive, send: Send) -> bytes | None:
+    async def body(self, scope: Scope, receive: Receive, send: Send, json: bool) -> bytes | None:
         """Read the whole body within the limits; None if the client left or was rejected."""
         try:
             body = channel_of(scope, receive, send).whole_body()
@@ -134,7 +134,8 @@ class ExchangeServer:
                 )
             if len(body) > self._max_body:
                 raise too_large(self._max_body)
-            await check_values(body)
+            if json:
+                await check_values(body)
             return body
         except ClientGone:
             return None

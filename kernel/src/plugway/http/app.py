@@ -224,18 +224,17 @@ class _Front:
         matching = (item for item in snapshot.routes if item[1].matches(scope)[0] is Match.FULL)
         plugin, found = next(matching, (None, None))
         if plugin is None or found is None:
-            await self._rest(scope, receive, send)
-            return
+            return await self._rest(scope, receive, send)
         caller: Caller = scope["plugway.caller"]
         public = getattr(found, "public", False)
         if caller.name == ANONYMOUS and not public and scope["path"] not in PUBLIC_PATHS:
-            await refuse(RequestRejected("a token is needed", status=401), scope, receive, send)
-            return
+            error = RequestRejected("a token is needed", status=401)
+            return await refuse(error, scope, receive, send)
         if caller.limited and not (public or getattr(found, "limited_callers", False)):
             message = f"the token `{caller.name}` may only be used for models"
-            await refuse(Forbidden(message, retry=False), scope, receive, send)
-            return
-        body = await snapshot.exchanges.body(scope, receive, send)
+            return await refuse(Forbidden(message, retry=False), scope, receive, send)
+        json = b"json" in dict(scope["headers"]).get(b"content-type", b"")
+        body = await snapshot.exchanges.body(scope, receive, send, json=json)
         if body is not None:
             app = ExceptionMiddleware(_Contained(plugin.name, found), _HANDLERS)
             await app(scope, _after(body, receive), send)

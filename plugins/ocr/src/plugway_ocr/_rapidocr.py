@@ -1,0 +1,142 @@
+"""RapidOCR: PP-OCR models, run by ONNX Runtime. Only the worker imports it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import numpy as np
+
+from plugway_ocr._cells import Glyph, corrected, is_bar, pitch_of, restored
+from plugway_ocr._layout import Piece, Reading
+from plugway_ocr._rows import Box, box_of, grouped, ink_of, is_level, pieces
+
+_MOST_PIECES: Final = 500
+_LEAST_SCORE: Final = 0.5
+_DARK: Final = 110
+"""Median brightness below which a picture is inverted: recognizers know dark text best."""
+_MARGIN: Final = 0.3
+"""Space around a piece, in heights: recognizers lose a quote at the very edge."""
+_GAP: Final = 2.0
+"""Space between two pieces of a row, in heights."""
+
+
+class RapidOcr:
+    """Reads pictures with the models that the package includes."""
+
+    name = "rapidocr"
+
+    def __init__(self) -> None:
+        """Raises `ImportError` if it is not installed."""
+        threads = min(4, os.cpu_count() or 1)
+        self._engine: Any = import_module("rapidocr").RapidOCR(
+            params={
+                "Global.log_level": "error",
+                "Global.use_cls": False,
+                "Global.return_word_box": True,
+                "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+            }
+        )
+        self._read_blank()
+
+    def _read_blank(self) -> None:
+        """The models are loaded on first use: do it now."""
+        blank = np.full((64, 256, 3), 255, np.uint8)
+        self._engine(blank, use_det=True, use_rec=False, use_cls=False)
+        self._engine.recognize_txt([blank])
+
+    def read(self, picture: Any) -> Reading:
+        """The text of a `PIL.Image.Image` in RGB."""
+        colours = np.asarray(picture)[:, :, ::-1].copy()
+        gray = np.asarray(picture.convert("L"))
+        if np.median(gray) < _DARK:
+            colours, gray = 255 - colours, 255 - gray
+        found: Any = self._engine(colours, use_det=True, use_rec=False, use_cls=False)
+        if found.boxes is None:
+            return Reading(())
+        level = [box_of(quad) for quad in found.boxes if is_level(quad)]
+        rows: list[list[tuple[Box, Any]]] = []
+        for row in grouped(level):
+            wide = _GAP * float(np.median([box.height for box in row]))
+            rows.append([(box, _cut(colours, box)) for box in pieces(gray, row, wide)])
+        steep = [quad for quad in found.boxes if not is_level(quad)]
+        crops: list[Any] = self._engine.crop_text_regions(colours, steep) if steep else []
+        rows += [[(box_of(quad), crop)] for quad, crop in zip(steep, crops, strict=True)]
+        rows = [row for row in rows if row]
+        rows.sort(key=lambda row: row[0][0].top + row[0][0].bottom)
+        return self._recognized(rows, gray)
+
+    def _recognized(self, rows: Sequence[Sequence[tuple[Box, Any]]], gray: Any) -> Reading:
+        every = [item for row in rows for item in row]
+        chosen = every[:_MOST_PIECES]
+        if not chosen:
+            return Reading(())
+        read: Any = self._engine.recognize_txt([crop for _, crop in chosen])
+        glyphs = [
+            _glyphs(text, info, box)
+            for text, info, (box, _) in zip(read.txts, read.word_results, chosen, strict=True)
+        ]
+        pitch = pitch_of(glyphs)
+        texts = [
+            _text(box, line, score, gray, pitch)
+            for (box, _), line, score in zip(chosen, glyphs, read.scores, strict=True)
+        ]
+        at, found = 0, list[list[Piece]]()
+        for row in rows:
+            part = zip(
+                row, texts[at : at + len(row)], read.scores[at : at + len(row)], strict=False
+            )
+            at += len(row)
+            found.append(
+                [
+                    Piece(text, box.left, box.top, box.right, box.bottom, round(float(score), 3))
+                    for (box, _), text, score in part
+                    if text
+                ]
+            )
+        return Reading([row for row in found if row], pitch, len(every) - len(chosen))
+
+
+def _cut(colours: Any, box: Box) -> Any:
+    height, width = colours.shape[:2]
+    margin = _MARGIN * box.height
+    left, right = max(0, int(box.left - margin)), min(width, int(box.right + margin) + 1)
+    return colours[max(0, int(box.top)) : min(height, int(box.bottom) + 1), left:right]
+
+
+def _glyphs(text: str, info: Any, box: Box) -> list[Glyph]:
+    """The characters of a piece with their places, which the recognizer knows as steps."""
+    steps = [step for word in info.word_cols for step in word]
+    margin = _MARGIN * box.height
+    start, wide = max(0.0, box.left - margin), box.width + 2 * margin
+    glyphs: list[Glyph] = []
+    spaced = False
+    for character in _narrow(text):
+        if character.isspace():
+            spaced = True
+            continue
+        x = start + (steps[len(glyphs)] + 0.5) / info.line_txt_len * wide
+        glyphs.append(Glyph(character, x, spaced))
+        spaced = False
+    return glyphs
+
+
+def _narrow(text: str) -> str:
+    """The text with ASCII signs instead of their wide forms, unless it is Chinese or Japanese."""
+    if any("\u3040" <= character <= "\u9fff" for character in text):
+        return text
+    return "".join(chr(ord(c) - 0xFEE0) if "\uff01" <= c <= "\uff5e" else c for c in text)
+
+
+def _text(box: Box, line: Sequence[Glyph], score: float, gray: Any, pitch: float | None) -> str:
+    ink = ink_of(gray, box.top, box.bottom)
+    if ink is not None and is_bar(ink[:, int(box.left) : int(box.right)]):
+        return "|"
+    if not line or score < _LEAST_SCORE:
+        return ""
+    if pitch is not None and ink is not None:
+        return corrected(restored(line, pitch, ink, box.left, box.right))
+    words = (f" {glyph.text}" if glyph.spaced else glyph.text for glyph in line)
+    return corrected("".join(words).strip())

@@ -1,0 +1,142 @@
+"""The tools: a picture in a file, and the screen."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import anyio.to_thread
+from pydantic import BaseModel, Field, ValidationError
+
+from plugway import Gateway, RequestRejected, as_object
+from plugway_media.checks import MAX_PICTURE_BYTES
+from plugway_ocr._eyes import words
+from plugway_ocr._reader import Reader
+from plugway_tools import (
+    HoldsTools,
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    failed,
+    problems_of,
+    schema_of,
+)
+
+_SCREENSHOT: Final = "system_screenshot"
+"""A tool that takes a picture of the screen, of whichever plugin has it."""
+
+
+class ImageArguments(BaseModel, extra="forbid"):
+    """Arguments of `ocr_image`."""
+
+    path: str = Field(description="Path of a PNG, JPEG, WebP or GIF file.", max_length=4096)
+
+
+class NoArguments(BaseModel, extra="forbid"):
+    """A tool without arguments."""
+
+
+_IMAGE: Final = ToolSpec(
+    "ocr_image",
+    "Read the text in a picture file, with its layout.",
+    schema_of(ImageArguments),
+    "read",
+    outside=True,
+    words=("ocr", "screenshot", "scan", "photo", "png", "jpeg", "text", "image"),
+)
+_SCREEN: Final = ToolSpec(
+    "ocr_screen",
+    "Read the text on the screen of the user.",
+    schema_of(NoArguments),
+    "read",
+    outside=True,
+    words=("ocr", "screenshot", "display", "window", "desktop", "see"),
+)
+
+
+class OcrTools:
+    """Runs the tools."""
+
+    def __init__(self, reader: Reader, folders: Sequence[Path]) -> None:
+        self.gateway: Gateway | None = None
+        """Where the tool that takes pictures of the screen is found."""
+        self._reader = reader
+        self._folders = tuple(folder.expanduser() for folder in folders)
+
+    async def tools(self) -> list[ToolSpec]:
+        """The tools that can be used: with folders, and with a tool for the screen."""
+        found = [_IMAGE] if self._folders else []
+        if await self._camera() is not None:
+            found.append(_SCREEN)
+        return found
+
+    async def run(self, call: ToolCall) -> ToolResult:
+        """Run a call; every failure is a result."""
+        specs = {spec.name: spec for spec in await self.tools()}
+        if call.name not in specs:
+            names = ", ".join(f"`{name}`" for name in specs) or "none"
+            return failed(f"{call.name[:100]!r} is unknown or off; tools that are on: {names}")
+        kind = ImageArguments if call.name == _IMAGE.name else NoArguments
+        try:
+            arguments = kind.model_validate(dict(call.arguments))
+        except ValidationError as error:
+            problems, known = problems_of(kind, error)
+            return failed(f"invalid arguments: {problems} (known: {known})")
+        try:
+            if isinstance(arguments, ImageArguments):
+                folders = [path.resolve() for path in self._allowed(call)]
+                data = await anyio.to_thread.run_sync(_file, arguments.path, folders)
+            else:
+                data = await self._screen(call)
+            found = await self._reader.read(data, call.exchange.caller)
+        except (RequestRejected, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.message
+            return failed(f"`{call.name}` failed: {reason or type(error).__name__}")
+        return ToolResult.of(words(found))
+
+    def _allowed(self, call: ToolCall) -> list[Path]:
+        """The configured folders, or those of the call that are inside of them."""
+        own = [folder.resolve() for folder in self._folders]
+        if not call.roots:
+            return own
+        roots = [root.resolve() for root in call.roots]
+        inside = [root for root in roots if any(root.is_relative_to(folder) for folder in own)]
+        return inside + [f for f in own if any(f.is_relative_to(root) for root in roots)]
+
+    async def _camera(self) -> HoldsTools | None:
+        """The plugin whose tool takes a picture of the screen, if it is switched on."""
+        for _, holder in self.gateway.find(HoldsTools) if self.gateway else ():
+            if getattr(holder, "reads_pictures", False):
+                continue  # this plugin, or another instance of it
+            if any(spec.name == _SCREENSHOT for spec in await holder.tools()):
+                return holder
+        return None
+
+    async def _screen(self, call: ToolCall) -> bytes:
+        camera = await self._camera()
+        if camera is None:
+            raise OSError(0, f"the tool `{_SCREENSHOT}` is not switched on")
+        taken = await camera.run_tool(replace(call, name=_SCREENSHOT, arguments={}))
+        for block in taken.content:
+            source: Mapping[str, Any] = as_object(block.get("source"))
+            if block.get("type") == "image" and isinstance(source.get("data"), str):
+                return base64.b64decode(source["data"])
+        raise OSError(0, taken.text or f"`{_SCREENSHOT}` returned no picture")
+
+
+def _file(name: str, folders: Sequence[Path]) -> bytes:
+    """The bytes of a file in one of the folders. Raises `OSError`."""
+    path = Path(name).expanduser()
+    if not path.is_absolute():
+        path = next((f / path for f in folders if (f / path).is_file()), path)
+    path = path.resolve()
+    if not any(path.is_relative_to(folder) for folder in folders):
+        allowed = ", ".join(map(str, folders)) or "none"
+        raise OSError(0, f"the path is not in a folder that may be read: {allowed}")
+    if not path.is_file():
+        raise OSError(0, "there is no such file")
+    with path.open("rb") as file:
+        return file.read(MAX_PICTURE_BYTES + 1)

@@ -1,0 +1,77 @@
+"""The worker: decodes a picture within limits, and reads it with the configured engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, Protocol
+
+from plugway_local_engine import Channel, LoadFailed
+from plugway_media.worker import Piece, serve
+from plugway_ocr._layout import Reading
+
+INSTALL_TESSERACT: Final = (
+    "Tesseract is not installed; on Debian and Ubuntu: `sudo apt install tesseract-ocr`, on macOS: "
+    "`brew install tesseract`"
+)
+
+
+class Recognizer(Protocol):
+    """An engine."""
+
+    name: str
+
+    def read(self, picture: Any) -> Reading:
+        """The text of a `PIL.Image.Image` in RGB. Raises `Refused`."""
+        ...
+
+
+def main(channel: Channel, config: Mapping[str, Any]) -> None:
+    """Called by `plugway_local_engine` in the child."""
+    try:
+        from plugway_media.pictures import open_picture
+
+        engine = load(config["engine"], config["languages"])
+    except ImportError as error:
+        raise LoadFailed(missing(config["engine"], error.name or "")) from None
+    except FileNotFoundError:
+        raise LoadFailed(INSTALL_TESSERACT) from None
+
+    def handle(header: Mapping[str, Any], body: bytes) -> Iterator[Piece]:
+        picture = open_picture(body)
+        reading = engine.read(picture)
+        lines = [
+            {"text": p.text, "box": [round(p.left), round(p.top), round(p.right), round(p.bottom)],
+             "score": p.score}
+            for p in reading.pieces
+        ]  # fmt: skip
+        found = {
+            "engine": engine.name,
+            "width": picture.width,
+            "height": picture.height,
+            "text": reading.text,
+            "lines": lines,
+            "left_out": reading.left_out,
+        }
+        yield found, b""
+
+    serve(channel, handle)
+
+
+def load(name: str, languages: list[str]) -> Recognizer:
+    """Load an engine. Raises `ImportError` or `FileNotFoundError` if it is not installed."""
+    if name == "tesseract":
+        from plugway_ocr._tesseract import Tesseract
+
+        return Tesseract(languages)
+    if name == "vision":
+        from plugway_ocr._vision import Vision
+
+        return Vision(languages)
+    from plugway_ocr._rapidocr import RapidOcr
+
+    return RapidOcr()
+
+
+def missing(engine: str, module: str) -> str:
+    """What to install for an engine whose `module` is missing."""
+    return f"`{module}` is not installed: run `pip install './plugins/ocr[{engine}]'`"
