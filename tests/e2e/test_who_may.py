@@ -144,6 +144,7 @@ ROWS = {
     **of("gemini-api", *map(gemini, ("v1", "v1alpha", "v1beta"))),
     **of("gemini-api", {"/upload/{path:path}": [people("POST", "/upload/v1beta/files", 404, {})]}),
     **of("mcp", {"/mcp": [operator("POST", "/mcp", 200, LIST_TOOLS, **ACCEPT)]}),
+    **of("ocr", {"/v1/ocr": [people("POST", "/v1/ocr", 400, {})]}),
     **of("openai-api", *map(openai, ("/v1", ""))),
     **of("openai-api", {"/{path:path}": [people("GET", "/v1/files", 404)]}),
     **of("telemetry", {"/metrics": [operator("GET", "/metrics", ANY)]}),

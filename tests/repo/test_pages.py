@@ -26,6 +26,7 @@ NOT_HERE = (
     "no login at",
     "`fm-serve` runs on a Mac",
     "MLX is not installed",
+    "pictures cannot be read: `rapidocr` is not installed",
     "`/metrics` needs the library",
 )
 """Warnings of what a reader has and a test has not."""
