@@ -38,7 +38,7 @@ from plugway_auto_mode._options import AutoModeOptions
 from plugway_auto_mode._own_check import Conversations, is_own_check
 from plugway_auto_mode._review import Call, Decision, decide
 from plugway_auto_mode._verdicts import RESULTS, VerdictStream, calls_in, covers
-from plugway_tools import ToolCall, ToolSpec, Verdict
+from plugway_tools import JudgedCall, ToolCall, ToolSpec, Verdict, record_judged
 
 NATIVE_ZONE = "anthropic"
 """The backend whose servers give verdicts themselves; those are passed on."""
@@ -193,6 +193,9 @@ class AutoMode(Plugin[AutoModeOptions]):
             decisions = await self._judge.settled(
                 decisions, words, state.context, exchange, self._gateway
             )
+        for decision in decisions:
+            made = JudgedCall(decision.call.name[:80], decision.outcome, _reason(decision))
+            record_judged(exchange, made)
         for decision in decisions[:MAX_NOTES]:
             exchange.note(self.name, _noted(decision), stage="safeguards")
         if len(decisions) > MAX_NOTES:
@@ -221,11 +224,15 @@ _OUTCOMES = {
 
 
 def _noted(decision: Decision) -> str:
-    """A line of the receipt, without the parts of the reason that quote the call."""
-    reason = decision.reason
+    """A line of the receipt."""
+    return f"`{decision.call.name[:80]}` {_OUTCOMES[decision.outcome]}: {_reason(decision)}"
+
+
+def _reason(decision: Decision) -> str:
+    """The reason without the parts that quote the call."""
     if decision.quotes_call:
-        reason = _QUOTED.sub("", reason).strip(" :")
-    return f"`{decision.call.name[:80]}` {_OUTCOMES[decision.outcome]}: {reason}"
+        return _QUOTED.sub("", decision.reason).strip(" :")
+    return decision.reason
 
 
 def _is_settled(reply: Reply, upstream: bytes | None) -> bool:

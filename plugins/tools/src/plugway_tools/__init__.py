@@ -13,15 +13,27 @@ from plugway_tools._protocols import (
     failed,
 )
 from plugway_tools._public import NotPublic, is_public, public_addresses
+from plugway_tools._recorded import (
+    JUDGED_CALLS,
+    RUN_CALLS,
+    JudgedCall,
+    RunCall,
+    record_judged,
+    record_run,
+)
 from plugway_tools._text import MAX_CHARACTERS, harmless
 
 __all__ = [
+    "JUDGED_CALLS",
     "MAX_CHARACTERS",
+    "RUN_CALLS",
     "Effect",
     "HoldsTools",
+    "JudgedCall",
     "JudgesCalls",
     "NotPublic",
     "ProxyLimits",
+    "RunCall",
     "ToolCall",
     "ToolResult",
     "ToolSpec",
@@ -32,5 +44,7 @@ __all__ = [
     "is_public",
     "problems_of",
     "public_addresses",
+    "record_judged",
+    "record_run",
     "schema_of",
 ]
