@@ -57,6 +57,7 @@ STACK = """
   - use: local-answers
   - use: switch
   - use: recommend
+  - use: prices
   - use: thinking
   - use: resilience
     options: {{cooldown_seconds: 0.01, max_attempts: 1, breaker_failures: 9999}}

@@ -32,6 +32,7 @@ from plugway_dashboard import Dashboard
 from plugway_endpoints import ExplainsCache
 from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
+from plugway_prices import Prices
 from plugway_recommend import Recommend
 from tests.kernel.loading import load_plugins
 
@@ -68,6 +69,15 @@ async def test_a_dear_miss_is_on_the_receipt_and_on_the_page_with_its_price():
     assert entry["stage"] == "cache"
     assert entry["what"] == found["line"]
     assert f"more could have been (${found['dollars']:.4f}): messages[3]" in found["line"]
+
+
+async def test_the_plugin_prices_says_what_a_miss_costs():
+    options = {"models": {"up/*": {"input": 5, "output": 25, "cache_read": 0.5}}}
+    prices = build_plugin(Prices, "prices", **options)
+    recommend = build_plugin(Recommend, "recommend")
+    async with talk(backends=with_page(recommend, prices)) as client:
+        found = await miss(client)
+    assert found["dollars"] == pytest.approx(found["missed"] * 4.5e-6)
 
 
 async def test_a_cheap_miss_is_on_the_page_only():

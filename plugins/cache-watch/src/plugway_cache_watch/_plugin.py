@@ -42,7 +42,7 @@ from plugway_cache_watch._explained import Explanation
 from plugway_cache_watch._options import CacheWatchOptions
 from plugway_cache_watch._prints import MOST_ENTRIES, print_of
 from plugway_cache_watch._providers import rules_of
-from plugway_endpoints import Advises
+from plugway_endpoints import TellsCosts
 
 _SENT: StateKey[Sent] = StateKey("cache-watch")
 _MOST_TARGETS: Final = 256
@@ -171,10 +171,10 @@ class CacheWatch(Plugin[CacheWatchOptions]):
 
     def _price(self, target: str, missed: int) -> float | None:
         """What it costs to compute tokens instead of reading them; None if that is unknown."""
-        advisers = self._gateway.find(Advises) if self._gateway else ()
-        for _, adviser in advisers:
-            computed = adviser.cost(target, Usage(input_tokens=missed))
-            read = adviser.cost(target, Usage(cache_read_tokens=missed))
+        found = self._gateway.find(TellsCosts) if self._gateway else ()
+        for _, prices in found:
+            computed = prices.cost(target, Usage(input_tokens=missed))
+            read = prices.cost(target, Usage(cache_read_tokens=missed))
             if computed is not None and read is not None:
                 # Without a price for cached tokens both are the same.
                 return None if computed and computed == read else computed - read

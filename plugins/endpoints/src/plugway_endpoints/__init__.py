@@ -14,6 +14,7 @@ from plugway_endpoints._state import (
     Conversations,
     KeepsConversations,
     Served,
+    TellsCosts,
     choices_path,
     no_consent,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Match",
     "Needs",
     "Served",
+    "TellsCosts",
     "choices_path",
     "choices_text",
     "close_to",
