@@ -56,7 +56,7 @@ class Appender:
             self._open(files[-1])
             self._unsigned = self.options.checkpoint_records  # the next record is a checkpoint
         for path in reversed(files):
-            line, rest = _last_line(path)
+            line, rest = last_line(path)
             if rest and not self.torn:
                 self.torn = {"bytes": len(rest), "sha256": hashlib.sha256(rest).hexdigest()}
                 self._unwritten = b"\n"
@@ -162,7 +162,7 @@ def now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _last_line(path: Path) -> tuple[Line | None, bytes]:
+def last_line(path: Path) -> tuple[Line | None, bytes]:
     """The last complete record of a file, and the incomplete line after it."""
     with path.open("rb") as file:
         size = file.seek(0, os.SEEK_END)

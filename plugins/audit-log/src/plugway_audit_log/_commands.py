@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from plugway import LocalGateway, PlugwayError, as_object
-from plugway_audit_log._appender import now
+from plugway_audit_log._appender import last_line, now
 from plugway_audit_log._chain import Line, Signer, decode
 from plugway_audit_log._folder import (
     KEY_FILE,
@@ -56,7 +55,8 @@ def verify_command(
     folder: Folder = None,
     key: Key = "",
     heads: Annotated[
-        Path | None, typer.Option("--heads", help="Signed heads that `plugway audit heads` printed.")
+        Path | None,
+        typer.Option("--heads", help="Signed heads that `plugway audit heads` printed."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -261,10 +261,10 @@ def _time(text: str) -> str:
 
 def _older(chain: ChainFolder, limit: str) -> list[Path]:
     """The oldest files whose records are all before `limit`; never the last file."""
-    files, old = chain.files(), list[Path]()
-    for path, following in pairwise(files):
-        first = _first(following)
-        if first is None or str(first.data.get("time", "")) > limit:
+    old: list[Path] = []
+    for path in chain.files()[:-1]:
+        last, _ = last_line(path)
+        if last is None or str(last.data.get("time", "")) >= limit:
             break
         old.append(path)
     return old

@@ -9,15 +9,18 @@ import hashlib
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from decimal import Decimal
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import anyio.to_thread
 
 from plugway import (
+    Attempt,
     EventStream,
     Exchange,
     Gateway,
@@ -37,8 +40,18 @@ from plugway_audit_log._folder import folder_of, open_signer
 from plugway_audit_log._options import AuditLogOptions
 from plugway_audit_log._record import record_of
 from plugway_audit_log._writer import Writer
+from plugway_prices import DOLLAR, TellsPrices, choices_of, prices_in
 
+LONG: Final = "cache: long"
+"""The choice of a request whose cache entries live long; see `choices_of`."""
 _FULL: Final = "too many records wait to be written"
+
+
+class _Place(NamedTuple):
+    """An exchange whose record has a place."""
+
+    writer: Writer
+    request: MessagesRequest
 
 
 class AuditLog(Plugin[AuditLogOptions]):
@@ -48,7 +61,8 @@ class AuditLog(Plugin[AuditLogOptions]):
         super().__init__(options, name=name)
         self.writer: Writer | None = None
         """Writes the log while the gateway runs; other configurations may use it too."""
-        self._place: StateKey[Writer] = StateKey(f"{self.name}.place")
+        self._prices: TellsPrices | None = None
+        self._place: StateKey[_Place] = StateKey(f"{self.name}.place")
         self._bodies: StateKey[Bodies] = StateKey(f"{self.name}.bodies")
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
@@ -79,7 +93,7 @@ class AuditLog(Plugin[AuditLogOptions]):
             raise _unavailable(writer.problem or _FULL)
         if writer.has_room:
             writer.reserved += 1
-            exchange.state[self._place] = writer
+            exchange.state[self._place] = _Place(writer, request)
         if self.options.bodies:
             exchange.state[self._bodies] = Bodies(request, self.options.body_bytes)
 
@@ -99,17 +113,31 @@ class AuditLog(Plugin[AuditLogOptions]):
     @hookimpl
     def finished(self, exchange: Exchange, outcome: Outcome) -> None:
         """Queue the record."""
-        writer = exchange.state.get(self._place)
-        reserved = writer is not None
-        if writer is None:
-            writer = self.writer
-            if writer is None or exchange.endpoint == "explain":
-                return
-        else:
-            writer.reserved -= 1
+        place = exchange.state.get(self._place)
+        if place is None:
+            if self.writer is not None and exchange.endpoint != "explain":
+                self.writer.put(record_of(exchange, outcome, _nothing, _nothing))
+            return
+        place.writer.reserved -= 1
         bodies = exchange.state.get(self._bodies)
         members = _nothing if bodies is None else bodies.members
-        writer.put(record_of(exchange, outcome, _no_cost, members), reserved=reserved)
+        cost = _nothing
+        if exchange.served_by is not None and any(outcome.usage):
+            cost = partial(self._cost, exchange.served_by, place.request, outcome)
+        place.writer.put(record_of(exchange, outcome, cost, members), reserved=True)
+
+    def _cost(
+        self, served: Attempt, request: MessagesRequest, outcome: Outcome
+    ) -> Mapping[str, Any]:
+        """The price of what the reply says was used; empty if no price is known."""
+        if self._prices is None:
+            return {}
+        at, choices = datetime.now(UTC), choices_of(request)
+        price = self._prices.price_of(served.backend, served.model, at, choices)
+        if price is None:
+            return {}
+        nano = price.cost(outcome.usage, long=LONG in choices)
+        return {"cost_usd": f"{Decimal(nano) / DOLLAR:f}"}
 
     # ── the lifespan ─────────────────────────────────────────────────────────────────────────
 
@@ -129,7 +157,7 @@ class AuditLog(Plugin[AuditLogOptions]):
         else:
             writer = await self._opened(folder, signer)
             writer.put(partial(about, "start", now(), clean=writer.clean), reserved=True)
-        self.writer = writer
+        self.writer, self._prices = writer, prices_in(gateway)
         try:
             yield
         finally:
@@ -196,8 +224,4 @@ def _unavailable(why: str) -> RequestRejected:
 
 
 def _nothing() -> Mapping[str, Any]:
-    return {}
-
-
-def _no_cost(target: str, outcome: Outcome) -> Mapping[str, Any]:
     return {}

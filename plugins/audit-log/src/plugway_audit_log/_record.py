@@ -28,13 +28,13 @@ class HasKey(Protocol):
 def record_of(
     exchange: Exchange,
     outcome: Outcome,
-    cost: Callable[[str, Outcome], Mapping[str, Any]],
+    cost: Callable[[], Mapping[str, Any]],
     bodies: Callable[[], Mapping[str, Any]],
 ) -> Callable[[], Mapping[str, Any]]:
     """Builds the record of an exchange that has ended, later and in another thread. What changes
     when the exchange is over is read now.
 
-    `cost` returns members about the price of an outcome on a target, `bodies` those with contents.
+    `cost` returns the member about the price, `bodies` those with contents.
     """
     ended = datetime.now(UTC)
     served = exchange.served_by
@@ -64,7 +64,7 @@ def record_of(
             "status": outcome.status,
             **_given(stop_reason=outcome.stop_reason, error=_text(outcome.error, 1000)),
             "usage": outcome.usage._asdict(),
-            **(cost(target, outcome) if target else {}),
+            **cost(),
             **_listed("tools_run", [call._asdict() for call in ran or ()]),
             **_listed("calls_judged", [call._asdict() for call in judged or ()]),
             **bodies(),
