@@ -54,6 +54,11 @@ class Writer:
         return self._appender.chain.name
 
     @property
+    def waiting(self) -> int:
+        """Records that wait to be written."""
+        return len(self._queue)
+
+    @property
     def clean(self) -> bool:
         """Whether the gateway that wrote the chain before was stopped, not killed."""
         return self._appender.clean
