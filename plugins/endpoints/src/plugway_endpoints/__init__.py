@@ -18,6 +18,14 @@ from plugway_endpoints._state import (
     choices_path,
     no_consent,
 )
+from plugway_endpoints._turn import (
+    GatewayLine,
+    ReadsLines,
+    Turn,
+    is_formatted,
+    line_of,
+    turn_of,
+)
 
 __all__ = [
     "AGENTS",
@@ -30,16 +38,22 @@ __all__ = [
     "Conversations",
     "Endpoint",
     "ExplainsCache",
+    "GatewayLine",
     "KeepsConversations",
     "Match",
     "Needs",
+    "ReadsLines",
     "Served",
     "TellsCosts",
+    "Turn",
     "choices_path",
     "choices_text",
     "close_to",
     "endpoints_of",
+    "is_formatted",
+    "line_of",
     "match",
     "needs_of",
     "no_consent",
+    "turn_of",
 ]

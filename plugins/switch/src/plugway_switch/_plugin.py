@@ -40,16 +40,20 @@ from plugway_endpoints import (
     Conversations,
     Endpoint,
     KeepsConversations,
+    ReadsLines,
     Served,
     choices_path,
+    is_formatted,
+    line_of,
     match,
     needs_of,
     no_consent,
+    turn_of,
 )
 from plugway_switch import _answers as answers
 from plugway_switch._options import SwitchOptions
 from plugway_switch._warm import WARM_HEADER, next_request, warm_request
-from plugway_switch._wish import Wish, is_formatted, turn_of, wish_of
+from plugway_switch._wish import Wish, wish_of
 
 ASK_SECONDS: Final = 1.2
 """Time limit for the backends' lists of models; the kernel allows a hook 2 s."""
@@ -86,6 +90,8 @@ class Switch(Plugin[SwitchOptions]):
         self._zones: dict[str, str] = {}
         self._gateway: Gateway | None = None
         self._group: anyio.abc.TaskGroup | None = None
+        self._words_of_others = frozenset[str]()
+        """First words of lines that other plugins read."""
         self._names: Bounded[str, tuple[Endpoint, ...]] = Bounded(MAX_NAMES)
         """Endpoints by names of `for this`, so that a loop of tool calls looks them up once."""
 
@@ -113,6 +119,8 @@ class Switch(Plugin[SwitchOptions]):
 
     @asynccontextmanager
     async def _live(self) -> AsyncGenerator[None]:
+        readers = self._gateway.find(ReadsLines) if self._gateway else []
+        self._words_of_others = frozenset[str]().union(*(one.line_words for _, one in readers))
         before = self._gateway.predecessor if self._gateway else None
         for _, keeper in before.find(KeepsConversations) if before else ():
             self.conversations = keeper.conversations
@@ -244,6 +252,8 @@ class Switch(Plugin[SwitchOptions]):
         turn = turn_of(request.body)
         wish = wish_of(turn.text) if turn is not None else None
         if wish is None or turn is None:
+            return
+        if wish.sure and (line := line_of(turn.text)) and line.word in self._words_of_others:
             return
         if not (wish.sure and wish.alone) and not turn.clear:
             return
