@@ -1,0 +1,394 @@
+"""The plugin: reserves each call before it is sent, settles it after, and refuses what is too much.
+
+See `_tree` for the arithmetic, and `_size` for the estimate of a prompt.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from functools import partial
+from typing import Any, Final
+
+import anyio
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from plugway import (
+    Attempt,
+    BackendRefused,
+    BackendUnavailable,
+    Exchange,
+    Gateway,
+    InvalidRequest,
+    MessagesRequest,
+    Outcome,
+    Plugin,
+    Reply,
+    RequestRejected,
+    Send,
+    StateKey,
+    Usage,
+    as_object,
+    hookimpl,
+    new_id,
+)
+from plugway_budget_tree._limits import EXAMPLE, InvalidLimits, Limits
+from plugway_budget_tree._options import BudgetTreeOptions
+from plugway_budget_tree._size import Meter, Size, size_of, usage_of
+from plugway_budget_tree._tree import Reservation, Shortage, Tree, Trees
+from plugway_endpoints import GatewayLine, is_formatted, line_of, turn_of
+from plugway_prices import DOLLAR, Price, TellsPrices, choices_of, missing_price, prices_in
+
+HEADER: Final = "plugway-budget"
+PATH: Final = "/budget-tree/conversations"
+FASTEST: Final = 1000
+"""Tokens per second that a model is assumed to have written if the reply was cut off."""
+LEAST_THINKING: Final = 1024
+"""The smallest thinking budget that the Messages API accepts."""
+_LONG: Final = "cache: long"
+"""See `choices_of`."""
+_WORKS_ON: Final = ("tool_use", "pause_turn")
+"""Stop reasons after which a subagent sends another request."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A call that was reserved."""
+
+    reservation: Reservation
+    key: tuple[str, str, str]
+    size: Size
+    reply: Reply | None = None
+
+
+@dataclass(slots=True)
+class _Turn:
+    """The findings in one exchange."""
+
+    tree: Tree
+    limits: Limits
+    calls: list[_Call] = field(default_factory=list[_Call])
+    answer: str = ""
+
+
+class BudgetTree(Plugin[BudgetTreeOptions]):
+    """Limits what a conversation with its subagents may spend: dollars, tokens, calls, agents."""
+
+    line_words = frozenset(("budget",))
+    """See `plugway_endpoints.ReadsLines`."""
+
+    def __init__(self, options: BudgetTreeOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self.trees = Trees(options.conversations)
+        """The conversations; after a reload those of the instance before."""
+        self.meter = Meter()
+        self._prices: TellsPrices | None = None
+        self._turn: StateKey[_Turn] = StateKey(self.name)
+
+    @hookimpl
+    @asynccontextmanager
+    async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
+        """Take over what was spent from the configuration before."""
+        before = gateway.predecessor.find(BudgetTree) if gateway.predecessor else []
+        for name, plugin in before:
+            if name == self.name:
+                self.trees, self.meter = plugin.trees, plugin.meter
+                self.trees.most = self.options.conversations
+        self._prices = prices_in(gateway)
+        yield
+
+    # ── the exchange ─────────────────────────────────────────────────────────────────────────
+
+    @hookimpl
+    def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
+        """Find the conversation and its limits.
+
+        Raises:
+            RequestRejected: the limits are invalid, or there are too many subagents.
+        """
+        if exchange.endpoint != "messages":
+            return
+        name = exchange.session_id
+        if name is None and self.options.without_conversation == "refuse":
+            raise InvalidRequest(
+                "this request names no conversation (header `x-claude-code-session-id`), and this "
+                "gateway serves only conversations with a budget",
+                retry=False,
+                record=True,
+            )
+        tree = self._tree(name, exchange)
+        turn = _Turn(tree, Limits())
+        exchange.state[self._turn] = turn
+        asked = _asked(request)
+        self._read_line(request, exchange, turn)
+        turn.limits = self.limits_of(tree, exchange, asked)
+        self._admit_agent(turn, exchange)
+
+    @hookimpl
+    def answer(self, request: MessagesRequest, exchange: Exchange) -> Reply | None:
+        """Confirm a line in a turn of its own, without a model."""
+        turn = exchange.state.get(self._turn)
+        if turn is None or not turn.answer:
+            return None
+        text = turn.answer.replace("{spent}", _told(turn.tree, turn.limits))
+        usage = {"input_tokens": 0, "output_tokens": 0}
+        return Reply.message(
+            {
+                "id": new_id("msg"),
+                "type": "message",
+                "role": "assistant",
+                "model": request.model,
+                "content": [{"type": "text", "text": text}],
+                "stop_reason": "end_turn",
+                "stop_sequence": None,
+                "usage": usage,
+            }
+        )
+
+    @hookimpl
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """Reserve the call, shorten the reply to what is left, and send it.
+
+        Raises:
+            RequestRejected: the budget is used up (402), or no price is known (400).
+        """
+        turn = exchange.state.get(self._turn)
+        if turn is None:
+            return await send(request, attempt)
+        self._settle(turn, None)  # an earlier call of this exchange, as in a loop of tools
+        call = await self._reserved(request, attempt, exchange, turn)
+        turn.calls.append(call)
+        request = _shortened(request, call.reservation.reply, turn)
+        try:
+            call.reply = await send(request, attempt)
+        except (BackendRefused, BackendUnavailable, RequestRejected):
+            turn.calls.remove(call)
+            turn.tree.settle(call.reservation, None)
+            raise
+        except BaseException:
+            turn.calls.remove(call)
+            turn.tree.settle(call.reservation, _assumed(call.reservation))
+            raise
+        return call.reply
+
+    @hookimpl
+    def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Settle the calls, and note whether a subagent works on."""
+        turn = exchange.state.get(self._turn)
+        if turn is None:
+            return
+        self._settle(turn, outcome)
+        agent = exchange.agent_id
+        if agent is not None and not _works_on(outcome):
+            turn.tree.end_agent(agent)
+
+    # ── limits ───────────────────────────────────────────────────────────────────────────────
+
+    def _tree(self, name: str | None, exchange: Exchange) -> Tree:
+        caller = exchange.caller.name
+        return Tree(exchange.id, caller) if name is None else self.trees.of(name[:256], caller)
+
+    def limits_of(self, tree: Tree, exchange: Exchange, asked: Limits) -> Limits:
+        """The limits that hold: what the user set, otherwise the default, within the hard ones."""
+        default = self.options.default.limits
+        caller = exchange.caller
+        wanted = tree.asked.or_else(asked)
+        own = [o.limits for p, o in self.options.callers.items() if fnmatchcase(caller.name, p)]
+        limits = wanted.or_else(default).within(self.options.most.limits, *own[:1])
+        return limits.within(default) if caller.limited else limits
+
+    def _read_line(self, request: MessagesRequest, exchange: Exchange, turn: _Turn) -> None:
+        """Read what the user typed. A subagent's prompt is ignored: a model wrote it."""
+        if exchange.agent_id is not None or is_formatted(request):
+            return
+        typed = turn_of(request.body)
+        line = line_of(typed.text) if typed is not None else None
+        if line is None or typed is None or line.word not in self.line_words:
+            return
+        if not typed.fresh or not (typed.clear or line.alone):
+            return
+        turn.answer = self._obey(line, turn.tree, exchange)
+
+    def _obey(self, line: GatewayLine, tree: Tree, exchange: Exchange) -> str:
+        """Set what a line asks for; the reply to it, empty if a model replies."""
+        text = line.said.partition(" ")[2].strip().rstrip(".!")
+        if not text:
+            return "{spent}"
+        if exchange.session_id is None:
+            return (
+                "This client names no conversation (header `x-claude-code-session-id`), so a "
+                f"budget cannot be remembered: send the header `{HEADER}` with each request."
+            )
+        if text.casefold() in ("off", "default"):
+            tree.asked = Limits()
+            return "{spent}"
+        try:
+            wanted = Limits.parse(text)
+        except InvalidLimits as error:
+            return f"Nothing was changed: {error}. Example: `@plugway budget 2 dollars`."
+        tree.asked = wanted.or_else(tree.asked)
+        return "{spent}" if line.alone else ""
+
+    def _admit_agent(self, turn: _Turn, exchange: Exchange) -> None:
+        agent, most = exchange.agent_id, turn.limits.agents
+        if agent is None or turn.tree.begin_agent(agent, most):
+            return
+        raise RequestRejected(
+            f"Too many subagents at once: {len(turn.tree.agents)} of {most} are working. Do not "
+            "start this one again before another one has finished.",
+            status=429,
+            retry=False,
+            record=True,
+        )
+
+    # ── calls ────────────────────────────────────────────────────────────────────────────────
+
+    async def _reserved(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange, turn: _Turn
+    ) -> _Call:
+        price, long = self._price(request, attempt, turn.limits)
+        size = size_of(request)
+        key = (turn.tree.name, exchange.agent_id or "", attempt.target)
+        prompt = self.meter.estimate(key, size)
+        wanted = request.get("max_tokens")
+        wanted = wanted if isinstance(wanted, int) and wanted > 0 else 1
+        reserve = partial(turn.tree.reserve, turn.limits, price, prompt, wanted, long=long)
+        due = time.monotonic() + self.options.wait_seconds
+        waited = False
+        while True:
+            left = due - time.monotonic()
+            made = reserve(self.options.usual_reply)
+            if isinstance(made, Shortage) and not (made.temporary and left > 0):
+                made = reserve(self.options.least_reply)
+            if isinstance(made, Reservation):
+                break
+            if not made.temporary or left <= 0:
+                raise _refusal(made, turn.limits)
+            waited = True
+            with anyio.move_on_after(left):
+                await turn.tree.change()
+        if waited:
+            what = "waited for running calls of this conversation, which had reserved the rest"
+            exchange.note(self.name, what, stage="budget")
+        return _Call(made, key, size)
+
+    def _price(
+        self, request: MessagesRequest, attempt: Attempt, limits: Limits
+    ) -> tuple[Price | None, bool]:
+        assert self._prices is not None, "exchanges are served only while the gateway runs"
+        choices = choices_of(request)
+        price = self._prices.price_of(attempt.backend, attempt.model, datetime.now(UTC), choices)
+        if price is None and limits.nano is not None:
+            message = missing_price(attempt.backend, attempt.model)
+            raise InvalidRequest(f"budget in dollars: {message}", retry=False, record=True)
+        return price, _LONG in choices
+
+    def _settle(self, turn: _Turn, outcome: Outcome | None) -> None:
+        """Settle the open calls; with `outcome`, at the end of the exchange."""
+        for call in turn.calls:
+            usage = usage_of(call.reply) if call.reply is not None else None
+            if usage is None and outcome is not None and outcome.kind == "completed":
+                usage = outcome.usage if any(outcome.usage) else None
+            if usage is not None:
+                self.meter.learn(call.key, call.size, usage)
+            turn.tree.settle(call.reservation, usage or _assumed(call.reservation))
+        turn.calls.clear()
+
+    # ── reports ──────────────────────────────────────────────────────────────────────────────
+
+    @hookimpl
+    def register_routes(self) -> Sequence[BaseRoute]:
+        """What conversations have spent, for `plugway budget`."""
+        return [Route(PATH, self._report, methods=["GET"])]
+
+    async def _report(self, request: Request) -> Response:
+        rows: list[dict[str, Any]] = []
+        default, most = self.options.default.limits, self.options.most.limits
+        for tree in self.trees:
+            own = [o.limits for p, o in self.options.callers.items() if fnmatchcase(tree.caller, p)]
+            rows.append(tree.report(tree.asked.or_else(default).within(most, *own[:1])))
+        return JSONResponse({"conversations": rows[::-1]})
+
+
+def _asked(request: MessagesRequest) -> Limits:
+    """The limits in the header. Raises `InvalidRequest`."""
+    text = request.header(HEADER)
+    if text is None:
+        return Limits()
+    try:
+        return Limits.parse(text.strip())
+    except InvalidLimits as error:
+        record = f"invalid header `{HEADER}`"
+        raise InvalidRequest(f"{HEADER}: {error}", retry=False, record=record) from None
+
+
+def _shortened(request: MessagesRequest, tokens: int, turn: _Turn) -> MessagesRequest:
+    """The request with `max_tokens` of what was reserved, and its thinking budget below."""
+    original, same = request.original, request.get("max_tokens") == tokens
+    limited = turn.limits.nano is not None or turn.limits.tokens is not None
+    made_up = limited and original is not None and "max_tokens" in original.made_up
+    if made_up and original is not None:
+        original.made_up.discard("max_tokens")  # so that it is sent to the server
+    if same and not made_up:
+        return request
+    fields: dict[str, Any] = {"max_tokens": tokens}
+    thinking = as_object(request.get("thinking"))
+    budget = thinking.get("budget_tokens")
+    if isinstance(budget, int) and budget >= tokens:
+        less = tokens // 2
+        enough = less >= LEAST_THINKING
+        fields["thinking"] = {**thinking, "budget_tokens": less} if enough else {"type": "disabled"}
+    because = "a limit of the budget" if same else "what is left of the conversation's budget"
+    return request.replace(because=because, **fields)
+
+
+def _works_on(outcome: Outcome) -> bool:
+    """Whether a subagent sends another request: after a tool call, or because it retries."""
+    if outcome.kind == "completed":
+        return outcome.stop_reason in _WORKS_ON
+    return outcome.status >= 500 or outcome.status in (408, 409, 429)
+
+
+def _assumed(reservation: Reservation) -> Usage:
+    """The most that a call may have used whose reply was cut off or says nothing."""
+    seconds = time.monotonic() - reservation.began
+    reply = min(reservation.reply, int(seconds * FASTEST) + 1)
+    return Usage(output_tokens=reply, cache_creation_tokens=reservation.prompt)
+
+
+def _refusal(short: Shortage, limits: Limits) -> RequestRejected:
+    """The refusal on which clients stop: 402 is never repeated (README)."""
+    return RequestRejected(
+        f"Budget reached: this conversation with its subagents {short.what}. Stop here. Only the "
+        f"user can continue, by a line such as `@plugway budget {_more(short, limits)}`.",
+        status=402,
+        retry=False,
+        record=True,
+    )
+
+
+def _more(short: Shortage, limits: Limits) -> str:
+    """Twice the limit that was reached, as a user would type it."""
+    value = getattr(limits, short.kind) or 1
+    if short.kind == "nano":
+        return f"{value * 2 / DOLLAR:g} dollars"
+    return f"{value * 2} {short.kind}"
+
+
+def _told(tree: Tree, limits: Limits) -> str:
+    """What is spent and what the limits are, for the user."""
+    spent = Limits(tree.nano, tree.tokens, tree.calls).listed
+    text = f"This conversation with its subagents has spent {spent}."
+    if tree.unpriced:
+        text += f" The price of {tree.unpriced} call(s) is not known."
+    if limits.listed:
+        return f"{text} Its limits: {limits.listed}."
+    return f"{text} It has no limits; set one with `@plugway budget` and {EXAMPLE}."
