@@ -134,7 +134,8 @@ async def test_a_hundred_calls_that_hang_reserve_no_more_than_the_limit():
     go = anyio.Event()
 
     def slow(request):
-        usage = {"input_tokens": 100, "output_tokens": request.json["max_tokens"]}
+        prompt = len(request.body) // 4
+        usage = {"input_tokens": prompt, "output_tokens": request.json["max_tokens"]}
         events = anthropic_stream("Hello.", usage=usage, model="m")
         return sse([*events[:3], WaitFor(go), *events[3:]])
 

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from plugway_prices import dollars, nano_dollars
 
 _ITEM: Final = re.compile(
-    r"(?P<sign>\$)?\s*(?P<number>\d{1,12}(?:\.\d{1,9})?)\s*(?P<times>[km])?"
+    r"(?P<sign>\$)?\s*(?P<number>(?:\d{1,3}(?:,\d{3})+|\d{1,12})(?:\.\d{1,9})?)\s*(?P<times>[km])?"
     r"(?:\s*(?P<unit>dollars?|usd|tokens?|calls?|requests?|(?:sub)?agents?))?",
     re.IGNORECASE,
 )
@@ -83,7 +83,7 @@ def _read(item: re.Match[str]) -> tuple[str, int]:
         raise InvalidLimits(f"`{item[0].strip()}` has no unit: write {EXAMPLE}")
     if item["sign"] and unit not in ("", "dollar", "dollars", "usd"):
         raise InvalidLimits(f"`{item[0].strip()}` has two units: write {EXAMPLE}")
-    number = Decimal(item["number"]) * _TIMES[(item["times"] or "").casefold()]
+    number = Decimal(item["number"].replace(",", "")) * _TIMES[(item["times"] or "").casefold()]
     if unit in ("", "dollar", "dollars", "usd"):
         if number > 1_000_000:
             raise InvalidLimits("at most 1,000,000 dollars can be a limit")

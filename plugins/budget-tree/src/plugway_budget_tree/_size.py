@@ -12,6 +12,8 @@ BYTES_PER_TOKEN: Final = 2
 other scripts 2 to 3 in UTF-8, and long identifiers about 2."""
 IMAGE_TOKENS: Final = 5000
 """Most tokens of an image."""
+TOOLS_BYTES: Final = 1200
+"""Added to requests with tools, for which servers add a prompt of about 300 to 500 tokens."""
 _BASE64: Final = b'"base64"'
 _MORE: Final = 1.02
 _COUNTS: Final = ("input", "output", "cache_read_input", "cache_creation_input")
@@ -56,10 +58,11 @@ def size_of(request: MessagesRequest) -> Size:
     """The size of a request. Only requests with images are parsed."""
     original = request.original
     raw = original.body if original is not None and original.body else request.raw
+    more = TOOLS_BYTES if "tools" in request.fields else 0
     if _BASE64 not in raw and b";base64," not in raw:
-        return Size(len(raw), 0)
+        return Size(len(raw) + more, 0)
     images = [len(data) for data in _images(as_list(request.get("messages")))]
-    return Size(max(0, len(request.raw) - sum(images)), len(images))
+    return Size(max(0, len(request.raw) - sum(images)) + more, len(images))
 
 
 def _images(items: list[Any]) -> Iterator[str]:

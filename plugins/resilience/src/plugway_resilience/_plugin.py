@@ -60,6 +60,8 @@ _RUN: StateKey[_Run] = StateKey("resilience")
 class Resilience(Plugin[ResilienceOptions]):
     """Retries, falls back, and skips targets that keep failing."""
 
+    outside: ClassVar[tuple[str, ...]] = ("budget-tree",)  # which counts each request
+
     def __init__(
         self,
         options: ResilienceOptions,

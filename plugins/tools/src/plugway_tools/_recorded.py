@@ -1,4 +1,4 @@
-"""What happened to tool calls in an exchange, without their contents, for plugins that record it."""
+"""What happened to tool calls in an exchange, without contents, for plugins that record it."""
 
 from __future__ import annotations
 
