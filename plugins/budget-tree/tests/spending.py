@@ -35,6 +35,8 @@ class Spender:
         self.tokens = 0
 
     def __call__(self, request):
+        if request.method == "GET":
+            return respond(200, {"data": [{"type": "model", "id": "m", "display_name": "M"}]})
         body = request.json
         if request.path.endswith("/count_tokens"):
             return respond(200, {"input_tokens": len(request.body) // 4})

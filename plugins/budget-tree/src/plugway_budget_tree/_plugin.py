@@ -152,6 +152,21 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         )
 
     @hookimpl
+    def prepare_attempt(
+        self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> MessagesRequest | None:
+        """Have a request of another API translated if its client set no limit for the reply: in
+        the client's own bytes, the budget's limit would not reach the server."""
+        turn, original = exchange.state.get(self._turn), request.original
+        if turn is None or original is None or "max_tokens" not in original.made_up:
+            return None
+        price, _ = self._price(request, attempt, turn.limits)
+        if turn.limits.tokens is None and (turn.limits.nano is None or (price and price.free)):
+            return None
+        because = "the client set no limit for its reply, and its budget needs one"
+        return request.replace(because=because, stream=request.stream)
+
+    @hookimpl
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
@@ -166,7 +181,7 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         self._settle(turn, None)  # an earlier call of this exchange, as in a loop of tools
         call = await self._reserved(request, attempt, exchange, turn)
         turn.calls.append(call)
-        request = _shortened(request, call.reservation.reply, turn)
+        request = _shortened(request, call.reservation.reply // _copies(request))
         try:
             call.reply = await send(request, attempt)
         except (BackendRefused, BackendUnavailable, RequestRejected):
@@ -259,7 +274,7 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         key = (turn.tree.name, exchange.agent_id or "", attempt.target)
         prompt = self.meter.estimate(key, size)
         wanted = request.get("max_tokens")
-        wanted = wanted if isinstance(wanted, int) and wanted > 0 else 1
+        wanted = wanted * _copies(request) if isinstance(wanted, int) and wanted > 0 else 1
         reserve = partial(turn.tree.reserve, turn.limits, price, prompt, wanted, long=long)
         due = time.monotonic() + self.options.wait_seconds
         waited = False
@@ -330,14 +345,15 @@ def _asked(request: MessagesRequest) -> Limits:
         raise InvalidRequest(f"{HEADER}: {error}", retry=False, record=record) from None
 
 
-def _shortened(request: MessagesRequest, tokens: int, turn: _Turn) -> MessagesRequest:
+def _copies(request: MessagesRequest) -> int:
+    """How many replies a client of another API wants at once."""
+    count = request.original.get("n") if request.original is not None else 1
+    return count if isinstance(count, int) and 1 < count <= 1000 else 1
+
+
+def _shortened(request: MessagesRequest, tokens: int) -> MessagesRequest:
     """The request with `max_tokens` of what was reserved, and its thinking budget below."""
-    original, same = request.original, request.get("max_tokens") == tokens
-    limited = turn.limits.nano is not None or turn.limits.tokens is not None
-    made_up = limited and original is not None and "max_tokens" in original.made_up
-    if made_up and original is not None:
-        original.made_up.discard("max_tokens")  # so that it is sent to the server
-    if same and not made_up:
+    if request.get("max_tokens") == tokens:
         return request
     fields: dict[str, Any] = {"max_tokens": tokens}
     thinking = as_object(request.get("thinking"))
@@ -346,8 +362,7 @@ def _shortened(request: MessagesRequest, tokens: int, turn: _Turn) -> MessagesRe
         less = tokens // 2
         enough = less >= LEAST_THINKING
         fields["thinking"] = {**thinking, "budget_tokens": less} if enough else {"type": "disabled"}
-    because = "a limit of the budget" if same else "what is left of the conversation's budget"
-    return request.replace(because=because, **fields)
+    return request.replace(because="what is left of the conversation's budget", **fields)
 
 
 def _works_on(outcome: Outcome) -> bool:

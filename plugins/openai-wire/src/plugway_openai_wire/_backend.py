@@ -47,7 +47,7 @@ from plugway_openai_wire._events import (
 )
 from plugway_openai_wire._failures import answer_in, failure_at_the_start
 from plugway_openai_wire._models import models_of
-from plugway_openai_wire._relay import client_request, is_translatable, needs_limit, refuses
+from plugway_openai_wire._relay import client_request, is_translatable, refuses
 from plugway_openai_wire._required_call import RequiredCall
 from plugway_signature import PREFIX
 from plugway_upstream_errors import opened
@@ -277,16 +277,13 @@ class OpenAIBackend:
         """Return the client's bytes if they can be relayed, else None.
 
         They can if the client uses the server's API and no plugin changed more than the model's
-        name and an output limit that it has. Content that only a gateway understands, or that the
-        server is known to reject, is translated instead.
+        name and the output limit. Content that only a gateway understands, or that the server is
+        known to reject, is translated instead.
         """
         original = request.original
         if original is None or original.dialect != self.api.dialect:
             return None
-        fields = {change.field for change in request.changes}
-        if "max_tokens" in fields and needs_limit(original):
-            return None
-        changed = fields - {"model", "max_tokens"}
+        changed = {change.field for change in request.changes} - {"model", "max_tokens"}
         if changed and not changed <= original.made_up:
             return None
         if attempt.target not in original.verdicts:

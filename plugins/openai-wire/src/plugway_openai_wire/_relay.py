@@ -39,11 +39,6 @@ def is_translatable(original: Original, facts: Facts) -> bool:
     )
 
 
-def needs_limit(original: Original) -> bool:
-    """Whether a plugin set an output limit that the client's own request has no field for."""
-    return "max_tokens" not in original.made_up and not any(map(original.get, _LIMITS))
-
-
 def client_request(
     original: Original, request: MessagesRequest, attempt: Attempt
 ) -> MessagesRequest:
