@@ -48,6 +48,8 @@ server: {{port: 0, token: {{$file: {folder}/token}}, max_body_bytes: 200000}}
 plugins:
 """
 STACK = """
+  - use: audit-log
+    options: {{folder: "{folder}/audit"}}
   - use: cache-watch
   - use: dashboard
   - use: auto-mode
@@ -67,6 +69,8 @@ STACK = """
   - use: server-tools
   - use: tool-repair
   - use: context-guard
+  - use: budget-tree
+    options: {{default: {{tokens: 100000000}}}}
   - use: field-policy
   - use: template
     options: {{text: be brief}}

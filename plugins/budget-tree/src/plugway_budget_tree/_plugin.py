@@ -36,14 +36,14 @@ from plugway import (
     Usage,
     as_object,
     hookimpl,
-    new_id,
 )
-from plugway_budget_tree._limits import EXAMPLE, InvalidLimits, Limits
+from plugway_budget_tree._answers import message, refusal, spent
+from plugway_budget_tree._limits import InvalidLimits, Limits
 from plugway_budget_tree._options import BudgetTreeOptions
 from plugway_budget_tree._size import Meter, Size, size_of, usage_of
 from plugway_budget_tree._tree import Reservation, Shortage, Tree, Trees
 from plugway_endpoints import GatewayLine, is_formatted, line_of, turn_of
-from plugway_prices import DOLLAR, Price, TellsPrices, choices_of, missing_price, prices_in
+from plugway_prices import Price, TellsPrices, choices_of, missing_price, prices_in
 
 HEADER: Final = "plugway-budget"
 PATH: Final = "/budget-tree/conversations"
@@ -136,20 +136,8 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         turn = exchange.state.get(self._turn)
         if turn is None or not turn.answer:
             return None
-        text = turn.answer.replace("{spent}", _told(turn.tree, turn.limits))
-        usage = {"input_tokens": 0, "output_tokens": 0}
-        return Reply.message(
-            {
-                "id": new_id("msg"),
-                "type": "message",
-                "role": "assistant",
-                "model": request.model,
-                "content": [{"type": "text", "text": text}],
-                "stop_reason": "end_turn",
-                "stop_sequence": None,
-                "usage": usage,
-            }
-        )
+        text = turn.answer.replace("{spent}", spent(turn.tree, turn.limits))
+        return message(request.model, text)
 
     @hookimpl
     def prepare_attempt(
@@ -286,7 +274,7 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
             if isinstance(made, Reservation):
                 break
             if not made.temporary or left <= 0:
-                raise _refusal(made, turn.limits)
+                raise refusal(made, turn.limits)
             waited = True
             with anyio.move_on_after(left):
                 await turn.tree.change()
@@ -377,33 +365,3 @@ def _assumed(reservation: Reservation) -> Usage:
     seconds = time.monotonic() - reservation.began
     reply = min(reservation.reply, int(seconds * FASTEST) + 1)
     return Usage(output_tokens=reply, cache_creation_tokens=reservation.prompt)
-
-
-def _refusal(short: Shortage, limits: Limits) -> RequestRejected:
-    """The refusal on which clients stop: 402 is never repeated (README)."""
-    return RequestRejected(
-        f"Budget reached: this conversation with its subagents {short.what}. Stop here. Only the "
-        f"user can continue, by a line such as `@plugway budget {_more(short, limits)}`.",
-        status=402,
-        retry=False,
-        record=True,
-    )
-
-
-def _more(short: Shortage, limits: Limits) -> str:
-    """Twice the limit that was reached, as a user would type it."""
-    value = getattr(limits, short.kind) or 1
-    if short.kind == "nano":
-        return f"{value * 2 / DOLLAR:g} dollars"
-    return f"{value * 2} {short.kind}"
-
-
-def _told(tree: Tree, limits: Limits) -> str:
-    """What is spent and what the limits are, for the user."""
-    spent = Limits(tree.nano, tree.tokens, tree.calls).listed
-    text = f"This conversation with its subagents has spent {spent}."
-    if tree.unpriced:
-        text += f" The price of {tree.unpriced} call(s) is not known."
-    if limits.listed:
-        return f"{text} Its limits: {limits.listed}."
-    return f"{text} It has no limits; set one with `@plugway budget` and {EXAMPLE}."

@@ -12,7 +12,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from plugway_endpoints import line_of
+from plugway import Gateway
+from plugway_endpoints import ReadsLines, line_of
 
 Verb = Literal["use", "list", "recommend", "help"]
 Span = Literal["session", "turn", "agents"]
@@ -82,15 +83,21 @@ class Wish:
     """Whether the turn asks for nothing else."""
 
 
-def wish_of(text: str) -> Wish | None:
-    """The wish in `text`; None if it is meant for the model."""
+def wish_of(text: str, words_of_others: frozenset[str] = frozenset()) -> Wish | None:
+    """The wish in `text`; None if it is meant for the model, or for another plugin: a line with one
+    of `words_of_others`."""
     head = text[:_MAX_LOOKED_AT].strip()
-    return _line(head) or _sentence(head)
+    return _line(head, words_of_others) or _sentence(head)
 
 
-def _line(head: str) -> Wish | None:
+def read_by_others(gateway: Gateway) -> frozenset[str]:
+    """The first words of lines `@plugway WORD …` that other plugins read."""
+    return frozenset[str]().union(*(one.line_words for _, one in gateway.find(ReadsLines)))
+
+
+def _line(head: str, words_of_others: frozenset[str]) -> Wish | None:
     line = line_of(head)
-    if line is None:
+    if line is None or line.word in words_of_others:
         return None
     said, alone = line
     if said.casefold() in ("list", "models", "endpoints"):
