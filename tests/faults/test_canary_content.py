@@ -48,11 +48,11 @@ server: {{port: 0, token: {{$file: {folder}/token}}, max_body_bytes: 200000}}
 plugins:
 """
 STACK = """
-  - use: audit-log
-    options: {{folder: "{folder}/audit"}}
   - use: cache-watch
   - use: dashboard
   - use: auto-mode
+  - use: audit-log
+    options: {{folder: "{folder}/home/audit"}}
   - use: gemini-api
   - use: openai-api
   - use: mcp
