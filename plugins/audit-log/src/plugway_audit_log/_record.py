@@ -17,11 +17,11 @@ MAX_ITEMS: Final = 64
 
 @runtime_checkable
 class HasKey(Protocol):
-    """A caller that is known by one of several keys."""
+    """A caller who may have several keys."""
 
     @property
-    def key_id(self) -> str:
-        """The id of the key, never the key."""
+    def key(self) -> str:
+        """The id of the key that the request came with, never the key; empty for none."""
         ...
 
 
@@ -53,7 +53,7 @@ def record_of(
             "id": exchange.id,
             "endpoint": exchange.endpoint,
             "caller": caller.name,
-            **_given(key=_text(caller.key_id) if isinstance(caller, HasKey) else None),
+            **_given(key=_text(caller.key) if isinstance(caller, HasKey) else None),
             **_given(client=_text(exchange.client)),
             **_given(session=_text(exchange.session_id), agent=_text(exchange.agent_id)),
             **_given(parent_agent=_text(exchange.parent_agent_id)),

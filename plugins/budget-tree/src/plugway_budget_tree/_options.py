@@ -41,6 +41,9 @@ class BudgetTreeOptions(Options):
     callers: dict[str, LimitOptions] = Field(default={})
     """Pattern for names of callers -> limits of each of their conversations that no line and no
     header can exceed; the first pattern that matches counts."""
+    groups: dict[str, LimitOptions] = Field(default={})
+    """Pattern for names of groups -> the same for their members (`accounts`); of several groups,
+    the strictest counts."""
     without_conversation: Literal["each", "refuse"] = "each"
     """Requests of clients that name no conversation: each is a conversation of its own, or they are
     refused."""

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from functools import partial
 from typing import Any, Final
 
@@ -40,12 +39,12 @@ from plugway import (
 from plugway_budget_tree._answers import message, refusal, spent
 from plugway_budget_tree._limits import InvalidLimits, Limits
 from plugway_budget_tree._options import BudgetTreeOptions
+from plugway_budget_tree._rules import HEADER, asked_in, limits_of
 from plugway_budget_tree._size import Meter, Size, size_of, usage_of
 from plugway_budget_tree._tree import Reservation, Shortage, Tree, Trees
 from plugway_endpoints import GatewayLine, is_formatted, line_of, turn_of
 from plugway_prices import Price, TellsPrices, choices_of, missing_price, prices_in
 
-HEADER: Final = "plugway-budget"
 PATH: Final = "/budget-tree/conversations"
 FASTEST: Final = 1000
 """Tokens per second that a model is assumed to have written if the reply was cut off."""
@@ -125,9 +124,9 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         tree = self._tree(name, exchange)
         turn = _Turn(tree, Limits())
         exchange.state[self._turn] = turn
-        asked = _asked(request)
+        asked = asked_in(request)
         self._read_line(request, exchange, turn)
-        turn.limits = self.limits_of(tree, exchange, asked)
+        turn.limits = tree.limits = limits_of(self.options, exchange.caller, tree.asked, asked)
         self._admit_agent(turn, exchange)
 
     @hookimpl
@@ -198,15 +197,6 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
     def _tree(self, name: str | None, exchange: Exchange) -> Tree:
         caller = exchange.caller.name
         return Tree(exchange.id, caller) if name is None else self.trees.of(name[:256], caller)
-
-    def limits_of(self, tree: Tree, exchange: Exchange, asked: Limits) -> Limits:
-        """The limits that hold: what the user set, otherwise the default, within the hard ones."""
-        default = self.options.default.limits
-        caller = exchange.caller
-        wanted = tree.asked.or_else(asked)
-        own = [o.limits for p, o in self.options.callers.items() if fnmatchcase(caller.name, p)]
-        limits = wanted.or_else(default).within(self.options.most.limits, *own[:1])
-        return limits.within(default) if caller.limited else limits
 
     def _read_line(self, request: MessagesRequest, exchange: Exchange, turn: _Turn) -> None:
         """Read what the user typed. A subagent's prompt is ignored: a model wrote it."""
@@ -313,24 +303,8 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         return [Route(PATH, self._report, methods=["GET"])]
 
     async def _report(self, request: Request) -> Response:
-        rows: list[dict[str, Any]] = []
-        default, most = self.options.default.limits, self.options.most.limits
-        for tree in self.trees:
-            own = [o.limits for p, o in self.options.callers.items() if fnmatchcase(tree.caller, p)]
-            rows.append(tree.report(tree.asked.or_else(default).within(most, *own[:1])))
+        rows = [tree.report() for tree in self.trees]
         return JSONResponse({"conversations": rows[::-1]})
-
-
-def _asked(request: MessagesRequest) -> Limits:
-    """The limits in the header. Raises `InvalidRequest`."""
-    text = request.header(HEADER)
-    if text is None:
-        return Limits()
-    try:
-        return Limits.parse(text.strip())
-    except InvalidLimits as error:
-        record = f"invalid header `{HEADER}`"
-        raise InvalidRequest(f"{HEADER}: {error}", retry=False, record=record) from None
 
 
 def _copies(request: MessagesRequest) -> int:

@@ -66,6 +66,8 @@ class Tree:
         self.caller = caller
         self.asked = Limits()
         """Limits that the user has set with a line."""
+        self.limits = Limits()
+        """The limits of the last request."""
         self.nano = 0
         """Nano-dollars spent."""
         self.tokens = 0
@@ -187,7 +189,7 @@ class Tree:
         """A subagent's last reply called no tool, or failed."""
         self.agents.pop(agent, None)
 
-    def report(self, limits: Limits) -> dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         """What is spent, for `plugway budget`."""
         nano, tokens = self.reserved
         return {
@@ -202,7 +204,7 @@ class Tree:
             "calls_running": self.running,
             "calls_unpriced": self.unpriced,
             "agents": len(self.agents),
-            "limits": limits._asdict(),
+            "limits": self.limits._asdict(),
         }
 
 
