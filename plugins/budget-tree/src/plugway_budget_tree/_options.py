@@ -54,5 +54,8 @@ class BudgetTreeOptions(Options):
     rest, the request waits for them."""
     wait_seconds: float = Field(default=60, ge=0, le=600, allow_inf_nan=False)
     """How long a request waits for running calls of its conversation."""
+    if_unavailable: Literal["refuse", "continue"] = "refuse"
+    """With `store`: what happens while the database cannot be read or written. Requests are refused
+    with 503, or only what this gateway remembers is counted."""
     conversations: int = Field(default=2000, ge=10)
     """Conversations that are remembered; the one that was used least recently is dropped."""

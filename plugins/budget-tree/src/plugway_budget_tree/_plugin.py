@@ -5,13 +5,14 @@ See `_tree` for the arithmetic, and `_size` for the estimate of a prompt.
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import anyio
 from starlette.requests import Request
@@ -44,6 +45,10 @@ from plugway_budget_tree._size import Meter, Size, size_of, usage_of
 from plugway_budget_tree._tree import Reservation, Shortage, Tree, Trees
 from plugway_endpoints import GatewayLine, is_formatted, line_of, turn_of
 from plugway_prices import Price, TellsPrices, choices_of, missing_price, prices_in
+
+if TYPE_CHECKING:
+    from plugway_budget_tree._saved import Saved
+    from plugway_store import HoldsStore
 
 PATH: Final = "/budget-tree/conversations"
 FASTEST: Final = 1000
@@ -87,6 +92,8 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         self.trees = Trees(options.conversations)
         """The conversations; after a reload those of the instance before."""
         self.meter = Meter()
+        self.saved: Saved | None = None
+        """The conversations in the database, while the gateway runs with one."""
         self._prices: TellsPrices | None = None
         self._turn: StateKey[_Turn] = StateKey(self.name)
 
@@ -100,16 +107,32 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
                 self.trees, self.meter = plugin.trees, plugin.meter
                 self.trees.most = self.options.conversations
         self._prices = prices_in(gateway)
-        yield
+        holder = _store_of(gateway)
+        if holder is None:
+            yield
+            return
+        from plugway_budget_tree._saved import SCHEMA, Saved  # needs the packages of `store`
+
+        async with holder.opened(SCHEMA) as store, anyio.create_task_group() as tasks:
+            run = next((p.saved.gateway for _, p in before if p.saved is not None), "")
+            self.saved = Saved(store, self.log, run)
+            tasks.start_soon(self.saved.run)
+            try:
+                yield
+            finally:
+                tasks.cancel_scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await self.saved.close()
 
     # ── the exchange ─────────────────────────────────────────────────────────────────────────
 
     @hookimpl
-    def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
+    async def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
         """Find the conversation and its limits.
 
         Raises:
-            RequestRejected: the limits are invalid, or there are too many subagents.
+            RequestRejected: the limits are invalid, there are too many subagents, or the database
+                is not available.
         """
         if exchange.endpoint != "messages":
             return
@@ -122,6 +145,8 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
                 record=True,
             )
         tree = self._tree(name, exchange)
+        if self.saved is not None and name is not None:
+            await self._refresh(self.saved, tree)
         turn = _Turn(tree, Limits())
         exchange.state[self._turn] = turn
         asked = asked_in(request)
@@ -178,6 +203,8 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         except BaseException:
             turn.calls.remove(call)
             turn.tree.settle(call.reservation, _assumed(call.reservation))
+            if self.saved is not None:
+                self.saved.changed(turn.tree)
             raise
         return call.reply
 
@@ -191,6 +218,17 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         agent = exchange.agent_id
         if agent is not None and not _works_on(outcome):
             turn.tree.end_agent(agent)
+
+    async def _refresh(self, saved: Saved, tree: Tree) -> None:
+        """Read what other gateways have spent. Raises `RequestRejected` if that is required."""
+        problem = await saved.refresh(tree)
+        if problem and self.options.if_unavailable == "refuse":
+            raise RequestRejected(
+                "The database with what conversations have spent is not available, and this "
+                "gateway serves nothing without it. Details are in the gateway's log.",
+                status=503,
+                record=True,
+            )
 
     # ── limits ───────────────────────────────────────────────────────────────────────────────
 
@@ -221,14 +259,19 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
                 f"budget cannot be remembered: send the header `{HEADER}` with each request."
             )
         if text.casefold() in ("off", "default"):
-            tree.asked = Limits()
+            self._ask(tree, Limits())
             return "{spent}"
         try:
             wanted = Limits.parse(text)
         except InvalidLimits as error:
             return f"Nothing was changed: {error}. Example: `@plugway budget 2 dollars`."
-        tree.asked = wanted.or_else(tree.asked)
+        self._ask(tree, wanted.or_else(tree.asked))
         return "{spent}" if line.alone else ""
+
+    def _ask(self, tree: Tree, limits: Limits) -> None:
+        tree.asked = limits
+        if self.saved is not None:
+            self.saved.asked(tree)
 
     def _admit_agent(self, turn: _Turn, exchange: Exchange) -> None:
         agent, most = exchange.agent_id, turn.limits.agents
@@ -293,6 +336,8 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
             if usage is not None:
                 self.meter.learn(call.key, call.size, usage)
             turn.tree.settle(call.reservation, usage or _assumed(call.reservation))
+        if turn.calls and self.saved is not None:
+            self.saved.changed(turn.tree)
         turn.calls.clear()
 
     # ── reports ──────────────────────────────────────────────────────────────────────────────
@@ -305,6 +350,15 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
     async def _report(self, request: Request) -> Response:
         rows = [tree.report() for tree in self.trees]
         return JSONResponse({"conversations": rows[::-1]})
+
+
+def _store_of(gateway: Gateway) -> HoldsStore | None:
+    """The plugin `store`, if it is listed: only then its package has been imported."""
+    if "plugway_store" not in sys.modules:
+        return None
+    from plugway_budget_tree._saved import store_of
+
+    return store_of(gateway)
 
 
 def _copies(request: MessagesRequest) -> int:

@@ -9,7 +9,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import anyio
 
@@ -58,6 +58,20 @@ class Shortage:
     """Whether running calls may give back enough."""
 
 
+class Totals(NamedTuple):
+    """Sums over calls."""
+
+    nano: int = 0
+    """Nano-dollars."""
+    tokens: int = 0
+    calls: int = 0
+    unpriced: int = 0
+
+    def plus(self, other: Totals) -> Totals:
+        """The sums of both."""
+        return Totals(*(a + b for a, b in zip(self, other, strict=True)))
+
+
 class Tree:
     """One conversation with its subagents."""
 
@@ -68,17 +82,39 @@ class Tree:
         """Limits that the user has set with a line."""
         self.limits = Limits()
         """The limits of the last request."""
-        self.nano = 0
-        """Nano-dollars spent."""
-        self.tokens = 0
-        self.calls = 0
-        self.unpriced = 0
-        """Calls whose price is not known."""
+        self.own = Totals()
+        """What was spent by this run of the gateway."""
+        self.others = Totals()
+        """What was spent by earlier runs and by other gateways, if a database is configured."""
+        self.known = False
+        """Whether the database has been read."""
         self.used = time.time()
         self.agents: dict[str, float] = {}
         """Subagents that work, and when each was last seen."""
         self._open: set[Reservation] = set()
         self._changed = anyio.Event()
+
+    # ── what is spent ────────────────────────────────────────────────────────────────────────
+
+    @property
+    def nano(self) -> int:
+        """Nano-dollars."""
+        return self.own.nano + self.others.nano
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of prompts and replies."""
+        return self.own.tokens + self.others.tokens
+
+    @property
+    def calls(self) -> int:
+        """Requests to models."""
+        return self.own.calls + self.others.calls
+
+    @property
+    def unpriced(self) -> int:
+        """Calls whose price is not known."""
+        return self.own.unpriced + self.others.unpriced
 
     # ── calls ────────────────────────────────────────────────────────────────────────────────
 
@@ -144,12 +180,9 @@ class Tree:
         reservation.settled = True
         self._open.discard(reservation)
         if usage is not None:
-            self.calls += 1
-            self.tokens += sum(usage)
-            if reservation.price is None:
-                self.unpriced += 1
-            else:
-                self.nano += reservation.price.cost(usage, long=reservation.long)
+            price = reservation.price
+            cost = price.cost(usage, long=reservation.long) if price is not None else 0
+            self.own = self.own.plus(Totals(cost, sum(usage), 1, int(price is None)))
         self.used = time.time()
         self._changed.set()
         self._changed = anyio.Event()
