@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import anyio
+import anyio.to_thread
 import orjson
 import pytest
 from spending import Spender, Talk, budgeted, message_of
+from typer.testing import CliRunner
 
 from plugway.config.config import parse_config
 from plugway.testing import (
@@ -19,6 +23,7 @@ from plugway.testing import (
     sse,
 )
 from plugway_budget_tree import BudgetTree
+from plugway_budget_tree._commands import budget_app
 
 pytestmark = pytest.mark.anyio
 STOP = {"x-should-retry": "false"}
@@ -401,6 +406,33 @@ async def test_the_report_is_for_the_operator_alone():
         assert row["dollars"] == pytest.approx(talk.spender.dollars)
         phone = {"authorization": "Bearer token-of-the-phone"}
         assert (await talk.running.client.get(path, headers=phone)).status_code == 403
+
+
+async def test_the_command_shows_what_is_spent(tmp_path):
+    config = tmp_path / "config.yaml"
+    async with budgeted(default={"dollars": 2, "agents": 3}) as talk:
+        await talk.send("hello")
+        token = tmp_path / "token"
+        token.touch(0o600)
+        token.write_text(talk.running.token)
+        port = talk.running.port
+        config.write_text(f'server: {{port: {port}, token: {{$file: "{token}"}}}}\nplugins: []\n')
+
+        async def run(*words):
+            words = [*words, "--config", str(config)]
+            done = await anyio.to_thread.run_sync(CliRunner().invoke, budget_app, words)
+            return done.exit_code, done.output
+
+        code, out = await run()
+        assert code == 0
+        assert "s-1" in out
+        assert "$2.00, 3 agents" in out
+        code, out = await run("s-1", "--json")
+        (row,) = json.loads(out)
+        assert row["calls"] == 1
+        code, out = await run("nothing")
+        assert code == 1
+        assert "no conversation begins with 'nothing'" in out
 
 
 async def test_counting_and_explaining_spend_nothing():

@@ -33,7 +33,7 @@ def budget_command(
     try:
         document = LocalGateway.find(config).ask("GET", "/budget-tree/conversations")
     except PlugwayError as error:
-        _fail(f"{error}. The plugin `budget-tree` must be listed in the configuration")
+        _fail(f"{error} (its configuration must list `budget-tree`)")
     rows = [as_object(row) for row in as_list(as_object(document).get("conversations"))]
     rows = [row for row in rows if str(row.get("conversation")).startswith(conversation)]
     if as_json:

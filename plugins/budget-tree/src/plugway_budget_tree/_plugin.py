@@ -40,7 +40,7 @@ from plugway import (
 from plugway_budget_tree._answers import message, refusal, spent
 from plugway_budget_tree._limits import InvalidLimits, Limits
 from plugway_budget_tree._options import BudgetTreeOptions
-from plugway_budget_tree._rules import HEADER, asked_in, limits_of
+from plugway_budget_tree._rules import HEADER, asked_in, limits_of, may_hold_line
 from plugway_budget_tree._size import Meter, Size, size_of, usage_of
 from plugway_budget_tree._tree import Reservation, Shortage, Tree, Trees
 from plugway_endpoints import GatewayLine, is_formatted, line_of, turn_of
@@ -238,7 +238,7 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
 
     def _read_line(self, request: MessagesRequest, exchange: Exchange, turn: _Turn) -> None:
         """Read what the user typed. A subagent's prompt is ignored: a model wrote it."""
-        if exchange.agent_id is not None or is_formatted(request):
+        if exchange.agent_id is not None or not may_hold_line(request) or is_formatted(request):
             return
         typed = turn_of(request.body)
         line = line_of(typed.text) if typed is not None else None
@@ -330,6 +330,9 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
     def _settle(self, turn: _Turn, outcome: Outcome | None) -> None:
         """Settle the open calls; with `outcome`, at the end of the exchange."""
         for call in turn.calls:
+            if call.reply is not None and call.reply.status >= 400:
+                turn.tree.settle(call.reservation, None)
+                continue
             usage = usage_of(call.reply) if call.reply is not None else None
             if usage is None and outcome is not None and outcome.kind == "completed":
                 usage = outcome.usage if any(outcome.usage) else None

@@ -11,6 +11,7 @@ from plugway_budget_tree._limits import InvalidLimits, Limits
 from plugway_budget_tree._options import BudgetTreeOptions
 
 HEADER: Final = "plugway-budget"
+_NAMES: Final = (b"@plugway", b"@Plugway", b"@PLUGWAY")
 
 
 @runtime_checkable
@@ -33,6 +34,13 @@ def asked_in(request: MessagesRequest) -> Limits:
     except InvalidLimits as error:
         record = f"invalid header `{HEADER}`"
         raise InvalidRequest(f"{HEADER}: {error}", retry=False, record=record) from None
+
+
+def may_hold_line(request: MessagesRequest) -> bool:
+    """Whether a request can contain a line for the gateway, without parsing it."""
+    original = request.original
+    raw = original.body if original is not None and original.body else request.raw
+    return any(word in raw for word in _NAMES)
 
 
 def limits_of(options: BudgetTreeOptions, caller: Caller, typed: Limits, sent: Limits) -> Limits:
