@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 
+import anyio
+
 from plugway.testing import (
     StrictUpstream,
     anthropic_message,
@@ -75,6 +77,12 @@ class Talk:
     @property
     def tree(self):
         return self.plugin.trees.find("s-1")
+
+    async def settled(self):
+        """Wait until no call runs: replies are settled after their last byte."""
+        with anyio.fail_after(10):
+            while any(tree.running for tree in self.plugin.trees):
+                await anyio.sleep(0.001)
 
     def spent(self):
         """Dollars that the plugin has counted."""

@@ -38,6 +38,7 @@ async def test_what_is_counted_is_what_the_upstream_reports():
         for _ in range(3):
             assert (await talk.send()).status_code == 200
         assert (await talk.send(stream=True)).status_code == 200
+        await talk.settled()
         assert talk.spent() == pytest.approx(talk.spender.dollars)
         assert talk.tree.calls == 4
         assert talk.tree.tokens == talk.spender.tokens
@@ -130,6 +131,7 @@ async def test_a_hundred_subagents_on_the_last_dollar_never_spend_more(share):
         assert statuses.count(402) == 100
         assert spender.dollars <= 1
         assert spender.dollars > 0.97, "and what could be paid was"
+        await talk.settled()
         assert talk.spent() == pytest.approx(spender.dollars)
         assert talk.tree.running == 0
         assert talk.tree.agents == {}
@@ -158,6 +160,7 @@ async def test_a_hundred_calls_that_hang_reserve_no_more_than_the_limit():
                 for number in range(100):
                     group.start_soon(work, f"a-{number}")
         assert statuses.count(200) == 17, "16 whole replies, and a shorter one of the rest"
+        await talk.settled()
         assert 0.9 < talk.spent() <= 1
 
 
@@ -204,6 +207,7 @@ async def test_only_so_many_subagents_work_at_once():
         assert (await talk.send()).status_code == 200, "the main conversation is no subagent"
         works.says, works.calls = "Done.", ()
         assert (await talk.send(agent="a")).status_code == 200
+        await talk.settled()
         assert (await talk.send(agent="c")).status_code == 200, "its place is free again"
 
 
@@ -215,6 +219,7 @@ async def test_a_refused_call_costs_nothing():
         lambda _: anthropic_error(529, "overloaded_error", "busy"), default={"dollars": 1}
     ) as talk:
         assert (await talk.send()).status_code == 529
+        await talk.settled()
         assert (talk.tree.nano, talk.tree.calls, talk.tree.running) == (0, 0, 0)
 
 
@@ -227,6 +232,7 @@ async def test_a_reply_that_is_cut_off_counts_as_what_it_may_have_cost():
             while talk.tree.running or not talk.tree.calls:
                 await anyio.sleep(0.001)
         prompt = len(talk.upstream.requests[0].body) // 2
+        await talk.settled()
         assert talk.tree.tokens >= prompt
         assert talk.spent() >= prompt * 3e-6
 
@@ -234,6 +240,7 @@ async def test_a_reply_that_is_cut_off_counts_as_what_it_may_have_cost():
 async def test_a_missing_price_is_an_error_with_the_fix_only_if_dollars_are_limited():
     async with budgeted(default={"tokens": 10_000}, priced=False) as talk:
         assert (await talk.send()).status_code == 200
+        await talk.settled()
         assert talk.tree.unpriced == 1
     async with budgeted(default={"dollars": 1}, priced=False) as talk:
         response = await talk.send()

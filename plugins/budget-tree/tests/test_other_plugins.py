@@ -76,6 +76,7 @@ async def test_each_request_of_a_loop_of_tools_is_counted():
     async with budgeted(model, before=[belt], default={"dollars": 1}) as talk:
         response = await talk.send(headers={"plugway-toolbelt": "on"})
         assert response.status_code == 200
+        await talk.settled()
         assert talk.tree.calls == 3
         assert talk.tree.tokens == 3 * 57
         assert talk.spent() == pytest.approx(3 * (50 * 3 + 7 * 15) / 1e6)
@@ -116,6 +117,7 @@ async def test_a_fallback_is_reserved_at_its_own_price():
         async with gateway(stack) as running:
             talk = Talk(running, spender, plugin, good)
             assert (await talk.send()).status_code == 200
+            await talk.settled()
             assert talk.spent() == pytest.approx(spender.dollars)
             assert talk.tree.calls == 1
 
@@ -168,6 +170,7 @@ async def test_clients_of_another_api_cannot_leave_out_the_limit(fields):
             (sent,) = [request.json for request in upstream.requests if request.method == "POST"]
             most = sent.get("max_completion_tokens") or sent.get("max_tokens")
             assert most * sent.get("n", 1) * 15 <= 10_000
+            await talk.settled()
             assert talk.tree.tokens == 50
 
 
@@ -196,4 +199,5 @@ async def test_a_relayed_stream_of_another_api_is_settled_by_its_own_usage():
                 "/v1/chat/completions", json=body, headers=headers
             )
             assert response.status_code == 200
+            await talk.settled()
             assert talk.tree.tokens == 50

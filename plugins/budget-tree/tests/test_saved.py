@@ -39,9 +39,11 @@ async def test_a_restart_forgets_nothing(database):
         assert (await talk.send("@plugway budget 3 calls")).status_code == 200
         assert (await talk.send()).status_code == 200
         assert (await talk.send(agent="a")).status_code == 200
+        await talk.settled()
         spent, tokens = talk.spent(), talk.tree.tokens
     async with stored(database, default={"dollars": 1}) as talk:
         assert (await talk.send()).status_code == 200
+        await talk.settled()
         assert talk.spent() == pytest.approx(spent + talk.spender.dollars)
         assert talk.tree.tokens == tokens + talk.spender.tokens
         refused = await talk.send()
@@ -86,11 +88,13 @@ async def test_a_database_that_fails_refuses_requests_or_is_waited_for(database,
         with monkeypatch.context() as broken:
             broken.setattr(Store, "read", fails)
             assert (await talk.send()).status_code == 200
+            await talk.settled()
             assert talk.tree.calls == 1
         await until_refreshed(talk)
         assert (await talk.send()).status_code == 200
         await until_saved(talk)
         await until_refreshed(talk, talk.tree)
+        await talk.settled()
         assert talk.tree.calls == 3, "one of them before the restart"
 
 
@@ -113,6 +117,7 @@ async def test_what_could_not_be_written_is_written_later_and_counted_once(datab
         await until_refreshed(talk)
     async with stored(database, default={"calls": 9}) as talk:
         assert (await talk.send()).status_code == 200
+        await talk.settled()
         assert talk.tree.calls == 2
 
 
