@@ -226,6 +226,18 @@ async def test_with_continue_requests_are_served_and_the_gap_is_stated(tmp_path,
     assert [r["broken"] for r in verified(tmp_path)] == [None]
 
 
+async def test_a_record_that_cannot_be_built_or_encoded_is_stated_as_lost(tmp_path):
+    plugin = audit(tmp_path)
+    async with gateway([plugin, build_plugin(Echo, "echo")]) as running:
+        plugin.writer.put(lambda: {}["no such member"])
+        plugin.writer.put(lambda: {"kind": "x", "time": "2026-01-01T00:00:00Z", "odd": "\ud800"})
+        await running.ask("hello", model="echo/m")
+        await until(tmp_path, 1)
+        assert plugin.writer.problem == ""
+    assert [r["records"] for r in records(tmp_path) if r["kind"] == "lost"] == [1, 1]
+    assert [r["broken"] for r in verified(tmp_path)] == [None]
+
+
 async def test_a_full_queue_refuses_before_a_record_could_be_lost(tmp_path):
     plugin = audit(tmp_path, queue=16)
     async with gateway([plugin, build_plugin(Echo, "echo")]) as running:

@@ -40,7 +40,9 @@ class Writer:
         self.reserved = 0
         """Requests in flight whose records have a place."""
         self.lost = 0
-        """Records that had no place, since the last one that states their number."""
+        """Records that had no place."""
+        self._stated = 0
+        """How many of them the log states."""
         self._limit = options.queue
         self._queue: deque[Make] = deque()
         self._appender = Appender(folder, signer, options)
@@ -82,10 +84,8 @@ class Writer:
         if not reserved and not self.has_room:
             self.lost += 1
             return
-        idle = not self._queue
         self._queue.append(make)
-        if idle:
-            self._wake.set()
+        self._wake.set()
 
     def close(self, make: Make) -> None:
         """Write what is left and a last record, and release the chain; blocks."""
@@ -99,7 +99,8 @@ class Writer:
     def _run(self) -> None:
         try:
             self._write_until_closed()
-            self._attempt(self._last)
+            if not self._attempt(self._last):
+                self.log.error("%d records were not written", len(self._queue))
         finally:
             self.problem = self.problem or "its thread has stopped"
 
@@ -121,18 +122,27 @@ class Writer:
     def _some(self) -> None:
         """Write the next records. They leave the queue when the disk has them."""
         self._appender.write()
-        if self.lost:
-            lost, self.lost = self.lost, 0
-            self._appender.add({"kind": "lost", "time": now(), "records": lost})
+        if new := self.lost - self._stated:
+            self._appender.add({"kind": "lost", "time": now(), "records": new})
+            self._stated += new
         for _ in range(min(len(self._queue), _BATCH)):
-            self._appender.add(self._queue[0]())
-            self._queue.popleft()
+            self._next()
         self._appender.write()
+
+    def _next(self) -> None:
+        """Add the next record. One that cannot be built or encoded is stated as lost."""
+        try:
+            self._appender.add(self._queue[0]())
+        except OSError:
+            raise
+        except Exception:  # the exchange is over, and the next ones must be recorded
+            self.log.exception("a record of the audit log cannot be written")
+            self._appender.add({"kind": "lost", "time": now(), "records": 1})
+        self._queue.popleft()
 
     def _last(self) -> None:
         while len(self._queue) > 1:
-            self._appender.add(self._queue[0]())
-            self._queue.popleft()
+            self._next()
         self._appender.close(self._queue[0]() if self._queue else None)
 
     def _attempt(self, action: Callable[[], None]) -> bool:
