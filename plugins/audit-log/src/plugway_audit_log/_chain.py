@@ -11,6 +11,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, Final, NamedTuple
 
 import orjson
@@ -108,9 +109,8 @@ def is_signed(statement: Mapping[str, Any], public: str) -> bool:
 
 
 def _library() -> tuple[Any, type[Exception]]:
-    try:
-        from cryptography.exceptions import InvalidSignature  # takes 50 ms
-        from cryptography.hazmat.primitives.asymmetric import ed25519
+    try:  # takes 50 ms
+        ed25519 = import_module("cryptography.hazmat.primitives.asymmetric.ed25519")
+        return ed25519, import_module("cryptography.exceptions").InvalidSignature
     except ImportError:
         raise PlugwayError(MISSING) from None
-    return ed25519, InvalidSignature
