@@ -65,11 +65,14 @@ def verify_folder(
             check.expect(int(pruned["n"]) + 1, str(pruned["hash"]))
             text = f"records up to {pruned['n']} were deleted by `audit prune` at {pruned['time']}"
             report.notes.append(text)
+        own = _checked(chain, "head", head, public)
+        kept = [
+            _checked(chain, "head", one, public) for one in heads if one.get("chain") == chain.name
+        ]
+        check.compared = {int(one["n"]) for one in (own, *kept) if one is not None}
         check.run()
-        _check_head(_checked(chain, "head", head, public), check)
-        for other in heads:
-            if other.get("chain") == chain.name:
-                _check_head(_checked(chain, "head", other, public), check)
+        for one in (own, *kept):
+            _check_head(one, check)
     except _Problem as problem:
         report.broken = problem.broken
     return report
@@ -130,8 +133,10 @@ class _Check:
 
     def __init__(self, report: Report, public: str, files: Sequence[Path]) -> None:
         self.report = report
+        self.compared = set[int]()
+        """Numbers of records that heads name."""
         self.hashes: dict[int, str] = {}
-        """The hash of each record, by number."""
+        """The hashes of those records."""
         self._public = public
         self._files = files
         self._number: int = 0
@@ -223,7 +228,8 @@ class _Check:
         elif self._every and line.number - self._checkpoint > self._every:
             text = f"no signed checkpoint in the {self._every} records before this one"
             raise _Problem("unsigned", where, text)
-        self.hashes[line.number] = line.hash
+        if line.number in self.compared:
+            self.hashes[line.number] = line.hash
         self._number, self._prev = line.number + 1, line.hash
         self.report.records += 1
         self.report.last = line.number
@@ -240,11 +246,11 @@ class _Check:
     def _out_of_order(self, where: str, line: Line) -> _Problem:
         expected, found = self._number, line.number
         if found < expected:
-            if found in self.hashes or self.report.first <= found:
-                same = self.hashes.get(found) == line.hash
-                what = "a copy of a record" if same else "a second record with this number"
-                return _Problem("inserted", where, f"record {found} again: {what}")
-            return _Problem("reordered", where, f"record {found} comes after {expected - 1}")
+            if found < self.report.first:
+                return _Problem("reordered", where, f"record {found} comes after {expected - 1}")
+            same = any(one.number == found and one.hash == line.hash for one in self._before(where))
+            what = "a copy of a record" if same else "a second record with this number"
+            return _Problem("inserted", where, f"record {found} again: {what}")
         if self._is_later(expected, where):
             text = f"record {found} comes before {expected}, which is further below"
             return _Problem("reordered", where, text)
@@ -253,6 +259,13 @@ class _Check:
             text = f"record {missing} is missing, and no signed statement says that it was pruned"
             return _Problem("removed", where, text)
         return _Problem("removed", where, f"record {missing} is missing before record {found}")
+
+    def _before(self, end: str) -> Iterator[Line]:
+        for where, raw, _ in self._lines():
+            if where == end:
+                return
+            if (line := decode(raw)) is not None:
+                yield line
 
     def _is_later(self, number: int, after: str) -> bool:
         seen = False
