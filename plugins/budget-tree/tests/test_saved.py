@@ -29,6 +29,7 @@ def stored(database, **options):
 
 
 async def until_saved(talk):
+    await talk.settled()
     with anyio.fail_after(10):
         while talk.plugin.saved._changed or talk.plugin.saved._asked:
             await anyio.sleep(0.002)

@@ -11,7 +11,7 @@ from plugway_budget_tree._limits import InvalidLimits, Limits
 from plugway_budget_tree._options import BudgetTreeOptions
 
 HEADER: Final = "plugway-budget"
-_NAMES: Final = (b"@plugway", b"@Plugway", b"@PLUGWAY")
+_NAME: Final = b"@plugway"
 
 
 @runtime_checkable
@@ -40,7 +40,10 @@ def may_hold_line(request: MessagesRequest) -> bool:
     """Whether a request can contain a line for the gateway, without parsing it."""
     original = request.original
     raw = original.body if original is not None and original.body else request.raw
-    return any(word in raw for word in _NAMES)
+    at = raw.find(b"@")  # a search for one byte is ten times as fast
+    while at >= 0 and raw[at : at + len(_NAME)].lower() != _NAME:
+        at = raw.find(b"@", at + 1)
+    return at >= 0
 
 
 def limits_of(options: BudgetTreeOptions, caller: Caller, typed: Limits, sent: Limits) -> Limits:
@@ -56,7 +59,7 @@ def _hard(options: BudgetTreeOptions, caller: Caller) -> Iterator[Limits]:
     yield options.most.limits
     own = (one.limits for p, one in options.callers.items() if fnmatchcase(caller.name, p))
     yield next(own, Limits())
-    groups = caller.groups if isinstance(caller, InGroups) else ()
+    groups = caller.groups if options.groups and isinstance(caller, InGroups) else ()
     for pattern, one in options.groups.items():
         if any(fnmatchcase(name, pattern) for name in groups):
             yield one.limits

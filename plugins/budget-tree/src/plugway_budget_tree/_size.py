@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 from plugway import Bounded, MessagesRequest, Reply, Usage, as_list, as_object
 
@@ -14,7 +14,7 @@ IMAGE_TOKENS: Final = 5000
 """Most tokens of an image."""
 TOOLS_BYTES: Final = 1200
 """Added to requests with tools, for which servers add a prompt of about 300 to 500 tokens."""
-_BASE64: Final = b'"base64"'
+_BASE64: Final = b"base64"
 _MORE: Final = 1.02
 _COUNTS: Final = ("input", "output", "cache_read_input", "cache_creation_input")
 
@@ -59,7 +59,7 @@ def size_of(request: MessagesRequest) -> Size:
     original = request.original
     raw = original.body if original is not None and original.body else request.raw
     more = TOOLS_BYTES if "tools" in request.fields else 0
-    if _BASE64 not in raw and b";base64," not in raw:
+    if _BASE64 not in raw:
         return Size(len(raw) + more, 0)
     images = [len(data) for data in _images(as_list(request.get("messages")))]
     return Size(max(0, len(request.raw) - sum(images)) + more, len(images))
@@ -74,14 +74,11 @@ def _images(items: list[Any]) -> Iterator[str]:
             yield from _images(as_list(item.get("content")))
 
 
-@runtime_checkable
 class _Followed(Protocol):
     """A stream whose events the gateway follows."""
 
-    @property
-    def finished(self) -> bool:
-        """Whether it came to its end."""
-        ...
+    finished: bool
+    """Whether it came to its end."""
 
     def data(self, name: str) -> Mapping[str, Any]:
         """Data of the last event of that name."""
@@ -92,9 +89,10 @@ def usage_of(reply: Reply) -> Usage | None:
     """What a reply says it has used; None as long as that is not known."""
     if reply.body is not None:
         return None if reply.dialect else _usage(as_object(reply.parsed.get("usage")))
-    stream: object = reply.events if reply.chunks is None else reply.chunks
-    if not isinstance(stream, _Followed) or not stream.finished:
+    found: object = reply.events if reply.chunks is None else reply.chunks
+    if getattr(found, "finished", False) is not True:
         return None
+    stream = cast("_Followed", found)
     first = as_object(as_object(stream.data("message_start").get("message")).get("usage"))
     last = as_object(stream.data("message_delta").get("usage"))
     return _usage({**first, **{name: n for name, n in last.items() if n is not None}})
