@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import socket
 import stat
 from types import SimpleNamespace
 
@@ -25,6 +26,7 @@ from plugway.testing import (
     request_body,
     sse,
 )
+from plugway.types.errors import PluginError
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_audit_log import AuditLog, _appender
 from plugway_audit_log._chain import Signer
@@ -192,6 +194,28 @@ async def test_a_reload_is_recorded_and_continues_the_chain(tmp_path):
     kinds = [r["kind"] for r in records(tmp_path) if r["kind"] != "checkpoint"]
     assert kinds == ["start", "exchange", "reload", "exchange", "stop"]
     assert [r["broken"] for r in verified(tmp_path)] == [None]
+
+
+async def test_a_reload_that_fails_is_recorded_and_changes_nothing(tmp_path):
+    def config(*more, **options):
+        entries = [{"use": "audit-log", "options": {"folder": str(tmp_path), **options}}]
+        plugins = [*entries, *more, {"use": "echo"}]
+        document = {"server": {"token": "test-token"}, "plugins": plugins}
+        return parse_config(orjson.dumps(document).decode(), "test")
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        fails = {"use": "telemetry", "options": {"port": port, "open_port": True}}
+        async with gateway([]) as running:
+            await running.app.reload(config())
+            ((_, plugin),) = running.app.snapshot.gateway.find(AuditLog)
+            with pytest.raises(PluginError, match="is in use"):
+                await running.app.reload(config(fails, queue=16))
+            assert [one.queue for one in plugin.writer.owners] == [2048]
+            await running.ask("hello", model="echo/m")
+            await until(tmp_path, 1)
+    kinds = [r["kind"] for r in records(tmp_path) if r["kind"] != "checkpoint"]
+    assert kinds == ["start", "reload", "reload-undone", "exchange", "stop"]
 
 
 # ── a disk that fails ────────────────────────────────────────────────────────────────────────

@@ -151,17 +151,18 @@ class AuditLog(Plugin[AuditLogOptions]):
         about = partial(self._about, gateway, await _digest(gateway.config_path))
         writer = self._predecessor(gateway)
         if writer is not None and (writer.folder, writer.signer.public) == (folder, signer.public):
-            writer.owners += 1
-            writer.configure(self.options)
             writer.put(partial(about, "reload", now()), reserved=True)
         else:
             writer = await self._opened(folder, signer)
             writer.put(partial(about, "start", now(), clean=writer.clean), reserved=True)
+        writer.begin(self.options)
         self.writer, self._prices = writer, prices_in(gateway)
         try:
             yield
         finally:
-            writer.owners -= 1
+            if writer.end(self.options):
+                undone = partial(dict[str, Any], kind="reload-undone", time=now())
+                writer.put(undone, reserved=True)
             if not writer.owners:
                 await self._closed(writer)
 

@@ -33,8 +33,8 @@ class Writer:
         self.folder = folder
         self.signer = signer
         self.log = log
-        self.owners = 1
-        """Configurations that use it."""
+        self.owners: list[AuditLogOptions] = []
+        """The options of each configuration that uses it; the last ones apply."""
         self.problem = ""
         """Why records cannot be written now; empty if they can."""
         self.reserved = 0
@@ -69,10 +69,23 @@ class Writer:
         """Start the thread."""
         self._thread.start()
 
-    def configure(self, options: AuditLogOptions) -> None:
+    def begin(self, options: AuditLogOptions) -> None:
         """Use the options of another configuration from now on."""
-        self._limit = options.queue
-        self._appender.options = options
+        self.owners.append(options)
+        self._configure()
+
+    def end(self, options: AuditLogOptions) -> bool:
+        """A configuration has ended; whether it was the newest of several, so that its reload was
+        undone."""
+        undone = self.owners[-1] is options and len(self.owners) > 1
+        self.owners = [one for one in self.owners if one is not options]
+        self._configure()
+        return undone
+
+    def _configure(self) -> None:
+        if self.owners:
+            self._limit = self.owners[-1].queue
+            self._appender.options = self.owners[-1]
 
     @property
     def has_room(self) -> bool:

@@ -295,7 +295,7 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         key = (turn.tree.name, exchange.agent_id or "", attempt.target)
         prompt = self.meter.estimate(key, size)
         wanted = request.get("max_tokens")
-        wanted = wanted * _copies(request) if isinstance(wanted, int) and wanted > 0 else 1
+        wanted = wanted * _copies(request) if isinstance(wanted, int) and wanted >= 0 else 0
         reserve = partial(turn.tree.reserve, turn.limits, price, prompt, wanted, long=long)
         due = time.monotonic() + self.options.wait_seconds
         waited = False
@@ -372,7 +372,8 @@ def _copies(request: MessagesRequest) -> int:
 
 def _shortened(request: MessagesRequest, tokens: int) -> MessagesRequest:
     """The request with `max_tokens` of what was reserved, and its thinking budget below."""
-    if request.get("max_tokens") == tokens:
+    wanted = request.get("max_tokens")
+    if wanted == tokens or not isinstance(wanted, int):  # the server refuses what is no number
         return request
     fields: dict[str, Any] = {"max_tokens": tokens}
     thinking = as_object(request.get("thinking"))
