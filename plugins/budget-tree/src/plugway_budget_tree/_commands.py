@@ -29,7 +29,7 @@ def budget_command(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what conversations with their subagents have spent since the gateway started."""
+    """Show what conversations with their subagents have spent."""
     try:
         document = LocalGateway.find(config).ask("GET", "/budget-tree/conversations")
     except PlugwayError as error:
