@@ -52,6 +52,7 @@ STACK = """
   - use: store
   - use: accounts
   - use: dashboard
+    options: {{history: true}}
   - use: auto-mode
   - use: audit-log
     options: {{folder: "{folder}/home/audit"}}
@@ -121,7 +122,8 @@ class Gateway:
 
     async def look(self):
         """What others see: pages, reports, lists, and replies to their own requests."""
-        for path in ("/dashboard/exchanges", "/", "/v1/models", "/health"):
+        dashboard = (f"/dashboard/{name}" for name in ("exchanges", "history", "state"))
+        for path in (*dashboard, "/", "/v1/models", "/health"):
             answer = await self.client.get(path, headers={"accept": "text/html,*/*"})
             self.shown[path] = answer.text
         for tool in REPORTS:

@@ -36,7 +36,9 @@ class People(Plugin[NoOptions]):
         own.limited_callers = True
         open_one = Route("/sign-in", seen, methods=["GET", "POST"])
         open_one.public = True
-        return [own, Route("/operator", seen), open_one]
+        upload = Route("/upload", seen, methods=["POST"])
+        upload.limited_callers, upload.accepts = True, ("multipart/form-data",)
+        return [upload, own, Route("/operator", seen), open_one]
 
     @hookimpl
     async def authenticate(self, token: str) -> Caller | None:
@@ -172,6 +174,28 @@ async def test_another_site_may_link_to_a_public_page_and_not_send_its_form(
         headers = {"content-type": "application/x-www-form-urlencoded", **headers}
         answer = await client.request(method, "/sign-in", content=b"a=1", headers=headers)
     assert answer.status_code == status
+
+
+async def test_a_route_accepts_the_media_types_that_it_names(served):
+    files = {"file": ("a.txt", b"some text", "text/plain")}
+    async with as_somebody(served, authorization="Bearer key-ada") as client:
+        answer = await client.post("/upload", files=files)
+        assert answer.status_code == 200, answer.text
+        assert "some text" in answer.json()["body"]
+        assert (await client.post("/upload", json={"a": 1})).status_code == 200
+        for other in ({"data": {"a": "b"}}, {"content": b"x", "headers": {"content-type": "x/y"}}):
+            refused = await client.post("/upload", **other)
+            assert refused.status_code == 415
+            known = "must be `application/json` or `multipart/form-data`"
+            assert known in refused.json()["error"]["message"]
+        for path in ("/mine", "/upload/", "/v1/messages", "/sign-in"):
+            assert (await client.post(path, files=files)).status_code == 415
+        compressed = await client.post("/upload", files=files, headers={"content-encoding": "gzip"})
+        assert compressed.status_code == 415
+        large = await client.post("/upload", files={"file": b"x" * (33 * 2**20)})
+        assert large.status_code == 413
+    async with as_somebody(served) as client:
+        assert (await client.post("/upload", files=files)).status_code == 401
 
 
 async def test_a_page_of_the_gateway_may_send_requests_to_it(served):

@@ -15,7 +15,7 @@ import pytest
 from asking import TOOLS, safeguards
 from logs import audit, days, files, log_of, records, run, until, verified
 
-from plugway import Plugin, PlugwayError, RequestRejected, Secret, hookimpl
+from plugway import Plugin, PlugwayError, RequestRejected, Secret, Usage, hookimpl
 from plugway.config.config import parse_config
 from plugway.testing import (
     FeatureContract,
@@ -140,8 +140,8 @@ async def test_verdicts_on_calls_are_recorded_without_the_calls(tmp_path):
         async with gateway(stack) as running:
             await running.stream("go", model="up/m", tools=TOOLS, safeguards=safeguards())
             (record,) = await until(tmp_path, 1)
-    judged = [(one["name"], one["verdict"]) for one in record["calls_judged"]]
-    assert judged == [("Bash", "passed"), ("Bash", "flagged")]
+    judged = [(one["tool"], one["kind"]) for one in record["calls_judged"]]
+    assert judged == [("Bash", "allowed"), ("Bash", "denied")]
     assert all(one["reason"] for one in record["calls_judged"])
     assert b"evil.example" not in files(tmp_path)[0].read_bytes()
 
@@ -414,7 +414,7 @@ async def test_texts_of_clients_are_cut_and_can_always_be_written():
         model_asked="m" * 5000,
         caller=SimpleNamespace(name="owner"),
     )
-    usage = SimpleNamespace(_asdict=dict)
+    usage = Usage()
     outcome = SimpleNamespace(
         kind="completed", status=200, seconds=1.0, usage=usage, stop_reason=None, error=""
     )

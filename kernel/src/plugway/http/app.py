@@ -283,6 +283,7 @@ def _policy(snapshot: Snapshot) -> GuardPolicy:
         hosts=frozenset(server.allowed_hosts),
         origins=frozenset(server.allowed_origins),
         open_paths=snapshot.open_paths,
+        accepts=snapshot.accepts,
         authenticate=snapshot.hooks.authenticate,
         max_body_bytes=server.max_body_bytes,
     )
@@ -321,13 +322,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path, method = request.scope["path"][:200], request.scope["method"]
     text = error.detail
-    if error.status_code == 404:
-        text = (
-            f"{method} {path} is not served here: no plugin in the configuration serves it "
-            "(`plugway plugins` lists the installed ones)"
-        )
-    elif error.status_code == 405:
+    if error.status_code in (404, 405):
         text = f"{method} {path} is not served here"
+    if error.status_code == 404:
+        text += ": no plugin in the configuration serves it"
+        text += " (`plugway plugins` lists the installed ones)"
     rejected = RequestRejected(text, status=error.status_code, headers=error.headers or {})
     return await _rejected(request, rejected)
 

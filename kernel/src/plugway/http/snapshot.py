@@ -80,14 +80,14 @@ class Snapshot:
         self.routes = self.hooks.listed("register_routes", BaseRoute, self.gateway)
         """Routes of plugins, each with the plugin that registered it."""
         self.dialects = DialectPaths(self.hooks.listed("register_dialects", Dialect))
-        public = [
-            (p, getattr(r, "path", "")) for p, r in self.routes if getattr(r, "public", False)
-        ]
-        for plugin, path in public:
+        paths = [(getattr(route, "path", ""), plugin, route) for plugin, route in self.routes]
+        self.open_paths = {path: p for path, p, route in paths if getattr(route, "public", False)}
+        """Paths of plugins' routes that need no token."""
+        self.accepts = {(path, kind) for path, _, r in paths for kind in getattr(r, "accepts", ())}
+        """Media types of bodies besides JSON, each with the path that accepts it."""
+        for path, plugin in self.open_paths.items():
             if path in EXCHANGES or self.dialects.find(path.removesuffix(EXPLAIN)):
                 raise PluginError(plugin.name, f"`{path}` serves models and must not be public")
-        self.open_paths = frozenset(path for _, path in public)
-        """Paths of plugins' routes that need no token."""
         self._models: dict[str, Sequence[ModelInfo]] = {}
         self._closing = anyio.Event()
         self.closed = anyio.Event()
@@ -109,6 +109,8 @@ class Snapshot:
                     await self._closing.wait()
                 except PluginError as error:  # raised below, outside of the task group
                     failure = error
+                    if self.gateway.predecessor is None:  # a failed reload is logged by the server
+                        log.error("%s", error)  # noqa: TRY400 - the cause is in the message
                 for one in reversed(entered):
                     await one.close()
         finally:

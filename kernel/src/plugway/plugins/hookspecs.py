@@ -88,7 +88,8 @@ class Hookspecs:
         within the limits of `server`; exceptions become error responses like those of the gateway.
         Callers with a limited token can only use routes with an attribute
         `limited_callers = True`. With `public = True` the exact path of the route needs no token,
-        and takes forms and cookies."""
+        and takes forms and cookies. Its `accepts` names media types of bodies besides JSON, such as
+        `("multipart/form-data",)`."""
 
     @_hook("COLLECT")
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object] | None:

@@ -31,6 +31,7 @@ from plugway import (
     Reply,
     RequestRejected,
     StateKey,
+    Usage,
     hookimpl,
 )
 from plugway_audit_log._appender import now
@@ -38,7 +39,7 @@ from plugway_audit_log._bodies import Bodies
 from plugway_audit_log._chain import MISSING, Signer
 from plugway_audit_log._folder import folder_of, open_signer
 from plugway_audit_log._options import AuditLogOptions
-from plugway_audit_log._record import record_of
+from plugway_audit_log._record import record_of, usages_of
 from plugway_audit_log._writer import Writer
 from plugway_prices import DOLLAR, TellsPrices, choices_of, prices_in
 
@@ -122,12 +123,13 @@ class AuditLog(Plugin[AuditLogOptions]):
         bodies = exchange.state.get(self._bodies)
         members = _nothing if bodies is None else bodies.members
         cost = _nothing
-        if exchange.served_by is not None and any(outcome.usage):
-            cost = partial(self._cost, exchange.served_by, place.request, outcome)
+        usages = usages_of(exchange, outcome)
+        if exchange.served_by is not None and any(map(any, usages)):
+            cost = partial(self._cost, exchange.served_by, place.request, usages)
         place.writer.put(record_of(exchange, outcome, cost, members), reserved=True)
 
     def _cost(
-        self, served: Attempt, request: MessagesRequest, outcome: Outcome
+        self, served: Attempt, request: MessagesRequest, usages: Sequence[Usage]
     ) -> Mapping[str, Any]:
         """The price of what the reply says was used; empty if no price is known."""
         if self._prices is None:
@@ -136,7 +138,7 @@ class AuditLog(Plugin[AuditLogOptions]):
         price = self._prices.price_of(served.backend, served.model, at, choices)
         if price is None:
             return {}
-        nano = price.cost(outcome.usage, long=LONG in choices)
+        nano = sum(price.cost(usage, long=LONG in choices) for usage in usages)
         return {"cost_usd": f"{Decimal(nano) / DOLLAR:f}"}
 
     # ── the lifespan ─────────────────────────────────────────────────────────────────────────

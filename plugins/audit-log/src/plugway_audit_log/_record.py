@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, runtime_checkable
 
-from plugway import Exchange, Outcome
-from plugway_tools import JUDGED_CALLS, RUN_CALLS
+from plugway import Exchange, Outcome, Usage
+from plugway_tools import RUN_CALLS, loop_usages, verdicts_of
 
 MAX_TEXT: Final = 256
 """Characters of a name or an id that a client chose."""
@@ -42,7 +42,8 @@ def record_of(
     zone = served.backend.zone if served else None
     caller = exchange.caller
     attempts = tuple(exchange.attempts)
-    ran, judged = exchange.state.get(RUN_CALLS), exchange.state.get(JUDGED_CALLS)
+    ran, judged = exchange.state.get(RUN_CALLS), verdicts_of(exchange)
+    usages = usages_of(exchange, outcome)
 
     def build() -> Mapping[str, Any]:
         began = ended - timedelta(seconds=outcome.seconds)
@@ -63,14 +64,20 @@ def record_of(
             "outcome": outcome.kind,
             "status": outcome.status,
             **_given(stop_reason=outcome.stop_reason, error=_text(outcome.error, 1000)),
-            "usage": outcome.usage._asdict(),
+            "usage": Usage(*map(sum, zip(*usages, strict=True)))._asdict(),
+            **_given(requests=len(usages) if len(usages) > 1 else None),
             **cost(),
             **_listed("tools_run", [call._asdict() for call in ran or ()]),
-            **_listed("calls_judged", [call._asdict() for call in judged or ()]),
+            **_listed("calls_judged", [call._asdict() for call in judged]),
             **bodies(),
         }
 
     return build
+
+
+def usages_of(exchange: Exchange, outcome: Outcome) -> tuple[Usage, ...]:
+    """The usage of each request to the model; a loop of tools makes several."""
+    return tuple(loop_usages(exchange)) or (outcome.usage,)
 
 
 def _text(value: str | None, most: int = MAX_TEXT) -> str | None:

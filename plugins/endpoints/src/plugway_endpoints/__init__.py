@@ -5,6 +5,7 @@ Shared by `switch`, `recommend` and `mcp`. Nothing here sends a request.
 
 from plugway_endpoints._cache import ExplainsCache
 from plugway_endpoints._choices import AGENTS, MAX_CHOICES, Choice, Choices
+from plugway_endpoints._health import TargetHealth, TellsHealth
 from plugway_endpoints._names import Endpoint, Match, choices_text, close_to, endpoints_of, match
 from plugway_endpoints._needs import Needs, needs_of
 from plugway_endpoints._state import (
@@ -44,7 +45,9 @@ __all__ = [
     "Needs",
     "ReadsLines",
     "Served",
+    "TargetHealth",
     "TellsCosts",
+    "TellsHealth",
     "Turn",
     "choices_path",
     "choices_text",

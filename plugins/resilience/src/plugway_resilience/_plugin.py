@@ -25,6 +25,7 @@ from plugway import (
     StateKey,
     hookimpl,
 )
+from plugway_endpoints import TargetHealth
 from plugway_resilience._breaker import BreakerRules
 from plugway_resilience._client_errors import Cause, prepare_errors
 from plugway_resilience._health import Block, Health, Key, choose
@@ -283,6 +284,12 @@ class Resilience(Plugin[ResilienceOptions]):
         if run.sends >= self.options.max_attempts or not self._budget.allows():
             return None
         return delay if self._left(attempt, run) - delay >= LEAST_SECONDS else None
+
+    # ── `TellsHealth` ────────────────────────────────────────────────────────────────────────
+
+    def health(self) -> Sequence[TargetHealth]:
+        """The targets that failed lately; see `plugway_endpoints.TellsHealth`."""
+        return self._health.report(self._clock())
 
     # ── consequences of a failure ────────────────────────────────────────────────────────────
 

@@ -22,6 +22,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from plugway import Exchange, as_list, as_object
+from plugway_tools._progress import record_verdict
 from plugway_tools._protocols import (
     HoldsTools,
     JudgesCalls,
@@ -127,6 +128,8 @@ class SafeCalls:
                 "that the user can ask for it in a request of its own"
             )
         verdict = self._verdict(call, spec)
+        if self._judges:
+            record_verdict(self._exchange, spec.name, verdict)
         if verdict.kind == "denied":
             return verdict.reason
         if verdict.kind == "undecided" and not held.granted:

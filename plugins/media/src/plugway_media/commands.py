@@ -1,0 +1,88 @@
+"""For commands: files and pipes, a progress bar, and an engine without a gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from plugway_media.engine import Engine, EngineSpec
+
+# Names of files are text of others, not markup.
+_talk = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
+
+
+def read_input(place: str, *, max_bytes: int) -> bytes:
+    """The bytes of a file, or of standard input for `-`; exits with a message if that fails."""
+    try:
+        if place == "-":
+            data = sys.stdin.buffer.read(max_bytes + 1)
+        else:
+            with Path(place).open("rb") as file:
+                data = file.read(max_bytes + 1)
+    except OSError as error:
+        fail(f"cannot read {place}: {error.strerror or error}")
+    if len(data) > max_bytes:
+        fail(f"{place} has more than {max_bytes:,} bytes")
+    return data
+
+
+def write_output(place: str, data: bytes) -> None:
+    """Write bytes to a file, or to standard output for `-`, if that is not a terminal; exits with a
+    message if that fails."""
+    if place == "-" and sys.stdout.isatty():
+        fail("the output is binary: name a file, or send it to another program with `| program`")
+    try:
+        if place == "-":
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            Path(place).write_bytes(data)
+    except BrokenPipeError:
+        with contextlib.suppress(OSError):  # the reader has enough
+            sys.stdout.close()
+    except OSError as error:
+        fail(f"cannot write {place}: {error.strerror or error}")
+
+
+@contextmanager
+def progress(what: str, total: float | None) -> Generator[Callable[[float], None]]:
+    """A progress bar on standard error, if that is a terminal; call what it yields with how much is
+    done. Without a `total` it only shows that something is done."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    hidden = not _talk.is_terminal
+    with Progress(*columns, console=_talk, transient=True, disable=hidden) as bars:
+        task = bars.add_task(what, total=total)
+
+        def report(done: float) -> None:
+            bars.update(task, completed=done)
+
+        yield report
+
+
+@asynccontextmanager
+async def own_engine(name: str, spec: EngineSpec) -> AsyncGenerator[Engine]:
+    """An engine in a worker of its own, which ends with the command."""
+    engine = Engine(name, spec)
+    try:
+        yield engine
+    finally:
+        await engine.aclose()
+
+
+def fail(message: str) -> NoReturn:
+    """Print a message to standard error, and exit with the status 1."""
+    _talk.print(f"plugway: {message}")
+    raise typer.Exit(1)
