@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import anyio
 from starlette.requests import Request
@@ -41,7 +41,7 @@ from plugway_budget_tree._answers import message, refusal, spent
 from plugway_budget_tree._limits import InvalidLimits, Limits
 from plugway_budget_tree._options import BudgetTreeOptions
 from plugway_budget_tree._rules import HEADER, asked_in, limits_of, may_hold_line
-from plugway_budget_tree._size import Meter, Size, size_of, usage_of
+from plugway_budget_tree._size import Meter, Size, copies_of, size_of, usage_of
 from plugway_budget_tree._tree import Reservation, Shortage, Tree, Trees
 from plugway_endpoints import GatewayLine, is_formatted, line_of, turn_of
 from plugway_prices import Price, TellsPrices, choices_of, missing_price, prices_in
@@ -83,6 +83,8 @@ class _Turn:
 
 class BudgetTree(Plugin[BudgetTreeOptions]):
     """Limits what a conversation with its subagents may spend: dollars, tokens, calls, agents."""
+
+    outside: ClassVar[tuple[str, ...]] = ("budgets",)  # which should not reserve while this waits
 
     line_words = frozenset(("budget",))
     """See `plugway_endpoints.ReadsLines`."""
@@ -193,7 +195,7 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         self._settle(turn, None)  # an earlier call of this exchange, as in a loop of tools
         call = await self._reserved(request, attempt, exchange, turn)
         turn.calls.append(call)
-        request = _shortened(request, call.reservation.reply // _copies(request))
+        request = _shortened(request, call.reservation.reply // copies_of(request))
         try:
             call.reply = await send(request, attempt)
         except (BackendRefused, BackendUnavailable, RequestRejected):
@@ -295,7 +297,7 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         key = (turn.tree.name, exchange.agent_id or "", attempt.target)
         prompt = self.meter.estimate(key, size)
         wanted = request.get("max_tokens")
-        wanted = wanted * _copies(request) if isinstance(wanted, int) and wanted >= 0 else 0
+        wanted = wanted * copies_of(request) if isinstance(wanted, int) and wanted >= 0 else 0
         reserve = partial(turn.tree.reserve, turn.limits, price, prompt, wanted, long=long)
         due = time.monotonic() + self.options.wait_seconds
         waited = False
@@ -362,12 +364,6 @@ def _store_of(gateway: Gateway) -> HoldsStore | None:
     from plugway_budget_tree._saved import store_of
 
     return store_of(gateway)
-
-
-def _copies(request: MessagesRequest) -> int:
-    """How many replies a client of another API wants at once."""
-    count = request.original.get("n") if request.original is not None else 1
-    return count if isinstance(count, int) and 1 < count <= 1000 else 1
 
 
 def _shortened(request: MessagesRequest, tokens: int) -> MessagesRequest:

@@ -65,6 +65,12 @@ def size_of(request: MessagesRequest) -> Size:
     return Size(max(0, len(request.raw) - sum(images)) + more, len(images))
 
 
+def copies_of(request: MessagesRequest) -> int:
+    """How many replies a client of another API wants at once."""
+    count = request.original.get("n") if request.original is not None else 1
+    return count if isinstance(count, int) and 1 < count <= 1000 else 1
+
+
 def _images(items: list[Any]) -> Iterator[str]:
     for item in map(as_object, items):
         if item.get("type") == "image":
