@@ -106,7 +106,7 @@ async def test_what_could_not_be_written_is_written_later_and_counted_once(datab
 
     async def sometimes(self, work, *more):
         result = await write(self, work, *more)
-        if next(failures, False):  # it was done, and the answer was lost
+        if work is _saved._write and next(failures, False):  # done, and the answer was lost
             raise StoreError("the database", "is gone", "start it", "unreachable")
         return result
 
@@ -126,6 +126,26 @@ async def until_refreshed(talk, tree=None):
     with anyio.fail_after(20):
         while (await talk.plugin.saved.refresh(tree or Tree("other", "owner"))) != "":
             await anyio.sleep(0.005)
+
+
+async def test_a_database_that_fails_at_the_start_is_tried_again(database, monkeypatch):
+    """Otherwise every request would be refused until the next restart."""
+    monkeypatch.setattr(_saved, "RETRY_SECONDS", 0.01)
+    execute, failures = Store.execute, [1, 2, 3]
+
+    async def sometimes(self, *more):
+        if failures:
+            failures.pop()
+            raise StoreError("the database", "is gone", "start it", "unreachable")
+        return await execute(self, *more)
+
+    monkeypatch.setattr(Store, "execute", sometimes)
+    async with stored(database, default={"calls": 9}) as talk:
+        with anyio.fail_after(10):
+            while failures:
+                await anyio.sleep(0.005)
+        await until_refreshed(talk)
+        assert (await talk.send()).status_code == 200
 
 
 async def test_a_conversation_that_was_dropped_from_memory_is_read_again(database):

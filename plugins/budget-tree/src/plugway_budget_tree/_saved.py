@@ -11,7 +11,7 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -108,12 +108,15 @@ class Saved:
 
     async def run(self) -> None:
         """Save what has changed, until cancelled."""
-        await self._try(self._forget)
+        await self._until_done(self._forget)
         while True:
             await self._wake.wait()
             self._wake = anyio.Event()
-            while not await self._try(self.save):  # noqa: ASYNC110  the database does not tell
-                await anyio.sleep(RETRY_SECONDS)
+            await self._until_done(self.save)
+
+    async def _until_done(self, action: Callable[[], Awaitable[None]]) -> None:
+        while not await self._try(action):  # noqa: ASYNC110  the database does not tell
+            await anyio.sleep(RETRY_SECONDS)
 
     async def save(self) -> None:
         """Save what has changed. Raises `StoreError`; call it again later."""
@@ -146,7 +149,7 @@ class Saved:
         for table in (_SPENT, _ASKED):
             await self._store.execute(sa.delete(table).where(table.c.used < oldest), {})
 
-    async def _try(self, action: Any) -> bool:
+    async def _try(self, action: Callable[[], Awaitable[None]]) -> bool:
         try:
             await action()
         except StoreError as error:
