@@ -131,6 +131,10 @@ ROWS = {
     ),
     **of("accounts", {"/v1/account": [people("GET", "/v1/account")]}),
     **of(
+        "budget-tree",
+        {"/budget-tree/conversations": [operator("GET", "/budget-tree/conversations")]},
+    ),
+    **of(
         "dashboard",
         {
             "/": [Row("GET", "/", (200, 403, 403, 200), None, {"accept": "text/html"})],

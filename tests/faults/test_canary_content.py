@@ -54,6 +54,8 @@ STACK = """
   - use: dashboard
     options: {{history: true}}
   - use: auto-mode
+  - use: audit-log
+    options: {{folder: "{folder}/home/audit"}}
   - use: gemini-api
   - use: openai-api
   - use: mcp
@@ -71,6 +73,8 @@ STACK = """
   - use: server-tools
   - use: tool-repair
   - use: context-guard
+  - use: budget-tree
+    options: {{default: {{tokens: 100000000}}}}
   - use: field-policy
   - use: template
     options: {{text: be brief}}

@@ -19,6 +19,14 @@ from plugway_endpoints._state import (
     choices_path,
     no_consent,
 )
+from plugway_endpoints._turn import (
+    GatewayLine,
+    ReadsLines,
+    Turn,
+    is_formatted,
+    line_of,
+    turn_of,
+)
 
 __all__ = [
     "AGENTS",
@@ -31,18 +39,24 @@ __all__ = [
     "Conversations",
     "Endpoint",
     "ExplainsCache",
+    "GatewayLine",
     "KeepsConversations",
     "Match",
     "Needs",
+    "ReadsLines",
     "Served",
     "TargetHealth",
     "TellsCosts",
     "TellsHealth",
+    "Turn",
     "choices_path",
     "choices_text",
     "close_to",
     "endpoints_of",
+    "is_formatted",
+    "line_of",
     "match",
     "needs_of",
     "no_consent",
+    "turn_of",
 ]

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import anyio
 
@@ -60,6 +61,8 @@ _RUN: StateKey[_Run] = StateKey("resilience")
 
 class Resilience(Plugin[ResilienceOptions]):
     """Retries, falls back, and skips targets that keep failing."""
+
+    outside: ClassVar[tuple[str, ...]] = ("budget-tree",)  # which counts each request
 
     def __init__(
         self,

@@ -23,16 +23,19 @@ from plugway_tools._protocols import (
     failed,
 )
 from plugway_tools._public import NotPublic, is_public, public_addresses
+from plugway_tools._recorded import RUN_CALLS, RunCall, record_run
 from plugway_tools._text import MAX_CHARACTERS, harmless
 
 __all__ = [
     "MAX_CHARACTERS",
+    "RUN_CALLS",
     "Effect",
     "HoldsTools",
     "Judged",
     "JudgesCalls",
     "NotPublic",
     "ProxyLimits",
+    "RunCall",
     "RunningTool",
     "ToolCall",
     "ToolResult",
@@ -46,6 +49,7 @@ __all__ = [
     "loop_usages",
     "problems_of",
     "public_addresses",
+    "record_run",
     "record_verdict",
     "running_tools",
     "schema_of",
