@@ -253,7 +253,7 @@ def _check_content_type(value: bytes | None, is_open: bool) -> None:
     if value == b"application/json":
         return
     kind = (value or b"").partition(b";")[0].strip().lower()
-    if kind != b"application/json" and not (is_open and kind == _FORM):
+    if kind not in (b"application/json", b"application/x-protobuf", _FORM if is_open else None):
         message = "a POST requires exactly one `content-type`, which must be `application/json`"
         raise RequestRejected(message, status=415, retry=False)
 
