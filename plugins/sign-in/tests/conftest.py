@@ -1,10 +1,10 @@
-"""A database with the tables of `sign-in`, and a clock that tests turn."""
+"""A database with the tables of `sign-in`: SQLite and PostgreSQL, where a test does not choose."""
 
 import pytest
 from sign_in_book import Clock, opened
 
 
 @pytest.fixture
-async def book(tmp_path):
-    async with opened(tmp_path / "store.db", Clock()) as book:
+async def book(database):
+    async with opened(database, Clock()) as book:
         yield book

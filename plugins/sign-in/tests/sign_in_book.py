@@ -1,4 +1,4 @@
-"""A database with the tables of `sign-in`, and a clock that tests turn."""
+"""One gateway's view of the database, and a clock that tests turn."""
 
 from contextlib import asynccontextmanager
 
@@ -23,7 +23,7 @@ class Clock:
 
 
 class Book:
-    """One gateway's view of the database."""
+    """Sign-ins and requests in one database."""
 
     def __init__(self, store, clock, **options):
         self.clock = clock
@@ -42,7 +42,7 @@ class Book:
 
 
 @asynccontextmanager
-async def opened(url, clock, **options):
-    async with open_store(StoreOptions(url=str(url))) as store:
+async def opened(database, clock, **options):
+    async with open_store(StoreOptions(**database)) as store:
         await store.migrate(SCHEMA)
         yield Book(store, clock, **options)

@@ -174,16 +174,16 @@ async def test_a_providers_answer_counts_once_and_only_for_its_browser(book):
     stranger = await book.requests.claim(other.user_code)
     assert await book.requests.set_oidc(browser, "state", "nonce", "verifier")
     assert await book.requests.take_oidc(stranger, "state") is None
-    assert await book.requests.take_oidc(browser, "") is None
-    assert await book.requests.take_oidc(browser, "other") is None
+    for wrong in ("", "other", "\0", "x" * 10_000):
+        assert await book.requests.take_oidc(browser, wrong) is None
     assert await book.requests.take_oidc(browser, "state") == ("nonce", "verifier")
     assert await book.requests.take_oidc(browser, "state") is None
 
 
-async def test_a_sign_in_begins_at_one_gateway_and_ends_at_another(tmp_path):
-    path, clock, later = tmp_path / "store.db", Clock(), Clock()
+async def test_a_sign_in_begins_at_one_gateway_and_ends_at_another(database):
+    clock, later = Clock(), Clock()
     later.now += 30  # clocks differ
-    async with opened(path, clock) as here, opened(path, later) as there:
+    async with opened(database, clock) as here, opened(database, later) as there:
         begun = await here.requests.begin("claude_code")
         browser = await there.requests.claim(begun.user_code)
         assert await here.requests.sign_in(browser, "ann")

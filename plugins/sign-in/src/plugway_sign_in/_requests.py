@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, Update, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from plugway_sign_in._options import SignInOptions
 from plugway_sign_in._sessions import Issued, Sessions
-from plugway_sign_in._tables import REQUESTS, SESSIONS, hashed, new_secret
+from plugway_sign_in._tables import REQUESTS, hashed, new_secret
 from plugway_store import Store
 
 INTERVAL: Final = 5
@@ -27,6 +27,21 @@ _LETTERS: Final = "BCDFGHJKLMNPQRSTVWXZ"
 """No vowels, so that codes spell no words (RFC 8628, 6.1): 20^8 codes."""
 _SKEW: Final = 300.0
 """How far the clocks of two gateways may differ; a larger step back ends a request."""
+
+_FORGET: Final = delete(REQUESTS).where(REQUESTS.c.expires < bindparam("before"))
+_POLLED: Final = select(REQUESTS).where(REQUESTS.c.device == bindparam("of")).with_for_update()
+_UPDATE: Final = update(REQUESTS).where(REQUESTS.c.device == bindparam("of"))
+_CLAIM: Final = update(REQUESTS).where(
+    REQUESTS.c.user_code == bindparam("code"),
+    REQUESTS.c.state == "pending",
+    REQUESTS.c.created <= bindparam("latest"),
+    REQUESTS.c.expires > bindparam("now"),
+)
+_WAITING: Final = (REQUESTS.c.browser == bindparam("by"), REQUESTS.c.state == "pending")
+_OF_BROWSER: Final = select(REQUESTS).where(*_WAITING)
+_ANSWER: Final = update(REQUESTS).where(*_WAITING)
+_TAKE: Final = _ANSWER.where(REQUESTS.c.oidc_state == bindparam("was"))
+_DECIDE: Final = _ANSWER.where(REQUESTS.c.person == bindparam("seen"))
 
 Refusal = Literal["authorization_pending", "slow_down", "access_denied", "expired_token"]
 
@@ -41,7 +56,7 @@ class Begun:
 
 
 class Requests:
-    """Begins and answers requests. All methods raise `StoreError`."""
+    """Begins and answers requests. Its methods raise `StoreError`."""
 
     def __init__(
         self,
@@ -60,13 +75,13 @@ class Requests:
     async def begin(self, surface: str) -> Begun:
         """Begin a request, and forget those that ended an hour ago."""
         now, device = self._clock(), new_secret()
-        await self._store.write(delete(REQUESTS).where(REQUESTS.c.expires < now - 3600))
+        await self._store.execute(_FORGET, {"before": now - 3600})
         while True:
             code = "".join(secrets.choice(_LETTERS) for _ in range(8))
             values = {
                 "device": hashed(device),
                 "user_code": code,
-                "surface": surface[:40],
+                "surface": _shown(surface),
                 "state": "pending",
                 "created": now,
                 "expires": now + self._seconds,
@@ -74,36 +89,37 @@ class Requests:
                 "interval": INTERVAL,
             }
             try:
-                await self._store.write(insert(REQUESTS).values(**values))
+                await self._store.execute(insert(REQUESTS), values)
             except IntegrityError:
                 continue  # the code is in use
             return Begun(device, f"{code[:4]}-{code[4:]}", self._seconds)
 
     async def poll(self, device_code: str) -> Issued | Refusal:
         """The tokens, once; or why there are none (yet)."""
+        return await self._store.write(self._poll, hashed(device_code))
+
+    def _poll(self, connection: Connection, device: str) -> Issued | Refusal:
         now = self._clock()
-        async with self._store.writing() as connection:
-            query = select(REQUESTS).where(REQUESTS.c.device == hashed(device_code))
-            row = (await connection.execute(query.with_for_update())).first()
-            if row is None:
-                return "expired_token"
-            own = update(REQUESTS).where(REQUESTS.c.device == row.device)
-            if row.state == "used":
-                # Either somebody else has the code, or the client never got its tokens.
-                await connection.execute(delete(SESSIONS).where(SESSIONS.c.id == row.session))
-                return "expired_token"
-            if row.state == "denied":
-                return "access_denied"
-            if not self._lasts(row):
-                return "expired_token"
-            if row.state == "approved":
-                session = secrets.token_hex(16)
-                await connection.execute(own.values(state="used", session=session, browser=None))
-                return await self._sessions.begin(connection, session, row.person, row.surface)
-            hasty = 0 <= now - row.polled < row.interval - _EARLY
-            interval = row.interval + INTERVAL if hasty else row.interval
-            await connection.execute(own.values(polled=now, interval=interval))
-            return "slow_down" if hasty else "authorization_pending"
+        row = connection.execute(_POLLED, {"of": device}).first()
+        if row is None:
+            return "expired_token"
+        if row.state == "used":
+            # Either somebody else has the code, or the client never got its tokens.
+            self._sessions.end(connection, row.session)
+            return "expired_token"
+        if row.state == "denied":
+            return "access_denied"
+        if not self._lasts(row):
+            return "expired_token"
+        if row.state == "approved":
+            session = secrets.token_hex(16)
+            values = {"of": device, "state": "used", "session": session, "browser": None}
+            connection.execute(_UPDATE, values)
+            return self._sessions.begin(connection, session, row.person, row.surface)
+        hasty = 0 <= now - row.polled < row.interval - _EARLY
+        interval = row.interval + INTERVAL if hasty else row.interval
+        connection.execute(_UPDATE, {"of": device, "polled": now, "interval": interval})
+        return "slow_down" if hasty else "authorization_pending"
 
     # ── the browser ──────────────────────────────────────────────────────────────────────────
 
@@ -113,73 +129,50 @@ class Requests:
         Returns the secret for the browser's cookie, or None if the code is unknown or has expired.
         """
         code = "".join(c for c in typed.upper() if c.isalpha())
-        browser = new_secret()
-        now = self._clock()
-        changed = await self._store.write(
-            update(REQUESTS)
-            .where(
-                REQUESTS.c.user_code == code,
-                REQUESTS.c.state == "pending",
-                REQUESTS.c.created <= now + _SKEW,
-                REQUESTS.c.expires > now,
-            )
-            .values(
-                browser=hashed(browser),
-                person=None,
-                oidc_state=None,
-                oidc_nonce=None,
-                oidc_verifier=None,
-            )
-        )
-        return browser if changed else None
+        browser, now = new_secret(), self._clock()
+        found = {"code": code, "now": now, "latest": now + _SKEW}
+        forgotten = dict.fromkeys(("person", "oidc_state", "oidc_nonce", "oidc_verifier"))
+        values = {**found, **forgotten, "browser": hashed(browser)}
+        return browser if await self._store.execute(_CLAIM, values) else None
 
     async def of_browser(self, browser: str) -> Row[Any] | None:
         """The request that a browser answers, while it can."""
-        row = await self._store.first(
-            select(REQUESTS).where(
-                REQUESTS.c.browser == hashed(browser), REQUESTS.c.state == "pending"
-            )
-        )
+        row = await self._store.first(_OF_BROWSER, {"by": hashed(browser)})
         return row if row is not None and self._lasts(row) else None
 
     async def set_oidc(self, browser: str, state: str, nonce: str, verifier: str) -> bool:
-        """Remember what a provider has to send back; at most one sign-in there counts."""
-        return await self._change(
-            browser, oidc_state=state, oidc_nonce=nonce, oidc_verifier=verifier
-        )
+        """Remember what a provider has to send back; of several sign-ins there, the last counts."""
+        values = {"oidc_state": hashed(state), "oidc_nonce": nonce, "oidc_verifier": verifier}
+        return await self._change(_ANSWER, browser, values)
 
     async def take_oidc(self, browser: str, state: str) -> tuple[str, str] | None:
         """The nonce and the verifier for a `state` of the provider, once."""
         row = await self.of_browser(browser)
-        if row is None or row.oidc_state is None or row.oidc_state != state:
+        values = {"was": hashed(state), "oidc_state": None}
+        if row is None or not await self._change(_TAKE, browser, values):
             return None
-        taken = await self._store.write(
-            update(REQUESTS)
-            .where(REQUESTS.c.device == row.device, REQUESTS.c.oidc_state == state)
-            .values(oidc_state=None)
-        )
-        return (row.oidc_nonce, row.oidc_verifier) if taken else None
+        return row.oidc_nonce, row.oidc_verifier
 
     async def sign_in(self, browser: str, person: str) -> bool:
         """Record who uses the browser; nothing is approved by it."""
-        return await self._change(browser, person=person)
+        return await self._change(_ANSWER, browser, {"person": person})
 
     async def decide(self, browser: str, person: str, allow: bool) -> bool:
         """Let the client sign in as `person`, or deny it; False if it is too late."""
-        state = "approved" if allow else "denied"
-        return await self._change(browser, REQUESTS.c.person == person, state=state)
+        values = {"seen": person, "state": "approved" if allow else "denied"}
+        return await self._change(_DECIDE, browser, values)
 
-    async def _change(self, browser: str, *conditions: Any, **values: Any) -> bool:
-        row = await self.of_browser(browser)
-        if row is None:
+    async def _change(
+        self, statement: Update, browser: str, values: Mapping[str, str | None]
+    ) -> bool:
+        if await self.of_browser(browser) is None:
             return False
-        statement = update(REQUESTS).where(
-            REQUESTS.c.device == row.device,
-            REQUESTS.c.browser == hashed(browser),
-            REQUESTS.c.state == "pending",
-            *conditions,
-        )
-        return bool(await self._store.write(statement.values(**values)))
+        return bool(await self._store.execute(statement, {**values, "by": hashed(browser)}))
 
     def _lasts(self, row: Row[Any]) -> bool:
         return row.created - _SKEW <= self._clock() < row.expires
+
+
+def _shown(surface: str) -> str:
+    """What a client calls itself, short and printable: a database takes no NUL."""
+    return "".join(c for c in surface if c.isprintable())[:40]
