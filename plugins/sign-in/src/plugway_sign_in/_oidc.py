@@ -199,7 +199,8 @@ class Provider:
             if options.person == "email" or options.domains:
                 raise OidcError("The provider has not verified your e-mail address.")
             email = ""
-        if options.domains and email.rpartition("@")[2].lower() not in options.domains:
+        address, _, domain = email.strip().rpartition("@")
+        if options.domains and not (address and domain.lower() in options.domains):
             raise OidcError("Your e-mail address is of no domain that may sign in here.")
         listed = claims.get(options.groups_claim)
         groups = tuple(str(one) for one in as_list(listed) or ([listed] if listed else []))
@@ -220,6 +221,7 @@ class Provider:
             secret.get_secret_value() if secret else None,
             scope=" ".join(self.options.scopes),
             code_challenge_method="S256",
+            leeway=0,
             verify=self._tls,
             timeout=_SECONDS,
         )
