@@ -2,7 +2,7 @@
 
 import anyio
 import pytest
-from sign_in_book import DAY, HOUR
+from sign_in_book import DAY, HOUR, Book
 from sqlalchemy import text
 
 pytestmark = pytest.mark.anyio
@@ -35,33 +35,38 @@ async def test_renewing_gives_new_tokens_and_leaves_requests_in_flight_their_old
     assert await book.sessions.person_of(second.access) == "ann"
 
 
-async def test_a_refresh_token_works_again_for_a_client_that_lost_the_response(book):
-    first = await book.signed_in()
-    await book.sessions.renew(first.refresh)
-    book.clock.now += 60
-    again = await book.sessions.renew(first.refresh)
-    assert await book.sessions.person_of(again.access) == "ann"
+async def test_each_running_client_renews_from_the_token_that_it_started_with(book):
+    """Measured with Claude Code 2.1.332: processes do not tell each other of new tokens."""
+    shared = await book.signed_in()
+    for day in range(1, 8):
+        assert await book.sessions.renew(shared.refresh)
+        book.clock.now += DAY
+    assert await book.sessions.person_of((await book.sessions.renew(shared.refresh)).access) == "ann"
 
 
-async def test_a_stolen_refresh_token_ends_the_sign_in_with_all_its_tokens(book):
+async def test_a_refresh_token_that_was_first_used_a_week_ago_ends_the_sign_in(book):
     first = await book.signed_in()
     second = await book.sessions.renew(first.refresh)
+    book.clock.now += 3 * DAY
     third = await book.sessions.renew(second.refresh)
+    await book.sessions.renew(first.refresh)
+    book.clock.now += 4 * DAY + 1
+    fourth = await book.sessions.renew(third.refresh)
     other = await book.signed_in()
-    book.clock.now += 61
     assert await book.sessions.renew(first.refresh) is None
-    for token in (first.access, second.access, third.access):
-        assert await book.sessions.person_of(token) is None
-    assert await book.sessions.renew(third.refresh) is None
+    assert await book.sessions.person_of(fourth.access) is None
+    for token in (second, third, fourth):
+        assert await book.sessions.renew(token.refresh) is None
     assert await book.sessions.person_of(other.access) == "ann"
 
 
-async def test_a_used_token_does_not_work_longer_because_it_is_used_again(book):
-    first = await book.signed_in()
-    for _ in range(3):
-        assert await book.sessions.renew(first.refresh)
-        book.clock.now += 30
-    assert await book.sessions.renew(first.refresh) is None
+async def test_where_tokens_may_be_used_once_a_second_use_ends_the_sign_in_at_once(book):
+    strict = Book(book.store, book.clock, reuse_hours=0)
+    first = await strict.signed_in()
+    second = await strict.sessions.renew(first.refresh)
+    book.clock.now += 0.01
+    assert await strict.sessions.renew(first.refresh) is None
+    assert await strict.sessions.person_of(second.access) is None
 
 
 async def test_concurrent_renewals_with_one_token_all_work_and_stay_one_sign_in(book):

@@ -86,9 +86,10 @@ class SignInOptions(Options):
     """How long a sign-in lasts that is not used."""
     session_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """How long a sign-in lasts in any case."""
-    reuse_seconds: Annotated[int, Field(ge=0, le=300)] = 60
-    """How long a refresh token works again after its use, for a client that lost the response and
-    for one that runs twice. A later use ends the sign-in: the token may have been stolen."""
+    reuse_hours: Annotated[int, Field(ge=0, le=2160)] = 168
+    """How long a refresh token works again after its first use; a later use ends the sign-in, as the
+    token may have been stolen. Each running Claude Code of a person renews on its own, from the
+    token that it had when it started: with 0, a second terminal signs out the first."""
     code_minutes: Annotated[int, Field(ge=1, le=60)] = 10
     """How long a code that Claude Code shows can be entered."""
     settings: Mapping[str, Any] | None = None

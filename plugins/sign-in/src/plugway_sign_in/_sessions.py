@@ -73,10 +73,10 @@ class Sessions:
         return row.person if row else None
 
     async def renew(self, refresh: str) -> Issued | None:
-        """New tokens for a refresh token, which then may not be used again.
+        """New tokens for a refresh token.
 
-        Returns None if it is unknown, expired or revoked. One that was used before ends the sign-in
-        with all its tokens, unless that was within `reuse_seconds`.
+        Returns None if it is unknown, expired or revoked. One that was first used `reuse_hours` ago
+        ends the sign-in with all its tokens.
         """
         return await self._store.write(self._renew, hashed(refresh))
 
@@ -108,7 +108,7 @@ class Sessions:
             return None
         if row.used is None:
             connection.execute(_USE, {"token": token, "used": now})
-        elif now - row.used > self._options.reuse_seconds:
+        elif now - row.used > self._options.reuse_hours * 3600:
             self.end(connection, row.session)
             return None
         return self._issue(connection, row.session, row.person, row.ends)
