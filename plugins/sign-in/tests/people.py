@@ -2,12 +2,11 @@
 
 import re
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 
 import httpx2
 
-from plugway import Caller, NoOptions, Plugin
 from plugway.testing import build_plugin, gateway
+from plugway_accounts import Accounts
 from plugway_echo import Echo
 from plugway_sign_in import SignIn
 from plugway_store import StorePlugin
@@ -15,34 +14,43 @@ from plugway_store import StorePlugin
 PASSWORDS = {"ann": "correct horse", "bob": "battery staple"}
 
 
-class InterimPeople(Plugin[NoOptions]):
-    people = {
-        name: SimpleNamespace(
-            name=name, email=f"{name}@example.com", group="eng" if name == "ann" else None,
-            password=password, caller=Caller(name, models=("echo/*",)),
-        )
-        for name, password in PASSWORDS.items()
-    }
-
-
 @asynccontextmanager
-async def serving(database, server=None, **options):
-    """The gateway; its client has the operator's token."""
-    plugins = [
+async def serving(database, *plugins, server=None, **options):
+    """The gateway with `plugins` besides; its client has the operator's token."""
+    stack = [
         build_plugin(StorePlugin, "store", **database),
-        build_plugin(InterimPeople, "accounts"),
+        build_plugin(Accounts, "accounts"),
         build_plugin(SignIn, "sign-in", **options),
+        *plugins,
         build_plugin(Echo, "echo"),
     ]
-    async with gateway(plugins, **(server or {})) as running:
-        yield running
+    async with gateway(stack, **(server or {})) as running:
+        yield Team(running)
+
+
+class Team:
+    """A gateway with people."""
+
+    def __init__(self, running):
+        self.running = running
+        self.port = running.port
+        self.url = f"http://127.0.0.1:{running.port}"
+
+    @property
+    def people(self):
+        return next(one for one in self.running.app.snapshot.plugins if one.name == "accounts").people
+
+    async def hires(self, *names):
+        for name in names or PASSWORDS:
+            await self.people.add(name, models=["echo/*"])
+            await self.people.set_password(name, PASSWORDS[name])
 
 
 class Browser(httpx2.AsyncClient):
     """Keeps cookies, follows redirects, and sends `Origin` as browsers do."""
 
     def __init__(self, running, **more):
-        url = f"http://127.0.0.1:{running.port}"
+        url = running.url
         super().__init__(base_url=url, follow_redirects=True, trust_env=False, **more)
         self.own = {"origin": url, "sec-fetch-site": "same-origin"}
         self.page = None
@@ -77,9 +85,8 @@ class Client(httpx2.AsyncClient):
     """Asks as Claude Code does."""
 
     def __init__(self, running, **more):
-        url = f"http://127.0.0.1:{running.port}"
         agent = {"user-agent": "claude-code/2.1.332"}
-        super().__init__(base_url=url, headers=agent, trust_env=False, **more)
+        super().__init__(base_url=running.url, headers=agent, trust_env=False, **more)
 
     async def begins(self):
         answer = await self.post("/oauth/device_authorization", data={"surface": "claude_code"})

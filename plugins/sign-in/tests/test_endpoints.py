@@ -13,6 +13,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def running(database):
     async with serving(database) as running:
+        await running.hires()
         yield running
 
 
@@ -64,7 +65,7 @@ async def test_the_device_flow_from_code_to_model(running, client):
     assert answer.status_code == 200
     assert answer.headers["cache-control"] == "no-store"
     assert (tokens["token_type"], tokens["expires_in"]) == ("Bearer", 3600)
-    assert tokens["email"] == "ann@example.com"
+    assert tokens["email"] == "ann"
     body = request_body("hello", model="echo/one")
     asked = await client.post("/v1/messages", json=body, headers=bearer(tokens))
     assert asked.status_code == 200
@@ -147,7 +148,7 @@ async def test_renewed_tokens_are_of_the_same_person(running, client):
     tokens = await signed_in(running, "bob")
     answer = await client.renews(tokens)
     assert answer.status_code == 200
-    assert answer.json()["email"] == "bob@example.com"
+    assert answer.json()["email"] == "bob"
     assert answer.json()["refresh_token"] != tokens["refresh_token"]
     assert (await client.get("/v1/models", headers=bearer(answer.json()))).status_code == 200
 
@@ -190,6 +191,7 @@ async def test_one_address_cannot_fill_the_database_with_codes(client):
 
 async def test_a_sign_in_begins_at_one_gateway_and_ends_at_another(database):
     async with serving(database) as here, serving(database) as there:
+        await here.hires()
         async with Client(here) as client, Client(there) as other, Browser(there) as browser:
             begun = await client.begins()
             await browser.enters(begun["user_code"])
@@ -212,6 +214,6 @@ async def test_two_people_sign_in_at_the_same_time_as_themselves(running):
         for name in ("ann", "bob"):
             tasks.start_soon(one, name)
     assert {name: tokens["email"] for name, tokens in found.items()} == {
-        "ann": "ann@example.com",
-        "bob": "bob@example.com",
+        "ann": "ann",
+        "bob": "bob",
     }

@@ -7,7 +7,8 @@ import pytest
 from oidc_provider import CLIENT, OTHER_KEY, SECRET, OidcProvider, secret_as_key
 
 from plugway_sign_in import OidcOptions
-from plugway_sign_in._oidc import OidcError, Provider
+from plugway_sign_in._errors import NotLetIn
+from plugway_sign_in._oidc import Provider
 
 pytestmark = pytest.mark.anyio
 CALLBACK = "http://127.0.0.1:8484/device/callback"
@@ -38,7 +39,7 @@ async def signed_in(real, provider, **changed):
 
 
 async def refusal(real, provider=None, **changed):
-    with pytest.raises(OidcError) as refused:
+    with pytest.raises(NotLetIn) as refused:
         await signed_in(real, provider or provider_of(real), **changed)
     return str(refused.value)
 
@@ -126,7 +127,7 @@ async def test_a_code_works_once(real):
     provider = provider_of(real)
     sent, query = await back(real, provider)
     await provider.finish(query, CALLBACK, sent.nonce, sent.verifier)
-    with pytest.raises(OidcError, match="`invalid_grant`"):
+    with pytest.raises(NotLetIn, match="`invalid_grant`"):
         await provider.finish(query, CALLBACK, sent.nonce, sent.verifier)
 
 
@@ -134,7 +135,7 @@ async def test_a_code_that_another_browser_began_is_refused(real):
     provider = provider_of(real)
     mine, _ = await back(real, provider)
     _, stolen = await back(real, provider)
-    with pytest.raises(OidcError, match="`invalid_grant`"):
+    with pytest.raises(NotLetIn, match="`invalid_grant`"):
         await provider.finish(stolen, CALLBACK, mine.nonce, mine.verifier)
 
 
@@ -158,7 +159,7 @@ async def test_an_answer_without_a_code_is_refused(real):
 @pytest.mark.parametrize("how", ["down", "garbage"])
 async def test_a_provider_that_is_broken_is_named(real, how):
     setattr(real, how, True)
-    with pytest.raises(OidcError) as refused:
+    with pytest.raises(NotLetIn) as refused:
         await provider_of(real).begin(CALLBACK)
     assert "The provider" in str(refused.value)
     setattr(real, how, False)
@@ -170,14 +171,14 @@ async def test_a_provider_that_breaks_in_the_middle_is_named(real, how):
     provider = provider_of(real)
     sent, query = await back(real, provider)
     setattr(real, how, True)
-    with pytest.raises(OidcError, match="The provider"):
+    with pytest.raises(NotLetIn, match="The provider"):
         await provider.finish(query, CALLBACK, sent.nonce, sent.verifier)
 
 
 async def test_a_provider_that_cannot_be_reached_is_named_and_tried_again():
     async with OidcProvider() as real:
         provider = provider_of(real)
-    with pytest.raises(OidcError, match="cannot be reached"):
+    with pytest.raises(NotLetIn, match="cannot be reached"):
         await provider.begin(CALLBACK)
 
 
@@ -196,7 +197,7 @@ async def test_a_provider_that_cannot_be_reached_is_named_and_tried_again():
 )
 async def test_metadata_that_is_wrong_or_unsafe_is_refused(real, metadata):
     real.metadata = metadata
-    with pytest.raises(OidcError, match="The provider"):
+    with pytest.raises(NotLetIn, match="The provider"):
         await provider_of(real).begin(CALLBACK)
 
 

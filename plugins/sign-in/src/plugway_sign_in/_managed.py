@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,9 +13,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from plugway import NoRoute, as_object
+from plugway import Caller, NoRoute
+from plugway_accounts import Member
 from plugway_sign_in._options import SignInOptions
-from plugway_sign_in._parts import Parts
 from plugway_sign_in._routes import MemberRoute
 
 SETTINGS: Final = "/managed/settings"
@@ -33,13 +33,8 @@ class Policy:
 class Managed:
     """Sends the managed settings of the configuration, and takes telemetry."""
 
-    def __init__(self, options: SignInOptions, parts: Callable[[], Parts]) -> None:
-        self._parts = parts
-        self._everybody = policy(options.settings) if options.settings is not None else None
-        base = options.settings or {}
-        self._groups = {
-            group: policy(merged(base, more)) for group, more in options.group_settings.items()
-        }
+    def __init__(self, options: SignInOptions) -> None:
+        self._options = options
 
     def routes(self) -> list[BaseRoute]:
         """The routes."""
@@ -49,12 +44,10 @@ class Managed:
         ]
 
     async def _settings(self, request: Request) -> Response:
-        """The settings of the caller's group, or those for everybody. 404 says that there are none,
-        which is not the same as empty ones."""
-        found = self._everybody
-        account = await self._parts().people.account(request.scope["plugway.caller"].name)
-        if account is not None and account.group is not None:
-            found = self._groups.get(account.group, found)
+        """The settings for everybody with those of the caller's groups. 404 says that there are
+        none, which is not the same as empty ones."""
+        caller: Caller = request.scope["plugway.caller"]
+        found = self._policy(caller.groups if isinstance(caller, Member) else ())
         if found is None:
             raise NoRoute("there are no managed settings", retry=False)
         headers = {"etag": f'"{found.tag}"', "cache-control": "private, no-cache"}
@@ -63,6 +56,13 @@ class Managed:
         if found.tag in {tag.strip().removeprefix("W/").strip('"') for tag in asked}:
             return Response(status_code=304, headers=headers)
         return Response(found.body, headers=headers, media_type="application/json")
+
+    def _policy(self, groups: Sequence[str]) -> Policy | None:
+        settings = self._options.settings
+        for group, more in self._options.group_settings.items():
+            if group in groups:
+                settings = merged(settings or {}, more)
+        return policy(settings) if settings is not None else None
 
 
 def policy(settings: Mapping[str, Any]) -> Policy:
@@ -81,13 +81,10 @@ def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     """`base` with what is in `more`; objects are merged, everything else is replaced."""
     result = dict(base)
     for key, value in more.items():
-        old = result.get(key)
-        result[key] = merged(old, as_object(value)) if _both_objects(old, value) else value
+        old = base.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        result[key] = merged(old, value) if both else value
     return result
-
-
-def _both_objects(old: object, new: object) -> bool:
-    return isinstance(old, Mapping) and isinstance(new, Mapping)
 
 
 async def _discarded(_: Request) -> Response:

@@ -106,8 +106,7 @@ class OAuth:
     async def _issued(self, issued: Issued) -> Response:
         """The tokens, if their person still may sign in."""
         parts = self._parts()
-        account = await parts.people.account(issued.person)
-        if account is None:
+        if await parts.people.member(issued.person) is None:
             await parts.sessions.revoke_person(issued.person)
             return _ended()
         body = {
@@ -115,7 +114,7 @@ class OAuth:
             "token_type": "Bearer",
             "expires_in": issued.expires_in,
             "refresh_token": issued.refresh,
-            "email": account.email or account.name,
+            "email": await parts.people.label(issued.person),
         }
         return _json(body)
 

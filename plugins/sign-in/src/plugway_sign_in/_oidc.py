@@ -27,6 +27,7 @@ from joserfc.jws import JWSRegistry
 
 from plugway import as_list, as_object
 from plugway_sign_in._addresses import is_secure
+from plugway_sign_in._errors import NotLetIn
 from plugway_sign_in._options import OidcOptions
 
 _SECONDS: Final = 10.0
@@ -38,10 +39,6 @@ _ALGORITHMS: Final = (
     "EdDSA",
 )  # fmt: skip
 """Signatures with a public key; never `none`, nor those with the client's secret."""
-
-
-class OidcError(Exception):
-    """Why somebody cannot sign in with the provider, in words for the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class Identity:
 
 
 class Provider:
-    """One provider. All methods raise `OidcError`."""
+    """One provider. All methods raise `NotLetIn`."""
 
     def __init__(self, options: OidcOptions, clock: Callable[[], float] = time.time) -> None:
         self.options = options
@@ -95,11 +92,11 @@ class Provider:
     ) -> Identity:
         """Who signed in, from what the browser brought back; its `state` has been checked."""
         if query.get("iss", self.options.issuer) != self.options.issuer:
-            raise OidcError("The response came from another provider than the configured one.")
+            raise NotLetIn("The response came from another provider than the configured one.")
         if "error" in query:
-            raise OidcError(f"The provider reported `{_printable(query['error'])}`.")
+            raise NotLetIn(f"The provider reported `{_printable(query['error'])}`.")
         if not query.get("code"):
-            raise OidcError("The provider sent no code.")
+            raise NotLetIn("The provider sent no code.")
         metadata = await self._discover()
         async with self._client() as client:
             with anyio.fail_after(_SECONDS):
@@ -129,12 +126,12 @@ class Provider:
             metadata = await self._fetch(client, url, "metadata")
         if metadata.get("issuer") != self.options.issuer:
             found = _printable(metadata.get("issuer"))
-            raise OidcError(
+            raise NotLetIn(
                 f"The provider calls itself {found}, not {self.options.issuer}: correct `issuer`."
             )
         for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
             if not is_secure(str(metadata.get(name, ""))):
-                raise OidcError(f"The provider's metadata has no safe `{name}`.")
+                raise NotLetIn(f"The provider's metadata has no safe `{name}`.")
         self._metadata, self._keys = (self._clock(), metadata), None
         return metadata
 
@@ -145,7 +142,7 @@ class Provider:
         whom it is for."""
         text = token.get("id_token")
         if not isinstance(text, str):
-            raise OidcError("The provider sent no ID token.")
+            raise NotLetIn("The provider sent no ID token.")
         registry = JWSRegistry(algorithms=list(_ALGORITHMS), strict_check_header=False)
         try:
             decoded = jwt.decode(text, await self._key_set(client), registry=registry)
@@ -178,41 +175,44 @@ class Provider:
         metadata = await self._discover()
         url = metadata["userinfo_endpoint"]
         if not is_secure(str(url)):
-            raise OidcError("The provider's metadata has no safe `userinfo_endpoint`.")
+            raise NotLetIn("The provider's metadata has no safe `userinfo_endpoint`.")
         found = await self._fetch(client, url, "user info", withhold_token=False)
         if found.get("sub") != subject:
-            raise OidcError("The provider's user info is about somebody else.")
+            raise NotLetIn("The provider's user info is about somebody else.")
         return found
 
     # ── who may sign in ──────────────────────────────────────────────────────────────────────
 
     def _identity(self, claims: Mapping[str, Any]) -> Identity:
         options = self.options
-        name, email = claims.get(options.person), claims.get("email")
-        if not isinstance(name, str) or not name.strip():
+        name, email = _text(claims.get(options.person)), _text(claims.get("email"))
+        subject = _text(claims["sub"])
+        if not subject or len(subject) > 255:  # OpenID Connect Core 1.0, 2
+            raise NotLetIn("The provider's ID token is not valid: `sub` is no text.")
+        if not name:
             what = "e-mail address" if options.person == "email" else f"`{options.person}`"
-            raise OidcError(
+            raise NotLetIn(
                 f"The provider sent no {what} of you. Its administrator has to release that claim "
                 "to this application, or `person` has to name another one."
             )
-        if not isinstance(email, str) or claims.get("email_verified") in (False, "false"):
+        if not email or claims.get("email_verified") in (False, "false"):
             if options.person == "email" or options.domains:
-                raise OidcError("The provider has not verified your e-mail address.")
+                raise NotLetIn("The provider has not verified your e-mail address.")
             email = ""
-        address, _, domain = email.strip().rpartition("@")
+        address, _, domain = email.rpartition("@")
         if options.domains and not (address and domain.lower() in options.domains):
-            raise OidcError("Your e-mail address is of no domain that may sign in here.")
+            raise NotLetIn("Your e-mail address is of no domain that may sign in here.")
         listed = claims.get(options.groups_claim)
         groups = tuple(str(one) for one in as_list(listed) or ([listed] if listed else []))
         if options.allowed_groups and not set(groups) & set(options.allowed_groups):
-            raise OidcError("You are in no group that may sign in here.")
-        return Identity(options.issuer, str(claims["sub"]), name.strip(), email.strip(), groups)
+            raise NotLetIn("You are in no group that may sign in here.")
+        return Identity(options.issuer, subject, name, email, groups)
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
     async def _client(self) -> AsyncGenerator[AsyncOAuth2Client]:
-        """A client for one sign-in; what goes wrong in it is an `OidcError`."""
+        """A client for one sign-in; what goes wrong in it is an `NotLetIn`."""
         if self._tls is None:
             self._tls = await anyio.to_thread.run_sync(httpx2.create_ssl_context)
         secret = self.options.client_secret
@@ -229,19 +229,19 @@ class Provider:
             async with client:
                 yield client
         except (httpx2.HTTPError, httpx2.InvalidURL, TimeoutError) as error:
-            raise OidcError(
+            raise NotLetIn(
                 f"The provider at {self.options.issuer} cannot be reached "
                 f"({type(error).__name__}). Try again later."
             ) from error
         except AuthlibBaseError as error:
-            raise OidcError(f"The provider reported `{_printable(error.error)}`.") from error
+            raise NotLetIn(f"The provider reported `{_printable(error.error)}`.") from error
         except JoseError as error:
-            raise OidcError(
+            raise NotLetIn(
                 f"The provider's ID token is not valid: {_printable(error.error)}"
                 f"{_claim(error)}."
             ) from error
         except (ValueError, TypeError, KeyError) as error:
-            raise OidcError("The provider sent something that is not valid.") from error
+            raise NotLetIn("The provider sent something that is not valid.") from error
 
     async def _fetch(
         self, client: AsyncOAuth2Client, url: str, what: str, *, withhold_token: bool = True
@@ -249,8 +249,13 @@ class Provider:
         with anyio.fail_after(_SECONDS):
             answer = await client.request("GET", url, withhold_token=withhold_token)
         if answer.status_code != 200:
-            raise OidcError(f"The provider answered {answer.status_code} for its {what}.")
+            raise NotLetIn(f"The provider answered {answer.status_code} for its {what}.")
         return as_object(answer.json())
+
+
+def _text(claim: object) -> str:
+    """A claim, if it is text that can be shown and stored, else an empty one."""
+    return claim.strip() if isinstance(claim, str) and claim.isprintable() else ""
 
 
 def _claim(error: JoseError) -> str:

@@ -30,8 +30,9 @@ class OidcOptions(Options):
     scopes: tuple[_Word, ...] = ("openid", "email", "profile")
     """What is requested; some providers send groups only with a scope of their own."""
     person: _Word = "email"
-    """The claim that names the person: its part before `@` is the person's name here. Claims that
-    are not in the ID token are read from the provider's user info."""
+    """The claim that names somebody who signs in for the first time. An address becomes the part
+    before `@` if `domains` has one domain, and else `ann_at_example.com`. Claims that are not in the
+    ID token are read from the provider's user info."""
     domains: tuple[_Word, ...] = ()
     """Domains of e-mail addresses that may sign in; empty for all."""
     groups_claim: _Word = "groups"
@@ -39,11 +40,14 @@ class OidcOptions(Options):
     allowed_groups: tuple[_Word, ...] = ()
     """Groups at the provider that may sign in; empty for all."""
     groups: Mapping[_Word, _Word] = {}
-    """The group in `accounts` for a group at the provider; the first one listed that the person is
-    in counts. Without a match, a new person is in no group."""
+    """The group in `accounts` for a group at the provider. At each sign-in the person joins those
+    that the provider names, and leaves the other ones of these."""
     create: bool = True
-    """Whether somebody who signs in for the first time becomes a person in `accounts`. If not, only
-    people whose e-mail address is recorded there can sign in."""
+    """Whether people who are not in `accounts` are added when they first sign in. If not, somebody
+    adds them before: `plugway users add ann`."""
+    models: tuple[_Word, ...] = ("*",)
+    """Patterns of `instance/model` granted to people who are added so; `[]` for those of their
+    groups only."""
 
     @field_validator("issuer")
     @classmethod
@@ -95,7 +99,8 @@ class SignInOptions(Options):
     settings: Mapping[str, Any] | None = None
     """Claude Code's managed settings for everybody who signs in; none if not given."""
     group_settings: Mapping[str, Mapping[str, Any]] = {}
-    """Managed settings by group; they are merged into `settings` and win over them."""
+    """Managed settings by group, which are merged into `settings`: objects key by key, and for
+    everything else the group's value. Of somebody's groups, the one listed last wins."""
 
     @field_validator("public_url")
     @classmethod

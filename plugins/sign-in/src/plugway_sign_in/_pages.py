@@ -18,11 +18,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute
 
 from plugway_sign_in._addresses import base_url
+from plugway_sign_in._errors import NotLetIn
 from plugway_sign_in._html import HEADERS, code_page, confirm_page, last_page, ways_page
 from plugway_sign_in._oauth import PAGE, read_form
 from plugway_sign_in._options import SignInOptions
 from plugway_sign_in._parts import Parts
-from plugway_sign_in._people import NotLetIn
 from plugway_sign_in._routes import PublicRoute, peer
 from plugway_store import Rate, StoreError
 
@@ -110,11 +110,10 @@ class Pages:
         browser = await self._browser(request)
         if browser is None:
             return code_page("", _AGAIN, 400)
-        person = browser.request.person
-        account = await self._parts().people.account(person) if person else None
-        if account is None:
+        person, people = browser.request.person, self._parts().people
+        if person is None or await people.member(person) is None:
             return self._ask(browser)
-        return confirm_page(browser.csrf, account.email or account.name, browser.code)
+        return confirm_page(browser.csrf, await people.label(person), browser.code)
 
     async def _password(self, request: Request) -> Response:
         form = await read_form(request)
@@ -127,11 +126,10 @@ class Pages:
         named = hashlib.sha256(name.lower().encode()).hexdigest()
         if not allowed or not await counters.take(_PASSWORDS_OF_ONE, "sign-in", "name", named):
             return self._ask(browser, _LATER, 429)
-        person = await parts.people.check_password(name, form.get("password", "")[:1000])
-        if person is None:
+        if not await parts.people.check_password(name, form.get("password", "")):
             log.warning("a sign-in from %s failed: wrong name or password", peer(request))
             return self._ask(browser, "The name or the password is wrong.", 401)
-        return await self._signed_in(browser, person)
+        return await self._signed_in(browser, name)
 
     async def _leave(self, request: Request) -> Response:
         """Send the browser to the provider. This is a link, not a form, because the provider may
@@ -141,9 +139,9 @@ class Pages:
             return code_page("", _AGAIN, 400)
         parts = self._parts()
         try:
-            redirect = await parts.people.provider.begin(self._callback(request))
+            redirect = await parts.provider.begin(self._callback(request))
         except NotLetIn as problem:
-            return self._not_let_in(browser, problem)
+            return self._not_let_in(browser, problem, 502)
         known = (redirect.state, redirect.nonce, redirect.verifier)
         if not await parts.requests.set_oidc(browser.secret, *known):
             return code_page("", _AGAIN, 400)
@@ -159,10 +157,10 @@ class Pages:
         if known is None:
             return self._ask(browser, "This sign-in was not started here. Try again.", 400)
         try:
-            found = await parts.people.provider.finish(query, self._callback(request), *known)
-            person = await parts.people.person_of(found)
+            identity = await parts.provider.finish(query, self._callback(request), *known)
+            person = await parts.people.identified(identity)
         except NotLetIn as problem:
-            return self._not_let_in(browser, problem)
+            return self._not_let_in(browser, problem, 403)
         return await self._signed_in(browser, person)
 
     # ── consent ──────────────────────────────────────────────────────────────────────────────
@@ -207,9 +205,9 @@ class Pages:
             return code_page("", _AGAIN, 400)
         return self._see(WAYS)
 
-    def _not_let_in(self, browser: _Browser, problem: NotLetIn) -> Response:
-        log.warning("a sign-in with the provider failed: %s", problem.record)
-        return self._ask(browser, str(problem), problem.status)
+    def _not_let_in(self, browser: _Browser, problem: NotLetIn, status: int) -> Response:
+        log.warning("a sign-in with the provider failed: %s", problem)
+        return self._ask(browser, str(problem), status)
 
     def _ask(self, browser: _Browser, problem: str = "", status: int = 200) -> Response:
         oidc = self._options.oidc

@@ -63,6 +63,7 @@ IDENTITIES: Final = Table(
     Column("issuer", String(500), primary_key=True),
     Column("subject", String(255), primary_key=True),
     Column("person", String(64)),
+    Column("email", String(320)),
 )
 """Who is who at a provider."""
 

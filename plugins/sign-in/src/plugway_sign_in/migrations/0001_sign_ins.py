@@ -54,5 +54,6 @@ def upgrade() -> None:
         "sign_in_identities",
         sa.Column("issuer", sa.String(500), primary_key=True),
         sa.Column("subject", sa.String(255), primary_key=True),
-        sa.Column("person", sa.String(64), nullable=False, index=True),
+        sa.Column("person", sa.String(64), nullable=False, unique=True),
+        sa.Column("email", sa.String(320), nullable=False),
     )
