@@ -96,7 +96,9 @@ class OidcProvider:
         """Where the provider sends the browser for this request."""
         if query.get("client_id") != CLIENT or query.get("redirect_uri") not in self.redirects:
             raise Refused("unauthorized_client")
-        named = query.get("response_type") == "code" and query.get("code_challenge_method") == "S256"
+        named = (
+            query.get("response_type") == "code" and query.get("code_challenge_method") == "S256"
+        )
         if not named or "openid" not in query.get("scope", "").split():
             raise Refused("invalid_request")
         if min(len(query.get(one, "")) for one in ("state", "nonce", "code_challenge")) < 20:

@@ -38,7 +38,9 @@ class Team:
 
     @property
     def people(self):
-        return next(one for one in self.running.app.snapshot.plugins if one.name == "accounts").people
+        return next(
+            one for one in self.running.app.snapshot.plugins if one.name == "accounts"
+        ).people
 
     async def hires(self, *names):
         for name in names or PASSWORDS:
@@ -57,7 +59,9 @@ class Browser(httpx2.AsyncClient):
 
     async def submits(self, path, **form):
         """Send a form; the hidden fields of the page before are included."""
-        hidden = re.findall('type="hidden" name="(.+?)" value="(.*?)"', self.page.text if self.page else "")
+        hidden = re.findall(
+            'type="hidden" name="(.+?)" value="(.*?)"', self.page.text if self.page else ""
+        )
         self.page = await self.post(path, data={**dict(hidden), **form}, headers=self.own)
         return self.page
 

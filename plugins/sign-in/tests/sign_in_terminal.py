@@ -24,7 +24,9 @@ SETTINGS = "etc/claude-code/managed-settings.json"
 
 def namespace():
     """The command that starts another with a mount namespace; skips the test if there is none."""
-    words = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    words = (
+        ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    )
     if subprocess.run([*words, "true"], capture_output=True).returncode:
         pytest.skip("needs mount namespaces: `unshare --mount true` fails here")
     return words
@@ -44,7 +46,11 @@ class Terminal:
         self.config = self.home / ".claude"
         self.config.mkdir()
         trusted = {"hasTrustDialogAccepted": True, "hasCompletedProjectOnboarding": True}
-        known = {"hasCompletedOnboarding": True, "theme": "dark", "projects": {str(self.project): trusted}}
+        known = {
+            "hasCompletedOnboarding": True,
+            "theme": "dark",
+            "projects": {str(self.project): trusted},
+        }
         (self.config / ".claude.json").write_text(json.dumps(known))
         shutil.copytree("/etc", self._folder / "etc", symlinks=True, ignore_dangling_symlinks=True)
         policy = self._folder / SETTINGS
@@ -68,7 +74,9 @@ class Terminal:
         return [*namespace(), "sh", "-c", script, etc, str(self.project), *inner]
 
     def _call(self, *words):
-        return subprocess.run([*self._tmux, *words], check=True, capture_output=True, text=True).stdout
+        return subprocess.run(
+            [*self._tmux, *words], check=True, capture_output=True, text=True
+        ).stdout
 
     @asynccontextmanager
     async def started(self, *arguments):
@@ -84,7 +92,9 @@ class Terminal:
     async def printed(self, prompt, *, seconds=90):
         """What `claude -p` prints for a prompt."""
         with anyio.fail_after(seconds):
-            done = await anyio.run_process(self._words("-p", prompt), stdin=subprocess.DEVNULL, check=False)
+            done = await anyio.run_process(
+                self._words("-p", prompt), stdin=subprocess.DEVNULL, check=False
+            )
         return done.stdout.decode() + done.stderr.decode()
 
     def screen(self):

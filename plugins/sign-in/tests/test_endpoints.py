@@ -35,7 +35,10 @@ async def test_the_metadata_is_of_this_origin(client):
 
 
 async def test_behind_a_proxy_the_metadata_has_the_address_that_clients_use(database):
-    async with serving(database, public_url="https://Gateway.example.com/") as running, Client(running) as client:
+    async with (
+        serving(database, public_url="https://Gateway.example.com/") as running,
+        Client(running) as client,
+    ):
         found = (await client.get("/.well-known/oauth-authorization-server")).json()
         begun = await client.begins()
     AuthorizationServerMetadata({**found, "authorization_endpoint": None}).validate_issuer()
@@ -44,9 +47,14 @@ async def test_behind_a_proxy_the_metadata_has_the_address_that_clients_use(data
 
 
 async def test_a_host_other_than_this_machine_is_taken_to_use_tls(database):
-    async with serving(database, server={"allowed_hosts": ["gateway.example.com"]}) as running, Client(running) as client:
+    async with (
+        serving(database, server={"allowed_hosts": ["gateway.example.com"]}) as running,
+        Client(running) as client,
+    ):
         headers = {"host": "gateway.example.com"}
-        found = (await client.get("/.well-known/oauth-authorization-server", headers=headers)).json()
+        found = (
+            await client.get("/.well-known/oauth-authorization-server", headers=headers)
+        ).json()
     assert found["issuer"] == "https://gateway.example.com"
 
 
@@ -74,7 +82,10 @@ async def test_the_device_flow_from_code_to_model(running, client):
 
 
 async def test_a_notice_is_shown_next_to_the_code(database):
-    async with serving(database, notice="Use your company laptop.") as running, Client(running) as client:
+    async with (
+        serving(database, notice="Use your company laptop.") as running,
+        Client(running) as client,
+    ):
         assert (await client.begins())["login_notice"] == "Use your company laptop."
 
 
@@ -93,7 +104,10 @@ async def test_unknown_fields_and_headers_fail_nothing(client, more):
     assert answer.status_code == 200
     for grant in ("refresh_token", "urn:ietf:params:oauth:grant-type:device_code"):
         form = {"grant_type": grant, "device_code": "x", "refresh_token": "x", **more}
-        assert (await client.post("/oauth/token", data=form)).json()["error"] in ("expired_token", "invalid_grant")
+        assert (await client.post("/oauth/token", data=form)).json()["error"] in (
+            "expired_token",
+            "invalid_grant",
+        )
     assert (await client.post("/oauth/revoke", data={"token": "x", **more})).status_code == 200
     assert (await client.post("/oauth/device_authorization", content=b"")).status_code == 415
 
@@ -113,13 +127,23 @@ async def test_an_empty_form_is_enough_to_begin(client):
         ({"grant_type": "refresh_token", "refresh_token": "x"}, 401, "invalid_grant"),
         ({"grant_type": "refresh_token", "refresh_token": "\0\ud800"}, 401, "invalid_grant"),
         ({"grant_type": "urn:ietf:params:oauth:grant-type:device_code"}, 400, "invalid_request"),
-        ({"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": "x"}, 400, "expired_token"),
-        ({"grant_type": "refresh_token", "refresh_token": "x" * 70_000}, 400, "unsupported_grant_type"),
+        (
+            {"grant_type": "urn:ietf:params:oauth:grant-type:device_code", "device_code": "x"},
+            400,
+            "expired_token",
+        ),
+        (
+            {"grant_type": "refresh_token", "refresh_token": "x" * 70_000},
+            400,
+            "unsupported_grant_type",
+        ),
     ],
     ids=range(8),
 )
 async def test_a_wrong_form_is_an_oauth_error(client, form, status, error):
-    body = "&".join(f"{name}={value}" for name, value in form.items()).encode("utf-8", "surrogatepass")
+    body = "&".join(f"{name}={value}" for name, value in form.items()).encode(
+        "utf-8", "surrogatepass"
+    )
     headers = {"content-type": "application/x-www-form-urlencoded"}
     answer = await client.post("/oauth/token", content=body, headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (status, error)
@@ -168,7 +192,9 @@ async def test_signing_out_revokes_both_tokens_at_once(running, client):
 
 
 async def test_revoking_nothing_is_an_error_and_revoking_something_unknown_is_none(client):
-    assert (await client.post("/oauth/revoke", data={"x": "y"})).json()["error"] == "invalid_request"
+    assert (await client.post("/oauth/revoke", data={"x": "y"})).json()[
+        "error"
+    ] == "invalid_request"
     assert (await client.post("/oauth/revoke", data={"token": "pwa_unknown"})).status_code == 200
 
 

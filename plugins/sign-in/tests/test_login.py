@@ -54,7 +54,8 @@ async def test_two_people_sign_in_at_two_gateways_and_one_is_signed_out(database
     seen = [Witness(NoOptions(), name="witness") for _ in range(2)]
     async with AsyncExitStack() as stack:
         first, second = [
-            await stack.enter_async_context(serving(database, one, settings=SETTINGS)) for one in seen
+            await stack.enter_async_context(serving(database, one, settings=SETTINGS))
+            for one in seen
         ]
         await first.hires()
         ann, bob = Terminal(tmp_path / "ann", first.url), Terminal(tmp_path / "bob", second.url)
@@ -113,7 +114,9 @@ async def test_terminals_of_one_person_renew_without_signing_each_other_out(tmp_
             await terminal.ends_login("ann")
             await terminal.shows("echo/m")
             for number in range(2):
-                assert f"You said: from another one {number}" in await terminal.printed(f"from another one {number}")
+                assert f"You said: from another one {number}" in await terminal.printed(
+                    f"from another one {number}"
+                )
             await terminal.types("from the first", "Enter")
             await terminal.shows("You said: from the first")
         stored = terminal.credentials

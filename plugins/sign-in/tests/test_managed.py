@@ -11,7 +11,12 @@ from plugway.testing import build_plugin
 from plugway_sign_in import SignIn, SignInOptions
 
 pytestmark = pytest.mark.anyio
-SETTINGS = {"model": "ä/ü", "env": {"Z": "1", "A": "2"}, "permissions": {"deny": ["WebFetch"]}, "n": 1}
+SETTINGS = {
+    "model": "ä/ü",
+    "env": {"Z": "1", "A": "2"},
+    "permissions": {"deny": ["WebFetch"]},
+    "n": 1,
+}
 
 
 @pytest.fixture
@@ -71,7 +76,10 @@ async def test_settings_come_with_the_checksum_that_the_client_computes(database
 async def test_a_client_that_has_them_gets_them_again_only_if_they_changed(database, sent, status):
     async with serving(database, settings=SETTINGS) as team, Client(team) as client:
         await team.hires()
-        headers = {**bearer(await signed_in(team)), "if-none-match": sent.format(checksum(SETTINGS))}
+        headers = {
+            **bearer(await signed_in(team)),
+            "if-none-match": sent.format(checksum(SETTINGS)),
+        }
         answer = await client.get("/managed/settings", headers=headers)
     assert answer.status_code == status
     assert answer.headers["etag"] == f'"{checksum(SETTINGS)}"'
@@ -84,14 +92,19 @@ async def test_people_get_the_settings_of_their_groups(database):
         "lead": {"permissions": {"deny": []}, "env": {"A": "4", "B": "5"}},
         "nobody": {"model": "none"},
     }
-    async with serving(database, settings=SETTINGS, group_settings=groups) as team, Client(team) as client:
+    async with (
+        serving(database, settings=SETTINGS, group_settings=groups) as team,
+        Client(team) as client,
+    ):
         await team.hires()
         for group in ("lead", "eng"):
             await team.people.add_group(group)
         ann, bob = await signed_in(team, "ann"), await signed_in(team, "bob")
 
         async def settings(tokens):
-            return (await client.get("/managed/settings", headers=bearer(tokens))).json()["settings"]
+            return (await client.get("/managed/settings", headers=bearer(tokens))).json()[
+                "settings"
+            ]
 
         assert await settings(ann) == SETTINGS
         await team.people.join("ann", "eng")
@@ -107,12 +120,17 @@ async def test_people_get_the_settings_of_their_groups(database):
 
 
 async def test_only_a_group_may_have_settings(database):
-    async with serving(database, group_settings={"eng": {"model": "x"}}) as team, Client(team) as client:
+    async with (
+        serving(database, group_settings={"eng": {"model": "x"}}) as team,
+        Client(team) as client,
+    ):
         await team.hires()
         await team.people.add_group("eng")
         await team.people.join("ann", "eng")
         ann, bob = await signed_in(team, "ann"), await signed_in(team, "bob")
-        assert (await client.get("/managed/settings", headers=bearer(ann))).json()["settings"] == {"model": "x"}
+        assert (await client.get("/managed/settings", headers=bearer(ann))).json()["settings"] == {
+            "model": "x"
+        }
         assert (await client.get("/managed/settings", headers=bearer(bob))).status_code == 404
         operator = await team.running.client.get("/managed/settings")
         assert operator.status_code == 404
@@ -130,20 +148,28 @@ async def test_a_key_of_a_person_gets_the_same_settings(database):
     async with serving(database, settings=SETTINGS) as team, Client(team) as client:
         await team.hires()
         made = await team.people.issue("ann")
-        answer = await client.get("/managed/settings", headers={"authorization": f"Bearer {made.secret}"})
+        answer = await client.get(
+            "/managed/settings", headers={"authorization": f"Bearer {made.secret}"}
+        )
     assert answer.json()["settings"] == SETTINGS
 
 
 @pytest.mark.parametrize("signal", ["metrics", "logs", "traces"])
-@pytest.mark.parametrize(("kind", "body"), [("json", b'{"resourceLogs": []}'), ("x-protobuf", b"\x0a\x00\xff")])
+@pytest.mark.parametrize(
+    ("kind", "body"), [("json", b'{"resourceLogs": []}'), ("x-protobuf", b"\x0a\x00\xff")]
+)
 async def test_telemetry_is_taken_in_both_formats_and_needs_a_token(database, signal, kind, body):
     async with serving(database) as team, Client(team) as client:
         await team.hires()
         headers = {"content-type": f"application/{kind}"}
         tokens = await signed_in(team)
-        answer = await client.post(f"/v1/{signal}", content=body, headers={**headers, **bearer(tokens)})
+        answer = await client.post(
+            f"/v1/{signal}", content=body, headers={**headers, **bearer(tokens)}
+        )
         assert answer.status_code == 200
-        assert (await client.post(f"/v1/{signal}", content=body, headers=headers)).status_code == 401
+        assert (
+            await client.post(f"/v1/{signal}", content=body, headers=headers)
+        ).status_code == 401
 
 
 @pytest.mark.parametrize(

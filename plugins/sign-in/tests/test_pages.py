@@ -59,19 +59,28 @@ async def test_a_link_with_a_code_fills_it_in_and_sends_nothing(team, begun, bro
     assert await outcome(team, begun) == "authorization_pending"
 
 
-@pytest.mark.parametrize("code", ['"><script>alert(1)</script>', "<b>", "'", "\0", "%00%0d%0aX: y", "ü" * 999])
+@pytest.mark.parametrize(
+    "code", ['"><script>alert(1)</script>', "<b>", "'", "\0", "%00%0d%0aX: y", "ü" * 999]
+)
 async def test_a_strange_code_in_a_link_is_only_text(browser, code):
     page = await browser.get("/device", params={"user_code": code})
     assert page.status_code == 200
     assert "<script" not in page.text
     assert "<b>" not in page.text
     again = await browser.enters(code)
-    assert (again.status_code, problem(again)) == (400, "This code is unknown or has expired. Check it, or run /login again.")
+    assert (again.status_code, problem(again)) == (
+        400,
+        "This code is unknown or has expired. Check it, or run /login again.",
+    )
     assert "<script" not in again.text
 
 
 async def test_the_pages_may_load_nothing_and_be_shown_in_no_other_page(browser, begun):
-    pages = [await browser.get("/device"), await browser.enters(begun["user_code"]), await browser.gives("ann")]
+    pages = [
+        await browser.get("/device"),
+        await browser.enters(begun["user_code"]),
+        await browser.gives("ann"),
+    ]
     for page in pages:
         policy = page.headers["content-security-policy"]
         assert "default-src 'none'" in policy
@@ -83,7 +92,12 @@ async def test_the_pages_may_load_nothing_and_be_shown_in_no_other_page(browser,
 
 
 async def test_the_cookie_is_for_this_page_and_this_browser_only(team, begun, browser):
-    first = await browser.post("/device", data={"user_code": begun["user_code"]}, headers=browser.own, follow_redirects=False)
+    first = await browser.post(
+        "/device",
+        data={"user_code": begun["user_code"]},
+        headers=browser.own,
+        follow_redirects=False,
+    )
     cookie = first.headers["set-cookie"].lower()
     assert first.status_code == 303
     assert "httponly" in cookie
@@ -92,11 +106,16 @@ async def test_the_cookie_is_for_this_page_and_this_browser_only(team, begun, br
 
 
 async def test_over_tls_the_cookie_is_bound_to_the_host(database):
-    host = {"allowed_hosts": ["gateway.example.com"], "allowed_origins": ["https://gateway.example.com"]}
+    host = {
+        "allowed_hosts": ["gateway.example.com"],
+        "allowed_origins": ["https://gateway.example.com"],
+    }
     async with serving(database, server=host) as team, Client(team) as client:
         headers = {"host": "gateway.example.com", "origin": "https://gateway.example.com"}
         begun = await client.begins()
-        answer = await client.post("/device", data={"user_code": begun["user_code"]}, headers=headers)
+        answer = await client.post(
+            "/device", data={"user_code": begun["user_code"]}, headers=headers
+        )
     cookie = answer.headers["set-cookie"]
     assert cookie.startswith("__Host-plugway-sign-in=")
     assert "secure" in cookie.lower()
@@ -113,7 +132,9 @@ async def test_a_wrong_name_or_password_says_nothing_more(team, begun, browser, 
     await browser.enters(begun["user_code"])
     body = f"csrf={re.search('name=.csrf. value=.(.*?).>', browser.page.text)[1]}&name={name}&password={password}"
     headers = {**browser.own, "content-type": "application/x-www-form-urlencoded"}
-    page = await browser.post("/device/password", content=body.encode("utf-8", "surrogatepass"), headers=headers)
+    page = await browser.post(
+        "/device/password", content=body.encode("utf-8", "surrogatepass"), headers=headers
+    )
     assert (page.status_code, problem(page)) == (401, "The name or the password is wrong.")
     assert PASSWORDS["ann"] not in page.text
     assert await outcome(team, begun) == "authorization_pending"
@@ -138,7 +159,9 @@ async def test_a_password_is_not_logged(team, begun, browser, caplog):
     await browser.gives("ann", "a secret mistake")
     await browser.gives("ann")
     await browser.decides()
-    told = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("plugway"))
+    told = "\n".join(
+        record.getMessage() for record in caplog.records if record.name.startswith("plugway")
+    )
     assert "a secret mistake" not in told
     assert PASSWORDS["ann"] not in told
     assert begun["device_code"] not in told
@@ -195,7 +218,13 @@ async def test_a_form_of_another_site_is_refused(team, begun, browser, headers):
     page = await browser.gives("ann")
     csrf = re.search('name="csrf" value="(.*?)"', page.text)[1]
     for path in ("/device", "/device/password", "/device/decide"):
-        form = {"csrf": csrf, "decision": "allow", "user_code": begun["user_code"], "name": "ann", "password": "x"}
+        form = {
+            "csrf": csrf,
+            "decision": "allow",
+            "user_code": begun["user_code"],
+            "name": "ann",
+            "password": "x",
+        }
         assert (await browser.post(path, data=form, headers=headers)).status_code == 403
     assert await outcome(team, begun) == "authorization_pending"
 
@@ -217,7 +246,9 @@ async def test_one_persons_browser_cannot_answer_for_another_one(team, browser):
         await other.enters(hers["user_code"])
         page = await other.gives("ann")
         csrf = re.search('name="csrf" value="(.*?)"', page.text)[1]
-        stolen = await browser.post("/device/decide", data={"csrf": csrf, "decision": "allow"}, headers=browser.own)
+        stolen = await browser.post(
+            "/device/decide", data={"csrf": csrf, "decision": "allow"}, headers=browser.own
+        )
         assert stolen.status_code == 400
         assert await outcome(team, hers) == "authorization_pending"
         assert await outcome(team, mine) == "authorization_pending"
@@ -230,7 +261,9 @@ async def test_an_answer_is_given_once(team, begun, browser):
     csrf = re.search('name="csrf" value="(.*?)"', page.text)[1]
     await browser.decides("deny")
     browser.cookies.update(cookie)
-    again = await browser.post("/device/decide", data={"csrf": csrf, "decision": "allow"}, headers=browser.own)
+    again = await browser.post(
+        "/device/decide", data={"csrf": csrf, "decision": "allow"}, headers=browser.own
+    )
     assert again.status_code == 400
     assert await outcome(team, begun) == "access_denied"
 
@@ -248,7 +281,10 @@ async def test_passwords_of_one_person_cannot_be_guessed_fast_from_anywhere(team
     assert {one.status_code for one in pages[:10]} == {401}
     for name in ("ann", "ANN", " ann "):
         page = await browser.submits("/device/password", name=name, password=PASSWORDS["ann"])
-        assert (page.status_code, problem(page)) == (429, "Too many attempts. Wait a minute, and try again.")
+        assert (page.status_code, problem(page)) == (
+            429,
+            "Too many attempts. Wait a minute, and try again.",
+        )
     assert heading(await browser.gives("bob")) == "Is this your Claude Code?"
 
 
@@ -259,7 +295,11 @@ async def test_a_form_that_is_too_large_is_no_form(browser, begun):
 
 async def test_without_passwords_there_is_no_form_for_them(database):
     oidc = {"issuer": "https://idp.example.com", "client_id": "x", "label": "Example <Inc>"}
-    async with serving(database, passwords=False, oidc=oidc) as team, Client(team) as client, Browser(team) as browser:
+    async with (
+        serving(database, passwords=False, oidc=oidc) as team,
+        Client(team) as client,
+        Browser(team) as browser,
+    ):
         page = await browser.enters((await client.begins())["user_code"])
         assert "password" not in page.text.lower()
         assert "Continue with Example &lt;Inc&gt;" in page.text

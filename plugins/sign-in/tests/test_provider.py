@@ -19,7 +19,12 @@ async def real():
 
 
 def options(real, **more):
-    known = {"issuer": real.issuer, "client_id": CLIENT, "client_secret": SECRET, "label": "Example"}
+    known = {
+        "issuer": real.issuer,
+        "client_id": CLIENT,
+        "client_secret": SECRET,
+        "label": "Example",
+    }
     return {**known, "domains": ["example.com"], **more}
 
 
@@ -73,14 +78,20 @@ async def test_somebody_else_at_the_provider_never_becomes_a_known_person(databa
         real.person["sub"] = "u-2"  # the address was given to somebody else
         page, tokens = await signs_in(team, real)
         assert page.status_code == 403
-        assert problem(page) == "`ann` is somebody else at the provider: ask whoever runs this gateway."
+        assert (
+            problem(page)
+            == "`ann` is somebody else at the provider: ask whoever runs this gateway."
+        )
         assert tokens["error"] == "authorization_pending"
 
 
 async def test_where_people_are_added_by_hand_others_are_not_let_in(database, real):
     async with gateway_with(database, real, create=False) as team:
         page, _ = await signs_in(team, real)
-        assert (page.status_code, problem(page)) == (403, "`ann` is not known here: ask whoever runs this gateway.")
+        assert (page.status_code, problem(page)) == (
+            403,
+            "`ann` is not known here: ask whoever runs this gateway.",
+        )
         assert await team.people.everybody() == []
         await team.people.add("ann")
         _, tokens = await signs_in(team, real)
@@ -134,7 +145,10 @@ async def test_the_providers_refusal_is_shown_and_one_can_try_again(database, re
             await browser.enters((await client.begins())["user_code"])
             real.denies = True
             page = await browser.get("/device/provider")
-            assert (page.status_code, problem(page)) == (403, "The provider reported `access_denied`.")
+            assert (page.status_code, problem(page)) == (
+                403,
+                "The provider reported `access_denied`.",
+            )
             real.denies = False
             page = await browser.get("/device/provider")
             assert heading(page) == "Is this your Claude Code?"
@@ -154,14 +168,23 @@ async def test_while_the_provider_is_down_passwords_work(database, real):
             assert heading(await browser.gives("bob")) == "Is this your Claude Code?"
 
 
-@pytest.mark.parametrize("query", ["", "?state=x&code=y", "?state=&code=", "?error=%3Cb%3E", "?state=%00"])
+@pytest.mark.parametrize(
+    "query", ["", "?state=x&code=y", "?state=&code=", "?error=%3Cb%3E", "?state=%00"]
+)
 async def test_an_answer_that_was_not_asked_for_signs_nobody_in(database, real, query):
-    async with gateway_with(database, real) as team, Client(team) as client, Browser(team) as browser:
+    async with (
+        gateway_with(database, real) as team,
+        Client(team) as client,
+        Browser(team) as browser,
+    ):
         assert (await browser.get(f"/device/callback{query}")).status_code == 400
         begun = await client.begins()
         await browser.enters(begun["user_code"])
         page = await browser.get(f"/device/callback{query}")
-        assert (page.status_code, problem(page)) == (400, "This sign-in was not started here. Try again.")
+        assert (page.status_code, problem(page)) == (
+            400,
+            "This sign-in was not started here. Try again.",
+        )
         assert "<b>" not in page.text
         assert (await client.polls(begun)).json()["error"] == "authorization_pending"
 
@@ -216,7 +239,10 @@ def test_the_name_of_a_newcomer(domains, claim, name):
     assert name_of(identity(claim), oidc) == name
 
 
-@pytest.mark.parametrize("claim", ["Ann Smith", "änn", "@example.com", "-ann", "a" * 65, "ann+x@example.com", "a@b@example.com"])
+@pytest.mark.parametrize(
+    "claim",
+    ["Ann Smith", "änn", "@example.com", "-ann", "a" * 65, "ann+x@example.com", "a@b@example.com"],
+)
 def test_a_claim_that_cannot_be_a_name_is_refused(claim):
     oidc = OidcOptions(issuer="https://idp", client_id="x", domains=["example.com"])
     with pytest.raises(NotLetIn, match="cannot be a name"):

@@ -14,7 +14,10 @@ pytestmark = pytest.mark.anyio
 
 async def test_the_codes_are_long_and_easy_to_type(book):
     begun = [await book.requests.begin("claude_code") for _ in range(50)]
-    assert all(re.fullmatch("[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}", one.user_code) for one in begun)
+    assert all(
+        re.fullmatch("[BCDFGHJKLMNPQRSTVWXZ]{4}-[BCDFGHJKLMNPQRSTVWXZ]{4}", one.user_code)
+        for one in begun
+    )
     assert len({one.user_code for one in begun}) == 50
     assert min(len(one.device_code) for one in begun) >= 43  # 256 bits in base64
     rows = await book.store.all(text("SELECT device FROM sign_in_requests"))

@@ -38,10 +38,12 @@ async def test_renewing_gives_new_tokens_and_leaves_requests_in_flight_their_old
 async def test_each_running_client_renews_from_the_token_that_it_started_with(book):
     """Measured with Claude Code 2.1.332: processes do not tell each other of new tokens."""
     shared = await book.signed_in()
-    for day in range(1, 8):
+    for _ in range(7):
         assert await book.sessions.renew(shared.refresh)
         book.clock.now += DAY
-    assert await book.sessions.person_of((await book.sessions.renew(shared.refresh)).access) == "ann"
+    assert (
+        await book.sessions.person_of((await book.sessions.renew(shared.refresh)).access) == "ann"
+    )
 
 
 async def test_a_refresh_token_that_was_first_used_a_week_ago_ends_the_sign_in(book):

@@ -105,8 +105,17 @@ async def test_a_link_with_the_code_waits_for_a_click(playwright, database):
 
 async def test_a_person_signs_in_with_the_provider_and_may_deny(playwright, database):
     async with OidcProvider() as real:
-        oidc = {"issuer": real.issuer, "client_id": CLIENT, "client_secret": SECRET, "label": "Example"}
-        async with serving(database, oidc=oidc) as team, Client(team) as client, chromium(playwright) as page:
+        oidc = {
+            "issuer": real.issuer,
+            "client_id": CLIENT,
+            "client_secret": SECRET,
+            "label": "Example",
+        }
+        async with (
+            serving(database, oidc=oidc) as team,
+            Client(team) as client,
+            chromium(playwright) as page,
+        ):
             real.redirects.add(f"{team.url}/device/callback")
             for button, heading, said in (
                 ("Allow", "You are signed in", "email"),
@@ -120,15 +129,26 @@ async def test_a_person_signs_in_with_the_provider_and_may_deny(playwright, data
                 assert await page.get_by_text("ann@example.com").is_visible()
                 await page.get_by_role("button", name=button).click()
                 await is_headed(page, heading)
-                assert (await client.polls(begun)).json()[said] in ("ann@example.com", "access_denied")
+                assert (await client.polls(begun)).json()[said] in (
+                    "ann@example.com",
+                    "access_denied",
+                )
             assert await page.context.cookies() == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_the_pages_fit_a_phone_and_are_accessible(playwright, axe, database, scheme):
     narrow = {"viewport": {"width": 400, "height": 700}, "color_scheme": scheme}
-    oidc = {"issuer": "http://127.0.0.1:9", "client_id": "x", "label": "A rather long name of an organization"}
-    async with serving(database, oidc=oidc) as team, Client(team) as client, chromium(playwright, **narrow) as page:
+    oidc = {
+        "issuer": "http://127.0.0.1:9",
+        "client_id": "x",
+        "label": "A rather long name of an organization",
+    }
+    async with (
+        serving(database, oidc=oidc) as team,
+        Client(team) as client,
+        chromium(playwright, **narrow) as page,
+    ):
         await team.hires()
         begun = await client.begins()
 

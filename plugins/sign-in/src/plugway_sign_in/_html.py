@@ -1,4 +1,4 @@
-"""The HTML of the verification page: plain documents without scripts, which show nothing of others."""
+"""The HTML of the verification page: plain documents without scripts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,9 @@ def ways_page(
     link = form = ""
     if provider is not None:
         kind = "button" if passwords else "button go"
-        link = f'<p><a class="{kind}" href="/device/provider">Continue with {escape(provider)}</a></p>'
+        link = (
+            f'<p><a class="{kind}" href="/device/provider">Continue with {escape(provider)}</a></p>'
+        )
     if passwords:
         form = f"""<form method="post" action="/device/password">
 {_hidden(csrf)}
@@ -71,8 +73,9 @@ def confirm_page(csrf: str, person: str, code: str) -> HTMLResponse:
     """Asks whether the client is the person's own."""
     return _page(
         "Is this your Claude Code?",
-        f"""<p>You are <strong>{escape(person)}</strong>. Claude Code will use models in your name.</p>
-<p>Allow it only if you started the sign-in yourself, and your terminal shows this code:</p>
+        f"""<p>You are <strong>{escape(person)}</strong>.</p>
+<p>Claude Code will use models in your name. Allow it only if you started the sign-in yourself, and
+your terminal shows this code:</p>
 <p class="code">{escape(code)}</p>
 <form method="post" action="/device/decide">
 {_hidden(csrf)}

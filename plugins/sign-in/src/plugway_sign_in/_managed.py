@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from plugway import Caller, NoRoute
+from plugway import Caller, NoRoute, as_object
 from plugway_accounts import Member
 from plugway_sign_in._options import SignInOptions
 from plugway_sign_in._routes import MemberRoute
@@ -66,9 +66,11 @@ class Managed:
 
 
 def policy(settings: Mapping[str, Any]) -> Policy:
-    """`settings` with the checksum that Claude Code computes: SHA-256 of their JSON with sorted keys
-    and without whitespace."""
-    tag = f"sha256:{hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()}"
+    """`settings` with the checksum that Claude Code computes: the SHA-256 of their JSON with sorted
+    keys and without whitespace."""
+    tag = (
+        f"sha256:{hashlib.sha256(orjson.dumps(settings, option=orjson.OPT_SORT_KEYS)).hexdigest()}"
+    )
     body = {
         "uuid": str(uuid.uuid5(uuid.NAMESPACE_OID, tag)),
         "checksum": tag,
@@ -83,7 +85,7 @@ def merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in more.items():
         old = base.get(key)
         both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        result[key] = merged(old, value) if both else value
+        result[key] = merged(as_object(old), as_object(value)) if both else value
     return result
 
 

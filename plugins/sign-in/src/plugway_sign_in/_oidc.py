@@ -135,9 +135,7 @@ class Provider:
         self._metadata, self._keys = (self._clock(), metadata), None
         return metadata
 
-    async def _claims(
-        self, client: AsyncOAuth2Client, token: Mapping[str, Any], nonce: str
-    ) -> dict[str, Any]:
+    async def _claims(self, client: Any, token: Mapping[str, Any], nonce: str) -> dict[str, Any]:
         """The claims of the ID token, after checking its signature and everything in it that says
         whom it is for."""
         text = token.get("id_token")
@@ -151,7 +149,7 @@ class Provider:
             self._keys = None
             decoded = jwt.decode(text, await self._key_set(client), registry=registry)
         issuer, own = self.options.issuer, self.options.client_id
-        claims = CodeIDToken(
+        claims: Any = CodeIDToken(
             decoded.claims,
             decoded.header,
             {
@@ -164,14 +162,14 @@ class Provider:
         claims.validate(now=int(self._clock()), leeway=_LEEWAY)
         return dict(claims)
 
-    async def _key_set(self, client: AsyncOAuth2Client) -> KeySet:
+    async def _key_set(self, client: Any) -> KeySet:
         if self._keys is None:
             metadata = await self._discover()
             self._keys = await self._fetch(client, metadata["jwks_uri"], "keys")
         keys: Any = self._keys
         return KeySet.import_key_set(keys)
 
-    async def _user_info(self, client: AsyncOAuth2Client, subject: str) -> dict[str, Any]:
+    async def _user_info(self, client: Any, subject: str) -> dict[str, Any]:
         metadata = await self._discover()
         url = metadata["userinfo_endpoint"]
         if not is_secure(str(url)):
@@ -211,12 +209,13 @@ class Provider:
     # ── requests ─────────────────────────────────────────────────────────────────────────────
 
     @asynccontextmanager
-    async def _client(self) -> AsyncGenerator[AsyncOAuth2Client]:
-        """A client for one sign-in; what goes wrong in it is an `NotLetIn`."""
+    async def _client(self) -> AsyncGenerator[Any]:
+        """An `AsyncOAuth2Client`, which has no types, for one sign-in. What goes wrong in it is a
+        `NotLetIn`."""
         if self._tls is None:
             self._tls = await anyio.to_thread.run_sync(httpx2.create_ssl_context)
         secret = self.options.client_secret
-        client = AsyncOAuth2Client(
+        client: Any = AsyncOAuth2Client(
             self.options.client_id,
             secret.get_secret_value() if secret else None,
             scope=" ".join(self.options.scopes),
@@ -237,14 +236,13 @@ class Provider:
             raise NotLetIn(f"The provider reported `{_printable(error.error)}`.") from error
         except JoseError as error:
             raise NotLetIn(
-                f"The provider's ID token is not valid: {_printable(error.error)}"
-                f"{_claim(error)}."
+                f"The provider's ID token is not valid: {_printable(error.error)}{_claim(error)}."
             ) from error
         except (ValueError, TypeError, KeyError) as error:
             raise NotLetIn("The provider sent something that is not valid.") from error
 
     async def _fetch(
-        self, client: AsyncOAuth2Client, url: str, what: str, *, withhold_token: bool = True
+        self, client: Any, url: str, what: str, *, withhold_token: bool = True
     ) -> dict[str, Any]:
         with anyio.fail_after(_SECONDS):
             answer = await client.request("GET", url, withhold_token=withhold_token)

@@ -31,8 +31,8 @@ class OidcOptions(Options):
     """What is requested; some providers send groups only with a scope of their own."""
     person: _Word = "email"
     """The claim that names somebody who signs in for the first time. An address becomes the part
-    before `@` if `domains` has one domain, and else `ann_at_example.com`. Claims that are not in the
-    ID token are read from the provider's user info."""
+    before `@` if `domains` has one domain, and else `ann_at_example.com`. Claims that the ID token
+    lacks are read from the provider's user info."""
     domains: tuple[_Word, ...] = ()
     """Domains of e-mail addresses that may sign in; empty for all."""
     groups_claim: _Word = "groups"
@@ -91,9 +91,9 @@ class SignInOptions(Options):
     session_days: Annotated[int, Field(ge=1, le=3650)] = 90
     """How long a sign-in lasts in any case."""
     reuse_hours: Annotated[int, Field(ge=0, le=2160)] = 168
-    """How long a refresh token works again after its first use; a later use ends the sign-in, as the
-    token may have been stolen. Each running Claude Code of a person renews on its own, from the
-    token that it had when it started: with 0, a second terminal signs out the first."""
+    """How long a refresh token works again after its first use. A later use ends the sign-in, as
+    the token may have been stolen. Each running Claude Code of a person renews on its own, from
+    the token that it had when it started: with 0, a second terminal signs out the first."""
     code_minutes: Annotated[int, Field(ge=1, le=60)] = 10
     """How long a code that Claude Code shows can be entered."""
     settings: Mapping[str, Any] | None = None

@@ -243,7 +243,7 @@ def _page(
         try:
             return await answer(request)
         except StoreError as error:
-            log.error("%s", error)
+            log.warning("the page cannot answer: %s", error)
             text = "The gateway's database does not respond. Try again in a minute."
             return last_page("Not now", text, 503)
 

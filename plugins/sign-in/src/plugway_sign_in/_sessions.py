@@ -57,8 +57,10 @@ class Issued:
 
 
 class Sessions:
-    """Issues, checks, renews and revokes tokens. Asynchronous methods raise `StoreError`; the others
-    are parts of a transaction."""
+    """Issues, checks, renews and revokes tokens.
+
+    Asynchronous methods raise `StoreError`; the others are parts of a transaction.
+    """
 
     def __init__(
         self, store: Store, options: SignInOptions, clock: Callable[[], float] = time.time

@@ -9,7 +9,7 @@ down_revision = None
 
 def upgrade() -> None:
     """Create the tables."""
-    time = sa.Double()
+    time = sa.Double[float]()
     op.create_table(
         "sign_in_requests",
         sa.Column("device", sa.String(64), primary_key=True),
