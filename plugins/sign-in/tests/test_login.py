@@ -13,10 +13,8 @@ from plugway import NoOptions, Plugin, hookimpl
 from plugway_accounts import Member
 from plugway_sign_in._tables import SCHEMA
 from plugway_store import StoreOptions, open_store
-from tests.slow import SLOW
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(300)]
-slow = pytest.mark.skipif(not SLOW, reason="slow; set PLUGWAY_SLOW=1")
 SETTINGS = {"env": {"ANTHROPIC_MODEL": "echo/m", "ANTHROPIC_DEFAULT_HAIKU_MODEL": "echo/m"}}
 
 
@@ -33,13 +31,6 @@ class Witness(Plugin[NoOptions]):
 
     def callers_of(self, words):
         return {caller for caller, messages in self.seen if words in messages}
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=slow)])
-def database(request, tmp_path):
-    if request.param == "sqlite":
-        return {"url": str(tmp_path / "store.db")}
-    return request.getfixturevalue("postgres").database()
 
 
 async def consents(team, code, name):

@@ -19,11 +19,6 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-def database(tmp_path):
-    return {"url": str(tmp_path / "store.db")}
-
-
 def checksum(settings):
     """As `claude gateway` 2.1.332 describes it: sorted keys at every level, no whitespace."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -183,10 +183,10 @@ async def test_a_providers_answer_counts_once_and_only_for_its_browser(book):
     assert await book.requests.take_oidc(browser, "state") is None
 
 
-async def test_a_sign_in_begins_at_one_gateway_and_ends_at_another(database):
+async def test_a_sign_in_begins_at_one_gateway_and_ends_at_another(each_database):
     clock, later = Clock(), Clock()
     later.now += 30  # clocks differ
-    async with opened(database, clock) as here, opened(database, later) as there:
+    async with opened(each_database, clock) as here, opened(each_database, later) as there:
         begun = await here.requests.begin("claude_code")
         browser = await there.requests.claim(begun.user_code)
         assert await here.requests.sign_in(browser, "ann")

@@ -46,11 +46,6 @@ def axe(tmp_path_factory):
     return (folder / "node_modules/axe-core/axe.min.js").read_text()
 
 
-@pytest.fixture
-def database(tmp_path):
-    return {"url": str(tmp_path / "store.db")}
-
-
 @asynccontextmanager
 async def chromium(playwright, **options):
     """An empty page; fails if the browser had anything to complain about."""
