@@ -25,6 +25,7 @@ from plugway import (
 from plugway_accounts._keys import is_key, key_hash
 from plugway_accounts._member import Member
 from plugway_accounts._people import People
+from plugway_accounts._shown import timestamp
 from plugway_accounts._tables import SCHEMA
 from plugway_store import StoreError, the_store
 
@@ -80,6 +81,9 @@ class Accounts(Plugin[AccountsOptions]):
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
         """Open the tables; store from time to time when keys were used."""
+        if gateway.predecessor is not None:
+            for _, before in gateway.predecessor.find(Accounts):
+                self._accepted.update(before._accepted)
         async with the_store(gateway).opened(SCHEMA) as store, anyio.create_task_group() as group:
             self._people = People(store)
             group.start_soon(self._flush_often)
@@ -128,8 +132,8 @@ class Accounts(Plugin[AccountsOptions]):
                         "id": key.id,
                         "label": key.label,
                         "state": key.state(now),
-                        "expires": key.expires,
-                        "last_used": self._used.get(key.id, key.last_used),
+                        "expires": timestamp(key.expires),
+                        "last_used": timestamp(self._used.get(key.id, key.last_used)),
                     }
                     for key in keys
                 ],
