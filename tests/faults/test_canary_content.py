@@ -51,6 +51,7 @@ STACK = """
   - use: cache-watch
   - use: store
   - use: accounts
+  - use: sign-in
   - use: dashboard
   - use: auto-mode
   - use: gemini-api
