@@ -86,11 +86,7 @@ class SignIn(Plugin[SignInOptions]):
 
 
 def _provider(options: OidcOptions) -> Provider:
-    """The provider; its libraries are only needed with one."""
-    try:
-        from plugway_sign_in._oidc import Provider
-    except ImportError as error:
-        raise ValueError(
-            f"`oidc` needs {error.name}: run `pip install './plugins/sign-in[oidc]'`"
-        ) from error
+    """The provider; its libraries take half a second to import."""
+    from plugway_sign_in._oidc import Provider
+
     return Provider(options)
