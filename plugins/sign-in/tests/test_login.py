@@ -7,6 +7,7 @@ import httpx2
 import pytest
 from sign_in_kit import Browser, heading, serving
 from sign_in_terminal import Terminal
+from sign_in_tls import TlsProxy
 from sqlalchemy import text
 
 from plugway import NoOptions, Plugin, hookimpl
@@ -33,9 +34,9 @@ class Witness(Plugin[NoOptions]):
         return {caller for caller, messages in self.seen if words in messages}
 
 
-async def consents(team, code, name):
+async def consents(team, code, name, **more):
     """What a person does in the browser, at the page of this gateway."""
-    async with Browser(team) as browser:
+    async with Browser(team, **more) as browser:
         await browser.enters(code)
         await browser.gives(name)
         assert heading(await browser.decides()) == "You are signed in"
@@ -117,3 +118,39 @@ async def test_terminals_of_one_person_renew_without_signing_each_other_out(tmp_
         async with open_store(StoreOptions(**database)) as store:
             used = await store.all(text("SELECT used FROM sign_in_tokens WHERE used IS NOT NULL"))
         assert len(used) >= 3
+
+
+@pytest.mark.slow
+async def test_over_tls_a_renewed_certificate_means_signing_in_again(tmp_path):
+    """Running sessions go on until their access token ends; the next start is signed out."""
+    database = {"url": str(tmp_path / "store.db")}
+    async with TlsProxy().started() as proxy:
+        server = {"allowed_hosts": [f"localhost:{proxy.port}"]}
+        options = {"settings": SETTINGS, "public_url": proxy.url}
+        async with serving(database, server=server, **options) as team:
+            await team.hires()
+            proxy.target = team.port
+            authority = tmp_path / "authority.pem"
+            proxy.authority.cert_pem.write_to_path(str(authority))
+            terminal = Terminal(tmp_path / "ann", proxy.url, NODE_EXTRA_CA_CERTS=str(authority))
+
+            async def signs_in():
+                code, page = await terminal.begins_login()
+                assert page == f"{proxy.url}/device"
+                await consents(proxy, code, "ann", verify=proxy.trust)
+                await terminal.ends_login("ann")
+                await terminal.shows("echo/m")
+
+            async with terminal.started():
+                await signs_in()
+                await terminal.types("words before", "Enter")
+                await terminal.shows("You said: words before")
+                await proxy.renew()
+                await terminal.types("words after", "Enter")
+                await terminal.shows("You said: words after")
+            printed = await terminal.printed("words of a new start")
+            assert "Not signed in to the Cloud gateway" in printed
+            async with terminal.started():
+                await signs_in()
+                await terminal.types("words of the new sign-in", "Enter")
+                await terminal.shows("You said: words of the new sign-in")
