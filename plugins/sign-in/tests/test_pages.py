@@ -144,13 +144,22 @@ async def test_somebody_who_is_disabled_cannot_sign_in_nor_confirm(team, begun, 
     await browser.enters(begun["user_code"])
     await browser.gives("ann")
     await team.people.disable("ann")
-    page = await browser.decides()
-    assert await outcome(team, begun) in ("authorization_pending", "access_denied", "invalid_grant")
-    assert (await browser.get("/device/sign-in")).status_code in (200, 400)
+    assert heading(await browser.decides()) == "Denied"
+    assert await outcome(team, begun) == "access_denied"
     async with Client(team) as client, Browser(team) as other:
         await other.enters((await client.begins())["user_code"])
         page = await other.gives("ann")
     assert problem(page) == "The name or the password is wrong."
+
+
+async def test_somebody_who_is_disabled_after_consenting_gets_no_tokens(team, begun, browser):
+    await browser.enters(begun["user_code"])
+    await browser.gives("ann")
+    await browser.decides()
+    await team.people.disable("ann")
+    assert await outcome(team, begun) == "access_denied"
+    await team.people.enable("ann")
+    assert await outcome(team, begun) == "expired_token"
 
 
 async def test_a_password_is_not_logged(team, begun, browser, caplog):

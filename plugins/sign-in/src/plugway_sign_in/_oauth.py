@@ -95,20 +95,25 @@ class OAuth:
             if not form.get("device_code"):
                 return _error("invalid_request", "`device_code` is missing")
             polled = await self._parts().requests.poll(form["device_code"])
-            return _error(polled, "") if isinstance(polled, str) else await self._issued(polled)
+            if isinstance(polled, str):
+                return _error(polled, "")
+            return await self._issued(polled) or _error("access_denied", "")
         if grant == "refresh_token":
             if not form.get("refresh_token"):
                 return _error("invalid_request", "`refresh_token` is missing")
             renewed = await self._parts().sessions.renew(form["refresh_token"])
-            return await self._issued(renewed) if renewed else _ended()
+            issued = await self._issued(renewed) if renewed else None
+            # On a 401 Claude Code asks its user to sign in again.
+            ended = "this sign-in has ended: sign in again"
+            return issued or _error("invalid_grant", ended, 401)
         return _error("unsupported_grant_type", f"use `{DEVICE_GRANT}` or `refresh_token`")
 
-    async def _issued(self, issued: Issued) -> Response:
+    async def _issued(self, issued: Issued) -> Response | None:
         """The tokens, if their person still may sign in."""
         parts = self._parts()
         if await parts.people.member(issued.person) is None:
             await parts.sessions.revoke_person(issued.person)
-            return _ended()
+            return None
         body = {
             "access_token": issued.access,
             "token_type": "Bearer",
@@ -124,11 +129,6 @@ class OAuth:
             return _error("invalid_request", "`token` is missing")
         await self._parts().sessions.revoke(form["token"])
         return _json({})
-
-
-def _ended() -> Response:
-    """On which Claude Code asks its user to sign in again."""
-    return _error("invalid_grant", "this sign-in has ended: sign in again", 401)
 
 
 def _form(

@@ -170,9 +170,10 @@ class Pages:
         browser = await self._browser(request, form)
         if browser is None or browser.request.person is None:
             return code_page("", _AGAIN, 400)
-        allow = form.get("decision") == "allow"
-        person: str = browser.request.person
-        if not await self._parts().requests.decide(browser.secret, person, allow):
+        parts, person = self._parts(), browser.request.person
+        wanted = form.get("decision") == "allow"
+        allow = wanted and await parts.people.member(person) is not None
+        if not await parts.requests.decide(browser.secret, person, allow):
             return code_page("", _AGAIN, 400)
         log.info("%s %s a sign-in", person, "allowed" if allow else "denied")
         if allow:
