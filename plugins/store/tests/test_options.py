@@ -1,5 +1,7 @@
 """The addresses and passwords of the store."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import platformdirs
@@ -87,3 +89,20 @@ def test_a_password_in_plain_text_is_refused():
     said = problems("plugins:\n  - use: store\n    options: {password: secret-1}\n  - use: echo")
     assert "a secret is in plain text" in said
     assert "secret-1" not in said
+
+
+def test_a_gateway_without_people_imports_no_database():
+    """The default stack, and the names of all commands."""
+    code = (
+        "import sys\n"
+        "from plugway.cli.config import stack_config\n"
+        "from plugway.cli.plugins import installed_command_names\n"
+        "from plugway.http.snapshot import build_snapshot\n"
+        "assert 'users' in installed_command_names()\n"
+        "build_snapshot(stack_config())\n"
+        "heavy = {'sqlalchemy', 'alembic', 'asyncpg', 'redis', 'limits', 'argon2'}\n"
+        "found = heavy & sys.modules.keys() | {m for m in sys.modules if 'plugway_store' in m}\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
