@@ -177,6 +177,12 @@ async def test_a_password_is_not_logged(team, begun, browser, caplog):
     assert "ann allowed a sign-in" in told
 
 
+async def test_a_name_may_be_typed_as_phones_write_it(begun, browser):
+    await browser.enters(begun["user_code"])
+    page = await browser.submits("/device/password", name=" Ann ", password=PASSWORDS["ann"])
+    assert "<strong>ann</strong>" in page.text
+
+
 async def test_denying_denies(team, begun, browser):
     await browser.enters(begun["user_code"])
     await browser.gives("ann")

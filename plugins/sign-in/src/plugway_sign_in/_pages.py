@@ -120,10 +120,10 @@ class Pages:
         browser = await self._browser(request, form)
         if browser is None:
             return code_page("", _AGAIN, 400)
-        parts, name = self._parts(), form.get("name", "").strip()[:200]
+        parts, name = self._parts(), form.get("name", "").strip().lower()[:200]
         counters = parts.store.counters
         allowed = await counters.take(_PASSWORDS, "sign-in", "password", peer(request))
-        named = hashlib.sha256(name.lower().encode()).hexdigest()
+        named = hashlib.sha256(name.encode()).hexdigest()
         if not allowed or not await counters.take(_PASSWORDS_OF_ONE, "sign-in", "name", named):
             return self._ask(browser, _LATER, 429)
         if not await parts.people.check_password(name, form.get("password", "")):
