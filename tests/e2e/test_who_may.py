@@ -26,7 +26,12 @@ pytestmark = pytest.mark.anyio
 NOBODY, ANN, BOB, OPERATOR = CALLERS = ("nobody", "ann-of-sales", "bob-of-law", "operator")
 ASKED = "the merger is called bluebird"
 SESSION = "5d6b0b04-1111-4000-8000-00000000a17e"
-OPTIONS = {"telemetry": {"scrape": True}, "dashboard": {"history": True}}
+OIDC = {"issuer": "https://idp.example.com", "client_id": "plugway"}
+OPTIONS = {
+    "telemetry": {"scrape": True},
+    "dashboard": {"history": True},
+    "sign-in": {"oidc": OIDC},
+}
 """Of plugins with routes that need some."""
 BESIDE = [
     (CacheWatch, "cache-watch"),
@@ -151,6 +156,30 @@ ROWS = {
     **of("ocr", {"/v1/ocr": [people("POST", "/v1/ocr", 400, {})]}),
     **of("openai-api", *map(openai, ("/v1", ""))),
     **of("openai-api", {"/{path:path}": [people("GET", "/v1/files", 404)]}),
+    **of(
+        "sign-in",
+        {
+            "/.well-known/oauth-authorization-server": [
+                anybody("GET", "/.well-known/oauth-authorization-server")
+            ],
+            "/oauth/device_authorization": [
+                anybody("POST", "/oauth/device_authorization", 200, b"", **FORM)
+            ],
+            "/oauth/token": [anybody("POST", "/oauth/token", 400, b"", **FORM)],
+            "/oauth/revoke": [anybody("POST", "/oauth/revoke", 400, b"", **FORM)],
+            "/device": [anybody("GET", "/device"), anybody("POST", "/device", 400, b"", **FORM)],
+            "/device/sign-in": [anybody("GET", "/device/sign-in", 400)],
+            "/device/provider": [anybody("GET", "/device/provider", 400)],
+            "/device/callback": [anybody("GET", "/device/callback", 400)],
+            "/device/decide": [anybody("POST", "/device/decide", 400, b"", **FORM)],
+            "/device/password": [anybody("POST", "/device/password", 400, b"", **FORM)],
+            "/managed/settings": [people("GET", "/managed/settings", 404)],
+            **{
+                path: [people("POST", path, 200, {})]
+                for path in ("/v1/logs", "/v1/metrics", "/v1/traces")
+            },
+        },
+    ),
     **of("telemetry", {"/metrics": [operator("GET", "/metrics", ANY)]}),
     ("kernel", "/health"): [anybody("GET", "/health")],
     ("kernel", "/readyz"): [anybody("GET", "/readyz")],

@@ -51,6 +51,7 @@ STACK = """
   - use: cache-watch
   - use: store
   - use: accounts
+  - use: sign-in
   - use: dashboard
     options: {{history: true}}
   - use: auto-mode
