@@ -20,17 +20,17 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_434,
+    "types": 1_437,
     "upstream": 630,
     "config": 1_300,
-    "plugins": 1_280,
+    "plugins": 1_293,
     "exchange": 2_297,
-    "http": 926,
-    "cli": 939,
+    "http": 943,
+    "cli": 919,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
-LIBRARIES = {"grants": 436, "http": 2_659, "log": 626, "wire": 1_975}
+LIBRARIES = {"grants": 436, "http": 2_659, "log": 672, "wire": 1_975}
 """The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 

@@ -5,9 +5,6 @@ The loader and the plugins find the problems; they log the warnings.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from plugway.http.snapshot import build_snapshot
 from plugway.plugins.audit import startup_files
 from plugway.types.backend import Reaches
 from plugway.types.errors import ConfigError, PluginError, Problem
-from plugway_log import redact
+from plugway_log import warnings_logged
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +42,7 @@ class Report:
 
 def checked(explicit: Path | None) -> Report:
     """Load the configuration with its plugins; nothing is started."""
-    with _warnings_logged() as logged:
+    with warnings_logged() as logged:
         try:
             snapshot = build_snapshot(chosen_config(explicit))
         except (ConfigError, PluginError) as found:
@@ -54,20 +51,3 @@ def checked(explicit: Path | None) -> Report:
             error, backends = None, snapshot.backends.values()
     ways = tuple((item.name, item.way) for item in backends if isinstance(item, Reaches))
     return Report(error, (*startup_files().warnings, *logged), ways)
-
-
-@contextmanager
-def _warnings_logged() -> Generator[list[str]]:
-    """The warnings logged in the block, each with the name of its plugin or module."""
-    logged: list[str] = []
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            logged.append(redact(f"{record.name.removeprefix('plugway.')}: {record.getMessage()}"))
-
-    listener, root = Listener(logging.WARNING), logging.getLogger()
-    root.addHandler(listener)
-    try:
-        yield logged
-    finally:
-        root.removeHandler(listener)

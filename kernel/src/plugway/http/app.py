@@ -31,10 +31,10 @@ from plugway.exchange.dialect import DialectChannel
 from plugway.exchange.failures import rejection_reply
 from plugway.exchange.intake import refuse
 from plugway.exchange.writer import channel_of
-from plugway.http.guard import Guard, GuardPolicy, key_as_header
+from plugway.http.guard import PUBLIC_PATHS, Guard, GuardPolicy, key_as_header
 from plugway.http.snapshot import Snapshot, build_snapshot
 from plugway.plugins.contain import Contained
-from plugway.types.backend import OWNER, Caller, ModelInfo, Reaches
+from plugway.types.backend import ANONYMOUS, OWNER, Caller, ModelInfo, Reaches
 from plugway.types.errors import HookError
 from plugway.types.exchange import EXCHANGES, EXPLAIN, Exchange
 from plugway.types.request import MessagesRequest
@@ -57,7 +57,7 @@ class App:
         self.stale = False
         """The configuration file has changed, and the new version could not be loaded."""
         self.started = time.monotonic()
-        self._policy = _policy(config)
+        self._policy = _policy(self.snapshot)
         self._group: anyio.abc.TaskGroup | None = None
         self._asgi: ASGIApp = Guard(_Front(self, self._starlette()), lambda: self._policy)
 
@@ -97,7 +97,7 @@ class App:
         await self._group.start(fresh.run)
         fresh.gateway.predecessor = None
         old, self.snapshot = self.snapshot, fresh
-        self._policy = _policy(config)
+        self._policy = _policy(fresh)
         self._group.start_soon(_retire, old)
 
     def drain(self) -> None:
@@ -227,7 +227,11 @@ class _Front:
             await self._rest(scope, receive, send)
             return
         caller: Caller = scope["plugway.caller"]
-        if caller.limited and not getattr(found, "limited_callers", False):
+        public = getattr(found, "public", False)
+        if caller.name == ANONYMOUS and not public and scope["path"] not in PUBLIC_PATHS:
+            await refuse(RequestRejected("a token is needed", status=401), scope, receive, send)
+            return
+        if caller.limited and not (public or getattr(found, "limited_callers", False)):
             message = f"the token `{caller.name}` may only be used for models"
             await refuse(Forbidden(message, retry=False), scope, receive, send)
             return
@@ -266,8 +270,8 @@ async def _retire(old: Snapshot) -> None:
     old.close()
 
 
-def _policy(config: Config) -> GuardPolicy:
-    server = config.server
+def _policy(snapshot: Snapshot) -> GuardPolicy:
+    server = snapshot.config.server
     return GuardPolicy(
         tokens={
             gateway_token(server).encode(): Caller(),
@@ -278,6 +282,8 @@ def _policy(config: Config) -> GuardPolicy:
         },
         hosts=frozenset(server.allowed_hosts),
         origins=frozenset(server.allowed_origins),
+        open_paths=snapshot.open_paths,
+        authenticate=snapshot.hooks.authenticate,
         max_body_bytes=server.max_body_bytes,
     )
 

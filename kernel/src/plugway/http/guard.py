@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import NoReturn
@@ -16,16 +16,19 @@ from urllib.parse import unquote_to_bytes
 import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from plugway.exchange.intake import check_length
+from plugway.exchange.intake import check_length, refuse
 from plugway.kept import Bounded
-from plugway.types.backend import Caller
-from plugway_wire.errors import Forbidden, InvalidRequest, RequestRejected, error_body
+from plugway.types.backend import ANONYMOUS, Caller
+from plugway.types.errors import HookError
+from plugway_wire.errors import Forbidden, InvalidRequest, RequestRejected
 from plugway_wire.ids import new_id
 
 PUBLIC_PATHS = frozenset({"/", "/api/hello", "/health", "/readyz"})
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
 FAILURES_PER_MINUTE = 20
 PEERS_REMEMBERED = 1024
+
+_FORM = b"application/x-www-form-urlencoded"
 
 _Line = tuple[bytes, bytes]
 _Lines = list[_Line]
@@ -53,8 +56,10 @@ class GuardPolicy:
     hosts: frozenset[str] = frozenset()
     """`host` or `host:port` values allowed besides the loopback names with the listening port."""
     origins: frozenset[str] = frozenset()
-    public_paths: frozenset[str] = PUBLIC_PATHS
-    """Paths that allow GET and HEAD without a credential."""
+    open_paths: frozenset[str] = frozenset()
+    """Paths of plugins' public routes: no credential is needed, and forms and cookies pass."""
+    authenticate: Callable[[str], Awaitable[Caller | None]] | None = None
+    """Asked for the caller of a token that is none of `tokens`."""
     max_body_bytes: int = 32 * 2**20
 
 
@@ -75,9 +80,9 @@ class Guard:
             return await self._app(scope, receive, send)
         request_id = new_id("req")
         try:
-            caller, headers = self._admit(scope, self._policy())
-        except RequestRejected as rejected:
-            return await _refuse(send, rejected, request_id, scope["method"] == "HEAD")
+            caller, headers = await self._admit(scope, self._policy())
+        except (RequestRejected, HookError) as error:
+            return await refuse(error, {**scope, "plugway.request_id": request_id}, receive, send)
         inner = {
             **scope,
             "headers": headers,
@@ -87,20 +92,26 @@ class Guard:
         }
         await self._app(inner, receive, send)
 
-    def _admit(self, scope: Scope, policy: GuardPolicy) -> tuple[Caller, _Lines]:
+    async def _admit(self, scope: Scope, policy: GuardPolicy) -> tuple[Caller, _Lines]:
         lines: _Lines = scope["headers"]
         named = dict(lines)
         if len(named) < len(lines):
             _check_once([name for name, _ in lines])
-        _check(scope, named, policy)
-        kept = [line for line in lines if line[0] not in _REMOVED]
+        path, method = scope["path"], scope["method"]
+        is_open = path in policy.open_paths
+        _check(scope, named, policy, is_open)
+        removed = _REMOVED - {b"cookie"} if is_open else _REMOVED
+        kept = [line for line in lines if line[0] not in removed]
         credentials = [(name, named[name]) for name in sorted(_CREDENTIALS & named.keys())]
-        known, foreign = _match(credentials, policy.tokens)
-        if known is not None:
-            return replace(known, credentials=tuple(foreign)) if foreign else known, kept
-        if scope["path"] in policy.public_paths and scope["method"] in ("GET", "HEAD"):
-            return Caller("anonymous", tuple(foreign)), kept
-        self._unauthenticated(scope)
+        known, others = _match(credentials, policy.tokens)
+        if known is None and others and policy.authenticate is not None:
+            known, others = await _authenticated(others, policy.authenticate)
+        if known is None and (is_open or (path in PUBLIC_PATHS and method in ("GET", "HEAD"))):
+            known = Caller(ANONYMOUS)
+        if known is None:
+            self._unauthenticated(scope)
+        foreign = tuple(line for line in others if line[0] != b"plugway-token")
+        return replace(known, credentials=foreign) if foreign else known, kept
 
     def _unauthenticated(self, scope: Scope) -> NoReturn:
         peer = (scope.get("client") or ("",))[0]
@@ -159,14 +170,15 @@ def _check_once(names: list[bytes]) -> None:
             raise RequestRejected(message, status=status, retry=False)
 
 
-def _check(scope: Scope, headers: _Named, policy: GuardPolicy) -> None:
+def _check(scope: Scope, headers: _Named, policy: GuardPolicy, is_open: bool) -> None:
     port = (scope.get("server") or ("", 0))[1]
     _check_host(headers.get(b"host"), port, policy)
-    if b"origin" in headers or b"sec-fetch-site" in headers:
-        _check_browser(headers, policy)
     method: str = scope["method"]
+    # Other sites may link to an open page.
+    if not (is_open and method == "GET") and (b"origin" in headers or b"sec-fetch-site" in headers):
+        _check_browser(headers, policy)
     if method == "POST":
-        _check_content_type(headers.get(b"content-type"))
+        _check_content_type(headers.get(b"content-type"), is_open)
         _check_encoding(headers.get(b"content-encoding", b""))
     elif method not in METHODS:
         allowed = {"allow": "GET, HEAD, POST, DELETE"}
@@ -185,25 +197,40 @@ def _check_host(host: bytes | None, port: int, policy: GuardPolicy) -> None:
 
 
 def _match(lines: _Lines, tokens: Mapping[bytes, Caller]) -> tuple[Caller | None, _Lines]:
-    """The caller of these credentials, and the credentials that are not the gateway's. If two
+    """The caller of these credentials, and the credentials that are none of `tokens`. If two
     tokens match, the one with more rights wins."""
     known: Caller | None = None
-    foreign: _Lines = []
+    others: _Lines = []
     for line in lines:
-        name, value = line
-        if name == b"authorization":
-            value = value[7:] if value[:7].lower() == b"bearer " else b""
         matched: Caller | None = None
-        if value and name in _TOKEN_HEADERS:
+        if value := _token(line):
             # Comparing with every token keeps the timing constant.
             for token, caller in tokens.items():
                 if hmac.compare_digest(value, token):
                     matched = caller
         if matched is not None and (known is None or known.limited):
             known = matched
-        if matched is None and name != b"plugway-token":
-            foreign.append(line)
-    return known, foreign
+        if matched is None:
+            others.append(line)
+    return known, others
+
+
+def _token(line: _Line) -> bytes:
+    """The token in a header line; empty if there is none."""
+    name, value = line
+    if name == b"authorization":
+        return value[7:] if value[:7].lower() == b"bearer " else b""
+    return value if name in _TOKEN_HEADERS else b""
+
+
+async def _authenticated(
+    lines: _Lines, authenticate: Callable[[str], Awaitable[Caller | None]]
+) -> tuple[Caller | None, _Lines]:
+    """The caller that plugins know by one of these credentials, and the other credentials."""
+    for line in lines:
+        if (token := _token(line)) and (caller := await authenticate(token.decode("latin-1"))):
+            return caller, [one for one in lines if one is not line]
+    return None, lines
 
 
 @lru_cache(maxsize=8)
@@ -214,17 +241,19 @@ def _allowed_hosts(configured: frozenset[str], port: int) -> frozenset[bytes]:
 
 
 def _check_browser(headers: _Named, policy: GuardPolicy) -> None:
-    origin = headers.get(b"origin")
-    if origin is not None and origin.decode("latin-1") not in policy.origins:
+    origin, host = headers.get(b"origin"), headers.get(b"host", b"")
+    own = (None, b"http://" + host, b"https://" + host)
+    if origin not in own and origin.decode("latin-1") not in policy.origins:
         raise Forbidden("this `Origin` is not in `server.allowed_origins`")
     if headers.get(b"sec-fetch-site", b"").lower() in (b"cross-site", b"same-site"):
         raise Forbidden("requests from web pages of other sites are not allowed")
 
 
-def _check_content_type(value: bytes | None) -> None:
+def _check_content_type(value: bytes | None, is_open: bool) -> None:
     if value == b"application/json":
         return
-    if value is None or value.partition(b";")[0].strip().lower() != b"application/json":
+    kind = (value or b"").partition(b";")[0].strip().lower()
+    if kind != b"application/json" and not (is_open and kind == _FORM):
         message = "a POST requires exactly one `content-type`, which must be `application/json`"
         raise RequestRejected(message, status=415, retry=False)
 
@@ -236,15 +265,3 @@ def _check_encoding(value: bytes) -> None:
         message = "`content-encoding` is not supported: send the JSON uncompressed"
         supported = {"accept-encoding": "identity"}
         raise RequestRejected(message, status=415, headers=supported, retry=False)
-
-
-async def _refuse(send: Send, rejected: RequestRejected, request_id: str, head: bool) -> None:
-    body = b"" if head else error_body(rejected.type, rejected.message, request_id)
-    headers = [
-        (b"content-type", b"application/json"),
-        (b"content-length", b"%d" % len(body)),
-        (b"request-id", request_id.encode()),
-        *((name.encode(), value.encode()) for name, value in rejected.headers),
-    ]
-    await send({"type": "http.response.start", "status": rejected.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

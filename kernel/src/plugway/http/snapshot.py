@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Generator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -29,10 +29,10 @@ from plugway.plugins.plugin import Flaw, Plugin
 from plugway.types.backend import Backend, Caller, ModelInfo
 from plugway.types.dialect import Dialect
 from plugway.types.errors import ConfigError, HookError, PluginError, Problem
-from plugway.types.exchange import Exchange
+from plugway.types.exchange import EXCHANGES, EXPLAIN, Exchange
 from plugway.types.models import valid_models
 from plugway.types.request import MessagesRequest
-from plugway_log import redact
+from plugway_log import muted, redact
 from plugway_wire.errors import BackendError, RequestRejected
 from plugway_wire.json import as_list, as_object
 
@@ -80,6 +80,14 @@ class Snapshot:
         self.routes = self.hooks.listed("register_routes", BaseRoute, self.gateway)
         """Routes of plugins, each with the plugin that registered it."""
         self.dialects = DialectPaths(self.hooks.listed("register_dialects", Dialect))
+        public = [
+            (p, getattr(r, "path", "")) for p, r in self.routes if getattr(r, "public", False)
+        ]
+        for plugin, path in public:
+            if path in EXCHANGES or self.dialects.find(path.removesuffix(EXPLAIN)):
+                raise PluginError(plugin.name, f"`{path}` serves models and must not be public")
+        self.open_paths = frozenset(path for _, path in public)
+        """Paths of plugins' routes that need no token."""
         self._models: dict[str, Sequence[ModelInfo]] = {}
         self._closing = anyio.Event()
         self.closed = anyio.Event()
@@ -220,7 +228,7 @@ def _problems_between(config: Config, found: Found) -> list[Problem]:
     try:
         backends = Hooks(plugins).listed("register_backends", Backend)
         zones = {b.name: b.zone for _, b in backends}
-        with _no_logs(plugins if unknown else ()):
+        with muted(plugin.log for plugin in plugins if unknown):
             return _option_problems(config, plugins, {**dict.fromkeys(unknown, ""), **zones})
     except PluginError as error:
         return [config.document.problem(_place(config, error.plugin) or (), str(error))]
@@ -238,20 +246,6 @@ def _unknown_backends(config: Config, found: Found) -> list[str]:
         if isinstance(name, str) and name not in loaded and may_be:
             names.append(name)
     return names
-
-
-@contextmanager
-def _no_logs(plugins: Sequence[Plugin[Any]]) -> Generator[None]:
-    def drop(_: logging.LogRecord) -> bool:
-        return False
-
-    for plugin in plugins:
-        plugin.log.addFilter(drop)
-    try:
-        yield
-    finally:
-        for plugin in plugins:
-            plugin.log.removeFilter(drop)
 
 
 def _place(config: Config, name: str) -> Place | None:

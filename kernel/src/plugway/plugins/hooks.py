@@ -22,7 +22,7 @@ from plugway.plugins.gateway import Gateway
 from plugway.plugins.hookspecs import Send
 from plugway.plugins.impls import Impl, registered
 from plugway.plugins.plugin import Plugin
-from plugway.types.backend import ModelInfo
+from plugway.types.backend import Caller, ModelInfo
 from plugway.types.cancel import bounded
 from plugway.types.errors import HookError, PluginError
 from plugway.types.exchange import Attempt, Exchange, Identity, Outcome, Route
@@ -96,6 +96,11 @@ class Hooks:
         return found
 
     # ── per exchange ─────────────────────────────────────────────────────────────────────────
+
+    async def authenticate(self, token: str) -> Caller | None:
+        """The first caller that a plugin returns."""
+        found = await self._first("authenticate", (token,), Caller)
+        return found[1] if found else None
 
     async def identify(self, request: MessagesRequest, exchange: Exchange) -> None:
         """Set the conversation that the first plugin returns."""

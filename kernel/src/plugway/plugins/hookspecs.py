@@ -14,7 +14,7 @@ import pluggy
 from starlette.routing import BaseRoute
 
 from plugway.plugins.gateway import Gateway
-from plugway.types.backend import Backend, ModelInfo
+from plugway.types.backend import Backend, Caller, ModelInfo
 from plugway.types.dialect import Dialect
 from plugway.types.exchange import Attempt, Exchange, Identity, Outcome, Route
 from plugway.types.request import MessagesRequest
@@ -87,12 +87,20 @@ class Hookspecs:
         precedence over the kernel's routes, except those of exchanges. Bodies are read first,
         within the limits of `server`; exceptions become error responses like those of the gateway.
         Callers with a limited token can only use routes with an attribute
-        `limited_callers = True`."""
+        `limited_callers = True`. With `public = True` the exact path of the route needs no token,
+        and takes forms and cookies."""
 
     @_hook("COLLECT")
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object] | None:
         """Called once at load. Returns a context that is entered before the first exchange and
         left after the last one. Use it to open and close the plugin's resources."""
+
+    @_hook("FIRST")
+    async def authenticate(self, token: str) -> Caller | None:
+        """Called for a request with a token that is not in the configuration, before its body is
+        read. Returns whose token it is, or None; raise `RequestRejected` with the status 401 if it
+        is no longer valid. A caller with a name of its own is `Caller(name, models=...)`, or of a
+        subclass; without `models` it may do all that the owner may."""
 
     @_hook("FIRST", fails="open")
     async def identify(self, request: MessagesRequest, exchange: Exchange) -> Identity | None:

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 OWNER: Final = "owner"
 """The caller with the gateway's own token; also used for requests of plugins."""
-RESERVED_CALLERS: Final = (OWNER, "anonymous")
+ANONYMOUS: Final = "anonymous"
+"""The caller without a token, on a public path."""
+RESERVED_CALLERS: Final = (OWNER, ANONYMOUS)
 """Caller names that a limited token must not have."""
 
 Zone = str
@@ -58,7 +60,8 @@ class Usage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The caller of a request, and its own credentials for upstreams."""
+    """The caller of a request, and its own credentials for upstreams. A plugin that authenticates
+    callers may return a subclass with more fields."""
 
     name: str = OWNER
     """`owner` for the gateway's own token, the configured name for a limited one, `anonymous` on a

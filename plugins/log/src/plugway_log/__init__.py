@@ -1,5 +1,6 @@
 """The log of the gateway, and the redaction of secrets in logs and errors; see the README."""
 
+from plugway_log._blocks import muted, warnings_logged
 from plugway_log._log import (
     JsonFormatter,
     LogWriter,
@@ -31,8 +32,10 @@ __all__ = [
     "described",
     "holds_secret",
     "log_uncaught",
+    "muted",
     "redact",
     "register_secret",
     "silence_libraries",
+    "warnings_logged",
     "without_secrets",
 ]
