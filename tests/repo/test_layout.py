@@ -22,11 +22,11 @@ LAYERS = (
 MOST_LINES = {
     "types": 1_437,
     "upstream": 630,
-    "config": 1_300,
-    "plugins": 1_293,
+    "config": 1_299,
+    "plugins": 1_290,
     "exchange": 2_297,
     "http": 943,
-    "cli": 919,
+    "cli": 922,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000

@@ -1,0 +1,108 @@
+"""The options of the store, and the addresses that they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import Field, model_validator
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from plugway import Options, Secret
+
+_POSTGRESQL: Final = ("postgresql", "postgres")
+_REDIS: Final = ("redis", "rediss")
+_SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
+class StoreOptions(Options):
+    """Options of `store`."""
+
+    url: str = ""
+    """The database: the path of an SQLite file, or `postgresql://USER@HOST:PORT/NAME`, with
+    `?sslmode=verify-full` for TLS. Empty for `store.db` in the user's data folder."""
+    password: Secret | None = None
+    """Password for PostgreSQL."""
+    redis: str = ""
+    """Where several gateways count requests together: `redis://HOST:PORT/0`, or `rediss://` for
+    TLS. Empty to count in this gateway's memory."""
+    redis_password: Secret | None = None
+    """Password for Redis."""
+    busy_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """How long an operation waits for a database that is busy or unreachable before it fails."""
+    connections: Annotated[int, Field(ge=1, le=100)] = 10
+    """Connections to PostgreSQL that this gateway opens at most."""
+
+    @model_validator(mode="after")
+    def _addresses(self) -> Self:
+        if "://" in self.url:
+            _check_database(self.url)
+        if "\0" in self.url:
+            raise ValueError("`url`: a path cannot contain a NUL character")
+        if self.redis:
+            _check_redis(self.redis)
+        return self
+
+    @property
+    def is_postgresql(self) -> bool:
+        """Whether the database is PostgreSQL."""
+        return "://" in self.url and urlsplit(self.url).scheme in _POSTGRESQL
+
+    @property
+    def path(self) -> Path:
+        """The SQLite file."""
+        if not self.url:
+            return platformdirs.user_data_path("plugway", appauthor=False) / "store.db"
+        return Path(self.url.removeprefix("sqlite:///")).expanduser()
+
+    @property
+    def database(self) -> URL:
+        """The address for SQLAlchemy, with the driver and the password."""
+        if not self.is_postgresql:
+            return URL.create("sqlite", database=str(self.path))
+        url = make_url(self.url).set(drivername="postgresql+asyncpg")
+        if mode := url.query.get("sslmode"):
+            url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+        return url.set(password=self.password.get_secret_value()) if self.password else url
+
+    @property
+    def place(self) -> str:
+        """The database in messages; never with a password."""
+        return make_url(self.url).render_as_string() if self.is_postgresql else str(self.path)
+
+
+def _check_database(text: str) -> None:
+    scheme = urlsplit(text).scheme
+    if scheme not in (*_POSTGRESQL, "sqlite"):
+        raise ValueError(
+            f"`url`: unknown database {scheme!r}: use a path, or `postgresql://USER@HOST/NAME`"
+        )
+    if scheme == "sqlite" and not text.startswith("sqlite:///"):
+        raise ValueError("`url`: write the path of the SQLite file, or `sqlite:///PATH`")
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        raise ValueError("`url` is not valid: use `postgresql://USER@HOST:PORT/NAME`") from None
+    if url.password is not None:
+        raise ValueError("`url` contains a password: use the option `password` instead")
+    if scheme in _POSTGRESQL and not url.database:
+        raise ValueError("`url` names no database: use `postgresql://USER@HOST:PORT/NAME`")
+    mode = url.query.get("sslmode", "prefer")
+    if mode not in _SSL_MODES:
+        raise ValueError(f"`url`: unknown `sslmode`, should be one of {', '.join(_SSL_MODES)}")
+
+
+def _check_redis(text: str) -> None:
+    try:
+        parts = urlsplit(text)
+        valid = parts.scheme in _REDIS and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    else:
+        if parts.password is not None:
+            raise ValueError("`redis` contains a password: use the option `redis_password` instead")
+    if not valid:
+        raise ValueError("`redis` is not valid: use `redis://HOST:PORT/0`")
