@@ -145,17 +145,19 @@ def balances(connection: Connection, accounts: Sequence[Account]) -> tuple[Balan
 def _take(connection: Connection, account: Account, amount: int) -> sa.Row[Any] | None:
     values = _values(account.key) | {"more": amount, "most": account.limit.amount}
     row = connection.execute(_TAKE, values).first()
-    if row is None and _create(connection, account.key):
+    if row is None:
+        # If another transaction creates the account now, this one waits for its end.
+        _create(connection, account.key)
         row = connection.execute(_TAKE, values).first()
     return row
 
 
-def _create(connection: Connection, key: tuple[int, str, str]) -> bool:
+def _create(connection: Connection, key: tuple[int, str, str]) -> None:
     """Create an account if there is none."""
     limit, owner, start = key
     row = {"limit_id": limit, "owner": owner, "start": start, "spent": 0, "reserved": 0}
     statement = _insert(connection, ACCOUNT).values(row).on_conflict_do_nothing()
-    return bool(connection.execute(statement).rowcount)
+    connection.execute(statement)
 
 
 def _hold(
