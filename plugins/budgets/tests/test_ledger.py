@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from plugway_budgets import _ledger as ledger
 from plugway_budgets._ledger import Charge, Reserved, Settlement
-from plugway_budgets._limits import Balance, Limit, Subject, limits_for
+from plugway_budgets._limits import Balance, Limit, Subject, Unit, limits_for
 from plugway_budgets._schema import CHARGE, LEASE, RESERVATION, SCHEMA
 from plugway_store import StoreOptions, open_store
 
@@ -26,8 +26,8 @@ async def store(database):
         yield store
 
 
-def limit(subject=ANN, unit="tokens", amount=100, period="day", zone="UTC"):
-    return Limit(0, subject, unit, amount, period, zone)
+def limit(subject=ANN, unit: Unit = "tokens", amount=100):
+    return Limit(0, subject, unit, amount)
 
 
 async def accounts(store, *limits, owners=(ANN, DEV)):

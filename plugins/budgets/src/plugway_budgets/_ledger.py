@@ -142,7 +142,7 @@ def balances(connection: Connection, accounts: Sequence[Account]) -> tuple[Balan
     return tuple(_balance(connection, _READ, account) for account in accounts)
 
 
-def _take(connection: Connection, account: Account, amount: int) -> sa.Row[Any] | None:
+def _take(connection: Connection, account: Account, amount: int) -> Any:
     values = _values(account.key) | {"more": amount, "most": account.limit.amount}
     row = connection.execute(_TAKE, values).first()
     if row is None:
@@ -225,7 +225,7 @@ def _cost(charge: Charge, limit: Limit) -> int:
     return charge.tokens if limit.unit == "tokens" else 0
 
 
-def _sums(rows: Iterable[sa.Row[Any]]) -> Mapping[tuple[int, str, str], int]:
+def _sums(rows: Iterable[Any]) -> Mapping[tuple[int, str, str], int]:
     sums: defaultdict[tuple[int, str, str], int] = defaultdict(int)
     for row in rows:
         sums[row.limit_id, row.owner, row.start] += row.amount
@@ -325,3 +325,65 @@ def remove_limits(
     ]
     connection.execute(sa.delete(ACCOUNT).where(ACCOUNT.c.limit_id.in_(ids)))
     return len(ids)
+
+
+# ── what was spent ───────────────────────────────────────────────────────────────────────────────
+
+
+def spent_since(connection: Connection, person: str, key: str, since: int) -> int:
+    """Nano-dollars that a person spent, or a key that belongs to none."""
+    mine = CHARGE.c.person == person if person else CHARGE.c.key == key
+    found = sa.select(sa.func.sum(CHARGE.c.nano)).where(mine & (CHARGE.c.at >= since))
+    return int(connection.execute(found).scalar() or 0)
+
+
+class Row(NamedTuple):
+    """A line of the report."""
+
+    labels: tuple[str, ...]
+    requests: int
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    nano: int
+    unpriced: int
+    """Requests whose price is not known."""
+    unmeasured: int
+    """Requests whose usage the upstream did not report."""
+
+
+def report(
+    connection: Connection, by: Sequence[str], since: int, until: int
+) -> Sequence[tuple[Mapping[str, Any], Row]]:
+    """Sums by any of `person`, `groups`, `key`, `model` and `day` (UTC)."""
+    columns = [_label(connection, name).label(name) for name in by]
+    sums = [
+        sa.func.count().label("requests"),
+        *(sa.func.sum(CHARGE.c[name]).label(name) for name in _SUMMED),
+        sa.func.sum(sa.case((CHARGE.c.nano.is_(None), 1), else_=0)).label("unpriced"),
+        sa.func.sum(sa.case((CHARGE.c.measured, 0), else_=1)).label("unmeasured"),
+    ]
+    chosen = (CHARGE.c.at >= since) & (CHARGE.c.at < until)
+    statement = sa.select(*columns, *sums).where(chosen).group_by(*columns).order_by(*columns)
+    found: list[tuple[Mapping[str, Any], Row]] = []
+    for row in connection.execute(statement).mappings():
+        labels = {name: str(row[name]) for name in by}
+        numbers = (int(row[name] or 0) for name in Row._fields[1:])
+        found.append((labels, Row(tuple(labels.values()), *numbers)))
+    return found
+
+
+_SUMMED: Final = ("input", "output", "cache_read", "cache_write", "nano")
+
+
+def _label(connection: Connection, name: str) -> Any:
+    if name == "model":
+        return CHARGE.c.target
+    if name != "day":
+        return CHARGE.c[name]
+    if connection.dialect.name == "postgresql":
+        return sa.func.to_char(
+            sa.func.timezone("UTC", sa.func.to_timestamp(CHARGE.c.at)), "YYYY-MM-DD"
+        )
+    return sa.func.strftime("%Y-%m-%d", CHARGE.c.at, "unixepoch")
