@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -140,6 +141,14 @@ def reserve(
 def balances(connection: Connection, accounts: Sequence[Account]) -> tuple[Balance, ...]:
     """How much of the accounts is used."""
     return tuple(_balance(connection, _READ, account) for account in accounts)
+
+
+def balances_in(connection: Connection, limit: Limit, at: datetime) -> Mapping[str, Balance]:
+    """How much of a limit is used in the period of `at`, by owner."""
+    start = limit.account(limit.subject, at).start
+    chosen = (ACCOUNT.c.limit_id == limit.id) & (ACCOUNT.c.start == start)
+    rows = connection.execute(sa.select(ACCOUNT).where(chosen).order_by(ACCOUNT.c.owner))
+    return {row.owner: Balance(row.spent, row.reserved) for row in rows}
 
 
 def _take(connection: Connection, account: Account, amount: int) -> Any:
@@ -337,26 +346,14 @@ def spent_since(connection: Connection, person: str, key: str, since: int) -> in
     return int(connection.execute(found).scalar() or 0)
 
 
-class Row(NamedTuple):
-    """A line of the report."""
-
-    labels: tuple[str, ...]
-    requests: int
-    input: int
-    output: int
-    cache_read: int
-    cache_write: int
-    nano: int
-    unpriced: int
-    """Requests whose price is not known."""
-    unmeasured: int
-    """Requests whose usage the upstream did not report."""
-
-
 def report(
     connection: Connection, by: Sequence[str], since: int, until: int
-) -> Sequence[tuple[Mapping[str, Any], Row]]:
-    """Sums by any of `person`, `groups`, `key`, `model` and `day` (UTC)."""
+) -> Sequence[Mapping[str, Any]]:
+    """Sums by any of `person`, `group`, `key`, `model` and `day` (UTC). What a person in several
+    groups spent counts for each of them.
+
+    `unpriced` are requests whose price is not known, `unmeasured` those without a usage.
+    """
     columns = [_label(connection, name).label(name) for name in by]
     sums = [
         sa.func.count().label("requests"),
@@ -365,23 +362,24 @@ def report(
         sa.func.sum(sa.case((CHARGE.c.measured, 0), else_=1)).label("unmeasured"),
     ]
     chosen = (CHARGE.c.at >= since) & (CHARGE.c.at < until)
-    statement = sa.select(*columns, *sums).where(chosen).group_by(*columns).order_by(*columns)
-    found: list[tuple[Mapping[str, Any], Row]] = []
+    statement = sa.select(*columns, *sums).where(chosen).group_by(*columns)
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
     for row in connection.execute(statement).mappings():
-        labels = {name: str(row[name]) for name in by}
-        numbers = (int(row[name] or 0) for name in Row._fields[1:])
-        found.append((labels, Row(tuple(labels.values()), *numbers)))
-    return found
+        for group in row["group"].split("\n") if "group" in by else ("",):
+            labels = {name: group if name == "group" else str(row[name]) for name in by}
+            line = found.setdefault(tuple(labels.values()), labels | dict.fromkeys(_NUMBERS, 0))
+            for name in _NUMBERS:
+                line[name] += int(row[name] or 0)
+    return [found[key] for key in sorted(found)]
 
 
 _SUMMED: Final = ("input", "output", "cache_read", "cache_write", "nano")
+_NUMBERS: Final = ("requests", *_SUMMED, "unpriced", "unmeasured")
 
 
 def _label(connection: Connection, name: str) -> Any:
-    if name == "model":
-        return CHARGE.c.target
     if name != "day":
-        return CHARGE.c[name]
+        return {"model": CHARGE.c.target, "group": CHARGE.c.groups}.get(name, CHARGE.c.get(name))
     if connection.dialect.name == "postgresql":
         return sa.func.to_char(
             sa.func.timezone("UTC", sa.func.to_timestamp(CHARGE.c.at)), "YYYY-MM-DD"

@@ -24,7 +24,7 @@ class Member(Protocol):
 
     @property
     def key(self) -> str:
-        """The key that was used."""
+        """The key that was used; empty for a person who signed in."""
         ...
 
 
@@ -41,7 +41,8 @@ class Owner(NamedTuple):
         """Those whose limits apply."""
         person = (Subject("person", self.person),) if self.person else ()
         groups = (Subject("group", name) for name in dict.fromkeys(self.groups))
-        return (*person, *groups, Subject("key", self.key))
+        key = (Subject("key", self.key),) if self.key else ()
+        return (*person, *groups, *key)
 
 
 def owner_of(caller: Caller) -> Owner:

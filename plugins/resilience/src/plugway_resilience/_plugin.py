@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import anyio
 
@@ -59,6 +60,8 @@ _RUN: StateKey[_Run] = StateKey("resilience")
 
 class Resilience(Plugin[ResilienceOptions]):
     """Retries, falls back, and skips targets that keep failing."""
+
+    outside: ClassVar[tuple[str, ...]] = ("budgets",)  # which counts each try
 
     def __init__(
         self,
