@@ -4,15 +4,6 @@ A plugin brings its own tables and migrations (`Schema`), finds the database by 
 opens it in its lifespan; a command opens the same one by `configured_store`.
 """
 
-from importlib.util import find_spec
-
-if missing := [
-    name for name in ("sqlalchemy", "alembic", "limits", "greenlet") if find_spec(name) is None
-]:
-    raise ImportError(
-        f"`store` needs {', '.join(missing)}: run `pip install './plugins/store[database]'`"
-    )
-
 from plugway_store._counters import Counters, Rate
 from plugway_store._errors import StoreError
 from plugway_store._options import StoreOptions

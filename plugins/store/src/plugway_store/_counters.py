@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 from urllib.parse import urlsplit
@@ -112,11 +113,10 @@ def _translated(place: str) -> Generator[None]:
     if not place:
         yield
         return
-    from redis.exceptions import RedisError  # only where it is used
-
+    errors: type[Exception] = import_module("redis.exceptions").RedisError
     try:
         yield
-    except (RedisError, OSError) as error:
+    except (errors, OSError) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         fix = "check that Redis runs, and `redis` and `redis_password` in the options of `store`"
         raise StoreError(place, reason, fix, "unreachable") from error

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, Final, Protocol, TypeVar
 
 import anyio.to_thread
@@ -114,7 +115,12 @@ class Postgresql:
 
 def open_engine(options: StoreOptions) -> Runs:
     """The engine for the database of the options; connections are opened when needed."""
-    return Postgresql(options) if options.is_postgresql else Sqlite(options)
+    if not options.is_postgresql:
+        return Sqlite(options)
+    if find_spec("asyncpg") is None:
+        fix = "run `pip install './plugins/store[postgresql]'`"
+        raise StoreError(options.place, "the package `asyncpg` is not installed", fix)
+    return Postgresql(options)
 
 
 def run_once(options: StoreOptions, work: Work[T], seconds: float) -> T:
@@ -154,8 +160,9 @@ def _async_engine(options: StoreOptions, seconds: float) -> AsyncEngine:
         pool_size=options.connections,
         max_overflow=0,
         pool_timeout=seconds,
-        connect_args={"timeout": seconds, "command_timeout": seconds},
+        connect_args={"timeout": options.busy_seconds, "command_timeout": seconds},
         skip_autocommit_rollback=True,
+        hide_parameters=True,
     )
 
 
@@ -171,6 +178,7 @@ def _engine(url: URL, *, writes: bool, seconds: float) -> Engine:
         url,
         pool_size=1 if writes else _READERS,
         max_overflow=0,
+        hide_parameters=True,
         # Python's `sqlite3` must not begin transactions itself.
         connect_args={"timeout": seconds, "isolation_level": None, "check_same_thread": False},
         **({} if writes else reading),

@@ -21,27 +21,26 @@ _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "veri
 class StoreOptions(Options):
     """Options of `store`."""
 
-    url: str = ""
+    url: str | None = None
     """The database: the path of an SQLite file, or `postgresql://USER@HOST:PORT/NAME`, with
-    `?sslmode=verify-full` for TLS. Empty for `store.db` in the user's data folder."""
+    `?sslmode=verify-full` for TLS. Without it, `store.db` in the user's data folder."""
     password: Secret | None = None
     """Password for PostgreSQL."""
-    redis: str = ""
+    redis: str | None = None
     """Where several gateways count requests together: `redis://HOST:PORT/0`, or `rediss://` for
-    TLS. Empty to count in this gateway's memory."""
+    TLS. Without it, each gateway counts in its memory."""
     redis_password: Secret | None = None
     """Password for Redis."""
-    busy_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
-    """How long an operation waits for a database that is busy or unreachable before it fails."""
+    busy_seconds: Annotated[float, Field(gt=0, le=60)] = 1.5
+    """How long an operation waits for a database that is busy or unreachable before it fails. Most
+    hooks of a request may take 2 s."""
     connections: Annotated[int, Field(ge=1, le=100)] = 10
     """Connections to PostgreSQL that this gateway opens at most."""
 
     @model_validator(mode="after")
     def _addresses(self) -> Self:
-        if "://" in self.url:
+        if self.url is not None:
             _check_database(self.url)
-        if "\0" in self.url:
-            raise ValueError("`url`: a path cannot contain a NUL character")
         if self.redis:
             _check_redis(self.redis)
         return self
@@ -49,19 +48,19 @@ class StoreOptions(Options):
     @property
     def is_postgresql(self) -> bool:
         """Whether the database is PostgreSQL."""
-        return "://" in self.url and urlsplit(self.url).scheme in _POSTGRESQL
+        return self.url is not None and self.url.partition("://")[0] in _POSTGRESQL
 
     @property
     def path(self) -> Path:
         """The SQLite file."""
-        if not self.url:
+        if self.url is None:
             return platformdirs.user_data_path("plugway", appauthor=False) / "store.db"
         return Path(self.url.removeprefix("sqlite:///")).expanduser()
 
     @property
     def database(self) -> URL:
         """The address for SQLAlchemy, with the driver and the password."""
-        if not self.is_postgresql:
+        if self.url is None or not self.is_postgresql:
             return URL.create("sqlite", database=str(self.path))
         url = make_url(self.url).set(drivername="postgresql+asyncpg")
         if mode := url.query.get("sslmode"):
@@ -71,11 +70,15 @@ class StoreOptions(Options):
     @property
     def place(self) -> str:
         """The database in messages; never with a password."""
-        return make_url(self.url).render_as_string() if self.is_postgresql else str(self.path)
+        return str(self.url if self.is_postgresql else self.path)
 
 
 def _check_database(text: str) -> None:
-    scheme = urlsplit(text).scheme
+    if not text or "\0" in text:
+        raise ValueError("`url` is empty or contains a NUL character")
+    scheme, found, _ = text.partition("://")
+    if not found:
+        return
     if scheme not in (*_POSTGRESQL, "sqlite"):
         raise ValueError(
             f"`url`: unknown database {scheme!r}: use a path, or `postgresql://USER@HOST/NAME`"

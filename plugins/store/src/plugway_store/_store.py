@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
@@ -16,7 +16,7 @@ import anyio.to_thread
 from sqlalchemy import Connection, Executable, Row, text
 
 from plugway_store._counters import Counters, open_counters
-from plugway_store._engines import Runs, open_engine
+from plugway_store._engines import Runs, open_engine, run_once
 from plugway_store._errors import translated
 from plugway_store._options import StoreOptions
 from plugway_store._schema import Schema, migrate
@@ -27,8 +27,8 @@ Values = Mapping[str, Any]
 
 log = logging.getLogger("plugway.store")
 
-_MIGRATE_SECONDS: Final = 60.0
-"""How long a gateway waits for another one that migrates, and a migration for its own."""
+_START_SECONDS: Final = 60.0
+"""How long a gateway that starts waits for another one that migrates."""
 
 
 class Store:
@@ -61,8 +61,7 @@ class Store:
         `work` is a plain function, which runs in a thread with SQLite. It uses only what it is
         given, and returns rows, not results that are still open.
         """
-        with translated(self.place), anyio.CancelScope(shield=True):
-            return await self._engine.read(partial(_call, work, args, kwargs))
+        return await self._shielded(self._engine.read(partial(_call, work, args, kwargs)))
 
     async def write(
         self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs
@@ -74,8 +73,12 @@ class Store:
         PostgreSQL (read committed) they run side by side: put a condition into the statement that
         writes, or lock rows by `with_for_update()`, which SQLite ignores.
         """
+        return await self._shielded(self._engine.write(partial(_call, work, args, kwargs)))
+
+    async def _shielded(self, work: Awaitable[T]) -> T:
         with translated(self.place), anyio.CancelScope(shield=True):
-            return await self._engine.write(partial(_call, work, args, kwargs))
+            return await work
+        raise AssertionError("nothing cancels a shield")
 
     async def first(self, statement: Executable, values: Values | None = None) -> Row[Any] | None:
         """The first row of one statement, or None."""
@@ -94,7 +97,7 @@ class Store:
 
         Raises `StoreError` if the database has newer ones.
         """
-        run = partial(migrate, self._options, schema, _MIGRATE_SECONDS)
+        run = partial(migrate, self._options, schema, _START_SECONDS)
         if done := await anyio.to_thread.run_sync(run):
             log.info("%s: %s", self.place, done)
 
@@ -110,12 +113,17 @@ async def open_store(
     async with open_counters(options, counters) as opened:
         engine = await anyio.to_thread.run_sync(open_engine, options)
         try:
-            store = Store(options, opened, engine)
-            await store.execute(text("SELECT 1"))
-            yield store
+            with translated(options.place):  # which waits for a gateway that migrates
+                await anyio.to_thread.run_sync(run_once, options, _check, _START_SECONDS)
+            yield Store(options, opened, engine)
         finally:
             with anyio.CancelScope(shield=True):
                 await engine.close()
+
+
+def _check(connection: Connection) -> None:
+    """Fails if the database cannot be written."""
+    connection.execute(text("SELECT 1"))
 
 
 def _call(

@@ -59,15 +59,13 @@ class PostgresServer:
     def kill(self) -> None:
         """End all its processes at once, as `kill -9` does."""
         pid = int((self._data / "postmaster.pid").read_text().split()[0])
+        if not psutil.pid_exists(pid):
+            return
         server = psutil.Process(pid)
         processes = [server, *server.children(recursive=True)]
         for process in processes:
             process.kill()
         psutil.wait_procs(processes, timeout=30)
-
-    def stop(self) -> None:
-        """Stop it, if it runs."""
-        self._run("pg_ctl", "stop", "-m", "immediate", "-D", self._data, check=False)
 
     def database(self) -> dict[str, Any]:
         """Create an empty database; returns the options `url` and `password` of `store`."""
@@ -145,7 +143,7 @@ def postgresql_server() -> Generator[PostgresServer]:
         try:
             yield server
         finally:
-            server.stop()
+            server.kill()
 
 
 @contextmanager
