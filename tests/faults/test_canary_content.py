@@ -49,6 +49,8 @@ plugins:
 """
 STACK = """
   - use: cache-watch
+  - use: store
+  - use: accounts
   - use: dashboard
   - use: auto-mode
   - use: gemini-api

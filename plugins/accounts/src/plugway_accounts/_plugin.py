@@ -25,6 +25,7 @@ from plugway import (
 from plugway_accounts._keys import is_key, key_hash
 from plugway_accounts._member import Member
 from plugway_accounts._people import People
+from plugway_accounts._shown import timestamp
 from plugway_accounts._tables import SCHEMA
 from plugway_store import StoreError, the_store
 
@@ -128,8 +129,8 @@ class Accounts(Plugin[AccountsOptions]):
                         "id": key.id,
                         "label": key.label,
                         "state": key.state(now),
-                        "expires": key.expires,
-                        "last_used": self._used.get(key.id, key.last_used),
+                        "expires": timestamp(key.expires),
+                        "last_used": timestamp(self._used.get(key.id, key.last_used)),
                     }
                     for key in keys
                 ],

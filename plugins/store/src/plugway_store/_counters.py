@@ -7,9 +7,10 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Final
+from urllib.parse import quote, urlsplit
 
+import anyio
 from limits import RateLimitItemPerSecond
 from limits.aio.storage import MemoryStorage, Storage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
@@ -17,6 +18,9 @@ from limits.storage import storage_from_string
 
 from plugway_store._errors import StoreError
 from plugway_store._options import StoreOptions
+
+_CONNECTIONS: Final = 50
+"""To Redis; more callers wait for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +63,18 @@ class Counters:
         """Count `cost`, if that much is left; in one step, so that concurrent callers never take
         more than the rate."""
         with _translated(self.place):
-            return await self._limiter.hit(rate.item, *names, cost=cost)
+            return await self._limiter.hit(rate.item, *map(_quoted, names), cost=cost)
 
     async def left(self, rate: Rate, *names: str) -> tuple[int, float]:
         """How much is left, and the time (`time.time()`) when the window ends."""
         with _translated(self.place):
-            found = await self._limiter.get_window_stats(rate.item, *names)
+            found = await self._limiter.get_window_stats(rate.item, *map(_quoted, names))
         return found.remaining, found.reset_time
 
     async def clear(self, rate: Rate, *names: str) -> None:
         """Start from zero."""
         with _translated(self.place):
-            await self._limiter.clear(rate.item, *names)
+            await self._limiter.clear(rate.item, *map(_quoted, names))
 
 
 @asynccontextmanager
@@ -82,30 +86,34 @@ async def open_counters(options: StoreOptions, before: Counters | None) -> Async
     if find_spec("redis") is None:
         fix = "run `pip install './plugins/store[redis]'`"
         raise StoreError("`redis`", "the package `redis` is not installed", fix)
-    storage, place = _redis(options)
-    with _translated(place):
-        if not await storage.check():
-            raise StoreError(place, "cannot connect", "check that Redis runs", "unreachable")
-    try:
-        yield Counters(storage, place)
-    finally:
-        bridge: Any = storage
-        await bridge.bridge.storage.aclose()
-
-
-def _redis(options: StoreOptions) -> tuple[Storage, str]:
+    parts = urlsplit(options.redis)
+    place = f"redis at {parts.hostname}:{parts.port or 6379}"
+    redis: Any = import_module("redis.asyncio")
     password = options.redis_password
-    secret = {"password": password.get_secret_value()} if password else {}
-    storage = storage_from_string(
-        f"async+{options.redis}",
-        implementation="redispy",
+    pool = redis.BlockingConnectionPool.from_url(
+        options.redis,
+        **({"password": password.get_secret_value()} if password else {}),
+        max_connections=_CONNECTIONS,
+        timeout=options.busy_seconds,
         socket_timeout=options.busy_seconds,
         socket_connect_timeout=options.busy_seconds,
-        **secret,
+    )
+    storage = storage_from_string(
+        f"async+{options.redis}", implementation="redispy", connection_pool=pool
     )
     assert isinstance(storage, Storage)
-    parts = urlsplit(options.redis)
-    return storage, f"redis at {parts.hostname}:{parts.port or 6379}"
+    try:
+        with _translated(place):
+            await storage.get("plugway")
+        yield Counters(storage, place)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await pool.aclose()
+
+
+def _quoted(name: str) -> str:
+    """`limits` joins names by slashes."""
+    return quote(name, safe="", errors="surrogatepass")
 
 
 @contextmanager
