@@ -127,6 +127,7 @@ ROWS = {
         },
     ),
     **of("accounts", {"/v1/account": [people("GET", "/v1/account")]}),
+    **of("budgets", {"/api/oauth/usage": [people("GET", "/api/oauth/usage")]}),
     **of(
         "dashboard",
         {

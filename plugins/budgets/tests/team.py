@@ -99,8 +99,7 @@ class Team:
         self, whose: str, amount: int, unit: Unit = "dollars", period: PeriodName = "day"
     ) -> None:
         """Set a limit; the gateway reads it at once."""
-        await self.store.write(ledger.set_limit, Limit(0, subject_of(whose), unit, amount, period))
-        self.plugin._read_at = float("-inf")
+        await self.plugin.set(Limit(0, subject_of(whose), unit, amount, period))
 
     @property
     def plugin(self) -> Any:
@@ -121,7 +120,7 @@ class Team:
 
     async def settled(self) -> None:
         """Wait until all is booked."""
-        assert await self.plugin._settler.flush(10)
+        assert await self.plugin.booked(10)
 
     async def balance(self, whose: str, unit: str = "dollars") -> Balance:
         """How much of a limit is used today, by its only owner."""

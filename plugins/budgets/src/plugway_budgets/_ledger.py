@@ -47,6 +47,7 @@ _BOOK: Final = (
         reserved=ACCOUNT.c.reserved - bindparam("less"),
     )
 )
+_HOLD: Final = sa.insert(RESERVATION)
 _SETTLED: Final = (
     sa.delete(RESERVATION)
     .where(RESERVATION.c.id.in_(bindparam("ids", expanding=True)))
@@ -187,7 +188,7 @@ def _hold(
         }
         for account, amount in zip(accounts, amounts, strict=True)
     ]
-    connection.execute(sa.insert(RESERVATION), rows)
+    connection.execute(_HOLD, rows)
 
 
 def _balance(connection: Connection, statement: Any, account: Account) -> Balance:

@@ -346,6 +346,15 @@ class Budgets(Plugin[BudgetsOptions]):
             self._read_at = time.monotonic()
         return limits_for(owner.subjects, self._limits, self.now()) if self._limits else ()
 
+    async def booked(self, seconds: float) -> bool:
+        """Wait until what requests used so far is booked; whether it is."""
+        return self._settler is None or await self._settler.flush(seconds)
+
+    async def set(self, limit: Limit) -> None:
+        """Set a limit; this gateway follows at once. Raises `StoreError`."""
+        await self._opened.write(ledger.set_limit, limit)
+        self._read_at = float("-inf")
+
     async def balances_of(self, accounts: Sequence[Account]) -> Sequence[Balance]:
         """How much of accounts is used. Raises `StoreError`."""
         return await self._opened.read(ledger.balances, accounts)

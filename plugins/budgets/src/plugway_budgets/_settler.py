@@ -17,6 +17,8 @@ from plugway_store import Store, StoreError
 _TOGETHER: Final = 100
 """Settlements in one transaction."""
 _MOST_WAITING: Final = 100_000
+_LINGER: Final = 0.01
+"""Seconds in which settlements are collected, so that one transaction books several."""
 _PAUSES: Final = (0.1, 0.3, 1.0, 2.0)
 
 
@@ -28,6 +30,7 @@ class Settler:
         self._log = log
         self._waiting: deque[Settlement] = deque()
         self._arrived = anyio.Event()
+        self._hurry = anyio.Event()
         self._done = anyio.Event()
         self._put = self._booked = 0
         self._later: deque[Callable[[], Awaitable[None]]] = deque(maxlen=_MOST_WAITING)
@@ -54,6 +57,7 @@ class Settler:
     async def flush(self, seconds: float) -> bool:
         """Wait until what was put so far is booked; whether it is."""
         wanted = self._put
+        self._hurry.set()
         with anyio.move_on_after(seconds):
             while self._booked < wanted:
                 await self._done.wait()
@@ -63,7 +67,9 @@ class Settler:
         """Book what arrives."""
         while True:
             await self._arrived.wait()
-            self._arrived = anyio.Event()
+            with anyio.move_on_after(_LINGER):
+                await self._hurry.wait()
+            self._arrived, self._hurry = anyio.Event(), anyio.Event()
             while self._waiting:
                 batch = [self._waiting[i] for i in range(min(_TOGETHER, len(self._waiting)))]
                 await self._book(batch)
