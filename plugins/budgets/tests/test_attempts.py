@@ -268,7 +268,7 @@ async def test_without_the_database_requests_are_refused_or_booked_later(
         await found.limit("person:ann", nano_dollars(1))
         await found.ask()
         await found.settled()
-        store, broken = found.plugin._store, True
+        store, broken = found.plugin._now.store, True
         write = store.write
 
         async def failing(*work):
@@ -297,7 +297,7 @@ async def test_without_the_database_requests_are_refused_or_booked_later(
 async def test_what_is_used_while_the_database_is_away_is_booked_afterwards(sqlite, monkeypatch):
     async with team(sqlite) as found:
         await found.limit("person:ann", nano_dollars(1))
-        store, away = found.plugin._store, False
+        store, away = found.plugin._now.store, False
         write = store.write
 
         async def failing(work, *rest):
@@ -308,7 +308,7 @@ async def test_what_is_used_while_the_database_is_away_is_booked_afterwards(sqli
         monkeypatch.setattr(store, "write", failing)
         away = True
         assert (await found.ask()).status_code == 200
-        assert not await found.plugin._settler.flush(0.2)
+        assert not await found.plugin.booked(0.2)
         away = False
         assert (await found.balance("person:ann")) == (3_000_000, 0)
 

@@ -66,7 +66,7 @@ async def test_ten_cents_are_spent_in_answers_that_get_shorter_and_then_stop(tmp
         ]
         async with gateway(stack) as running:
             found = {plugin.name: plugin for plugin in running.app.snapshot.plugins}
-            people, store = found["accounts"].people, found["budgets"]._store
+            people, store = found["accounts"].people, found["budgets"]._now.store
             await people.add("ann")
             key = (await people.issue("ann")).secret
             limit = Limit(0, subject_of("person:ann"), "dollars", CENTS, "day", "Europe/Berlin")
@@ -77,7 +77,7 @@ async def test_ten_cents_are_spent_in_answers_that_get_shorter_and_then_stop(tmp
                 answers.append(await claude.run("-p", "write me a long story"))
                 if answers[-1].code:
                     break
-            assert await found["budgets"]._settler.flush(10)
+            assert await found["budgets"].booked(10)
             (spent,) = await store.all(sa.select(ACCOUNT.c.spent, ACCOUNT.c.reserved))
             charges = await store.all(sa.select(CHARGE.c.nano))
     last = answers[-1]
