@@ -18,6 +18,7 @@ from plugway.testing import (
 )
 from plugway_anthropic import Anthropic
 from plugway_budgets import _plugin
+from plugway_budgets._limits import Limit, subject_of
 from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 from plugway_prices import nano_dollars
@@ -332,3 +333,21 @@ async def test_a_thinking_budget_stays_below_the_shortened_reply(sqlite):
         sent = orjson.loads(found.upstream.requests[-1].body)
     assert sent["max_tokens"] < 3100
     assert sent["thinking"]["budget_tokens"] < sent["max_tokens"]
+
+
+async def test_several_gateways_count_rates_together(sqlite, redis):
+    shared = {**sqlite, **redis.options}
+    async with team(shared) as one, team(shared) as other:
+        await one.limit("person:ann", 3, "requests")
+        other.plugin._read_at = float("-inf")
+        statuses = [(await gateway.ask()).status_code for gateway in (one, other, one, other)]
+    assert statuses == [200, 200, 200, 429]
+
+
+async def test_a_zone_that_this_machine_does_not_know_is_named(sqlite):
+    async with team(sqlite) as found:
+        await found.plugin.set(Limit(0, subject_of("person:ann"), "tokens", 9, "day", "Mars/Base"))
+        response = await found.ask()
+        assert (await found.ask("bob")).status_code == 200
+    assert response.status_code == 429
+    assert "unknown time zone 'Mars/Base'" in response.json()["error"]["message"]

@@ -15,7 +15,7 @@ class BudgetsOptions(Options):
     least_output_tokens: Annotated[int, Field(ge=1)] = 1024
     """A request is rejected if what is left of a budget pays for a shorter reply than this (or
     than `max_tokens`, if that is less)."""
-    wait_seconds: Annotated[float, Field(ge=0, le=300, allow_inf_nan=False)] = 10.0
+    wait_seconds: Annotated[float, Field(ge=0, le=300, allow_inf_nan=False)] = 5.0
     """How long a request waits for running ones to give back what they reserved and did not use,
     if the budget pays for it then."""
     if_unavailable: Literal["refuse", "allow"] = "refuse"

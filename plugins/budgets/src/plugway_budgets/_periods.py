@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, Literal, NamedTuple, get_args
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,17 +19,20 @@ class Period(NamedTuple):
     """When the next one begins."""
 
 
-def zone_of(name: str) -> ZoneInfo:
+def zone_of(name: str) -> tzinfo:
     """The time zone. Raises `ValueError` with a fix if there is none of that name."""
+    if name == "UTC":
+        return UTC  # also where the system has no list of zones
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(
-            f"unknown time zone {name!r}: use a name such as `Europe/Berlin`, or `UTC`"
+            f"unknown time zone {name!r}: use a name such as `Europe/Berlin`, or `UTC` "
+            "(on Windows, `pip install tzdata` has the list)"
         ) from None
 
 
-def period_at(name: PeriodName, at: datetime, zone: ZoneInfo) -> Period:
+def period_at(name: PeriodName, at: datetime, zone: tzinfo) -> Period:
     """The period of `at`, an aware time."""
     today = at.astimezone(zone).date()
     if name == "day":
@@ -44,6 +47,6 @@ def period_at(name: PeriodName, at: datetime, zone: ZoneInfo) -> Period:
     return Period(start, first_moment(after, zone))
 
 
-def first_moment(day: date, zone: ZoneInfo) -> datetime:
+def first_moment(day: date, zone: tzinfo) -> datetime:
     """When a day begins: where clocks skip midnight, when they skip it."""
     return datetime(day.year, day.month, day.day, tzinfo=zone).astimezone(UTC)

@@ -204,6 +204,8 @@ class Budgets(Plugin[BudgetsOptions]):
     async def _accounts(self, owner: Owner) -> tuple[Account, ...]:
         try:
             return await self.accounts_of(owner)
+        except ValueError as error:  # a time zone that this machine does not know
+            raise refusals.unavailable(str(error)) from error
         except StoreError as error:
             if self.options.if_unavailable == "refuse":
                 raise refusals.unavailable(str(error)) from error
