@@ -126,8 +126,8 @@ def reserve(
     else:
         _hold(connection, reservation, lease, accounts, amounts)
         return Reserved(tuple(amounts), tuple(before))
-    for account, amount in zip(accounts[: len(before)], amounts, strict=False):
-        _book(connection, account.key, 0, amount)
+    taken = zip(accounts[: len(before)], amounts, strict=False)
+    _book(connection, {account.key: (0, amount) for account, amount in taken})
     balances = tuple(_balance(connection, _LOCKED, account) for account in accounts)
     fitting = fit(balances) if fit else None
     if fitting is None:
@@ -196,8 +196,13 @@ def _balance(connection: Connection, statement: Any, account: Account) -> Balanc
     return Balance() if row is None else Balance(row.spent, row.reserved)
 
 
-def _book(connection: Connection, key: tuple[int, str, str], cost: int, less: int) -> None:
-    connection.execute(_BOOK, _values(key) | {"cost": cost, "less": less})
+def _book(connection: Connection, amounts: Mapping[tuple[int, str, str], tuple[int, int]]) -> None:
+    """Add costs to accounts and give back what was reserved, in the order of their keys."""
+    rows = [
+        _values(key) | {"cost": cost, "less": less} for key, (cost, less) in sorted(amounts.items())
+    ]
+    if rows:
+        connection.execute(_BOOK, rows)
 
 
 def _values(key: tuple[int, str, str]) -> dict[str, Any]:
@@ -210,26 +215,35 @@ def _values(key: tuple[int, str, str]) -> dict[str, Any]:
 def settle(connection: Connection, settlements: Sequence[Settlement]) -> None:
     """Book what was used, and give back what was reserved for it. It can be repeated if it is not
     known whether it was done: what was booked before is not booked again."""
+    charges = {one.id: one for one in settlements if one.charge is not None}
     costs: defaultdict[tuple[int, str, str], int] = defaultdict(int)
-    for one in settlements:
-        if one.charge is None or not _new_charge(connection, one.id, one.charge):
-            continue
-        for account in one.accounts:
-            costs[account.key] += _cost(one.charge, account.limit)
+    for id in _new_charges(connection, charges):
+        for account in charges[id].accounts:
+            costs[account.key] += _cost(charges[id].charge, account.limit)
     given_back = _sums(connection.execute(_SETTLED, {"ids": [one.id for one in settlements]}))
-    for key in sorted(costs.keys() | given_back.keys()):
-        if costs[key] and key not in given_back:
-            _create(connection, key)  # spent without a reservation, or after it was released
-        _book(connection, key, costs[key], given_back.get(key, 0))
+    for key in sorted(costs.keys() - given_back.keys()):
+        _create(connection, key)  # spent without a reservation, or after it was released
+    _book(
+        connection, {key: (costs[key], given_back.get(key, 0)) for key in {**costs, **given_back}}
+    )
 
 
-def _new_charge(connection: Connection, id: str, charge: Charge) -> bool:
-    row = charge._asdict() | {"id": id, "groups": "\n".join(charge.groups)}
-    statement = _insert(connection, CHARGE).on_conflict_do_nothing()
-    return bool(connection.execute(statement, row).rowcount)
+def _new_charges(connection: Connection, charges: Mapping[str, Settlement]) -> Iterable[str]:
+    """Record charges; the ids of those that were not recorded before."""
+    rows = [
+        one.charge._asdict() | {"id": id, "groups": "\n".join(one.charge.groups)}
+        for id, one in charges.items()
+        if one.charge is not None
+    ]
+    if not rows:
+        return ()
+    statement = _insert(connection, CHARGE).on_conflict_do_nothing().returning(CHARGE.c.id)
+    return connection.execute(statement, rows).scalars().all()
 
 
-def _cost(charge: Charge, limit: Limit) -> int:
+def _cost(charge: Charge | None, limit: Limit) -> int:
+    if charge is None:
+        return 0
     if limit.unit == "dollars":
         return charge.nano or 0
     return charge.tokens if limit.unit == "tokens" else 0
@@ -277,9 +291,7 @@ def release(connection: Connection, lease: str) -> int:
     """Release what a gateway reserved, and forget it; returns the number of amounts."""
     connection.execute(sa.delete(LEASE).where(LEASE.c.id == lease))
     rows = connection.execute(_ABANDONED, {"lost": lease}).all()
-    sums = _sums(rows)
-    for key in sorted(sums):
-        _book(connection, key, 0, sums[key])
+    _book(connection, {key: (0, amount) for key, amount in _sums(rows).items()})
     return len(rows)
 
 
