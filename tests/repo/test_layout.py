@@ -25,7 +25,7 @@ MOST_LINES = {
     "config": 1_299,
     "plugins": 1_290,
     "exchange": 2_297,
-    "http": 943,
+    "http": 945,
     "cli": 922,
 }
 """They may be lowered; a commit that raises one gives the reason."""

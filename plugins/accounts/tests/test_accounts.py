@@ -1,17 +1,23 @@
 """People at a real gateway: who gets in, with which models, and what each sees."""
 
 import logging
+import sqlite3
 from typing import ClassVar
 
+import anyio
 import pytest
 import sqlalchemy as sa
 from accounts_kit import people_in, serving
 
-from plugway import Plugin, hookimpl
-from plugway.testing import FeatureContract, build_plugin
+from plugway import NoOptions, Plugin, hookimpl
+from plugway.config.config import parse_config
+from plugway.http.snapshot import build_snapshot
+from plugway.testing import FeatureContract, postgresql_server
+from plugway.types.errors import ConfigError
 from plugway_accounts import Accounts, Member
 from plugway_accounts._keys import new_key
-from plugway_store import StoreError, StorePlugin
+from plugway_accounts._tables import PEOPLE
+from plugway_store import StoreError, StoreOptions, StorePlugin, open_store
 
 pytestmark = pytest.mark.anyio
 
@@ -191,7 +197,86 @@ async def test_keys_that_were_accepted_can_be_let_in_while_the_database_is_down(
         team.people._store = store
 
 
-async def test_without_a_store_the_configuration_is_refused(tmp_path):
-    assert Accounts.requires == ("store",)
-    assert sa.__version__
-    assert build_plugin(Accounts, "accounts").options.if_unavailable == "refuse"
+async def test_people_are_served_while_another_program_writes_to_the_database(tmp_path):
+    path = tmp_path / "store.db"
+    async with serving({"url": str(path)}) as team:
+        await team.people.add("ann")
+        made = await team.people.issue("ann")
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        try:
+            assert (await team.ask(made.secret)).status_code == 200
+        finally:
+            other.close()
+
+
+async def test_a_database_of_a_newer_version_stops_the_start_and_stays_as_it_is(tmp_path, caplog):
+    database = {"url": str(tmp_path / "store.db")}
+    async with people_in(database) as people:
+        await people.add("ann")
+        await people._store.execute(sa.text("UPDATE accounts_version SET version_num = '0099'"))
+    with pytest.raises(ExceptionGroup):
+        async with serving(database):
+            pass
+    said = next(r for r in caplog.records if r.name == "plugway.app").getMessage()
+    assert said.startswith("plugin `accounts`: ")
+    assert "at revision 0099, newer than this version of Plugway knows" in said
+    async with open_store(StoreOptions(**database)) as store:
+        assert (await store.first(sa.select(PEOPLE.c.name))) == ("ann",)
+
+
+def test_without_a_store_the_configuration_says_what_to_add():
+    with pytest.raises(ConfigError, match="needs the plugin `store`, which is not listed") as error:
+        build_snapshot(parse_config("plugins:\n  - use: accounts\n  - use: echo", "test"))
+    assert "add `- use: store`" in str(error.value)
+
+
+@pytest.mark.slow
+async def test_people_are_served_again_when_a_killed_server_is_back():
+    with postgresql_server() as server:
+        async with serving(server.database()) as team:
+            await team.people.add("ann")
+            made = await team.people.issue("ann")
+            assert (await team.ask(made.secret)).status_code == 200
+            await anyio.to_thread.run_sync(server.kill)
+            assert (await team.ask(made.secret)).status_code == 503
+            await anyio.to_thread.run_sync(server.start)
+            assert (await team.ask(made.secret)).status_code == 200
+
+
+class Slow(Plugin):
+    """Keeps an exchange open until a test lets it go."""
+
+    def __init__(self):
+        super().__init__(NoOptions(), name="slow")
+        self.started, self.go = anyio.Event(), anyio.Event()
+
+    @hookimpl
+    async def around_attempt(self, send, request, attempt):
+        self.started.set()
+        await self.go.wait()
+        return await send(request, attempt)
+
+
+async def test_a_reply_that_has_begun_ends_although_its_key_is_revoked_and_its_group_removed(
+    tmp_path,
+):
+    slow = Slow()
+    async with serving({"url": str(tmp_path / "store.db")}, slow) as team:
+        await team.people.add_group("staff", models=["plain/*"])
+        await team.people.add("ann", models=[], groups=["staff"])
+        made = await team.people.issue("ann")
+        replies = []
+
+        async def ask():
+            replies.append(await team.ask(made.secret))
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(ask)
+            await slow.started.wait()
+            await team.people.remove_group("staff")
+            assert (await team.ask(made.secret)).status_code == 403
+            await team.people.revoke(made.id)
+            assert (await team.ask(made.secret)).status_code == 401
+            slow.go.set()
+    assert replies[0].status_code == 200

@@ -71,6 +71,26 @@ def test_json_has_everything_and_is_the_only_output_on_stdout(run):
     assert states == {issued["id"]: "expired", rotated["id"]: "valid"}
 
 
+def test_every_command_that_changes_something_says_in_json_what_it_became(run):
+    def changed(*words, app=users_app):
+        done = run(*words, "--json", app=app)
+        assert done.exit_code == 0, done.stderr
+        return json.loads(done.stdout)
+
+    assert changed("add", "staff", "--models", "a/*", app=groups_app)["models"] == ["a/*"]
+    assert changed("set", "staff", "--models", "b/*", app=groups_app)["models"] == ["b/*"]
+    assert changed("add", "ann")["disabled"] is None
+    assert changed("join", "staff", "ann", app=groups_app)["members"] == ["ann"]
+    assert changed("leave", "staff", "ann", app=groups_app)["members"] == []
+    assert changed("set", "ann", "--models", "c/*")["models"] == ["c/*"]
+    assert changed("disable", "ann")["disabled"].endswith("Z")
+    assert changed("enable", "ann")["disabled"] is None
+    key = changed("keys", "issue", "ann")["id"]
+    assert changed("keys", "revoke", key, "--yes")["state"] == "revoked"
+    assert changed("rm", "staff", "--yes", app=groups_app) == {"removed": "staff"}
+    assert changed("rm", "ann", "--yes") == {"removed": "ann"}
+
+
 def test_what_cannot_be_undone_is_confirmed(run, tmp_path):
     run("add", "ann")
     groups(run, "add", "staff")
@@ -139,6 +159,7 @@ def test_models_and_memberships_are_changed(run, tmp_path):
         (users_app, ("add", "owner"), "`owner` is reserved"),
         (users_app, ("add", "ann", "--group", "no"), "there is no group 'no'"),
         (users_app, ("keys", "issue", "nobody"), "there is no person 'nobody'"),
+        (users_app, ("keys", "list", "nobody"), "there is no person 'nobody'"),
         (users_app, ("keys", "revoke", "pw_aaaaaaaa", "--yes"), "there is no key 'pw_aaaaaaaa'"),
         (users_app, ("keys", "rotate", "x" * 5000), "there is no key 'xxxxxxxxxxx'"),
         (users_app, ("set", "nobody"), "nothing to change: use --models"),

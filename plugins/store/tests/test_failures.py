@@ -12,6 +12,7 @@ from pathlib import Path
 import anyio
 import pytest
 import sqlalchemy as sa
+import trustme
 from notes import NOTES, SCHEMA
 
 from plugway.testing import postgresql_server
@@ -268,6 +269,43 @@ async def test_a_row_that_is_locked_too_long_fails_in_time(postgres):
             with refused("unreachable", "timed out"):
                 await store.execute(sa.update(NOTES).values(count=2))
         assert (await store.first(sa.select(NOTES.c.count)))[0] == 1
+
+
+@pytest.mark.slow
+async def test_the_certificate_of_a_server_is_checked_as_the_url_says(tmp_path):
+    authority, stranger = trustme.CA(), trustme.CA()
+    certificate = authority.issue_cert("localhost")
+    for name, one in (("ca", authority), ("other", stranger)):
+        one.cert_pem.write_to_path(str(tmp_path / f"{name}.pem"))
+    with postgresql_server() as server:
+        folder = server.folder / "data"
+        pem = b"".join(blob.bytes() for blob in certificate.cert_chain_pems)
+        for name, content in (
+            ("server.crt", pem),
+            ("server.key", certificate.private_key_pem.bytes()),
+        ):
+            (folder / name).write_bytes(content)
+            (folder / name).chmod(0o600)
+            shutil.chown(folder / name, folder.owner())
+        options = server.database()
+        async with open_store(StoreOptions(**options)) as store:
+            await store.read(lambda c: c.execute(sa.text("ALTER SYSTEM SET ssl = on")))
+            await store.execute(sa.text("SELECT pg_reload_conf()"))
+
+        async def encrypted(mode, host="localhost", root="ca"):
+            url = options["url"].replace("127.0.0.1", host) + f"?sslmode={mode}"
+            url += f"&sslrootcert={tmp_path / root}.pem" if mode.startswith("verify") else ""
+            async with open_store(StoreOptions(**{**options, "url": url})) as store:
+                asked = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+                return (await store.first(sa.text(asked)))[0]
+
+        assert not await encrypted("disable")
+        for mode in ("require", "verify-ca", "verify-full"):
+            assert await encrypted(mode)
+        assert await encrypted("verify-ca", "127.0.0.1")
+        for host, root in (("127.0.0.1", "ca"), ("localhost", "other")):
+            with refused("unreachable", "certificate verify failed"):
+                await encrypted("verify-full", host, root)
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """The addresses and passwords of the store."""
 
+from pathlib import Path
+
 import platformdirs
 import pytest
 from pydantic import ValidationError
@@ -19,10 +21,9 @@ def test_without_options_the_database_is_a_file_in_the_users_data_folder():
 @pytest.mark.parametrize(
     ("url", "path"),
     [
-        ("data/x.db", "data/x.db"),
         ("/var/x.db", "/var/x.db"),
-        ("sqlite:///x.db", "x.db"),
         ("sqlite:////var/x.db", "/var/x.db"),
+        ("~/x.db", Path("~/x.db").expanduser().as_posix()),
     ],
 )
 def test_a_path_is_a_file(url, path):
@@ -34,7 +35,8 @@ def test_a_server_is_reached_with_tls_as_it_says():
     url = options.database
     assert url.drivername == "postgresql+asyncpg"
     assert (url.username, url.password, url.host, url.port) == ("ann", "a b/c@d", "db", 1)
-    assert dict(url.query) == {"ssl": "verify-full"}
+    assert dict(url.query) == {}
+    assert options.tls().check_hostname
     assert "a b" not in options.place
 
 
@@ -49,6 +51,10 @@ def test_a_server_is_reached_with_tls_as_it_says():
         ({"url": "postgresql://ann@db"}, "names no database"),
         ({"url": "postgresql://ann@db:port/x"}, "is not valid"),
         ({"url": "postgresql://ann@db/x?sslmode=on"}, "unknown `sslmode`"),
+        ({"url": "postgresql://ann@db/x?timeout=1"}, "unknown parameter 'timeout'"),
+        ({"url": "postgresql://ann@db/x?sslrootcert=/no/such"}, "`sslrootcert` does not exist"),
+        ({"url": "data/x.db"}, "write the whole path"),
+        ({"url": "sqlite:///x.db"}, "write the whole path"),
         ({"redis": "redis://:secret@h/0"}, "use the option `redis_password`"),
         ({"redis": "http://h"}, "`redis` is not valid"),
         ({"redis": "redis://"}, "`redis` is not valid"),

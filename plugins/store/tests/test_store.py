@@ -152,6 +152,14 @@ async def test_a_plugin_finds_the_store_wherever_it_is_listed(database):
             pass
 
 
+async def test_two_stores_are_refused(tmp_path, caplog):
+    stores = [build_plugin(StorePlugin, name, url=str(tmp_path / f"{name}.db")) for name in "ab"]
+    with pytest.raises(ExceptionGroup):
+        async with gateway([*stores, build_plugin(PlainBackend, "plain")]):
+            pass
+    assert "`a` and `b` are both databases: list one of them" in caplog.text
+
+
 async def test_without_a_store_the_message_says_what_to_add():
     async with gateway([build_plugin(PlainBackend, "plain")]) as running:
         with pytest.raises(PlugwayError, match="add `- use: store`"):

@@ -16,7 +16,7 @@ import typer
 
 from plugway import PlugwayError
 from plugway_accounts import _shown
-from plugway_accounts._errors import no_person
+from plugway_accounts._errors import no_group, no_person
 from plugway_accounts._names import EVERYTHING
 from plugway_accounts._people import People
 from plugway_accounts._tables import SCHEMA
@@ -127,42 +127,57 @@ def set_user(
         bool | None,
         typer.Option("--password/--no-password", help="Ask for a new password, or remove it."),
     ] = None,
+    as_json: Json = False,
     config: ConfigPath = None,
 ) -> None:
     """Change a person's models or password."""
     secret = _new_password(name) if password else None
 
-    async def work(people: People) -> None:
+    async def work(people: People) -> Any:
         if models:
             await people.set_models(name, _models(models, ()))
         if password is not None:
             await people.set_password(name, secret)
+        return await people.person(name)
 
     if not models and password is None:
         _fail("nothing to change: use --models, --password or --no-password", 2)
-    _run(config, work)
+    _shown.one(_run(config, work), as_json)
     _note(f"changed `{name}`")
 
 
 @users_app.command("disable", epilog="Example: plugway users disable ann")
-def disable_user(name: Name, config: ConfigPath = None) -> None:
+def disable_user(name: Name, as_json: Json = False, config: ConfigPath = None) -> None:
     """Lock a person out at once, with all keys; nothing is deleted."""
-    _run(config, lambda people: people.disable(name))
+
+    async def work(people: People) -> Any:
+        await people.disable(name)
+        return await people.person(name)
+
+    _shown.one(_run(config, work), as_json)
     _note(f"disabled `{name}`; `plugway users enable {name}` undoes it")
 
 
 @users_app.command("enable", epilog="Example: plugway users enable ann")
-def enable_user(name: Name, config: ConfigPath = None) -> None:
+def enable_user(name: Name, as_json: Json = False, config: ConfigPath = None) -> None:
     """Let a disabled person in again."""
-    _run(config, lambda people: people.enable(name))
+
+    async def work(people: People) -> Any:
+        await people.enable(name)
+        return await people.person(name)
+
+    _shown.one(_run(config, work), as_json)
     _note(f"enabled `{name}`")
 
 
 @users_app.command("rm", epilog="Example: plugway users rm ann --yes")
-def remove_user(name: Name, yes: Yes = False, config: ConfigPath = None) -> None:
+def remove_user(
+    name: Name, yes: Yes = False, as_json: Json = False, config: ConfigPath = None
+) -> None:
     """Remove a person with keys and password. The name cannot be used again."""
     _confirm(yes, f"Remove `{name}` with all keys? Nobody can get this name again.")
     _run(config, lambda people: people.remove(name))
+    _shown.removed(name, as_json)
     _note(f"removed `{name}`")
 
 
@@ -200,7 +215,13 @@ def list_keys(
     config: ConfigPath = None,
 ) -> None:
     """List keys by their beginnings."""
-    found = _run(config, lambda people: people.keys(name))
+
+    async def work(people: People) -> Any:
+        if name is not None and await people.person(name) is None:
+            raise no_person(name)
+        return await people.keys(name)
+
+    found = _run(config, work)
     _shown.table(found, as_json, "no keys yet. Example: plugway users keys issue ann")
 
 
@@ -225,10 +246,13 @@ def rotate_key(
 
 
 @keys_app.command("revoke", epilog="Example: plugway users keys revoke pw_3fTk8Qzr --yes")
-def revoke_key(key: KeyId, yes: Yes = False, config: ConfigPath = None) -> None:
+def revoke_key(
+    key: KeyId, yes: Yes = False, as_json: Json = False, config: ConfigPath = None
+) -> None:
     """Make a key invalid at once; this cannot be undone."""
     _confirm(yes, f"Revoke the key `{key[:11]}`? This cannot be undone.")
     found = _run(config, lambda people: people.revoke(key))
+    _shown.one(found, as_json)
     _note(f"revoked `{found.id}` of `{found.person}`")
 
 
@@ -236,9 +260,13 @@ def revoke_key(key: KeyId, yes: Yes = False, config: ConfigPath = None) -> None:
 
 
 @groups_app.command("add", epilog="Example: plugway groups add staff --models 'cloud/*'")
-def add_group(name: GroupName, models: Models = None, config: ConfigPath = None) -> None:
+def add_group(
+    name: GroupName, models: Models = None, as_json: Json = False, config: ConfigPath = None
+) -> None:
     """Add a group; --models are granted to its members besides their own."""
-    _run(config, lambda people: people.add_group(name, models=_models(models, ())))
+    _change_group(
+        config, name, lambda people: people.add_group(name, models=_models(models, ())), as_json
+    )
     _note(f"added the group `{name}`; next: plugway groups join {name} PERSON")
 
 
@@ -250,33 +278,44 @@ def list_groups(as_json: Json = False, config: ConfigPath = None) -> None:
 
 
 @groups_app.command("set", epilog="Example: plugway groups set staff --models 'cloud/*'")
-def set_group(name: GroupName, models: Models = None, config: ConfigPath = None) -> None:
+def set_group(
+    name: GroupName, models: Models = None, as_json: Json = False, config: ConfigPath = None
+) -> None:
     """Change what is granted to the members of a group."""
     if not models:
         _fail("nothing to change: use --models", 2)
-    _run(config, lambda people: people.set_group_models(name, _models(models, ())))
+    _change_group(
+        config, name, lambda people: people.set_group_models(name, _models(models, ())), as_json
+    )
     _note(f"changed the group `{name}`")
 
 
 @groups_app.command("rm", epilog="Example: plugway groups rm staff --yes")
-def remove_group(name: GroupName, yes: Yes = False, config: ConfigPath = None) -> None:
+def remove_group(
+    name: GroupName, yes: Yes = False, as_json: Json = False, config: ConfigPath = None
+) -> None:
     """Remove a group; its members stay, without what it granted."""
     _confirm(yes, f"Remove the group `{name}`? Its members lose what it grants.")
     _run(config, lambda people: people.remove_group(name))
+    _shown.removed(name, as_json)
     _note(f"removed the group `{name}`")
 
 
 @groups_app.command("join", epilog="Example: plugway groups join staff ann")
-def join_group(name: GroupName, person: Name, config: ConfigPath = None) -> None:
+def join_group(
+    name: GroupName, person: Name, as_json: Json = False, config: ConfigPath = None
+) -> None:
     """Make a person a member of a group."""
-    _run(config, lambda people: people.join(person, name))
+    _change_group(config, name, lambda people: people.join(person, name), as_json)
     _note(f"`{person}` is a member of `{name}`")
 
 
 @groups_app.command("leave", epilog="Example: plugway groups leave staff ann")
-def leave_group(name: GroupName, person: Name, config: ConfigPath = None) -> None:
+def leave_group(
+    name: GroupName, person: Name, as_json: Json = False, config: ConfigPath = None
+) -> None:
     """End a person's membership in a group."""
-    _run(config, lambda people: people.leave(person, name))
+    _change_group(config, name, lambda people: people.leave(person, name), as_json)
     _note(f"`{person}` is no longer a member of `{name}`")
 
 
@@ -295,6 +334,21 @@ def _run(config: Path | None, work: Callable[[People], Awaitable[T]]) -> T:
         return anyio.run(run)
     except PlugwayError as error:
         _fail(str(error))
+
+
+def _change_group(
+    config: Path | None, name: str, work: Callable[[People], Awaitable[None]], as_json: bool
+) -> None:
+    """Change a group, and print it if JSON is wanted."""
+
+    async def changed(people: People) -> Any:
+        await work(people)
+        for found in await people.groups():
+            if found.name == name:
+                return found
+        raise no_group(name)
+
+    _shown.one(_run(config, changed), as_json)
 
 
 def _models(given: list[str] | None, default: tuple[str, ...]) -> tuple[str, ...]:

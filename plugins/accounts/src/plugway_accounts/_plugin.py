@@ -81,6 +81,9 @@ class Accounts(Plugin[AccountsOptions]):
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
         """Open the tables; store from time to time when keys were used."""
+        if gateway.predecessor is not None:
+            for _, before in gateway.predecessor.find(Accounts):
+                self._accepted.update(before._accepted)
         async with the_store(gateway).opened(SCHEMA) as store, anyio.create_task_group() as group:
             self._people = People(store)
             group.start_soon(self._flush_often)

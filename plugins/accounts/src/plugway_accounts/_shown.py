@@ -40,6 +40,12 @@ def one(record: Record, as_json: bool) -> None:
         _print_json(as_data(record))
 
 
+def removed(name: str, as_json: bool) -> None:
+    """Print what was removed if JSON is wanted."""
+    if as_json:
+        _print_json({"removed": name})
+
+
 def table(records: Sequence[Record], as_json: bool, hint: str) -> None:
     """Print records; `hint` is for none."""
     rows = [as_data(record) for record in records]

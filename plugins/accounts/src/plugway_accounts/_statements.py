@@ -169,7 +169,7 @@ def revoke(connection: Connection, key: str) -> Key:
     connection.execute(
         sa.update(KEYS).where(KEYS.c.id == found.id, KEYS.c.revoked.is_(None)).values(revoked=now())
     )
-    return found
+    return _found_key(connection, key)
 
 
 def used(connection: Connection, times: Mapping[str, int]) -> None:

@@ -160,7 +160,11 @@ def _async_engine(options: StoreOptions, seconds: float) -> AsyncEngine:
         pool_size=options.connections,
         max_overflow=0,
         pool_timeout=seconds,
-        connect_args={"timeout": options.busy_seconds, "command_timeout": seconds},
+        connect_args={
+            "timeout": options.busy_seconds,
+            "command_timeout": seconds,
+            "ssl": options.tls(),
+        },
         skip_autocommit_rollback=True,
         hide_parameters=True,
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from ssl import SSLContext, create_default_context
 from typing import Annotated, Final, Self
 from urllib.parse import urlsplit
 
@@ -15,6 +17,8 @@ from plugway import Options, Secret
 
 _POSTGRESQL: Final = ("postgresql", "postgres")
 _REDIS: Final = ("redis", "rediss")
+_PARAMETERS: Final = ("host", "sslmode", "sslrootcert")
+"""Of the URL; `host` is the folder of a Unix socket."""
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -23,7 +27,8 @@ class StoreOptions(Options):
 
     url: str | None = None
     """The database: the path of an SQLite file, or `postgresql://USER@HOST:PORT/NAME`, with
-    `?sslmode=verify-full` for TLS. Without it, `store.db` in the user's data folder."""
+    `?sslmode=verify-full` for TLS (and `&sslrootcert=FILE` for an own authority). Without it,
+    `store.db` in the user's data folder."""
     password: Secret | None = None
     """Password for PostgreSQL."""
     redis: str | None = None
@@ -63,9 +68,18 @@ class StoreOptions(Options):
         if self.url is None or not self.is_postgresql:
             return URL.create("sqlite", database=str(self.path))
         url = make_url(self.url).set(drivername="postgresql+asyncpg")
-        if mode := url.query.get("sslmode"):
-            url = url.difference_update_query(["sslmode"]).update_query_dict({"ssl": mode})
+        url = url.difference_update_query(["sslmode", "sslrootcert"])
         return url.set(password=self.password.get_secret_value()) if self.password else url
+
+    def tls(self) -> SSLContext | str:
+        """How asyncpg encrypts: a mode, or what the certificate is checked against. Slow."""
+        query = make_url(self.url or "").query
+        mode, root = str(query.get("sslmode", "prefer")), query.get("sslrootcert")
+        if not mode.startswith("verify"):
+            return mode
+        context = create_default_context(cafile=None if root is None else str(root))
+        context.check_hostname = mode == "verify-full"
+        return context
 
     @property
     def place(self) -> str:
@@ -77,25 +91,41 @@ def _check_database(text: str) -> None:
     if not text or "\0" in text:
         raise ValueError("`url` is empty or contains a NUL character")
     scheme, found, _ = text.partition("://")
-    if not found:
-        return
-    if scheme not in (*_POSTGRESQL, "sqlite"):
+    if not found or scheme == "sqlite":
+        return _check_path(text)
+    if scheme not in _POSTGRESQL:
         raise ValueError(
             f"`url`: unknown database {scheme!r}: use a path, or `postgresql://USER@HOST/NAME`"
         )
-    if scheme == "sqlite" and not text.startswith("sqlite:///"):
-        raise ValueError("`url`: write the path of the SQLite file, or `sqlite:///PATH`")
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
         raise ValueError("`url` is not valid: use `postgresql://USER@HOST:PORT/NAME`") from None
     if url.password is not None:
         raise ValueError("`url` contains a password: use the option `password` instead")
-    if scheme in _POSTGRESQL and not url.database:
+    if not url.database:
         raise ValueError("`url` names no database: use `postgresql://USER@HOST:PORT/NAME`")
-    mode = url.query.get("sslmode", "prefer")
-    if mode not in _SSL_MODES:
-        raise ValueError(f"`url`: unknown `sslmode`, should be one of {', '.join(_SSL_MODES)}")
+    if unknown := url.query.keys() - _PARAMETERS:
+        raise ValueError(
+            f"`url`: unknown parameter {min(unknown)!r}, known: {_listed(_PARAMETERS)}"
+        )
+    if url.query.get("sslmode", "prefer") not in _SSL_MODES:
+        raise ValueError(f"`url`: unknown `sslmode`, should be one of {_listed(_SSL_MODES)}")
+    root = url.query.get("sslrootcert")
+    if root is not None and not Path(str(root)).is_file():
+        raise ValueError("`url`: the file of `sslrootcert` does not exist")
+
+
+def _check_path(text: str) -> None:
+    path = text.removeprefix("sqlite:///")
+    if "://" in path:
+        raise ValueError("`url`: write the path of the SQLite file, or `sqlite:///PATH`")
+    if not Path(path).expanduser().is_absolute():
+        raise ValueError(f"`url`: {path!r} depends on where a command is run: write the whole path")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names)
 
 
 def _check_redis(text: str) -> None:

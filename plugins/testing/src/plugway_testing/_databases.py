@@ -28,8 +28,11 @@ _USER: Final = "plugway"
 class PostgresServer:
     """A PostgreSQL server with the user `plugway`, which may do everything."""
 
+    folder: Path
+    """Its files; the database is in `data`."""
+
     def __init__(self, programs: Path, folder: Path) -> None:
-        self._programs, self._folder = programs, folder
+        self._programs, self.folder = programs, folder
         self.port = _free_port()
         secret = folder / "password"
         secret.write_text(PASSWORD)
@@ -42,7 +45,7 @@ class PostgresServer:
 
     @property
     def _data(self) -> Path:
-        return self._folder / "data"
+        return self.folder / "data"
 
     def start(self) -> None:
         """Start it, or start it again after `kill`; it recovers like after a crash."""
@@ -53,7 +56,7 @@ class PostgresServer:
             "fsync": "off",
         }
         options = " ".join(f"-c {name}='{value}'" for name, value in settings.items())
-        log = self._folder / "log"
+        log = self.folder / "log"
         self._run("pg_ctl", "start", "-w", "-D", self._data, "-l", log, "-o", options)
 
     def kill(self) -> None:
@@ -76,7 +79,7 @@ class PostgresServer:
         return {"url": url, "password": PASSWORD}
 
     def _run(self, program: str, *arguments: object, check: bool = True) -> None:
-        _run([self._programs / program, *arguments], self._folder, check=check)
+        _run([self._programs / program, *arguments], self.folder, check=check)
 
 
 class RedisServer:
