@@ -72,6 +72,7 @@ async def test_a_target_that_is_too_expensive_is_skipped_for_one_that_is_not(sql
         response = await found.ask(max_tokens=1000)
         assert response.status_code == 200
         assert "cheap/small" in response.headers["plugway-receipt"]
+        assert "by=budgets" in response.headers["plugway-receipt"]
         await found.limit("person:ann", 0)
         refused = await found.ask(max_tokens=1000)
     assert refused.status_code == 429
@@ -351,3 +352,10 @@ async def test_a_zone_that_this_machine_does_not_know_is_named(sqlite):
         assert (await found.ask("bob")).status_code == 200
     assert response.status_code == 429
     assert "unknown time zone 'Mars/Base'" in response.json()["error"]["message"]
+
+
+async def test_an_absurd_limit_of_the_client_is_lowered_like_any_other(sqlite):
+    async with team(sqlite, meter=Metered(prompt=10)) as found:
+        await found.limit("person:ann", CENT)
+        assert (await found.ask(max_tokens=10**9)).status_code == 200
+    assert orjson.loads(found.upstream.requests[-1].body)["max_tokens"] < 1000

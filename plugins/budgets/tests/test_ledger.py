@@ -232,3 +232,19 @@ async def test_nothing_is_lost_or_counted_twice_in_any_order(store):
             open_ = {id: one for id, one in open_.items() if one[1] != "one"}
         reserved = sum(amount for amount, _ in open_.values())
         assert await store.read(ledger.balances, of) == (Balance(spent, reserved),)
+
+
+async def test_what_is_old_is_forgotten_but_for_what_is_reserved(store):
+    of = await accounts(store, limit(amount=100))
+    await reserve(store, "a", of, 80)
+    await store.write(ledger.settle, [Settlement("a", of, charge(30))])
+    await reserve(store, "b", of, 20)
+    later = AT.replace(year=2028)
+    await store.write(ledger.forget, later)
+    assert await store.all(sa.select(CHARGE)) == []
+    assert await store.read(ledger.balances, of) == (Balance(30, 20),)
+    await store.write(ledger.settle, [Settlement("b", of)])
+    await store.write(ledger.forget, AT)
+    assert await store.read(ledger.balances, of) == (Balance(30, 0),)
+    await store.write(ledger.forget, later)
+    assert await store.read(ledger.balances, of) == (Balance(0, 0),)

@@ -301,6 +301,13 @@ def _now(connection: Connection) -> Any:
     return sa.cast(sa.func.strftime("%s", "now"), sa.BigInteger)
 
 
+def forget(connection: Connection, oldest: datetime) -> None:
+    """Delete charges, and accounts of periods that ended, from before a time."""
+    connection.execute(sa.delete(CHARGE).where(CHARGE.c.at < int(oldest.timestamp())))
+    ended = (ACCOUNT.c.start != "") & (ACCOUNT.c.start < oldest.date().isoformat())
+    connection.execute(sa.delete(ACCOUNT).where(ended & (ACCOUNT.c.reserved == 0)))
+
+
 # ── limits ───────────────────────────────────────────────────────────────────────────────────────
 
 

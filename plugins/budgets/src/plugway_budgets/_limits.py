@@ -131,11 +131,14 @@ class Demand:
     """How many replies one request asks for."""
 
     def of(self, unit: Unit) -> int:
-        """The most it can use of a unit."""
+        """The most it can use of a unit; what is more than any limit is all the same."""
+        if unit == "streams":
+            return 1
+        amount = self.prompt + self.most * self.replies
         if unit == "dollars":
             assert self.price is not None
-            return self.price.worst_case(self.prompt, self.most * self.replies, long=self.long)
-        return 1 if unit == "streams" else self.prompt + self.most * self.replies
+            amount = self.price.worst_case(self.prompt, self.most * self.replies, long=self.long)
+        return min(amount, 2 * MOST)
 
     def within(self, left: Sequence[tuple[Unit, int]], least: int) -> Demand | None:
         """The demand with a reply as long as what is left allows; None if that is shorter than

@@ -24,6 +24,8 @@ class BudgetsOptions(Options):
     cut_tokens_per_second: Annotated[int, Field(ge=1, le=100_000)] = 300
     """A reply that was cut off before the server reported its usage is booked with this many tokens
     for each second, at most what was reserved."""
+    keep_days: Annotated[int, Field(ge=40, le=36_500)] = 400
+    """How many days `plugway budgets spending` goes back; older charges are deleted."""
     contact: str = ""
     """What a person whose budget is spent should do; the end of the message, such as `Ask
     it@example.org for more.`"""

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import ClassVar, Final
 
@@ -61,6 +61,7 @@ REFRESH_SECONDS: Final = 2.0
 """How long a gateway uses limits that it has read."""
 RENEW_SECONDS: Final = 8.0
 _FLUSH_SECONDS: Final = 15.0
+_FORGET_SECONDS: Final = 3600.0
 _OPEN: StateKey[Open] = StateKey("budgets")
 
 
@@ -118,6 +119,8 @@ class Budgets(Plugin[BudgetsOptions]):
         demand = await reserver.counted(demand, request, attempt)
         if (short := reserver.short(accounts, balances, demand)) is not None:
             told = refusals.spent(*short, demand, self.options.contact)
+            why = f"skipped `{attempt.target}`: what is left of a budget does not pay for it"
+            exchange.note(self.name, why, stage="prepare_attempt")
             raise _skipped(told, exchange.id)
 
     @hookimpl
@@ -312,9 +315,14 @@ class Budgets(Plugin[BudgetsOptions]):
             self.log.warning("reservations are released later: %s", error)
 
     async def _renew(self, store: Store) -> None:
-        """Say that this gateway lives, and release what dead ones reserved."""
+        """Say that this gateway lives, release what dead ones reserved, and forget what is old."""
+        forget_at = time.monotonic()
         while True:
             try:
+                if time.monotonic() >= forget_at:
+                    forget_at += _FORGET_SECONDS
+                    oldest = self.now() - timedelta(days=self.options.keep_days)
+                    await store.write(ledger.forget, oldest)
                 await store.write(ledger.renew, self._lease)
                 for lease, amounts in (await store.write(ledger.release_dead)).items():
                     self.log.warning("released %d amounts of the dead gateway %s", amounts, lease)
