@@ -13,6 +13,7 @@ from plugway.testing import (
     anthropic_error,
     anthropic_stream,
     build_plugin,
+    postgresql_server,
     request_body,
     sse,
 )
@@ -359,3 +360,17 @@ async def test_an_absurd_limit_of_the_client_is_lowered_like_any_other(sqlite):
         await found.limit("person:ann", 2 * CENT)
         assert (await found.ask(max_tokens=10**9)).status_code == 200
     assert orjson.loads(found.upstream.requests[-1].body)["max_tokens"] < 2000
+
+
+async def test_a_database_that_was_restarted_is_not_noticed(tmp_path):
+    with postgresql_server() as server:
+        async with team(server.database()) as found:
+            await found.limit("person:ann", nano_dollars(1))
+            assert (await found.ask()).status_code == 200
+            await found.settled()
+            server.kill()
+            await anyio.to_thread.run_sync(server.start)
+            found.plugin._read_at = float("-inf")
+            assert (await found.ask()).status_code == 200
+            found.store = found.plugin._now.store
+            assert await found.balance("person:ann") == (6_000_000, 0)

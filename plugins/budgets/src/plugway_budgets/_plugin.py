@@ -181,7 +181,13 @@ class Budgets(Plugin[BudgetsOptions]):
     async def accounts_of(self, owner: Owner) -> tuple[Account, ...]:
         """The accounts of a caller now. Raises `StoreError`."""
         if time.monotonic() - self._read_at > REFRESH_SECONDS:
-            self._limits = await self._now.store.read(ledger.all_limits)
+            try:
+                self._limits = await self._now.store.read(ledger.all_limits)
+            except StoreError as error:
+                if error.kind != "unreachable":
+                    raise
+                # A connection is found to be lost when it is used.
+                self._limits = await self._now.store.read(ledger.all_limits)
             self._read_at = time.monotonic()
         return limits_for(owner.subjects, self._limits, self.now()) if self._limits else ()
 

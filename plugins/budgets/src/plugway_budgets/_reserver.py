@@ -14,7 +14,16 @@ from typing import Any, Final
 
 import anyio
 
-from plugway import Attempt, BackendError, Bounded, MessagesRequest, Reply, RequestRejected, Usage
+from plugway import (
+    Attempt,
+    BackendError,
+    Bounded,
+    MessagesRequest,
+    Reply,
+    RequestRejected,
+    Usage,
+    new_id,
+)
 from plugway_budgets import _ledger as ledger
 from plugway_budgets import _refusals as refusals
 from plugway_budgets._ledger import Reserved, Settlement
@@ -105,7 +114,7 @@ class Reserver:
         if is_open_ended(request) and sent.is_bound:
             request = limited(request, asked.most)
         try:
-            balances = await self._taken(sent, request, attempt)
+            balances = await self._taken_or_again(sent, request, attempt)
         except StoreError as error:
             if self._options.if_unavailable == "refuse":
                 raise refusals.unavailable(str(error)) from error
@@ -115,6 +124,19 @@ class Reserver:
         if sent.demand.most < asked.most:
             request = shorter(request, sent.demand.most, _because(sent.accounts, balances))
         return request, balances
+
+    async def _taken_or_again(
+        self, sent: Sent, request: MessagesRequest, attempt: Attempt
+    ) -> Sequence[Balance]:
+        """Reserve; once more if the connection was lost, as by a restart of the database."""
+        try:
+            return await self._taken(sent, request, attempt)
+        except StoreError as error:
+            if error.kind != "unreachable":
+                raise
+            self._settler.put(Settlement(sent.id))  # it may have been reserved
+            sent.id = new_id("use")
+            return await self._taken(sent, request, attempt)
 
     async def _taken(
         self, sent: Sent, request: MessagesRequest, attempt: Attempt
