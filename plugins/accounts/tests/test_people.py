@@ -172,21 +172,20 @@ async def test_a_password_is_checked_and_nobody_else_has_it(people):
     assert "argon2" not in repr(await people.everybody())
 
 
-@pytest.mark.parametrize("name", ODD, ids=lambda name: ascii(name[:12]))
-async def test_an_odd_name_is_refused_and_never_found(people, name):
-    with pytest.raises(AccountError) as refused:
-        await people.add(name)
-    assert len(str(refused.value)) < 300
-    for find in (people.person, people.member):
-        assert await find(name) is None
-    calls = [people.disable, people.remove, people.issue, people.revoke, people.remove_group]
-    for call in calls:
-        with pytest.raises(AccountError, match="there is no"):
-            await call(name)
-    with pytest.raises(AccountError):
-        await people.join(name, name)
-    with pytest.raises(AccountError):
-        await people.leave(name, name)
+async def test_an_odd_name_is_refused_and_never_found(people):
+    for name in ODD:
+        with pytest.raises(AccountError) as refused:
+            await people.add(name)
+        assert len(str(refused.value)) < 300
+        for find in (people.person, people.member):
+            assert await find(name) is None
+        calls = (people.disable, people.remove, people.issue, people.revoke, people.remove_group)
+        for call in calls:
+            with pytest.raises(AccountError, match="there is no"):
+                await call(name)
+        for call in (people.join, people.leave):
+            with pytest.raises(AccountError):
+                await call(name, name)
     assert await people.everybody() == []
 
 
