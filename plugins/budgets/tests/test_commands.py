@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from plugway_budgets import _ledger as ledger
 from plugway_budgets._commands import budgets_app
 from plugway_budgets._ledger import Charge, Settlement
+from plugway_budgets._report import report
 from plugway_budgets._schema import SCHEMA
 from plugway_store import StoreOptions, open_store
 
@@ -150,7 +151,7 @@ async def test_the_report_is_the_same_on_both_databases(database):
         await store.migrate(SCHEMA)
         charge = Charge(DAY, "ann", ("dev",), "k", "up/m", 1, 2, 3, 4, 5, True)
         await store.write(ledger.settle, [Settlement("r", (), charge)])
-        rows = await store.read(ledger.report, ["day", "group", "model"], DAY, DAY + 86_400)
+        rows = await store.read(report, ["day", "group", "model"], DAY, DAY + 86_400)
     (row,) = rows
     assert (row["day"], row["group"], row["model"], row["nano"]) == (
         "2026-11-30",

@@ -21,6 +21,7 @@ from plugway_budgets import _ledger as ledger
 from plugway_budgets._limits import BUDGETS, MOST, Limit, Subject, Unit, subject_of
 from plugway_budgets._periods import PERIODS, PeriodName, zone_of
 from plugway_budgets._refusals import amount_text
+from plugway_budgets._report import report
 from plugway_budgets._schema import SCHEMA
 from plugway_prices import DOLLAR, dollars, nano_dollars
 from plugway_store import Store, configured_store
@@ -202,7 +203,7 @@ def spending_command(
     end = int(datetime.combine(last, time(), UTC).timestamp()) + 86_400
 
     async def work(store: Store) -> Sequence[Mapping[str, Any]]:
-        return await store.read(ledger.report, list(dict.fromkeys(columns)), begin, end)
+        return await store.read(report, list(dict.fromkeys(columns)), begin, end)
 
     rows = _run(work, config)
     if as_json:

@@ -49,6 +49,7 @@ from plugway_budgets._limits import (
 from plugway_budgets._options import BudgetsOptions
 from plugway_budgets._owners import Owner, owner_of
 from plugway_budgets._page import usage_route
+from plugway_budgets._report import spent_since
 from plugway_budgets._requests import demand_of, raw_of
 from plugway_budgets._reserver import Open, Reserver, Sent
 from plugway_budgets._schema import SCHEMA
@@ -207,7 +208,7 @@ class Budgets(Plugin[BudgetsOptions]):
     async def spent_since(self, owner: Owner, since: datetime) -> int:
         """Nano-dollars that a caller spent. Raises `StoreError`."""
         return await self._now.store.read(
-            ledger.spent_since, owner.person, owner.key, int(since.timestamp())
+            spent_since, owner.person, owner.key, int(since.timestamp())
         )
 
     async def _accounts(self, owner: Owner) -> tuple[Account, ...]:
