@@ -26,7 +26,7 @@ from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from typing import Any
 
 from bench import bodies
-from plugway import Attempt, MessagesRequest, ModelInfo, NoOptions, Plugin, Reply, hookimpl
+from plugway import Attempt, Caller, MessagesRequest, ModelInfo, NoOptions, Plugin, Reply, hookimpl
 from plugway.exchange.intake import ExchangeServer
 from plugway.exchange.pipeline import Limits, Pipeline
 from plugway.exchange.writer import AsgiChannel
@@ -105,7 +105,12 @@ class Faithful(AsgiChannel):
         return bool
 
 
-async def served(server: ExchangeServer, body: bytes, lines: Sequence[tuple[bytes, bytes]]) -> int:
+async def served(
+    server: ExchangeServer,
+    body: bytes,
+    lines: Sequence[tuple[bytes, bytes]],
+    caller: Caller | None = None,
+) -> int:
     """Send a request to `server` without sockets; returns the number of bytes of the reply."""
     sent, written = False, 0
 
@@ -124,6 +129,7 @@ async def served(server: ExchangeServer, body: bytes, lines: Sequence[tuple[byte
         "type": "http",
         "headers": list(lines),
         "query_string": b"",
+        "plugway.caller": caller,
         "extensions": {"plugway": Faithful(receive, send)},
     }
     await server.serve("messages", scope, receive, send)

@@ -135,6 +135,7 @@ ROWS = {
         },
     ),
     **of("accounts", {"/v1/account": [people("GET", "/v1/account")]}),
+    **of("budgets", {"/api/oauth/usage": [people("GET", "/api/oauth/usage")]}),
     **of(
         "budget-tree",
         {"/budget-tree/conversations": [operator("GET", "/budget-tree/conversations")]},

@@ -81,6 +81,7 @@ STACK = """
     options: {{text: be brief}}
   - use: router
     options: {{models: {{"*": [local/demo]}}}}
+  - use: budgets
 """
 LISTED = """
   - {{use: llama-cpp, name: local, options: {{model: demo, temperature: 0}}}}

@@ -91,7 +91,14 @@ def test_a_configuration_is_valid(text, tmp_path, plugway):
 def test_a_command_exists(line, plugway):
     words = line.split()
     known = [word for word in words[1:4] if re.fullmatch(r"[a-z]+", word)]
-    groups = {"models": 2, "keys": 2, "mcp": 2, "groups": 2, "users": 3 if "keys" in known else 2}
+    groups = {
+        "models": 2,
+        "keys": 2,
+        "mcp": 2,
+        "budgets": 2,
+        "groups": 2,
+        "users": 3 if "keys" in known else 2,
+    }
     code, wrote = plugway(*known[: groups.get(words[1], 1)], "--help")
     assert code == 0, wrote.err
     assert "Usage: plugway" in wrote.out

@@ -77,7 +77,7 @@ _EDITS: StateKey[Any] = StateKey("context-guard.edits")
 class ContextGuard(Plugin[ContextGuardOptions]):
     """Counts prompts before they are sent, and keeps them and their answers inside the window."""
 
-    outside: ClassVar[tuple[str, ...]] = ("budget-tree",)  # which counts each request
+    outside: ClassVar[tuple[str, ...]] = ("budget-tree", "budgets")  # which count each request
 
     def __init__(self, options: ContextGuardOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)

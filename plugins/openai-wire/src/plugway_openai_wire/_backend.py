@@ -47,7 +47,7 @@ from plugway_openai_wire._events import (
 )
 from plugway_openai_wire._failures import answer_in, failure_at_the_start
 from plugway_openai_wire._models import models_of
-from plugway_openai_wire._relay import client_request, is_translatable, refuses
+from plugway_openai_wire._relay import adds_limit, client_request, is_translatable, refuses
 from plugway_openai_wire._required_call import RequiredCall
 from plugway_signature import PREFIX
 from plugway_upstream_errors import opened
@@ -286,6 +286,8 @@ class OpenAIBackend:
         changed = {change.field for change in request.changes} - {"model", "max_tokens"}
         if changed and not changed <= original.made_up:
             return None
+        if adds_limit(original, request):
+            return None  # which only a translation can carry
         if attempt.target not in original.verdicts:
             original.verdicts[attempt.target] = self._accepts(original, attempt.model)
         return original if original.verdicts[attempt.target] else None

@@ -39,6 +39,13 @@ def is_translatable(original: Original, facts: Facts) -> bool:
     )
 
 
+def adds_limit(original: Original, request: MessagesRequest) -> bool:
+    """Whether a plugin limits the reply to a request for which the client gave no limit."""
+    limited = any(change.field == "max_tokens" for change in request.changes)
+    made_up = "max_tokens" in original.made_up
+    return limited and not made_up and not any(original.get(name) for name in _LIMITS)
+
+
 def client_request(
     original: Original, request: MessagesRequest, attempt: Attempt
 ) -> MessagesRequest:

@@ -4,11 +4,12 @@ from plugway_prices._catalogue import Catalogue
 from plugway_prices._money import DOLLAR, dollars, nano_dollars
 from plugway_prices._options import PriceOptions, PricesOptions, TierOptions
 from plugway_prices._plugin import Prices, TellsPrices, missing_price, prices_in
-from plugway_prices._price import FREE, Price, Rates, choices_of
+from plugway_prices._price import FREE, LONG, Price, Rates, choices_of
 
 __all__ = [
     "DOLLAR",
     "FREE",
+    "LONG",
     "Catalogue",
     "Price",
     "PriceOptions",

@@ -16,9 +16,10 @@ def nano_dollars(amount: Decimal | int | str) -> int:
 
 
 def dollars(nano: int) -> str:
-    """An amount for people: `$1.50`, with more digits below a cent."""
+    """An amount for people: `$1.50`, with more digits below a dollar, and all below a cent."""
     sign, amount = ("-", -nano) if nano < 0 else ("", nano)
-    if 0 < amount < DOLLAR // 100:
-        text = f"{Decimal(amount) / DOLLAR:.9f}".rstrip("0")
-        return f"{sign}${text}"
-    return f"{sign}${Decimal(amount) / DOLLAR:,.2f}"
+    if amount >= DOLLAR or amount == 0:
+        return f"{sign}${Decimal(amount) / DOLLAR:,.2f}"
+    digits = 4 if amount >= DOLLAR // 100 else 9
+    whole, _, part = f"{Decimal(amount) / DOLLAR:.{digits}f}".partition(".")
+    return f"{sign}${whole}.{part[:2]}{part[2:].rstrip('0')}"

@@ -62,7 +62,7 @@ _RUN: StateKey[_Run] = StateKey("resilience")
 class Resilience(Plugin[ResilienceOptions]):
     """Retries, falls back, and skips targets that keep failing."""
 
-    outside: ClassVar[tuple[str, ...]] = ("budget-tree",)  # which counts each request
+    outside: ClassVar[tuple[str, ...]] = ("budget-tree", "budgets")  # which count each request
 
     def __init__(
         self,

@@ -53,6 +53,7 @@ class ServerTools(Plugin[ServerToolsOptions]):
     Adds schemas to clients' typed tools."""
 
     outside: ClassVar[tuple[str, ...]] = (  # which know only functions, and repair their calls
+        "budgets",
         "tool-repair",
         "context-guard",
         "field-policy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import ClassVar
 
 from plugway import (
     Attempt,
@@ -23,6 +24,8 @@ __all__ = ["ToolRepair", "ToolRepairOptions"]
 
 class ToolRepair(Plugin[ToolRepairOptions]):
     """Repairs tool calls: written as text, with wrong arguments, or missing."""
+
+    outside: ClassVar[tuple[str, ...]] = ("budgets",)  # which counts each try
 
     @hookimpl
     async def around_attempt(

@@ -57,6 +57,7 @@ class Toolbelt(Plugin[ToolbeltOptions]):
         "context-guard",
         "field-policy",
         "budget-tree",
+        "budgets",
     )
 
     def __init__(self, options: ToolbeltOptions, *, name: str = "") -> None:

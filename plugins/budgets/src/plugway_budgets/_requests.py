@@ -1,0 +1,69 @@
+"""Requests as budgets see them: how large they are, and with a shorter reply. Pure functions."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from plugway import MessagesRequest, as_object
+from plugway_budgets._limits import Demand
+from plugway_prices import LONG, Price
+
+_FULL_IMAGE: Final = 5000
+"""Tokens of an image or a page, at most."""
+_LEAST_THINKING: Final = 1024
+"""The smallest thinking budget that the API accepts."""
+_NO_LIMIT: Final = 32_000
+"""Tokens of a reply for which the client gave no limit."""
+
+
+def demand_of(request: MessagesRequest, price: Price | None, choices: frozenset[str]) -> Demand:
+    """The most that a request can use, without knowing how many tokens its prompt has."""
+    most = request.get("max_tokens")
+    known = isinstance(most, int) and not isinstance(most, bool) and most >= 0
+    raw = raw_of(request)
+    media = raw.count(b'"base64"') + raw.count(b'"url"') + raw.count(b'"file_id"')
+    return Demand(
+        len(raw) + media * _FULL_IMAGE,
+        most if known else _NO_LIMIT,
+        price,
+        LONG in choices,
+        replies(request),
+    )
+
+
+def raw_of(request: MessagesRequest) -> bytes:
+    """The body that makes up the prompt."""
+    return request.raw if request.original is None else request.original.body
+
+
+def replies(request: MessagesRequest) -> int:
+    """How many replies a request of another API asks for."""
+    wanted = request.original.get("n") if request.original is not None else 1
+    return wanted if isinstance(wanted, int) and wanted >= 1 else 1
+
+
+def is_open_ended(request: MessagesRequest) -> bool:
+    """Whether the client gave no limit for the reply."""
+    original = request.original
+    if original is not None:
+        return "max_tokens" in original.made_up
+    return request.get("max_tokens") is None
+
+
+def limited(request: MessagesRequest, most: int) -> MessagesRequest:
+    """The request with a limit that the server is told too."""
+    if request.original is not None:
+        request.original.made_up.discard("max_tokens")  # otherwise it would not be sent
+    return request.replace(max_tokens=most, because="a budget limits replies")
+
+
+def shorter(request: MessagesRequest, most: int, because: str) -> MessagesRequest:
+    """The request with a shorter reply, and its thinking budget below that."""
+    fields: dict[str, Any] = {"max_tokens": most}
+    thinking = as_object(request.get("thinking"))
+    budget = thinking.get("budget_tokens")
+    if isinstance(budget, int) and budget >= most:
+        less = most // 2
+        enough = less >= _LEAST_THINKING
+        fields["thinking"] = {**thinking, "budget_tokens": less} if enough else {"type": "disabled"}
+    return request.replace(because=because, **fields)
