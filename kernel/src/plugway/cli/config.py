@@ -112,7 +112,7 @@ def config_schema(config: Config | None) -> dict[str, object]:
     definitions: dict[str, object] = {"secret": _secret_schema()}
     known = installed()
     listed = dict.fromkeys(entry.use for entry in config.plugins) if config else {}
-    approvals = Approvals()
+    approvals = Approvals(document=config.document if config else None)
     branches = [
         _plugin_branch(name, load_class(known[name], approvals).options_type(), definitions)
         for name in listed
