@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
-import socketserver
 import subprocess
 import sys
 import threading
+import zipfile
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,9 +16,14 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-from wheels import make_environment, make_wheel, record_line, sha256  # noqa: E402
+from wheels import make_environment, make_wheel, sha256  # noqa: E402
 
+from plugway import PlugwayError  # noqa: E402
+from plugway_install import _change, _pip  # noqa: E402
+from plugway_install._environment import Environment  # noqa: E402
 from plugway_install._names import OWN, own_folder, resembles_own  # noqa: E402
+from plugway_install._pip import Pin  # noqa: E402
+from plugway_install._wheel import inspect  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -107,10 +113,6 @@ def test_a_wheel_is_installed_by_its_file(gateway, wheels):
 
 
 def test_a_source_folder_is_built_only_after_consent(gateway, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "plugway.cli.main"], capture_output=True, check=False
-    )
-    assert done.returncode == 0
     new = gateway.run("new", "fresh", "--directory", tmp_path / "fresh")
     assert new.returncode == 0, new.stderr
     message = refused(gateway, "install", tmp_path / "fresh", "--no-build-isolation")
@@ -140,12 +142,11 @@ def test_a_plugin_cannot_bring_a_package_of_plugway_from_an_index(gateway, wheel
     for name, requires in {"probe-one": ["plugway-tools>=9"], "plugway-tools": []}.items():
         version = "9.0" if name == "plugway-tools" else "1.0"
         path = make_wheel(wheels / name, name, version, requires=requires, points={})
-        (wheels / name / "index.html").write_text(f'<a href="{path.name}#sha256={sha256(path)}">x</a>')
+        (wheels / name / "index.html").write_text(
+            f'<a href="{path.name}#sha256={sha256(path)}">x</a>'
+        )
     message = refused(gateway, "install", "probe-one", "--yes", PIP_INDEX_URL=index)
     assert "`plugway-tools` is a package of Plugway, which is not published" in message
-
-
-INFO = "probe_one-1.0.dist-info"
 
 
 @pytest.mark.parametrize(
@@ -175,17 +176,36 @@ INFO = "probe_one-1.0.dist-info"
         ({"files": {"probe_one/plugway-permissions.toml": 'hooks = ["x"]'}}, "no hook `x`"),
     ],
 )
-def test_a_wheel_that_must_not_be_installed_is_refused_with_the_reason(
-    gateway, wheels, change, reason
-):
+def test_a_wheel_that_must_not_be_installed_is_refused_with_the_reason(wheels, change, reason):
     path = make_wheel(wheels, **change)
-    # pip itself refuses some of them while it resolves
-    lock = wheels / "lock.txt"
-    lock.write_text(f"probe-one==1.0 --hash=sha256:{sha256(path)}\n")
-    message = refused(gateway, "install", "--lock", lock, "--from", wheels, "--yes")
-    assert reason in message or "failed:" in message
-    if "failed:" in message:
-        pytest.fail(f"pip said it, not this command: {message}")
+    with pytest.raises(PlugwayError, match="is refused") as caught:
+        wheel = inspect(path, Pin("probe-one", "1.0", sha256(path)))
+        Environment().refuse_collisions([wheel])
+    assert reason in str(caught.value)
+
+
+def test_a_wheel_with_another_hash_than_its_lock_is_refused(wheels):
+    path = make_wheel(wheels)
+    with pytest.raises(PlugwayError, match="as it was locked"):
+        inspect(path, Pin("probe-one", "1.0", "0" * 64))
+    path.write_bytes(b"not an archive")
+    with pytest.raises(PlugwayError, match="not a valid archive"):
+        inspect(path, Pin("probe-one", "1.0", sha256(path)))
+
+
+def test_a_link_in_a_wheel_is_refused(wheels):
+    path = make_wheel(wheels)
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo("probe_one/link.py")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(PlugwayError, match="contains the link"):
+        inspect(path, Pin("probe-one", "1.0", sha256(path)))
+
+
+def test_a_refused_wheel_changes_nothing(gateway, wheels):
+    path = make_wheel(wheels, files={"evil.pth": "import os"})
+    assert "would run whenever Python starts" in refused(gateway, "install", path, "--yes")
 
 
 def test_a_script_of_another_package_is_not_replaced(gateway, wheels):
@@ -316,28 +336,53 @@ def test_the_next_command_restores_what_a_crash_left(gateway, halfway):
     assert without_fake(gateway) == before
 
 
-def test_an_environment_without_pip_is_named_with_the_fix(gateway):
-    (gateway.site / "_nopip.py").write_text(
-        "import sys\n"
-        "class No:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'pip': raise ModuleNotFoundError(name)\n"
-    )
-    message = refused(gateway, "install", "probe-one", "--yes", PYTHONPATH=str(gateway.site))
-    assert "pip" in message
+def test_an_environment_without_pip_is_named_with_the_fix(tmp_path, monkeypatch):
+    monkeypatch.setattr(_pip, "find_spec", lambda name: None)
+    with pytest.raises(PlugwayError, match="has no pip: run `python -m ensurepip`"):
+        _pip.resolve(["probe-one"], _pip.Source(), tmp_path)
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="modes of folders")
-def test_a_read_only_environment_is_named_and_not_changed(gateway, wheels, monkeypatch):
-    from plugway_install import _change
+@pytest.mark.parametrize("error", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_an_environment_that_cannot_be_written_is_named_and_not_changed(monkeypatch, error):
+    def fail(self, *_, **__):
+        raise OSError(error, os.strerror(error))
 
-    folder = gateway.folder / "absent"
-    monkeypatch.setattr(_change.sys, "prefix", str(folder))
+    monkeypatch.setattr(Path, "mkdir", fail)
     with (
-        pytest.raises(Exception, match="cannot write to the environment"),
+        pytest.raises(PlugwayError, match=f"cannot write to the environment.*{os.strerror(error)}"),
         _change.undone_on_failure([], []),
     ):
         pytest.fail("it ran")
+
+
+def test_a_full_disk_before_the_change_leaves_everything(tmp_path, monkeypatch):
+    monkeypatch.setattr(_change.sys, "prefix", str(tmp_path))
+    path = tmp_path / "file.py"
+    path.write_text("old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(_change.os, "link", full)
+    monkeypatch.setattr(_change.shutil, "copy2", full)
+    with pytest.raises(OSError, match="No space"), _change.undone_on_failure([path], []):
+        pytest.fail("it ran")
+    assert [p.name for p in tmp_path.iterdir()] == ["file.py"]
+
+
+def test_a_full_disk_during_the_change_restores_without_space(tmp_path, monkeypatch):
+    monkeypatch.setattr(_change.sys, "prefix", str(tmp_path))
+    old, new, mine = (tmp_path / name for name in ("old.py", "new.py", "mine.py"))
+    old.write_text("old")
+    mine.write_text("mine")  # belongs to no package
+    with pytest.raises(OSError, match="No space"), _change.undone_on_failure([old], [new, mine]):
+        for path in (old, mine):
+            path.unlink()
+            path.write_text("new version")
+        new.write_text("new")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert (old.read_text(), mine.read_text()) == ("old", "mine")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.py", "old.py"]
 
 
 def test_a_package_in_use_or_needed_is_not_removed(gateway, wheels, tmp_path):

@@ -50,7 +50,11 @@ def make_wheel(folder, name="probe-one", version="1.0", *, files=None, points=No
     folder.mkdir(exist_ok=True)
     path = folder / (change.get("file") or f"{stem}-{version}-py3-none-any.whl")
     with zipfile.ZipFile(path, "w") as archive:
-        for name, text in {**texts, **change.get("altered", {}), **change.get("unlisted", {})}.items():
+        for name, text in {
+            **texts,
+            **change.get("altered", {}),
+            **change.get("unlisted", {}),
+        }.items():
             archive.writestr(name, text)
         archive.writestr(f"{info}/RECORD", "\n".join([*record, f"{info}/RECORD,,"]) + "\n")
     return path
@@ -68,7 +72,9 @@ class Gateway:
 
     @property
     def site(self):
-        return Path(sysconfig.get_path("purelib", vars={"base": self.folder, "platbase": self.folder}))
+        return Path(
+            sysconfig.get_path("purelib", vars={"base": self.folder, "platbase": self.folder})
+        )
 
     @property
     def settings(self):
@@ -83,7 +89,8 @@ class Gateway:
             text=True,
             env={
                 **os.environ,
-                "HOME": str(self.folder / "home"),
+                "HOME": str(self.folder.parent),
+                "PATH": "/usr/bin:/bin",  # pip asks a `rustc` for its version
                 "XDG_CONFIG_HOME": str(self.folder / "config"),
                 "PIP_CONFIG_FILE": os.devnull,
                 "PIP_INDEX_URL": "http://127.0.0.1:9/",
@@ -123,5 +130,4 @@ def make_environment(folder):
     script = folder / "bin" / "plugway"
     script.write_text(f"#!{folder}/bin/python\nfrom plugway.cli.main import main\nmain()\n")
     script.chmod(0o755)
-    (folder / "home").mkdir()
     return gateway

@@ -42,7 +42,8 @@ def undone_on_failure(old: Iterable[Path], new: Iterable[Path]) -> Generator[Non
         reason = f"cannot write to the environment {sys.prefix}: {error.strerror}"
         raise PlugwayError(f"{reason}. Install as the user that owns it") from None
     try:
-        _record(folder, list(old), list(new))
+        targets = list(new)
+        _record(folder, [*old, *(path for path in targets if path.is_file())], targets)
         yield
     except BaseException:
         with _undisturbed():
@@ -68,7 +69,7 @@ def recover() -> bool:
 def _record(folder: Path, old: list[Path], new: list[Path]) -> None:
     (folder / "pid").write_text(str(os.getpid()))
     kept: list[tuple[str, str]] = []
-    for number, path in enumerate(old):
+    for number, path in enumerate(dict.fromkeys(old)):
         copy = folder / str(number)
         try:
             os.link(path, copy)  # needs no space; pip replaces files and does not write into them
@@ -90,7 +91,7 @@ def _undo(folder: Path) -> None:
         journal = json.loads((folder / _JOURNAL).read_text("utf-8"))
         old = {Path(path): folder / name for path, name in journal["old"]}
         for path in map(Path, journal["new"]):
-            if path not in old:
+            if path not in old and not path.is_dir():  # a folder was there before
                 path.unlink(missing_ok=True)
         for path, copy in old.items():
             if copy.exists():  # it was put back already by an attempt that was cut off

@@ -76,7 +76,7 @@ def verified(path: Path) -> SignedList:
     words = ("verify", *files, "-I", signer, "-n", _NAMESPACE, *revoked)
     status, said = _keygen(*words, given=raw)
     if status or not re.search(r"with ED25519(-SK)? key", said):
-        reason = said.strip().splitlines()[-1] if said.strip() else "unknown reason"
+        reason = "; ".join(said.split("\n")).strip("; ")
         raise PlugwayError(f"the signature of {path} is not valid: {reason}")
     pins = read_lock(raw.decode("utf-8", "replace"), path)
     return SignedList(signer, frozenset((pin.name, pin.version, pin.sha256) for pin in pins))
