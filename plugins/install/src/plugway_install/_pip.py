@@ -20,6 +20,9 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 from plugway import PlugwayError, as_list, as_object
 
 _LAST_LINES = 12
+_ELSEWHERE = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN", "PIP_USER")
+"""Settings that would make pip install somewhere else; files of settings are overridden by
+`PIP_USER`, and what they move is noticed when the installed files are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ def pip(arguments: Sequence[str], work: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        env={**{k: v for k, v in os.environ.items() if k not in _ELSEWHERE}, "PIP_USER": "0"},
         start_new_session=True,  # Ctrl-C reaches only this process, which then restores
     )
     try:

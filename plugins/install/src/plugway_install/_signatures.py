@@ -72,9 +72,11 @@ def verified(path: Path) -> SignedList:
         raise PlugwayError(
             f"{path} is not signed by anyone whose key is valid now in {allowed}: {said.strip()}"
         )
-    revoked = ["-r", str(revoked_path())] if revoked_path().exists() else []
-    words = ("verify", *files, "-I", signer, "-n", _NAMESPACE, *revoked)
+    words = ("verify", *files, "-I", signer, "-n", _NAMESPACE)
     status, said = _keygen(*words, given=raw)
+    if status == 0 and revoked_path().exists():
+        status, said = _keygen(*words, "-r", str(revoked_path()), given=raw)
+        said = f"the key of {signer} is revoked in {revoked_path()}" if status else said
     if status or not re.search(r"with ED25519(-SK)? key", said):
         reason = "; ".join(said.split("\n")).strip("; ")
         raise PlugwayError(f"the signature of {path} is not valid: {reason}")

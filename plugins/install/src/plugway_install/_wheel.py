@@ -13,6 +13,7 @@ import io
 import stat
 import sysconfig
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.parser import BytesParser
@@ -83,7 +84,7 @@ def inspect(path: Path, pin: Pin) -> Wheel:
     try:
         with zipfile.ZipFile(path) as archive:
             return _inspected(path, pin, archive)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise refuse(f"not a valid archive ({error})") from None
     except (ValueError, KeyError, configparser.Error, PermissionsError) as error:
         raise refuse(str(error.args[0] if error.args else error)) from None
