@@ -14,16 +14,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from install_wheels import make_environment, make_wheel, sha256
 
-sys.path.insert(0, str(Path(__file__).parent))
-from wheels import make_environment, make_wheel, sha256  # noqa: E402
-
-from plugway import PlugwayError  # noqa: E402
-from plugway_install import _change, _pip  # noqa: E402
-from plugway_install._environment import Environment  # noqa: E402
-from plugway_install._names import OWN, own_folder, resembles_own  # noqa: E402
-from plugway_install._pip import Pin  # noqa: E402
-from plugway_install._wheel import inspect  # noqa: E402
+from plugway import PlugwayError
+from plugway_install import _change, _pip
+from plugway_install._environment import Environment
+from plugway_install._names import OWN, own_folder, resembles_own
+from plugway_install._pip import Pin
+from plugway_install._wheel import inspect
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -5,17 +5,14 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from install_wheels import PERMISSIONS, make_environment, make_wheel, sha256
 
-sys.path.insert(0, str(Path(__file__).parent))
-from wheels import PERMISSIONS, make_environment, make_wheel, sha256  # noqa: E402
-
-from plugway import PlugwayError  # noqa: E402
-from plugway_install import _signatures  # noqa: E402
-from plugway_install._pip import Pin  # noqa: E402
-from plugway_install._signatures import LIST, sign, verified  # noqa: E402
+from plugway import PlugwayError
+from plugway_install import _signatures
+from plugway_install._pip import Pin
+from plugway_install._signatures import LIST, sign, verified
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the environments are POSIX ones"),
