@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.metadata import EntryPoint, distribution
 
 import pytest
 
 from plugway import ConfigError
-from plugway.cli.config import all_problems
+from plugway.cli.config import all_problems, installed_stack
 from plugway.cli.plugins import installed_command
 from plugway.config.approval import Approvals, approvals_path, approve, fingerprint
 from plugway.config.config import default_config_path, parse_config
@@ -194,6 +195,23 @@ def test_in_signed_mode_a_command_is_not_imported_before_it_is_approved(trap):
     path.write_text("plugins: [")
     with pytest.raises(PluginError, match=r"not a `typer.Typer`"):
         installed_command("trap")
+
+
+def test_in_signed_mode_a_stack_is_not_imported_before_it_is_approved(trap, monkeypatch):
+    mark, module = trap
+    path = default_config_path()
+    path.parent.mkdir(parents=True)
+    path.write_text(SIGNED % "")
+    (point,) = (p for p in distribution("some-trap").entry_points if p.group == "plugway")
+    stack = EntryPoint("stack", module.parent.name, "plugway.stack")._for(point.dist)
+    monkeypatch.setattr("plugway.cli.config.entry_points", lambda **_: [stack])
+    with pytest.raises(PluginError, match="the ready stack is not approved"):
+        installed_stack()
+    assert not mark.exists()
+    approve(["some-trap"])
+    with pytest.raises(PluginError, match="cannot read its ready stack"):
+        installed_stack()
+    assert mark.exists()
 
 
 def test_an_undeclared_hook_or_secret_is_refused(trap, monkeypatch):

@@ -26,7 +26,7 @@ MOST_LINES = {
     "plugins": 1_296,
     "exchange": 2_297,
     "http": 942,
-    "cli": 915,
+    "cli": 919,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
