@@ -434,7 +434,7 @@ def announced(tmp_path: Path) -> Any:
 def test_an_installed_command_works_whatever_the_configuration_is(announced: Any) -> None:
     assert (announced("single", "ab").stdout) == "abab\n"
     assert (announced("several", "second").stdout) == "second\n"
-    assert "several, single" in announced("--help").stdout
+    assert {"several", "single"} <= set(re.findall(r"[a-z]+", announced("--help").stdout))
 
 
 def test_the_commands_of_the_starter_are_all_in_the_help(plugway: Any) -> None:
@@ -495,7 +495,7 @@ def test_the_banner_says_where_the_token_is_and_never_what_it_is(
     token: str, shell: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", "abcdefghijklmnop")
-    monkeypatch.setattr("plugway.config.secrets.fetch", lambda name, store: "abcdefghijklmnop")
+    monkeypatch.setattr("plugway.config.secrets.fetch", lambda *_: "abcdefghijklmnop")
     config = parse_config(f"server: {{token: {token}}}\nplugins: [{{use: other}}]")
     assert token_hint(config)[0] == shell
     text = connection(config, "http://127.0.0.1:8484", None, ["local"])

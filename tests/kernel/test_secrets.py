@@ -318,7 +318,9 @@ def test_a_store_that_is_not_approved_is_not_imported(vault: Path) -> None:
 
 def test_a_store_that_cannot_be_imported_is_told(vault: Path) -> None:
     (vault / "some_vault.py").write_text("raise SystemExit('gone')")
-    assert "`vault` cannot be imported: SystemExit: gone" in the_problem(from_vault("cloud"))
+    assert "`vault` of `some_vault` cannot be imported: SystemExit: gone" in the_problem(
+        from_vault("cloud")
+    )
 
 
 def test_the_name_of_a_store_is_a_word() -> None:

@@ -19,7 +19,7 @@ KERNEL = ROOT / "kernel/src/plugway"
 PLUGINS = sorted(p.parent for p in ROOT.glob("plugins/*/pyproject.toml"))
 KIT = ROOT / "plugins/testing"
 """Starts what plugins are tested in, so it alone knows the inside of the kernel."""
-LIBRARIES = ("log", "http", "wire", "grants")
+LIBRARIES = ("log", "http", "wire", "grants", "packages")
 """Packages that the kernel itself is built from: they import nothing of it, and no plugin."""
 SOURCES = sorted([*KERNEL.rglob("*.py"), *ROOT.glob("plugins/*/src/**/*.py")])
 

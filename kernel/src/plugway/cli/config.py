@@ -14,6 +14,7 @@ from plugway.config.config import (
     Config,
     EntryOptions,
     PartlyInvalid,
+    default_document,
     find_config,
     load_config,
     parse_config,
@@ -55,6 +56,9 @@ def installed_stack() -> Stack:
         raise PlugwayError(f"{names} each provide a ready stack: uninstall all but one")
     point = points[0]
     distribution = point.dist.name if point.dist else point.name
+    if reason := Approvals(document=default_document()).refusal(distribution):
+        fix = f"review it, then run `plugway plugins --approve {distribution}`"
+        raise PluginError(point.name, f"the ready stack {reason}: {fix}", distribution)
     try:
         folder = resources.files(point.value)
         return Stack(
@@ -112,7 +116,7 @@ def config_schema(config: Config | None) -> dict[str, object]:
     definitions: dict[str, object] = {"secret": _secret_schema()}
     known = installed()
     listed = dict.fromkeys(entry.use for entry in config.plugins) if config else {}
-    approvals = Approvals()
+    approvals = Approvals(document=config.document if config else None)
     branches = [
         _plugin_branch(name, load_class(known[name], approvals).options_type(), definitions)
         for name in listed

@@ -8,9 +8,8 @@ from importlib.metadata import entry_points
 import typer
 
 from plugway.config.approval import Approvals
-from plugway.config.config import Config
+from plugway.config.config import Config, default_document
 from plugway.config.key_store import GROUP as KEY_STORES
-from plugway.plugins.contain import with_message
 from plugway.plugins.loader import GROUP, installed
 from plugway.types.errors import PluginError
 from plugway_wire.errors import PlugwayError
@@ -74,16 +73,10 @@ def installed_command(name: str) -> typer.Typer | None:
     sources = [point.dist.name if point.dist else point.value for point in points]
     if len(points) > 1:
         raise PluginError(name, f"the command is provided by {' and '.join(sources)}", sources[0])
-    if points[0].dist and (reason := Approvals().refusal(sources[0])):
-        fix = f"run `plugway plugins --approve {sources[0]}`"
-        raise PluginError(name, f"the command {reason}: {fix}", sources[0])
     try:
-        found: object = points[0].load()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # importing may raise anything, including `SystemExit`
-        reason = f"the command cannot be imported: {with_message(error)}"
-        raise PluginError(name, reason, sources[0]) from error
+        found = Approvals(document=default_document()).load(points[0])
+    except PlugwayError as error:
+        raise PluginError(name, f"the command {error}", sources[0]) from error
     if not isinstance(found, typer.Typer):
         raise PluginError(name, f"`{points[0].value}` is not a `typer.Typer`", sources[0])
     return found

@@ -1,27 +1,27 @@
 """Approval of plugins: which files the user approved, and whether they have changed.
 
-Disabled until the first `plugway plugins --approve`. From then on plugins that are not approved, or
-have changed since, are not loaded.
+Disabled until the first `plugway plugins --approve`, unless the configuration has
+`server.plugins: signed`. From then on what is not approved, or has changed since, is not loaded.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
+import traceback
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import unquote, urlsplit
 
 import platformdirs
 
+from plugway.config.document import Document
 from plugway.kept import remove_drafts, write_file
 from plugway.types.errors import ConfigError, Problem
-from plugway_wire.json import as_object, loaded
-
-_HASH = "sha256"
+from plugway_packages import fingerprint
+from plugway_wire.errors import PlugwayError
+from plugway_wire.json import as_object
 
 
 def approvals_path() -> Path:
@@ -44,15 +44,19 @@ def approve(names: Iterable[str], path: Path | None = None) -> dict[str, str]:
 class Approvals:
     """The approvals, read once on first use; create a new object for each load.
 
-    Raises `ConfigError` if the file is invalid.
+    They are required if the `document` of the configuration says so, even if it is invalid
+    otherwise. Raises `ConfigError` if the file is invalid.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, path: Path | None = None, *, document: Document | None = None) -> None:
         self._path = path or approvals_path()
+        server = as_object(as_object(document.value if document else None).get("server"))
+        self._required = server.get("plugins", "listed") != "listed"
 
     @cached_property
     def _approved(self) -> Mapping[str, str] | None:
-        return _approved(self._path)
+        found = _approved(self._path)
+        return {} if found is None and self._required else found
 
     def refusal(self, name: str) -> str:
         """Why a distribution must not be loaded; empty if it may be."""
@@ -63,45 +67,22 @@ class Approvals:
         same = self._approved[name] == fingerprint(name)
         return "" if same else "has changed since it was approved"
 
+    def load(self, point: EntryPoint) -> object:
+        """Import an entry point if its distribution may be loaded.
 
-def fingerprint(name: str) -> str:
-    """Hash of a distribution's `RECORD` and every existing file in it; for an editable one also of
-    the Python files in its folder.
-
-    `RECORD` lists a wheel's files with their hashes (packaging.python.org, "Recording installed
-    projects"). Files that pip generates, such as `.pyc` files, have no hash and are omitted.
-    `direct_url.json` has the folder of an editable one (the same, "Direct URL Data Structure").
-    """
-    try:
-        dist = distribution(name)
-    except PackageNotFoundError:
-        return ""
-    found = hashlib.sha256((dist.read_text("RECORD") or "").encode())
-    for path in (*_recorded(dist), *_sources(dist)):
-        found.update(f"{path}={_digest(path)}\n".encode())
-    return found.hexdigest()
-
-
-def _recorded(dist: Distribution) -> Iterable[Path]:
-    for file in dist.files or ():
-        if file.hash is not None and file.hash.mode == _HASH:
-            yield Path(str(file.locate()))
-
-
-def _sources(dist: Distribution) -> Iterable[Path]:
-    url = urlsplit(editable_source(dist))
-    if url.scheme == "file":
-        yield from sorted(Path(unquote(url.path)).rglob("src/**/*.py"))
-
-
-def editable_source(dist: Distribution) -> str:
-    """The URL of the folder that an editable distribution runs from; empty for others."""
-    origin = loaded((dist.read_text("direct_url.json") or "{}").encode())
-    return str(origin.get("url")) if as_object(origin.get("dir_info")).get("editable") else ""
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes() if path.is_file() else b"").hexdigest()
+        Raises `PlugwayError`, whose text continues a sentence about the entry point.
+        """
+        source = point.dist.name if point.dist else ""
+        if source and (reason := self.refusal(source)):
+            fix = f"review it, then run `plugway plugins --approve {source}`"
+            raise PlugwayError(f"{reason}: {fix}")
+        try:
+            return cast("object", point.load())
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # importing may raise anything, including `SystemExit`
+            last = traceback.format_exception_only(error)[-1].strip()
+            raise PlugwayError(f"cannot be imported: {last}") from error
 
 
 def _approved(path: Path) -> Mapping[str, str] | None:

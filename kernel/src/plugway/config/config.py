@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -107,17 +108,16 @@ def load_config(path: Path, overrides: Mapping[str, object] | None = None) -> Co
 
     Raises `ConfigError` with all problems.
     """
-    where = str(path)
-    raw, mode = _read_file(path, where)
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        column = error.start - raw.rfind(b"\n", 0, error.start)
-        problem = Problem(f"{where}:{line}:{column}", "", "not UTF-8 text", "save it as UTF-8")
-        raise ConfigError([problem]) from None
-    document = read_document(text, where, path.absolute().parent)
+    document, mode = _read_document(path)
     return _build(document, path, mode, overrides or {})
+
+
+def default_document() -> Document | None:
+    """The configuration that is used if none is named; None if it does not exist or is not YAML."""
+    with suppress(ConfigError):
+        path = find_config()
+        return _read_document(path)[0] if path else None
+    return None
 
 
 def parse_config(
@@ -133,6 +133,19 @@ def server_options(overrides: Mapping[str, object]) -> ServerOptions:
     if options is None:
         raise ConfigError(problems)
     return options
+
+
+def _read_document(path: Path) -> tuple[Document, int]:
+    where = str(path)
+    raw, mode = _read_file(path, where)
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        column = error.start - raw.rfind(b"\n", 0, error.start)
+        problem = Problem(f"{where}:{line}:{column}", "", "not UTF-8 text", "save it as UTF-8")
+        raise ConfigError([problem]) from None
+    return read_document(text, where, path.absolute().parent), mode
 
 
 def _read_file(path: Path, where: str) -> tuple[bytes, int]:

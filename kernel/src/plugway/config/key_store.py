@@ -6,12 +6,12 @@ redacted in logs and restricted to their origin.
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import cast
 
 from plugway.config.approval import Approvals
+from plugway.config.document import Document
 from plugway.config.settings import DEFAULT_STORE
 from plugway.upstream.origins import StoredKey, remember_key
 from plugway_wire.errors import PlugwayError
@@ -32,9 +32,9 @@ class SecretError(PlugwayError):
         self.fix = fix
 
 
-def fetch(name: str, store: str) -> str:
+def fetch(name: str, store: str, document: Document | None = None) -> str:
     """The value of the key `name` in the store called `store`. Raises `SecretError`."""
-    read = _reader(store)
+    read = _reader(store, document)
     try:
         key = cast("object", read(name))
     except PlugwayError as error:
@@ -58,19 +58,8 @@ def store_command(name: str) -> str:
     return command if here else f"pip install ./plugins/{DEFAULT_STORE} && {command}"
 
 
-def _reader(store: str) -> ReadKey:
-    point = _entry_point(store)
-    try:
-        return cast("ReadKey", point.load())
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # importing may raise anything, including `SystemExit`
-        last = traceback.format_exception_only(error)[-1].strip()
-        raise SecretError(f"the key store `{store}` cannot be imported: {last}") from error
-
-
-def _entry_point(store: str) -> EntryPoint:
-    """The entry point of the store, if exactly one package provides it and it may be loaded."""
+def _reader(store: str, document: Document | None) -> ReadKey:
+    """The store, if exactly one package provides it and it may be loaded."""
     points = list(entry_points(group=GROUP, name=store))
     if not points:
         fix = "name another in `server.key_store`, or install the package that provides it"
@@ -84,7 +73,7 @@ def _entry_point(store: str) -> EntryPoint:
         raise SecretError(
             f"the key store `{store}` is claimed by {claimed}", "uninstall all but one"
         )
-    if points[0].dist and (reason := Approvals().refusal(sources[0])):
-        fix = f"review it, then run `plugway plugins --approve {sources[0]}`"
-        raise SecretError(f"the key store `{store}` of `{sources[0]}` {reason}", fix)
-    return points[0]
+    try:
+        return cast("ReadKey", Approvals(document=document).load(points[0]))
+    except PlugwayError as error:
+        raise SecretError(f"the key store `{store}` of `{sources[0]}` {error}") from error

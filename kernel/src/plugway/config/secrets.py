@@ -171,7 +171,7 @@ def _refuse_exposed(status: os.stat_result, path: Path) -> None:
 
 
 def _from_keyring(name: str, document: Document) -> str:
-    return fetch(name, _store(document))
+    return fetch(name, _store(document), document)
 
 
 def _store(document: Document) -> str:

@@ -8,7 +8,7 @@ import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
@@ -67,6 +67,9 @@ class ServerOptions(Options):
     """Token that callers must send; use `$env` or `$keyring`. Unset: generated and stored."""
     tokens: tuple[LimitedToken, ...] = ()
     """More tokens, each limited to some models: `{name: phone, token: …, models: [local/*]}`."""
+    plugins: Literal["listed", "signed"] = "listed"
+    """`signed`: load only packages that were approved (`plugway plugins --approve`) or installed
+    with a valid signature (`plugway install`), and have not changed since."""
     key_store: str = DEFAULT_STORE
     """The key store that `$keyring` reads from: the name of its entry point."""
     allowed_hosts: tuple[str, ...] = ()

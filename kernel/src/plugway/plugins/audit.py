@@ -15,8 +15,8 @@ from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, distributions, entry_points
 from pathlib import Path
 
-from plugway.config.approval import editable_source
 from plugway.types.errors import Problem
+from plugway_packages import editable_source
 
 OVERRIDE = "PLUGWAY_ALLOW_PTH"
 """Environment variable that allows such files if set to 1."""

@@ -11,11 +11,13 @@ from typing import Any, cast
 from plugway.config.approval import Approvals
 from plugway.config.config import Config, PluginEntry
 from plugway.config.document import did_you_mean
+from plugway.config.secrets import is_reference
 from plugway.plugins.audit import startup_files
-from plugway.plugins.hookspecs import REPLY_HOOKS
+from plugway.plugins.hookspecs import PROJECT, REPLY_HOOKS
 from plugway.plugins.plugin import Plugin
 from plugway.types.errors import PluginError, Problem
 from plugway_log import redact
+from plugway_packages import permissions
 from plugway_wire.errors import PlugwayError
 
 GROUP = "plugway"
@@ -73,7 +75,7 @@ def find_plugins(config: Config, registry: Mapping[str, Installed] | None = None
     problems: list[Problem] = list(startup_files().refused)
     classes: dict[str, type[AnyPlugin] | None] = {}
     plugins: list[AnyPlugin] = []
-    approvals = Approvals()
+    approvals = Approvals(document=config.document)
     for entry in config.plugins:
         if entry.use not in classes:
             classes[entry.use] = _find(config, entry, known, approvals, problems)
@@ -93,23 +95,21 @@ def load_class(plugin: Installed, approvals: Approvals) -> type[AnyPlugin]:
     def fail(reason: str) -> PluginError:
         return PluginError(plugin.name, reason, f"{plugin.distribution} {plugin.version}".strip())
 
-    if plugin.distribution != "unknown" and (reason := approvals.refusal(plugin.distribution)):
-        fix = f"review it, then run `plugway plugins --approve {plugin.distribution}`"
-        raise fail(f"{reason}; {fix}")
     if plugin.rivals:
         rivals = ", ".join(f"`{name}`" for name in plugin.rivals)
         raise fail(f"the name is also claimed by {rivals}; uninstall all but one")
     try:
-        found: object = plugin.entry_point.load()
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # importing may raise anything, including `SystemExit`
-        last = traceback.format_exception_only(error)[-1].strip()
-        raise fail(f"`{plugin.entry_point.value}` cannot be imported: {last}") from error
+        allowed = permissions(plugin.entry_point)
+        found = approvals.load(plugin.entry_point)
+    except PlugwayError as error:
+        raise fail(f"`{plugin.entry_point.value}` {error}") from error
     if not (isinstance(found, type) and issubclass(found, Plugin)):
         kind = f"class `{found.__name__}`" if isinstance(found, type) else type(found).__name__
         raise fail(f"`{plugin.entry_point.value}` is a {kind}, not a subclass of `plugway.Plugin`")
-    return cast("type[AnyPlugin]", found)
+    plugin_class = cast("type[AnyPlugin]", found)
+    if allowed and (hooks := allowed.undeclared_hooks(plugin_class, f"{PROJECT}_impl")):
+        raise fail(f"its permissions do not declare the hook `{'`, `'.join(hooks)}`")
+    return plugin_class
 
 
 def _find(
@@ -143,6 +143,11 @@ def _instance(
 ) -> AnyPlugin | None:
     place = ("plugins", entry.index)
     try:
+        allowed = permissions(source.entry_point)
+        if allowed and (secret := allowed.undeclared_secrets(entry.options, is_reference)):
+            reason = f"`{entry.use}` does not declare this option as a secret in its permissions"
+            problems += [config.document.problem((*place, "options", *at), reason) for at in secret]
+            return None
         built = config.options_of(entry, plugin_class.options_type())
         problems += built.problems
         return plugin_class(built.options, name=entry.name) if built.options is not None else None

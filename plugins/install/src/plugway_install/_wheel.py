@@ -1,0 +1,234 @@
+"""Inspects a wheel before it is installed; nothing in it runs.
+
+The format is that of packaging.python.org, "Binary distribution format".
+"""
+
+from __future__ import annotations
+
+import base64
+import configparser
+import csv
+import hashlib
+import io
+import stat
+import sysconfig
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.parser import BytesParser
+from pathlib import Path, PurePosixPath
+
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from plugway import PlugwayError
+from plugway_install._pip import Pin, wheel_name
+from plugway_packages import FILE, Permissions, PermissionsError, parse_permissions
+
+GROUPS = ("plugway", "plugway.commands", "plugway.key_stores")
+"""Entry-point groups whose packages are approved."""
+CLAIMED = (*GROUPS, "plugway.stack", "plugway.model_kinds")
+"""Entry-point groups in which a name belongs to one package."""
+_STARTUP = ("sitecustomize", "usercustomize")
+_SIGNATURES = ("RECORD.jws", "RECORD.p7s")
+_SCHEMES = {
+    "purelib": "purelib",
+    "platlib": "platlib",
+    "scripts": "scripts",
+    "data": "data",
+    "headers": "include",
+}
+_MOST_BYTES = 8 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """What a wheel contains."""
+
+    path: Path
+    pin: Pin
+    hashes: Mapping[Path, str] = field(repr=False)
+    """Every file where it will be installed, with its hash as in `RECORD`; scripts have none."""
+    points: Mapping[str, Mapping[str, str]]
+    """The entry points by group."""
+    permissions: Permissions | None
+
+    @property
+    def plugins(self) -> tuple[str, ...]:
+        """The names of its plugins, commands and key stores."""
+        return tuple(sorted({name for group in GROUPS for name in self.points.get(group, {})}))
+
+    @property
+    def modules(self) -> set[str]:
+        """The top-level modules and packages that it installs."""
+        roots = [Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")]
+        found: set[str] = set()
+        for path in self.hashes:
+            for root in roots:
+                if path.is_relative_to(root):
+                    top = path.relative_to(root).parts[0]
+                    found |= {top.partition(".")[0]} if top.count(".dist-info") == 0 else set()
+        return found
+
+
+def inspect(path: Path, pin: Pin) -> Wheel:
+    """The contents of a wheel that must be `pin`. Raises `PlugwayError` if it must not be
+    installed."""
+
+    def refuse(reason: str) -> PlugwayError:
+        return PlugwayError(f"`{path.name}` is refused: {reason}")
+
+    if sha256_of(path) != pin.sha256:
+        raise refuse(f"its hash is not {pin.sha256[:16]}…, as it was locked")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _inspected(path, pin, archive)
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        raise refuse(f"not a valid archive ({error})") from None
+    except (ValueError, KeyError, configparser.Error, PermissionsError) as error:
+        raise refuse(str(error.args[0] if error.args else error)) from None
+
+
+def _inspected(path: Path, pin: Pin, archive: zipfile.ZipFile) -> Wheel:
+    names = _names(archive)
+    info = _info_folder(names, path)
+    _check_identity(archive.read(f"{info}/METADATA"), pin)
+    hashes = _check_record(archive, names, info)
+    points = _entry_points(archive, names, info)
+    targets = {_target(name, pin): value for name, value in hashes.items()}
+    scripts = Path(sysconfig.get_path("scripts"))
+    for group in ("console_scripts", "gui_scripts"):
+        targets |= {scripts / name: "" for name in points.get(group, {})}
+    return Wheel(path, pin, targets, points, _permissions(archive, names, points))
+
+
+def _names(archive: zipfile.ZipFile) -> list[str]:
+    """The names of the files. Raises `ValueError` for one that could lead elsewhere."""
+    seen: set[str] = set()
+    found: list[str] = []
+    if sum(item.file_size for item in archive.infolist()) > _MOST_BYTES:
+        raise ValueError("it would unpack to more than 8 GiB")
+    for item in archive.infolist():
+        name = item.filename
+        parts = name.split("/")
+        if name.startswith("/") or ".." in parts or any(c in name for c in "\\:\0"):
+            raise ValueError(f"it contains the path {name!r}, which leads out of its folder")
+        if stat.S_ISLNK(item.external_attr >> 16):
+            raise ValueError(f"it contains the link {name!r}")
+        if item.is_dir():
+            continue
+        if name.lower() in seen:
+            raise ValueError(f"it contains {name!r} twice")
+        seen.add(name.lower())
+        last = parts[-1].lower()
+        if last.endswith(".pth") or last.partition(".")[0] in _STARTUP or parts[0] in _STARTUP:
+            raise ValueError(f"{name!r} would run whenever Python starts")
+        found.append(name)
+    return found
+
+
+def _info_folder(names: list[str], path: Path) -> str:
+    folders = {name.partition("/")[0] for name in names if ".dist-info/" in name}
+    folders = {folder for folder in folders if folder.endswith(".dist-info")}
+    if len(folders) != 1:
+        raise ValueError(f"it contains {len(folders)} `.dist-info` folders instead of one")
+    (folder,) = folders
+    name, _, version = folder.removesuffix(".dist-info").partition("-")
+    if (canonicalize_name(name), _version(version)) != wheel_name(path):
+        raise ValueError(f"the folder `{folder}` does not match the file name")
+    return folder
+
+
+def _check_identity(metadata: bytes, pin: Pin) -> None:
+    said = BytesParser().parsebytes(metadata, headersonly=True)
+    name, version = canonicalize_name(str(said["Name"])), _version(str(said["Version"]))
+    if (name, version) != (pin.name, _version(pin.version)):
+        raise ValueError(f"its metadata names `{name}` {version}, not `{pin.name}` {pin.version}")
+
+
+def _version(text: str) -> str:
+    try:
+        return str(Version(text))
+    except InvalidVersion:
+        raise ValueError(f"{text!r} is not a version") from None
+
+
+def _check_record(archive: zipfile.ZipFile, names: list[str], info: str) -> dict[str, str]:
+    """The hash of every file, which must be the one in `RECORD`."""
+    text = archive.read(f"{info}/RECORD").decode("utf-8")
+    recorded = {row[0]: row[1] for row in csv.reader(io.StringIO(text)) if len(row) >= 2}
+    own = {f"{info}/{name}" for name in ("RECORD", *_SIGNATURES)}
+    if unlisted := sorted(set(names) - set(recorded) - own):
+        raise ValueError(f"its RECORD does not list {unlisted[0]!r}")
+    if missing := sorted(set(recorded) - set(names)):
+        raise ValueError(f"its RECORD lists {missing[0]!r}, which it does not contain")
+    for name in sorted(set(names) - own):
+        mode, _, wanted = recorded[name].partition("=")
+        if mode not in ("sha256", "sha384", "sha512"):
+            raise ValueError(f"its RECORD has no hash of {name!r}")
+        with archive.open(name) as file:
+            found = hashlib.new(mode)
+            for chunk in iter(lambda file=file: file.read(1 << 20), b""):
+                found.update(chunk)
+        if _encoded(found.digest()) != wanted:
+            raise ValueError(f"{name!r} is not what its RECORD says")
+    return {name: recorded.get(name, "") for name in names}
+
+
+def _entry_points(
+    archive: zipfile.ZipFile, names: list[str], info: str
+) -> dict[str, dict[str, str]]:
+    if f"{info}/entry_points.txt" not in names:
+        return {}
+    parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+    parser.optionxform = str  # pyright: ignore[reportAttributeAccessIssue]
+    parser.read_string(archive.read(f"{info}/entry_points.txt").decode("utf-8"))
+    return {group: dict(parser[group]) for group in parser.sections()}
+
+
+def _permissions(
+    archive: zipfile.ZipFile, names: list[str], points: Mapping[str, Mapping[str, str]]
+) -> Permissions | None:
+    """The declared permissions: the file that the kernel will read, which depends on the module."""
+    values = [value for group in GROUPS for value in points.get(group, {}).values()]
+    tops = {value.partition(":")[0].partition(".")[0].strip() for value in values}
+    files = [f"{top}/{FILE}" for top in sorted(tops) if f"{top}/{FILE}" in names]
+    if files and len(tops) > 1:
+        raise ValueError(f"its plugins are in several packages, so `{FILE}` is ambiguous")
+    return parse_permissions(archive.read(files[0])) if files else None
+
+
+def _target(name: str, pin: Pin) -> Path:
+    """Where a file of a wheel is installed."""
+    parts = PurePosixPath(name).parts
+    if not parts[0].endswith(".data"):
+        return Path(sysconfig.get_path("purelib"), *parts)
+    if len(parts) < 3 or parts[1] not in _SCHEMES:
+        raise ValueError(f"it contains {name!r} in an unknown scheme")
+    folder = Path(sysconfig.get_path(_SCHEMES[parts[1]]))
+    return folder.joinpath(*([pin.name] if parts[1] == "headers" else []), *parts[2:])
+
+
+def installed_as(wheel: Wheel) -> str:
+    """Why the installed files are not those of the wheel; empty if they are."""
+    for path, recorded in wheel.hashes.items():
+        mode, _, wanted = recorded.partition("=")
+        if not wanted or path.parent == Path(sysconfig.get_path("scripts")):
+            continue  # pip rewrites `RECORD`, and the first line of scripts
+        if not path.is_file():
+            return f"{path} is missing"
+        with path.open("rb") as file:
+            if _encoded(hashlib.file_digest(file, mode).digest()) != wanted:
+                return f"{path} is not the file of the wheel"
+    return ""
+
+
+def _encoded(digest: bytes) -> str:
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
