@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from plugway import LocalGateway, PlugwayError, as_list, as_object
+from plugway_recorder._routes import LIST, SWITCH, TURN, TURNS
 
 recordings_app = typer.Typer(
     name="recordings",
@@ -31,7 +32,6 @@ ConfigPath = Annotated[
 ]
 Port = Annotated[int | None, typer.Option("--port", help="Port of the gateway.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
-LIST, TURNS, TURN, SWITCH = (f"/recordings{end}" for end in ("", "/turns", "/turn", "/switch"))
 
 
 @recordings_app.command(

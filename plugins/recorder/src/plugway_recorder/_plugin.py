@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -86,21 +87,14 @@ class Recorder(Plugin[RecorderOptions]):
             exchange.state[_REPLAYED] = replayed
             exchange.state[UNDERSTOOD] = True  # lines in it were for the gateway of that time
             return None
-        key, wish = key_of(exchange), _wish(request, exchange)
+        key = key_of(exchange)
         if key is not None:
-            self.seen[key] = Taken(request).at
-        if wish is not None:
-            said = await self._obey(wish, key)
-            if wish.line:
-                exchange.state[UNDERSTOOD] = True
-            if wish.alone:
-                exchange.state[_SAID] = said
-                return None
-            if said and (key is None or self.known.get(key) != ""):
-                exchange.note(self.name, said, stage="record")
-        if key is None or (why := self.known.get(key)) is None:
+            self.seen[key] = time.time()
+        if (wish := _wish(request, exchange)) is not None:
+            await self._heed(wish, key, exchange)
+        if key is None or key not in self.known or exchange.state.get(_SAID) is not None:
             return None
-        if why:
+        if why := self.known[key]:
             exchange.note(self.name, f"this conversation is not recorded: {why}", stage="record")
             return None
         exchange.note(self.name, f"this conversation is recorded; {answers.STOP}", stage="record")
@@ -218,6 +212,15 @@ class Recorder(Plugin[RecorderOptions]):
             self.log.warning("%s", error)
             return "the file of recordings cannot be used; see the gateway's log"
         return ""
+
+    async def _heed(self, wish: Wish, key: Key | None, exchange: Exchange) -> None:
+        said = await self._obey(wish, key)
+        if wish.line:
+            exchange.state[UNDERSTOOD] = True
+        if wish.alone:
+            exchange.state[_SAID] = said
+        elif said and (key is None or self.known.get(key) != ""):
+            exchange.note(self.name, said, stage="record")
 
     async def _obey(self, wish: Wish, key: Key | None) -> str:
         """Do what a person asks for; returns a sentence about it."""

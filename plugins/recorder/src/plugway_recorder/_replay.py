@@ -134,8 +134,8 @@ class Sender:
 
     async def _once(self, turn: Mapping[str, Any], body: Mapping[str, Any]) -> _Answer:
         """One try. Status 0 if the connection failed, 599 if the reply was cut off."""
-        headers = {name: value for name, value in as_object(turn.get("headers")).items()}
-        headers = {name: str(headers[name]) for name in SENT_AGAIN if name in headers}
+        kept = as_object(turn.get("headers"))
+        headers = {name: str(kept[name]) for name in SENT_AGAIN if name in kept}
         headers |= {
             "content-type": "application/json",
             "plugway-session-id": self._session,

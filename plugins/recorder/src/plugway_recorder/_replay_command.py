@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from plugway import LocalGateway, PlugwayError, as_list, as_object, new_id
+from plugway import LocalGateway, PlugwayError, as_object, new_id
 from plugway_prices import dollars
 from plugway_recorder._commands import ConfigPath, Port, asked
 from plugway_recorder._replay import Hopeless, Sender, client_of

@@ -1,4 +1,4 @@
-"""The report of a replay: a sentence per target, a table, and the differences, as Markdown and JSON.
+"""The report of a replay: a sentence per target, a table, the differences; Markdown and JSON.
 
 It quotes arguments that differ (paths, commands), and no prose.
 """

@@ -14,15 +14,20 @@ from typing import Any, Final, Literal, cast
 
 from plugway import as_list, as_object
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 Same = Literal["same", "different", "free"]
 """`free`: text that is not compared."""
 
-_FREE: Final = frozenset(
+_FREE: Final = _words(
     "activeform answer body code comment content contents description details edits explanation"
     " file_text goal input instructions justification message new_source new_str new_string"
     " new_text note notes old_str old_string old_text patch plan prompt question questions"
     " rationale reason reasoning replacement steps subject summary text thought thoughts title"
-    " todos".split()
+    " todos"
 )
 """Names of arguments that are text for people, or contents of files."""
 _UNIMPORTANT: Final = re.compile(r"timeout|max_?(?:tokens|output)", re.IGNORECASE)
