@@ -1,10 +1,19 @@
 """A recorded conversation with an upstream that decides by the request alone."""
 
 import json
+from contextlib import asynccontextmanager
 
 import anyio
 
-from plugway.testing import anthropic_message, anthropic_stream, build_plugin, respond, sse
+from plugway.testing import (
+    ScriptedUpstream,
+    anthropic_message,
+    anthropic_stream,
+    build_plugin,
+    gateway,
+    respond,
+    sse,
+)
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_prices import Prices
 from plugway_recorder import Recorder
@@ -80,6 +89,16 @@ def reading(request):
     return reply(request, f"I look at {number}.", calls)
 
 
+class Model:
+    """A model whose answers a test changes."""
+
+    def __init__(self):
+        self.answer = reading
+
+    def __call__(self, request):
+        return self.answer(request) if callable(self.answer) else self.answer
+
+
 def posted(upstream):
     """The requests for a reply that an upstream got."""
     return [request for request in upstream.requests if request.method == "POST"]
@@ -91,16 +110,32 @@ def reply(request, text, calls=(), **more):
     return respond(200, anthropic_message(text, tool_calls=calls, **more))
 
 
+@asynccontextmanager
+async def serving(model=reading, **options):
+    """A gateway with the recorder, in front of that model."""
+    async with (
+        ScriptedUpstream(otherwise=model) as upstream,
+        gateway([recorder(**options), cloud(upstream.url)]) as running,
+    ):
+        yield running
+
+
 async def send(running, asked, **headers):
     answer = await running.client.post(
-        "/v1/messages", content=json.dumps(asked), headers={"content-type": "application/json", **headers}
+        "/v1/messages",
+        content=json.dumps(asked),
+        headers={"content-type": "application/json", **headers},
     )
     return answer
 
 
 async def say(running, text, **headers):
     """A message of the user without tools, with the session's id."""
-    asked = {"model": "cloud/large", "max_tokens": 100, "messages": [{"role": "user", "content": text}]}
+    asked = {
+        "model": "cloud/large",
+        "max_tokens": 100,
+        "messages": [{"role": "user", "content": text}],
+    }
     return await send(running, asked, **{**SESSION, **headers})
 
 
@@ -115,7 +150,9 @@ async def recordings(running, **headers):
 
 
 async def turns_of(running, name=ID, **headers):
-    answer = await running.client.get("/recordings/turns", params={"conversation": name}, headers=headers)
+    answer = await running.client.get(
+        "/recordings/turns", params={"conversation": name}, headers=headers
+    )
     assert answer.status_code == 200, answer.text
     return answer.json()["list"]
 
@@ -135,12 +172,12 @@ async def replay(running, folder, *words, code=0):
     from tests.commands import command
 
     config = folder / "config.yaml"
-    config.write_text(f"server: {{port: {running.port}, token: {{$env: REPLAY_TOKEN}}}}\nplugins: []\n")
+    config.write_text(
+        f"server: {{port: {running.port}, token: {{$env: REPLAY_TOKEN}}}}\nplugins: []\n"
+    )
     env = {"HOME": str(folder), "REPLAY_TOKEN": running.token, "COLUMNS": "200"}
     words = ["replay", *words, "--config", str(config), "--out", str(folder)]
     done = await anyio.to_thread.run_sync(lambda: command(*words, env=env, folder=folder))
     assert done.returncode == code, done.stdout + done.stderr
     found = sorted(folder.glob("replay-*.json"))
     return done, json.loads(found[-1].read_text()) if found else None
-
-

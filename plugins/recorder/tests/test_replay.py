@@ -26,6 +26,7 @@ from recording import (
     replay,
     reply,
     send,
+    serving,
     turns_of,
 )
 
@@ -55,7 +56,9 @@ async def replayed_on(model, folder, *words, turns=4, code=0):
         gateway([recorder(), cloud(first.url), cloud(second.url, "small")]) as running,
     ):
         await record(running, turns)
-        done, report = await replay(running, folder, ID, "--on", "small/m", "--yes", *words, code=code)
+        done, report = await replay(
+            running, folder, ID, "--on", "small/m", "--yes", *words, code=code
+        )
         return done, report["targets"][0], posted(second)
 
 
@@ -81,7 +84,7 @@ async def test_a_small_window_is_named_with_the_first_turn_that_does_not_fit(tmp
 
     done, found, _ = await replayed_on(small, tmp_path, turns=10)
     assert "6 of 10 turns would have worked on `small/m`." in done.stdout
-    assert "The first that would not: turn 7 (did not fit the window)." in done.stdout
+    assert "The first that would not: turn 7 (did not fit the window: " in done.stdout
     page = next(tmp_path.glob("replay-*.md"))
     assert "- Turn 7, did not fit the window: " in page.read_text()
     assert too_long in page.read_text()
@@ -141,11 +144,10 @@ async def test_a_target_that_nobody_can_use_stops_the_replay_at_once(tmp_path):
 
 async def test_no_tool_is_run_or_offered_to_a_server_that_would_run_it(tmp_path):
     search = {"type": "web_search_20250305", "name": "web_search"}
-    async with ScriptedUpstream(otherwise=reading) as upstream:
-        async with gateway([recorder(), cloud(upstream.url)]) as running:
-            await record(running, 0)
-            await send(running, body(1, tools=[*TOOLS, search]), **SESSION)
-            done, report = await replay(running, tmp_path, ID, "--on", "cloud/large", "--yes")
+    async with serving() as running:
+        await record(running, 0)
+        await send(running, body(1, tools=[*TOOLS, search]), **SESSION)
+        done, report = await replay(running, tmp_path, ID, "--on", "cloud/large", "--yes")
         before, now = posted(upstream)
     assert before.json["tools"] == [*TOOLS, search]
     assert now.json["tools"] == TOOLS
@@ -154,7 +156,10 @@ async def test_no_tool_is_run_or_offered_to_a_server_that_would_run_it(tmp_path)
 
 
 async def test_without_a_terminal_nothing_is_sent_unless_the_person_says_yes(tmp_path):
-    async with ScriptedUpstream(otherwise=reading) as first, ScriptedUpstream(otherwise=reading) as vendor:
+    async with (
+        ScriptedUpstream(otherwise=reading) as first,
+        ScriptedUpstream(otherwise=reading) as vendor,
+    ):
         stack = [
             recorder(),
             prices(**{"vendor/m": PRICE}),
@@ -168,13 +173,20 @@ async def test_without_a_terminal_nothing_is_sent_unless_the_person_says_yes(tmp
             assert posted(vendor) == []
             assert "nothing was sent: add `--yes`" in done.stderr
             assert "3 turns of 5d6b0b04" in done.stderr
-            assert "this conversation has not been in the zone elsewhere (only: local)" in done.stderr
-            assert "vendor/m (zone elsewhere): 30 tokens in, about 15 out; about $0.00018" in done.stderr
+            assert (
+                "this conversation has not been in the zone elsewhere (only: local)" in done.stderr
+            )
+            assert (
+                "vendor/m (zone elsewhere): 30 tokens in, about 15 out; about $0.00018"
+                in done.stderr
+            )
             assert "cloud/large (zone local): 30 tokens in, about 15 out; free" in done.stderr
             done, report = await replay(running, tmp_path, *words, "--yes")
             assert [one["worked"] for one in report["targets"]] == [3, 3]
             assert report["targets"][0]["nano_dollars"] == 3 * (10 * 1_000 + 5 * 10_000)
-            assert "| would have worked | 3 of 3 | 3 of 3 |" in next(tmp_path.glob("*.md")).read_text()
+            assert (
+                "| would have worked | 3 of 3 | 3 of 3 |" in next(tmp_path.glob("*.md")).read_text()
+            )
             done, _ = await replay(running, tmp_path, *words, code=1)
             assert "has not been in the zone" not in done.stderr, "now it has"
 
@@ -223,7 +235,9 @@ async def test_ctrl_c_keeps_what_there_is(tmp_path):
         config.write_text(text)
         env = {"PATH": os.defpath, "HOME": str(tmp_path), "REPLAY_TOKEN": running.token}
         words = ["replay", ID, "--on", "small/m", "--yes", "--config", config, "--out", tmp_path]
-        process = await anyio.open_process([PLUGWAY, *map(str, words)], env=env, stdin=subprocess.DEVNULL)
+        process = await anyio.open_process(
+            [PLUGWAY, *map(str, words)], env=env, stdin=subprocess.DEVNULL
+        )
         with anyio.fail_after(30):
             while len(posted(second)) < 3:
                 await anyio.sleep(0.02)
@@ -238,23 +252,25 @@ async def test_ctrl_c_keeps_what_there_is(tmp_path):
 
 
 async def test_turns_can_be_chosen_and_what_is_not_there_is_named(tmp_path):
-    async with ScriptedUpstream(otherwise=reading) as upstream:
-        async with gateway([recorder(), cloud(upstream.url)]) as running:
-            await record(running, 3)
-            words = (ID, "--on", "cloud/large", "--yes", "--turns", "1,3")
-            done, report = await replay(running, tmp_path, *words)
-            assert "2 of 2 turns would" in done.stdout
-            assert [turn["number"] for turn in report["targets"][0]["turns"]] == [1, 3]
-            for words, why in (
-                ((ID, "--on", "nowhere/m"), "`nowhere/m` is not a target; write `cloud/MODEL`"),
-                (("abcd", "--on", "cloud/m"), f"there is no recording `abcd`; there are `{ID}`"),
-                ((ID, "--on", "cloud/m", "--turns", "9"), "has no such turns"),
-            ):
-                done, _ = await replay(running, tmp_path, *words, "--yes", code=1)
-                assert why in done.stderr
-            words = (ID, "--on", "cloud/m", "--turns", "x", "--yes")
-            done, _ = await replay(running, tmp_path, *words, code=2)
-            assert "not a turn or a range" in done.stderr
+    async with (
+        ScriptedUpstream(otherwise=reading) as upstream,
+        gateway([recorder(), cloud(upstream.url)]) as running,
+    ):
+        await record(running, 3)
+        words = (ID, "--on", "cloud/large", "--yes", "--turns", "1,3")
+        done, report = await replay(running, tmp_path, *words)
+        assert "2 of 2 turns would" in done.stdout
+        assert [turn["number"] for turn in report["targets"][0]["turns"]] == [1, 3]
+        for words, why in (
+            ((ID, "--on", "nowhere/m"), "`nowhere/m` is not a target; write `cloud/MODEL`"),
+            (("abcd", "--on", "cloud/m"), f"there is no recording `abcd`; there are `{ID}`"),
+            ((ID, "--on", "cloud/m", "--turns", "9"), "has no such turns"),
+        ):
+            done, _ = await replay(running, tmp_path, *words, "--yes", code=1)
+            assert why in done.stderr
+        words = (ID, "--on", "cloud/m", "--turns", "x", "--yes")
+        done, _ = await replay(running, tmp_path, *words, code=2)
+        assert "not a turn or a range" in done.stderr
 
 
 async def test_a_replay_is_not_recorded_and_lines_in_it_are_not_obeyed(tmp_path):
@@ -272,7 +288,10 @@ async def test_a_replay_is_not_recorded_and_lines_in_it_are_not_obeyed(tmp_path)
             await send(running, body(1, messages=[{"role": "user", "content": told}]), **SESSION)
             this = "@plugway use cloud/x for this\nFix it."
             await send(running, body(1, messages=[{"role": "user", "content": this}]), **SESSION)
-            assert [turn["target"] for turn in await turns_of(running)] == ["cloud/large", "cloud/x"]
+            assert [turn["target"] for turn in await turns_of(running)] == [
+                "cloud/large",
+                "cloud/x",
+            ]
             done, _ = await replay(running, tmp_path, ID, "--on", "cloud/y", "--yes")
             assert "2 of 2 turns would" in done.stdout
             assert len(await turns_of(running)) == 2
@@ -287,13 +306,15 @@ async def test_a_credential_is_redacted_on_both_sides(tmp_path):
             return reading(request)
         return reply(request, "", [("Bash", {"command": f"curl -H 'Authorization: {secret}' x"})])
 
-    async with ScriptedUpstream(otherwise=curls) as upstream:
-        async with gateway([recorder(), cloud(upstream.url)]) as running:
-            await record(running, 1)
-            (turn,) = await turns_of(running)
-            done, _ = await replay(running, tmp_path, ID, "--on", "cloud/large", "--yes")
-            query = {"conversation": ID, "number": 1}
-            kept = (await running.client.get("/recordings/turn", params=query)).text
+    async with (
+        ScriptedUpstream(otherwise=curls) as upstream,
+        gateway([recorder(), cloud(upstream.url)]) as running,
+    ):
+        await record(running, 1)
+        (turn,) = await turns_of(running)
+        done, _ = await replay(running, tmp_path, ID, "--on", "cloud/large", "--yes")
+        query = {"conversation": ID, "number": 1}
+        kept = (await running.client.get("/recordings/turn", params=query)).text
     assert turn["redacted"] == 1
     assert "1 of 1 turn would" in done.stdout
     assert "abcdefghijklmnop" not in kept

@@ -184,9 +184,10 @@ class Recorder(Plugin[RecorderOptions]):
         """Write what has ended; returns when it is in the file."""
         async with self._writing:
             while self._waiting:
-                ended = self._waiting.popleft()
-                self._size -= len(ended.taken.request.raw)
+                ended = self._waiting[0]  # it stays if this task is cancelled before the write
                 why = await anyio.to_thread.run_sync(self._write, ended)
+                self._waiting.popleft()
+                self._size -= len(ended.taken.request.raw)
                 if why is None:  # it was removed meanwhile
                     self.known.pop(ended.key, None)
                 elif why and self.known.get(ended.key) == "":

@@ -71,7 +71,8 @@ class TargetReport:
         text = f"{self.worked} of {turns} would have worked on `{self.target}`."
         if (first := next(iter(self.differences), None)) and first.difference:
             what = KINDS[first.difference.kind]
-            text += f" The first that would not: turn {first.number} ({what})."
+            why = _line(first.difference.text)
+            text += f" The first that would not: turn {first.number} ({what}: {why})."
         window = [one for one in self.differences if _kind(one) == "window"]
         if window and window[0] is not first:
             text += f" Turn {window[0].number} is the first that does not fit its window."

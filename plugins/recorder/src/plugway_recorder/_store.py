@@ -181,7 +181,9 @@ class Store:
 
     def _turn(self, db: sqlite3.Connection, vault: Vault, key: Key, number: int) -> bytes:
         where = "where caller = ? and session = ? and number = ?"
-        row = db.execute(f"select key, data from turns {where}", (*key, number)).fetchone()
+        row = db.execute(
+            f"select key, cast(data as blob) from turns {where}", (*key, number)
+        ).fetchone()
         name = key[1].removeprefix(f"{key[0]}/")
         remedy = f"Restore the file from a backup, or remove it: plugway recordings rm {name}"
         if row is None:
@@ -203,7 +205,8 @@ class Store:
     def _open(self) -> Generator[sqlite3.Connection]:
         """One transaction. Raises `Unreadable`, or `OSError`."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+        # Never open and close it here: that would drop the locks of other threads on it.
+        self.path.touch(mode=0o600)
         self.path.chmod(0o600)  # also if somebody else made it
         try:
             with closing(sqlite3.connect(self.path, timeout=5, isolation_level=None)) as db:
