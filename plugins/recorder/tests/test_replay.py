@@ -26,7 +26,6 @@ from recording import (
     replay,
     reply,
     send,
-    serving,
     turns_of,
 )
 
@@ -144,7 +143,10 @@ async def test_a_target_that_nobody_can_use_stops_the_replay_at_once(tmp_path):
 
 async def test_no_tool_is_run_or_offered_to_a_server_that_would_run_it(tmp_path):
     search = {"type": "web_search_20250305", "name": "web_search"}
-    async with serving() as running:
+    async with (
+        ScriptedUpstream(otherwise=reading) as upstream,
+        gateway([recorder(), cloud(upstream.url)]) as running,
+    ):
         await record(running, 0)
         await send(running, body(1, tools=[*TOOLS, search]), **SESSION)
         done, report = await replay(running, tmp_path, ID, "--on", "cloud/large", "--yes")

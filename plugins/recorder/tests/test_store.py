@@ -1,5 +1,6 @@
 """The file of recordings: bounds, keys, and what was altered."""
 
+import json
 import os
 import sqlite3
 import stat
@@ -11,18 +12,20 @@ from recording import (
     ID,
     KEY,
     SESSION,
+    asked_number,
     body,
-    cloud,
     reading,
     record,
-    recorder,
     recordings,
+    say,
     send,
     serving,
+    text_of,
     turns_of,
 )
 
-from plugway.testing import ScriptedUpstream, gateway
+from plugway.config.config import parse_config
+from plugway.testing import ScriptedUpstream, WaitFor, gateway
 from plugway_recorder import _vault
 from plugway_recorder._options import RecorderOptions
 from plugway_recorder._store import MOST_CONVERSATIONS, Limits, Store, Unreadable
@@ -191,15 +194,55 @@ async def test_a_file_that_cannot_be_used_records_nothing_and_breaks_nothing(sta
 
 
 async def test_the_last_turns_of_a_gateway_that_stops_are_kept():
-    async with ScriptedUpstream(otherwise=reading) as upstream:
-        headers = {**SESSION, "plugway-record": "on"}
-        for _ in range(3):
-            async with gateway([recorder(), cloud(upstream.url)]) as running:
-                async with anyio.create_task_group() as tasks:
-                    for number in range(1, 6):
-                        tasks.start_soon(lambda n=number: send(running, body(n), **headers))
-        async with gateway([recorder(), cloud(upstream.url)]) as running:
-            assert len(await turns_of(running)) == 15
+    headers = {**SESSION, "plugway-record": "on"}
+    for _ in range(3):
+        async with serving() as running, anyio.create_task_group() as tasks:
+            for number in range(1, 6):
+                tasks.start_soon(lambda n=number: send(running, body(n), **headers))
+    async with serving() as running:
+        assert len(await turns_of(running)) == 15
+
+
+async def test_recording_goes_on_through_a_reload_also_for_what_runs(monkeypatch):
+    monkeypatch.setenv("KEY_OF_RECORDINGS", KEY)
+    release = anyio.Event()
+
+    def model(request):
+        held = request.method == "POST" and asked_number(request) == 1
+        return [WaitFor(release), *reading(request)] if held else reading(request)
+
+    async with ScriptedUpstream(otherwise=model) as upstream, gateway([]) as running:
+
+        async def reload():
+            entries = [
+                {"use": "recorder", "options": {"key": {"$env": "KEY_OF_RECORDINGS"}}},
+                {
+                    "use": "anthropic-compatible",
+                    "name": "cloud",
+                    "options": {"base_url": upstream.url},
+                },
+            ]
+            document = {"server": {"token": "test-token"}, "plugins": entries}
+            await running.app.reload(parse_config(json.dumps(document), "test"))
+
+        await reload()
+        before = running.app.snapshot
+        await record(running, 0)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: send(running, body(1), **SESSION))
+            with anyio.fail_after(10):
+                while not [r for r in upstream.requests if r.method == "POST"]:
+                    await anyio.sleep(0.01)
+            await reload()
+            await send(running, body(2), **SESSION)
+            release.set()
+        with anyio.fail_after(10):
+            await before.closed.wait()
+        assert [turn["number"] for turn in await turns_of(running)] == [1, 2]
+        assert "is not recorded any more" in text_of(await say(running, "@plugway record off"))
+        await reload()
+        await send(running, body(3), **SESSION)
+        assert len(await turns_of(running)) == 2
 
 
 async def test_a_recording_ends_at_its_limit_and_the_receipt_says_so():

@@ -69,15 +69,16 @@ def list_command(config: ConfigPath = None, port: Port = None, as_json: Json = F
 def show_command(
     conversation: Conversation,
     turn: Annotated[
-        int, typer.Option("--turn", min=1, help="Print all that was kept of a turn, as JSON.")
-    ] = 0,
+        int | None,
+        typer.Option("--turn", min=1, help="Print all that was kept of a turn, as JSON."),
+    ] = None,
     config: ConfigPath = None,
     port: Port = None,
     as_json: Json = False,
 ) -> None:
     """Show the turns of one of your recordings, without their text; with `--turn`, one with it."""
     gateway = LocalGateway.find(config, port)
-    if turn:
+    if turn is not None:
         query = urlencode({"conversation": conversation, "number": turn})
         print(json.dumps(asked(gateway, "GET", f"{TURN}?{query}"), indent=2, ensure_ascii=False))
         return
