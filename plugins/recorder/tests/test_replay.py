@@ -6,9 +6,11 @@ import signal
 import stat
 import subprocess
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
+import httpx2
 import pytest
 import typer
 from recording import (
@@ -29,7 +31,12 @@ from recording import (
     turns_of,
 )
 
+from plugway.config.config import parse_config
+from plugway.http.app import App
+from plugway.http.server import serving as serving_app
+from plugway.http.snapshot import Snapshot
 from plugway.testing import Hold, ScriptedUpstream, anthropic_error, gateway, respond
+from plugway_recorder._replay import Hopeless, Sender
 
 pytestmark = pytest.mark.anyio
 PLUGWAY = str(Path(sys.executable).with_name("plugway"))
@@ -139,6 +146,49 @@ async def test_a_target_that_nobody_can_use_stops_the_replay_at_once(tmp_path):
     assert "4 were not sent: " in done.stdout
     assert len(sent) == 1
     assert found["turns"] == []
+
+
+async def test_a_target_that_stays_busy_is_given_up_and_is_not_waited_for_in_vain(tmp_path):
+    """A client would not wait for an hour either."""
+    busy = anthropic_error(429, "rate_limit_error", "Come back", {"retry-after": "3600"})
+
+    def limited(request):
+        return busy if request.method == "POST" and asked_number(request) > 1 else reading(request)
+
+    done, found, sent = await replayed_on(limited, tmp_path, turns=6)
+    assert "1 of 1 turn would have worked on `small/m`. 3 could not be measured." in done.stdout
+    assert "2 were not sent: 3 in a row could not be measured." in done.stdout
+    assert len(sent) == 4
+    assert [turn["retries"] for turn in found["turns"]] == [0, 0, 0, 0]
+
+
+async def test_a_gateway_that_is_restarted_in_the_middle_is_waited_for():
+    """Each request is sent again, as clients do; without a gateway the replay ends."""
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+        if len(waits) == 1:
+            await started.enter_async_context(serving_app(app, port=address.port))
+
+    async with ScriptedUpstream(otherwise=reading) as upstream, AsyncExitStack() as started:
+        async with gateway([recorder(), cloud(upstream.url)]) as running:
+            await record(running, 1)
+            assert len(await turns_of(running)) == 1
+            address = httpx2.URL(running.url)
+        config = parse_config("server: {token: test-token}\nplugins: []", "test")
+        app = App(config, Snapshot(config, [recorder(), cloud(upstream.url)]))
+        headers = {"authorization": "Bearer test-token"}
+        async with httpx2.AsyncClient(base_url=address, headers=headers, trust_env=False) as client:
+            sender = Sender(client, "cloud/large", ID, "replay-1", sleep=sleep)
+            turn = await sender.turn(1)
+            assert waits == [1]
+            assert (await sender.send(1, turn)).result == "same"
+            await started.aclose()
+            with pytest.raises(Hopeless, match="no gateway answers"):
+                await sender.turn(1)
+            with pytest.raises(Hopeless, match="no gateway answers"):
+                await sender.send(1, turn)
 
 
 async def test_no_tool_is_run_or_offered_to_a_server_that_would_run_it(tmp_path):

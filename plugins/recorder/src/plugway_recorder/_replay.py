@@ -24,6 +24,7 @@ from plugway import (
     collected,
 )
 from plugway_recorder._compare import Difference, judge
+from plugway_recorder._routes import TURN
 from plugway_recorder._turn import SENT_AGAIN
 from plugway_recorder._wish import REPLAY_HEADER
 from plugway_upstream_errors import meaning_of
@@ -31,7 +32,7 @@ from plugway_wire.sse import Decoder
 
 TRIES: Final = 5
 LONGEST_WAIT: Final = 60.0
-"""Seconds until the next try, whatever `retry-after` says."""
+"""Seconds that are waited for the next try; after a longer `retry-after`, none is made."""
 _SECONDS: Final = httpx2.Timeout(30.0, read=900.0)
 _FIRST_WAIT: Final = 1.0
 _SERVER_TOOLS: Final = ("web_search", "web_fetch", "code_execution", "tool_search", "advisor")
@@ -76,6 +77,8 @@ class _Answer:
     raw: bytes = b""
     wait: float | None = None
     served_by: str = ""
+    retried: bool = True
+    """Whether a client would try again, if the failure may pass."""
 
 
 class Sender:
@@ -98,6 +101,24 @@ class Sender:
         self._session = session
         self._sleep = sleep
 
+    async def turn(self, number: int) -> Mapping[str, Any]:
+        """A recorded turn. Raises `Hopeless`: the gateway does not return it."""
+        query = {"conversation": self._conversation, "number": number}
+        text = ""
+        for tries in range(TRIES):
+            try:
+                response = await self._client.get(TURN, params=query)
+            except httpx2.HTTPError:
+                text = "no gateway answers"
+                await self._sleep(_FIRST_WAIT * 2**tries)
+                continue
+            document = _object(response.content)
+            if response.status_code == 200:
+                return document
+            text = str(as_object(document.get("error")).get("message"))
+            break
+        raise Hopeless(text)
+
     async def send(self, number: int, turn: Mapping[str, Any]) -> Replayed:
         """Send a turn and compare. Limits and failures of the target are retried as clients do.
 
@@ -107,10 +128,11 @@ class Sender:
         answer, retries = _Answer(0, {}), 0
         for retries in range(TRIES):
             answer = await self._once(turn, body)
-            if not _is_passing(answer.status) or retries + 1 == TRIES:
-                break
             wait = _FIRST_WAIT * 2**retries if answer.wait is None else answer.wait
-            await self._sleep(min(wait, LONGEST_WAIT))
+            retried = answer.retried and _is_passing(answer.status) and wait <= LONGEST_WAIT
+            if not retried or retries + 1 == TRIES:
+                break
+            await self._sleep(wait)
         done = Replayed(
             number,
             "unmeasured",
@@ -195,7 +217,8 @@ async def _read(response: httpx2.Response, began: float) -> _Answer:
         raw = await response.aread()
         document = _object(raw)
         took = time.monotonic() - began
-        return _Answer(response.status_code, document, took, None, raw, seconds, served)
+        retried = response.headers.get("x-should-retry") != "false"
+        return _Answer(response.status_code, document, took, None, raw, seconds, served, retried)
     decoder, events, first = Decoder(), list[StreamEvent](), None
     async for chunk in response.aiter_raw():
         found = decoder.feed(chunk)

@@ -9,10 +9,8 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import anyio
-import anyio.to_thread
 import orjson
 import typer
 from rich.console import Console
@@ -21,13 +19,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from plugway import LocalGateway, PlugwayError, as_object, new_id
 from plugway_prices import dollars
 from plugway_recorder._commands import ConfigPath, Port, asked
-from plugway_recorder._replay import Hopeless, Sender, client_of
+from plugway_recorder._replay import Hopeless, Replayed, Sender, client_of
 from plugway_recorder._report import Report, TargetReport
-from plugway_recorder._routes import COSTS, PLAN, TURN
+from plugway_recorder._routes import COSTS, PLAN
 
 replay_app = typer.Typer(name="replay", rich_markup_mode=None)
 _EXIT_DECLINED = 1
 _EXIT_INTERRUPTED = 130
+_MOST_UNMEASURED = 3
 
 
 @replay_app.command(
@@ -60,6 +59,8 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Send the recorded requests of a conversation to another model, and compare what it does."""
+    if not out.is_dir():
+        raise PlugwayError(f"there is no folder {out} for the report")
     gateway = LocalGateway.find(config, port)
     wanted: dict[str, Any] = {
         "conversation": conversation,
@@ -72,35 +73,17 @@ def replay(
         raise PlugwayError(f"`{conversation}` has no such turns: plugway recordings show it")
     say_plan(plan)
     _ask(plan, yes)
-    reports = [TargetReport(t["target"], t["zone"], len(plan["numbers"])) for t in plan["targets"]]
-    served: dict[str, None] = {}
-    interrupted = False
-    try:
-        anyio.run(_replay_all, gateway, plan, reports, served)
-    except KeyboardInterrupt:
-        interrupted = True
-    for one in reports:
-        if interrupted and len(one.results) < one.planned and not one.stopped:
-            one.stopped = "interrupted"
-        one.costs = _costs(gateway, plan["conversation"], one)
-    report = Report(
-        plan["conversation"],
-        reports,
-        list(served),
-        plan["others"],
-        version("plugway"),
-        time.time(),
-    )
+    report, interrupted = _replayed(gateway, plan)
     page, data = report.write(out)
     if as_json:
         print(json.dumps(report.as_json(), indent=2))
     else:
-        for one in reports:
+        for one in report.targets:
             print(one.sentence())
     _say(f"report: {page}\n        {data}")
     if interrupted:
         raise typer.Exit(_EXIT_INTERRUPTED)
-    if not any(one.results for one in reports):
+    if not any(one.results for one in report.targets):
         raise typer.Exit(1)
 
 
@@ -155,6 +138,24 @@ def _ask(plan: Mapping[str, Any], yes: bool) -> None:
         raise typer.Exit(_EXIT_DECLINED)
 
 
+def _replayed(gateway: LocalGateway, plan: Mapping[str, Any]) -> tuple[Report, bool]:
+    """The report, and whether the person interrupted the replay."""
+    count = len(plan["numbers"])
+    reports = [TargetReport(t["target"], t["zone"], count) for t in plan["targets"]]
+    served: dict[str, None] = {}
+    interrupted = False
+    try:
+        anyio.run(_replay_all, gateway, plan, reports, served)
+    except KeyboardInterrupt:
+        interrupted = True
+    for one in reports:
+        if interrupted and len(one.results) < one.planned and not one.stopped:
+            one.stopped = "interrupted"
+        one.costs = _costs(gateway, plan["conversation"], one)
+    name, others, now = plan["conversation"], plan["others"], time.time()
+    return Report(name, reports, list(served), others, version("plugway"), now), interrupted
+
+
 async def _replay_all(
     gateway: LocalGateway,
     plan: Mapping[str, Any],
@@ -167,21 +168,25 @@ async def _replay_all(
         with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
             for report in reports:
                 task = progress.add_task(report.target, total=report.planned)
-                session = new_id("replay")
-                sender = Sender(client, report.target, plan["session"], session)
-                for number in plan["numbers"]:
-                    query = urlencode({"conversation": plan["session"], "number": number})
-                    turn = await anyio.to_thread.run_sync(
-                        lambda query=query: as_object(gateway.ask("GET", f"{TURN}?{query}"))
-                    )
-                    if turn.get("target"):
-                        served[str(turn["target"])] = None
-                    try:
+                sender = Sender(client, report.target, plan["session"], new_id("replay"))
+                try:
+                    for number in plan["numbers"]:
+                        turn = await sender.turn(number)
+                        served.setdefault(str(turn.get("target")))
                         report.results.append(await sender.send(number, turn))
-                    except Hopeless as error:
-                        report.stopped = str(error)
-                        break
-                    progress.update(task, advance=1)
+                        progress.update(task, advance=1)
+                        if why := given_up(report.results):
+                            raise Hopeless(why)
+                except Hopeless as error:
+                    report.stopped = str(error) if len(report.results) < report.planned else ""
+
+
+def given_up(results: Sequence[Replayed]) -> str:
+    """Why no further turn is sent: the last ones could not be measured."""
+    last = results[-_MOST_UNMEASURED:]
+    if len(last) < _MOST_UNMEASURED or any(one.result != "unmeasured" for one in last):
+        return ""
+    return f"{_MOST_UNMEASURED} in a row could not be measured"
 
 
 def _costs(gateway: LocalGateway, conversation: str, one: TargetReport) -> Mapping[str, Any]:
