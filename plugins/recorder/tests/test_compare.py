@@ -1,9 +1,15 @@
 """When two calls are the same. No model is asked."""
 
+from types import SimpleNamespace
+
 import pytest
 from recording import TOOLS
 
+from plugway import ModelInfo
+from plugway_prices import Price
+from plugway_prices._price import Rates
 from plugway_recorder._compare import judge
+from plugway_recorder._plan import Pricing
 from plugway_recorder._values import compare, folder_of, normal_command, normal_path
 
 HERE = "/home/me/project"
@@ -137,3 +143,47 @@ def test_the_end_of_the_window_is_not_the_end_of_a_turn():
 def test_arguments_of_any_shape_are_judged(given):
     found = judge(turn(("Read", {"file_path": "/a"})), message(("Read", given))).difference
     assert found.kind == "invalid"
+
+
+class Priced:
+    """Prices that know one model."""
+
+    def price_of(self, backend, model, at, choices=frozenset()):
+        known = model == "m" and "speed: fast" not in choices
+        return Price(Rates(1_000_000, 10_000_000, 0, 2_000_000, 0)) if known else None
+
+
+def recorded(tokens, **fields):
+    usage = {
+        "input_tokens": tokens,
+        "output_tokens": 10,
+        "cache_read_tokens": 0,
+        "cache_creation_tokens": 0,
+    }
+    body = {"messages": [{"role": "user", "content": "word " * 400}], "max_tokens": 100, **fields}
+    return {"body": body, "usage": usage}
+
+
+def plan_of(*turns, model="m", window=0):
+    backend = SimpleNamespace(name="cloud", zone="vendor")
+    info = ModelInfo("anthropic/cloud/m", context_tokens=window)
+    return Pricing(Priced(), backend, model).planned(list(enumerate(turns, start=1)), info)
+
+
+def test_a_plan_says_what_it_costs_and_at_most_and_from_where_it_does_not_fit():
+    plan = plan_of(recorded(1000), recorded(3000), recorded(5000), window=2000)
+    assert (plan["prompt_tokens"], plan["output_tokens"]) == (9000, 30)
+    assert plan["dollars"] == 9000 * 1000 + 30 * 10_000
+    assert plan["most_dollars"] == 9000 * 2000 + 300 * 10_000
+    assert plan["first_too_long"] == 2
+    assert plan_of(recorded(1000), window=2000)["first_too_long"] is None
+
+
+def test_an_unknown_price_of_one_turn_makes_the_whole_cost_unknown():
+    for plan in (plan_of(recorded(1), recorded(1, speed="fast")), plan_of(recorded(1), model="x")):
+        assert plan["dollars"] is plan["most_dollars"] is None
+        assert "no price is known for `cloud/" in plan["missing_price"]
+
+
+def test_a_prompt_that_nobody_counted_is_estimated():
+    assert 400 < plan_of(recorded(0))["prompt_tokens"] < 700
