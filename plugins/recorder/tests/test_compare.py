@@ -9,7 +9,7 @@ from plugway import ModelInfo
 from plugway_prices import Price
 from plugway_prices._price import Rates
 from plugway_recorder._compare import judge
-from plugway_recorder._plan import Pricing
+from plugway_recorder._plan import Pricing, facts_of
 from plugway_recorder._values import compare, folder_of, normal_command, normal_path
 
 HERE = "/home/me/project"
@@ -167,7 +167,9 @@ def recorded(tokens, **fields):
 def plan_of(*turns, model="m", window=0):
     backend = SimpleNamespace(name="cloud", zone="vendor")
     info = ModelInfo("anthropic/cloud/m", context_tokens=window)
-    return Pricing(Priced(), backend, model).planned(list(enumerate(turns, start=1)), info)
+    return Pricing(Priced(), backend, model).planned(
+        [facts_of(n, t) for n, t in enumerate(turns, 1)], info
+    )
 
 
 def test_a_plan_says_what_it_costs_and_at_most_and_from_where_it_does_not_fit():

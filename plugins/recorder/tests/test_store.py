@@ -24,7 +24,9 @@ from recording import (
     turns_of,
 )
 
+from plugway import ConfigError
 from plugway.config.config import parse_config
+from plugway.http.snapshot import build_snapshot
 from plugway.testing import ScriptedUpstream, WaitFor, gateway
 from plugway_recorder import _vault
 from plugway_recorder._options import RecorderOptions
@@ -168,6 +170,13 @@ def test_a_bomb_is_not_unpacked(monkeypatch):
 def test_a_key_that_can_be_guessed_is_rejected():
     with pytest.raises(ValueError, match="plugway recordings new-key"):
         RecorderOptions.model_validate({"key": "short"})
+
+
+def test_a_key_that_is_gone_stops_the_start_and_is_named(monkeypatch):
+    monkeypatch.delenv("KEY_OF_RECORDINGS", raising=False)
+    text = "plugins:\n  - {use: recorder, options: {key: {$env: KEY_OF_RECORDINGS}}}\n  - {use: echo}\n"
+    with pytest.raises(ConfigError, match="KEY_OF_RECORDINGS"):
+        build_snapshot(parse_config(text, "test"))
 
 
 async def test_an_altered_file_is_an_error_with_the_fix_and_no_crash(state_folder):

@@ -5,15 +5,43 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from plugway import Backend, MessagesRequest, ModelInfo, Usage, as_object
 from plugway_endpoints import needs_of
 from plugway_prices import Price, TellsPrices, choices_of, missing_price
+from plugway_recorder._turn import Shape, shape_of
 
-Turn = tuple[int, Mapping[str, Any]]
+
+class Facts(NamedTuple):
+    """What a plan needs of a turn; much less than the turn."""
+
+    number: int
+    shape: Shape
+    zone: str
+    prompt: int
+    output: int
+    longest: int
+    """Most tokens that the reply may have."""
+    choices: frozenset[str]
+    """What the request chooses that changes its price."""
+
+
+def facts_of(number: int, turn: Mapping[str, Any]) -> Facts:
+    """The facts of a recorded turn."""
+    usage, request = usage_of(as_object(turn.get("usage"))), request_of(turn)
+    prompt = usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
+    return Facts(
+        number,
+        shape_of(turn),
+        str(turn.get("zone") or ""),
+        prompt or needs_of(request).tokens,
+        usage.output_tokens,
+        _number(request.get("max_tokens")),
+        choices_of(request),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,46 +52,35 @@ class Pricing:
     backend: Backend
     model: str
 
-    def of(self, turn: Mapping[str, Any]) -> Price | None:
-        """The price for a turn, which may choose a speed or a tier."""
-        choices = choices_of(request_of(turn))
-        return self.prices.price_of(self.backend, self.model, datetime.now(UTC), choices)
-
-    def costs(self, turns: Iterable[Turn], usages: Mapping[str, Any]) -> Mapping[str, int | None]:
+    def costs(self, turns: Iterable[Facts], usages: Mapping[str, Any]) -> Mapping[str, int | None]:
         """What turns have cost in nano-dollars, by number; None where no price is known."""
         found: dict[str, int | None] = {}
-        for number, turn in turns:
-            usage, price = as_object(usages.get(str(number))), self.of(turn)
-            found[str(number)] = price and price.cost(usage_of(usage))
+        for turn in turns:
+            usage, price = as_object(usages.get(str(turn.number))), self._of(turn)
+            found[str(turn.number)] = price and price.cost(usage_of(usage))
         return found
 
-    def planned(self, turns: Sequence[Turn], info: ModelInfo | None) -> dict[str, Any]:
+    def planned(self, turns: Sequence[Facts], info: ModelInfo | None) -> dict[str, Any]:
         """Tokens and cost of a replay of these turns, by the counts of the recording."""
-        prompt, output, dollars, most, unpriced = 0, 0, 0, 0, 0
-        window, first_too_long = info.context_tokens if info else 0, None
-        for number, turn in turns:
-            usage, request = usage_of(as_object(turn.get("usage"))), request_of(turn)
-            size = prompt_tokens(usage) or needs_of(request).tokens
-            prompt, output = prompt + size, output + usage.output_tokens
-            if window and size > window and first_too_long is None:
-                first_too_long = number
-            price = self.of(turn)
-            if price is None:
-                unpriced += 1
-                continue
-            longest = _number(request.get("max_tokens"))
-            dollars += price.cost(Usage(size, usage.output_tokens))
-            most += price.worst_case(size, longest)
-        missing = missing_price(self.backend, self.model) if unpriced else ""
+        window = info.context_tokens if info else 0
+        too_long = (turn.number for turn in turns if window and turn.prompt > window)
+        priced = [(turn, price) for turn in turns if (price := self._of(turn)) is not None]
+        known = len(priced) == len(turns)
+        dollars = sum(price.cost(Usage(turn.prompt, turn.output)) for turn, price in priced)
+        most = sum(price.worst_case(turn.prompt, turn.longest) for turn, price in priced)
         return {
-            "prompt_tokens": prompt,
-            "output_tokens": output,
-            "dollars": None if unpriced else dollars,
-            "most_dollars": None if unpriced else most,
-            "missing_price": missing,
+            "prompt_tokens": sum(turn.prompt for turn in turns),
+            "output_tokens": sum(turn.output for turn in turns),
+            "dollars": dollars if known else None,
+            "most_dollars": most if known else None,
+            "missing_price": "" if known else missing_price(self.backend, self.model),
             "window": window,
-            "first_too_long": first_too_long,
+            "first_too_long": next(too_long, None),
         }
+
+    def _of(self, turn: Facts) -> Price | None:
+        now = datetime.now(UTC)
+        return self.prices.price_of(self.backend, self.model, now, turn.choices)
 
 
 def request_of(turn: Mapping[str, Any]) -> MessagesRequest:
@@ -74,11 +91,6 @@ def request_of(turn: Mapping[str, Any]) -> MessagesRequest:
 def usage_of(usage: Mapping[str, Any]) -> Usage:
     """Counts as they are recorded."""
     return Usage(*(_number(usage.get(name)) for name in Usage._fields))
-
-
-def prompt_tokens(usage: Usage) -> int:
-    """Tokens of the prompt."""
-    return usage.input_tokens + usage.cache_read_tokens + usage.cache_creation_tokens
 
 
 def _number(value: object) -> int:

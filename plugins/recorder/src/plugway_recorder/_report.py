@@ -20,7 +20,7 @@ from plugway_prices import dollars
 from plugway_recorder._compare import KINDS
 from plugway_recorder._replay import Replayed
 
-_MOST_LISTED: Final = 40
+_MOST_LISTED: Final = 12
 HOW: Final = """\
 A turn *would have worked* if the model called the same tools, with arguments that are valid for
 their schemas and the same where it matters, and ended the turn for the same reason. Paths and
@@ -165,7 +165,8 @@ class Report:
             ("cost", [_cost(one.cost) for one in self.targets]),
         ]
         lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
-        return [*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in rows)]
+        shown = [(name, cells) for name, cells in rows if set(cells) != {"0"}]
+        return [*lines, *(f"| {name} | {' | '.join(cells)} |" for name, cells in shown)]
 
     def _notes(self) -> list[str]:
         results = [r for one in self.targets for r in one.results]

@@ -29,9 +29,9 @@ from plugway import (
     as_object,
 )
 from plugway_prices import prices_in
-from plugway_recorder._plan import Pricing
+from plugway_recorder._plan import Pricing, facts_of
 from plugway_recorder._store import Key, Recorded, Unreadable
-from plugway_recorder._turn import kind_of, offers_tools, summary_of
+from plugway_recorder._turn import summary_of
 
 if TYPE_CHECKING:
     from plugway_recorder._plugin import Recorder
@@ -90,9 +90,9 @@ class Routes:
     async def _turns(self, request: Request) -> Response:
         """The turns of a recording, without their text."""
         one = await self._own(request.query_params.get("conversation", ""), request)
-        turns = await self._read(one)
-        tools = _any_tools(turns)
-        shown = [summary_of(number, turn, tools) for number, turn in turns]
+        turns = await self._each(one, summary_of)
+        tools = any(shape.tools for shape, _ in turns)
+        shown = [{"kind": shape.kind(tools), **summary} for shape, summary in turns]
         return _json({**_shown(one, _caller(request)), "list": shown})
 
     async def _turn(self, request: Request) -> Response:
@@ -102,7 +102,7 @@ class Routes:
         number = int(text) if text.isascii() and text.isdigit() and len(text) < 9 else 0
         if not 1 <= number <= one.turns:
             raise NoRoute(f"`{one.short}` has the turns 1 to {one.turns}", retry=False)
-        ((_, turn),) = await self._read(one, number)
+        (turn,) = await self._each(one, lambda _, turn: turn, number)
         return _json(turn)
 
     async def _switch(self, request: Request) -> Response:
@@ -134,31 +134,30 @@ class Routes:
         targets = [str(name).removeprefix("anthropic/") for name in as_list(asked.get("on"))]
         found = [(target, *self._backend(target)) for target in targets]
         infos = {info.id: info for info in await self._gateway.models(_caller(request))}
-        turns = await self._read(one)
-        tools = _any_tools(turns)
-        chosen = [(n, turn) for n, turn in turns if kind_of(turn, tools) in kinds]
+        turns = await self._each(one, facts_of)
+        tools = any(turn.shape.tools for turn in turns)
         only = {n for n in as_list(asked.get("numbers")) if isinstance(n, int)}
-        chosen = [(n, turn) for n, turn in chosen if not only or n in only]
-        zones = {zone for _, turn in turns if (zone := turn.get("zone"))} | set(one.zones)
-
-        def planned() -> list[dict[str, Any]]:
-            plans: list[dict[str, Any]] = []
-            for target, backend, model in found:
-                info: ModelInfo | None = infos.get(f"anthropic/{target}")
-                pricing = Pricing(prices_in(self._gateway), backend, model)
-                new = backend.zone != "local" and backend.zone not in zones
-                about = {"target": target, "zone": backend.zone, "new_zone": new}
-                plans.append({**about, **pricing.planned(chosen, info)})
-            return plans
-
+        chosen = [
+            turn
+            for turn in turns
+            if turn.shape.kind(tools) in kinds and (not only or turn.number in only)
+        ]
+        zones = ({turn.zone for turn in turns} | set(one.zones)) - {""}
+        plans: list[dict[str, Any]] = []
+        for target, backend, model in found:
+            info: ModelInfo | None = infos.get(f"anthropic/{target}")
+            pricing = Pricing(prices_in(self._gateway), backend, model)
+            new = backend.zone != "local" and backend.zone not in zones
+            about = {"target": target, "zone": backend.zone, "new_zone": new}
+            plans.append({**about, **pricing.planned(chosen, info)})
         return _json(
             {
                 "conversation": one.short,
                 "session": one.session,
-                "numbers": [number for number, _ in chosen],
+                "numbers": [turn.number for turn in chosen],
                 "others": len(turns) - len(chosen),
                 "zones": sorted(zones),
-                "targets": await self._blocking(planned),
+                "targets": plans,
             }
         )
 
@@ -169,8 +168,8 @@ class Routes:
         backend, model = self._backend(str(asked.get("target") or ""))
         usages = as_object(asked.get("usages"))
         pricing = Pricing(prices_in(self._gateway), backend, model)
-        turns = [(n, turn) for n, turn in await self._read(one) if str(n) in usages]
-        return _json(await self._blocking(lambda: pricing.costs(turns, usages)))
+        turns = [turn for turn in await self._each(one, facts_of) if str(turn.number) in usages]
+        return _json(pricing.costs(turns, usages))
 
     # ── who may what ─────────────────────────────────────────────────────────────────────────
 
@@ -221,10 +220,13 @@ class Routes:
             raise NoRoute(f"`{target[:80]}` is not a target; write {known}", retry=False)
         return backend, model
 
-    async def _read(self, one: Recorded, only: int | None = None) -> list[tuple[int, Any]]:
+    async def _each(
+        self, one: Recorded, take: Callable[[int, Mapping[str, Any]], T], only: int | None = None
+    ) -> list[T]:
+        """What `take` takes of each turn, or of one; only one at a time is in memory."""
         store = self._recorder.store
         return await self._blocking(
-            lambda: [(n, orjson.loads(content)) for n, content in store.turns(one.key, only)]
+            lambda: [take(n, as_object(orjson.loads(c))) for n, c in store.turns(one.key, only)]
         )
 
     async def _blocking(self, work: Callable[[], T]) -> T:
@@ -254,10 +256,6 @@ def _is(one: Recorded, name: str) -> bool:
 
 def _starts(one: Recorded, name: str) -> bool:
     return len(name) >= _LEAST_OF_ID and one.short.startswith(name)
-
-
-def _any_tools(turns: Sequence[tuple[int, Any]]) -> bool:
-    return any(offers_tools(as_object(turn.get("body"))) for _, turn in turns)
 
 
 def _shown(one: Recorded, caller: Caller) -> dict[str, Any]:

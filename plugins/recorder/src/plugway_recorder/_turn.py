@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -149,26 +149,35 @@ def is_formatted(body: Mapping[str, Any]) -> bool:
     return "format" in as_object(body.get("output_config"))
 
 
-def kind_of(turn: Mapping[str, Any], tools: bool) -> str:
-    """`turn`, `agent` for a turn of a subagent, or `side` for a client's own request, such as a
-    title. `tools` says whether any turn of the conversation offers tools."""
+class Shape(NamedTuple):
+    """What tells a turn of a conversation from a client's own request."""
+
+    agent: bool
+    """A subagent's."""
+    tools: bool
+    """It offers tools that the client runs."""
+    formatted: bool
+    """It asks for a reply format, as clients do for titles."""
+
+    def kind(self, tools: bool) -> str:
+        """`turn`, `agent` or `side`; `tools` says whether any turn of the conversation has some."""
+        if self.formatted or (tools and not self.tools):
+            return "side"
+        return "agent" if self.agent else "turn"
+
+
+def shape_of(turn: Mapping[str, Any]) -> Shape:
+    """The shape of a recorded turn."""
     body = as_object(turn.get("body"))
-    if is_formatted(body) or (tools and not offers_tools(body)):
-        return "side"
-    return "agent" if turn.get("agent") else "turn"
+    tools = any("input_schema" in as_object(tool) for tool in as_list(body.get("tools")))
+    return Shape(bool(turn.get("agent")), tools, is_formatted(body))
 
 
-def offers_tools(body: Mapping[str, Any]) -> bool:
-    """Whether it has tools that the client runs."""
-    return any("input_schema" in as_object(tool) for tool in as_list(body.get("tools")))
-
-
-def summary_of(number: int, turn: Mapping[str, Any], tools: bool) -> dict[str, Any]:
+def summary_of(number: int, turn: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
     """A turn as JSON-ready data, without any text."""
     names = ("at", "agent", "model", "target", "zone", "seconds", "usage", "stop_reason")
-    return {
+    return shape_of(turn), {
         "number": number,
-        "kind": kind_of(turn, tools),
         **{name: turn.get(name) for name in (*names, "redacted")},
         "messages": len(as_list(as_object(turn.get("body")).get("messages"))),
         "calls": [as_object(call).get("name") for call in as_list(turn.get("calls"))],
