@@ -42,6 +42,7 @@ _MOST_WAITING: Final = 64 * 2**20
 """Bytes of requests that wait to be written; beyond that turns are not kept."""
 _LAST_SECONDS: Final = 5.0
 _EVERY_SECONDS: Final = 3600.0
+_FLUSH_SECONDS: Final = 1.0
 _TAKEN: StateKey[Taken] = StateKey("recorder.taken")
 _SAID: StateKey[str] = StateKey("recorder.said")
 _REPLAYED: StateKey[str] = StateKey("recorder.replayed")
@@ -198,8 +199,10 @@ class Recorder(Plugin[RecorderOptions]):
     async def switch(self, key: Key, on: bool) -> str:
         """Start or stop a recording; returns why that failed, or nothing.
 
-        What ended before is written first."""
-        await self.flush()
+        What ended before a stop is written first, if that is quick: a hook has 2 s."""
+        if not on:
+            with anyio.move_on_after(_FLUSH_SECONDS):
+                await self.flush()
         try:
             if on:
                 why = await anyio.to_thread.run_sync(self.store.start, key)

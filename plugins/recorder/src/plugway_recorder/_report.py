@@ -108,7 +108,7 @@ class Report:
     recorded_on: Sequence[str]
     """Targets that served the recorded turns."""
     others: int
-    """Turns that were not replayed, such as requests for titles."""
+    """Recorded requests that were not replayed: not chosen, or a client's own, such as titles."""
     version: str
     at: float
 
@@ -124,7 +124,7 @@ class Report:
         lines += ["## How it was compared", "", HOW, ""]
         lines += self._notes()
         if self.others:
-            lines.append(f"- {self.others} other requests were not replayed (titles and the like).")
+            lines.append(f"- {self.others} other requests of the recording were not replayed.")
         lines += [f"- Recorded on {served}; replayed {when} by Plugway {self.version}.", ""]
         return "\n".join(lines)
 
