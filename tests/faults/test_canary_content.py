@@ -61,6 +61,8 @@ STACK = """
   - use: openai-api
   - use: mcp
   - use: local-answers
+  - use: recorder
+    options: {{key: {{$file: {folder}/key}}}}
   - use: switch
   - use: recommend
   - use: prices
@@ -101,7 +103,10 @@ LISTED = """
   - {{use: telemetry, options: {{scrape: true}}}}
   - {{use: echo}}
 """
-SESSION = {"x-claude-code-session-id": "5d6b0b04-0000-4000-8000-000000000000"}
+SESSION = {
+    "x-claude-code-session-id": "5d6b0b04-0000-4000-8000-000000000000",
+    "plugway-record": "on",  # so that the file of recordings is searched, too
+}
 REPORTS = ("usage_report", "context_report", "explain_last", "endpoint_list", "model_list")
 
 
@@ -126,7 +131,7 @@ class Gateway:
     async def look(self):
         """What others see: pages, reports, lists, and replies to their own requests."""
         dashboard = (f"/dashboard/{name}" for name in ("exchanges", "history", "state"))
-        for path in (*dashboard, "/", "/v1/models", "/health"):
+        for path in (*dashboard, "/", "/v1/models", "/health", "/recordings"):
             answer = await self.client.get(path, headers={"accept": "text/html,*/*"})
             self.shown[path] = answer.text
         for tool in REPORTS:
@@ -155,6 +160,7 @@ async def running(folder, plugins, url, site=None):
     for path in (home, temporary, folder / "codex"):
         path.mkdir()
     write(folder / "token", TOKEN)
+    write(folder / "key", "a-key-for-recordings-0123456789")
     tokens = {"access_token": "a.e30.b", "account_id": "c"}
     write(folder / "codex" / "auth.json", orjson.dumps({"tokens": tokens}).decode())
     write(folder / "config.yaml", (HEAD + plugins).format(folder=folder, url=url))
@@ -270,6 +276,8 @@ async def test_no_text_of_a_request_or_a_reply_is_recorded(tmp_path):
             if SLOW:
                 await ask_wrongly(gateway, "anthropic/local/demo")
                 await ask_wrongly(gateway, "anthropic/compatible/m")
+        recorded = orjson.loads(gateway.shown["/recordings"])["recordings"]
+        assert recorded[0]["turns"] > 10, "there is something to hide in that file"
         sent = "".join(request.body.decode("utf-8", "replace") for request in upstream.requests)
     hidden = ("system", "prompt", "result", "argument", "path", "key", "thought", "schema", "stop")
     assert [word for word in hidden if WORDS[word] not in sent] == [], "nothing to hide"

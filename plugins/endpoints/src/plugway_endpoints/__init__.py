@@ -10,6 +10,7 @@ from plugway_endpoints._names import Endpoint, Match, choices_text, close_to, en
 from plugway_endpoints._needs import Needs, needs_of
 from plugway_endpoints._state import (
     CHOSEN,
+    UNDERSTOOD,
     Advice,
     Advises,
     Conversations,
@@ -32,6 +33,7 @@ __all__ = [
     "AGENTS",
     "CHOSEN",
     "MAX_CHOICES",
+    "UNDERSTOOD",
     "Advice",
     "Advises",
     "Choice",

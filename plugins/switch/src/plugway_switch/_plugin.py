@@ -35,6 +35,7 @@ from plugway import (
 from plugway_endpoints import (
     AGENTS,
     CHOSEN,
+    UNDERSTOOD,
     Advises,
     Choice,
     Conversations,
@@ -244,6 +245,8 @@ class Switch(Plugin[SwitchOptions]):
     def _read(self, wished: _Wished, request: MessagesRequest, exchange: Exchange) -> None:
         """Read the user's wish. A subagent's prompt is ignored: a model wrote it."""
         if exchange.agent_id is not None or is_formatted(request):
+            return
+        if exchange.state.get(UNDERSTOOD):
             return
         turn = turn_of(request.body)
         wish = wish_of(turn.text, self._words_of_others) if turn is not None else None
