@@ -1,6 +1,5 @@
 """The tool `speech_transcribe`, and `plugway hear`."""
 
-import io
 import json
 
 import pytest
@@ -63,7 +62,7 @@ async def test_without_folders_there_is_no_tool(make, serving):
 
 
 def run(*arguments, data=None):
-    return CliRunner().invoke(hear_app, list(arguments), input=io.BytesIO(data or b""))
+    return CliRunner().invoke(hear_app, list(arguments), input=data or b"")
 
 
 def test_the_command_prints_text_subtitles_or_json(fake, sound, tmp_path):

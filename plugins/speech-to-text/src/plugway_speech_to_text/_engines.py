@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Any, Final
 
-from plugway_local_models import NoSuchModel
+from plugway_local_models import NoSuchModel, models_folder
 from plugway_media.engine import EngineSpec
 from plugway_speech_to_text._kind import WHISPER, memory_of
 from plugway_speech_to_text._worker import POCKETSPHINX, missing
@@ -43,6 +43,7 @@ def engine_spec(
         "device": device,
         "threads": threads,
         "max_seconds": max_seconds,
+        "folder": str(models_folder()),
     }
     entry = "plugway_speech_to_text._worker:main"
     return EngineSpec(name, entry, size, config, seconds=seconds, idle_seconds=idle_seconds)

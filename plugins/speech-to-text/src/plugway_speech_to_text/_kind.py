@@ -35,9 +35,18 @@ class WhisperFolder:
 
     title = "Whisper (CTranslate2)"
 
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` is that of models; a worker does not know the environment of the gateway."""
+        self._folder = folder
+
+    @property
+    def folder(self) -> Path:
+        """Where the models are."""
+        return self._folder or models_folder()
+
     def models(self) -> list[ModelFile]:
         """Those of the models folder."""
-        folder = models_folder()
+        folder = self.folder
         found = sorted(folder.rglob(WEIGHTS)) if folder.is_dir() else []
         return [
             ModelFile(path.parent.relative_to(folder).as_posix(), path.parent)
@@ -61,7 +70,7 @@ class WhisperFolder:
                 return ModelFile(path.resolve().name, path)
         except (OSError, RuntimeError, ValueError):  # such as a name that is too long
             pass
-        raise unknown_model(name, known, models_folder())
+        raise unknown_model(name, known, self.folder)
 
     def facts(self, model: ModelFile) -> ModelFacts:
         """From the files."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from plugway_local_engine import Channel, LoadFailed
@@ -62,11 +63,11 @@ def load(model: str, config: Mapping[str, Any]) -> Recognizer:
 
         return Pocketsphinx()
     from plugway_local_models import NoSuchModel, UnusableModel
-    from plugway_speech_to_text._kind import WHISPER, check
+    from plugway_speech_to_text._kind import WhisperFolder, check
     from plugway_speech_to_text._whisper import Whisper
 
     try:
-        path = WHISPER.find(model).path
+        path = WhisperFolder(Path(config["folder"])).find(model).path
         check(path)
         return Whisper(path, config["device"], config["threads"])
     except (NoSuchModel, UnusableModel) as error:
