@@ -63,6 +63,7 @@ STACK = """
   - use: memory
   - use: toolbelt
   - use: error-normalizer
+  - use: ocr
   - use: server-tools
   - use: tool-repair
   - use: context-guard

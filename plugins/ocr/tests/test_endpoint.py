@@ -1,11 +1,13 @@
 """`POST /v1/ocr`, as clients use it."""
 
 import base64
+import sys
 
 import pytest
 from speaking import block, png
 
-from plugway.testing import gateway
+from plugway.testing import build_plugin, gateway
+from plugway_ocr import Ocr
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
@@ -68,3 +70,14 @@ async def test_a_killed_worker_is_one_failed_request(client):
 async def test_invisible_characters_are_escaped(client):
     answer = await client.post("/v1/ocr", files={"file": png("a\u202eb\x1b[2J")})
     assert answer.json()["text"] == "a\\u202eb\\x1b[2J"
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="it may be installed there")
+async def test_an_engine_that_is_not_installed_says_what_to_install(backend, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    async with gateway([build_plugin(Ocr, "ocr", engine="vision"), backend]) as running:
+        answer = await running.client.post("/v1/ocr", files={"file": png("x")})
+    assert answer.status_code == 503
+    message = answer.json()["error"]["message"]
+    assert "`ocrmac` is not installed: run `pip install './plugins/ocr[vision]'`" in message
+    assert answer.headers["x-should-retry"] == "false"

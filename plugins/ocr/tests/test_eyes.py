@@ -1,6 +1,8 @@
 """Pictures for models without vision become text; those for others stay."""
 
+import asyncio
 import json
+import time
 
 import anyio
 import pytest
@@ -136,6 +138,22 @@ async def test_a_picture_that_cannot_be_read_is_a_text_with_the_reason(make, bac
         assert again == message
 
 
+async def test_the_list_of_models_is_not_asked_for_with_each_picture(make, backend, monkeypatch):
+    asked = 0
+    models = backend.models
+
+    async def counted():
+        nonlocal asked
+        asked += 1
+        return await models()
+
+    backend.models = counted
+    async with gateway([make(), router(), backend]) as running:
+        for number in range(3):
+            await sent(running, backend, turn(block(f"picture {number}")))
+    assert asked == 1
+
+
 async def test_a_url_is_not_fetched(make, backend):
     url = {"type": "image", "source": {"type": "url", "url": "http://127.0.0.1:9/x.png"}}
     async with gateway([make(), router(), backend]) as running:
@@ -248,3 +266,26 @@ async def test_two_callers_share_no_result(make, backend):
         assert served == [1, 1, 2]
         with anyio.fail_after(20), pytest.raises(RequestRejected):
             await plugin.reader.read(b"", Caller("ada"))
+
+
+async def test_the_event_loop_is_not_held_by_a_large_picture(make, backend, monkeypatch):
+    """In CPU time of the loop's thread."""
+    steps, run = [], asyncio.Handle._run
+
+    def timed(handle):
+        before = time.thread_time()
+        run(handle)
+        steps.append(time.thread_time() - before)
+
+    large = block(png("large", size=(2500, 2300), noise=True))
+    assert 16 * 2**20 < len(large["source"]["data"]) * 3 // 4 < 20 * 2**20
+    async with gateway([make(), router(), backend]) as running:
+        await sent(running, backend, turn(block("first")))
+        body = json.dumps({"model": "up/blind", "max_tokens": 10, "messages": turn(large)}).encode()
+        monkeypatch.setattr(asyncio.Handle, "_run", timed)
+        answer = await running.post(body)
+        monkeypatch.undo()
+    assert answer.status_code == 200, answer.text
+    text = backend.seen[-1].get("messages")[0]["content"][0]["text"]
+    assert text == words("2500 x 2300", "large")
+    assert max(steps) < 0.1

@@ -21,7 +21,7 @@ _RULES: Final = frozenset("=-_.*#~+^─━")
 """Characters that occur in long runs."""
 _CAPITAL_O: Final = re.compile(r"(?<=[A-Z])0(?=[A-Z])|\b0(?=[a-z]{2,}\b)(?![xbo])")
 """A zero that stands where only a letter makes sense: `ERR0R`, `0ct`."""
-_LEAST: Final = 5
+_LEAST: Final = 8
 """Characters that a line needs for its pitch to be known."""
 
 
@@ -80,32 +80,41 @@ def restored(line: Sequence[Glyph], pitch: float, ink: Ink, start: float, end: f
     """The text of a line in its columns. `ink` is that of the whole row of the picture, in which
     the line goes from `start` to `end`."""
     first = offset_of(line, pitch)
+    high = _middle_of(ink)
     out = ""
     last = -1
     for glyph in line:
         cell = max(round((glyph.x - first) / pitch), last + 1)
+        here = _part(ink, first + cell * pitch, pitch)
+        if not here.any():  # its place was not exact
+            if cell - 1 > last and _has_ink(_part(ink, first + (cell - 1) * pitch, pitch)):
+                cell -= 1
+            elif _has_ink(_part(ink, first + (cell + 1) * pitch, pitch)):
+                cell += 1
         if glyph.spaced and cell == last + 1 and out:
             cell += 1
         if out:
             cells = [first + between * pitch for between in range(last + 1, cell)]
-            out += _between(out, glyph, [_part(ink, x, pitch) for x in cells])
-        out += glyph.text
+            out += _between(out, glyph, [_part(ink, x, pitch) for x in cells], high)
+        upright = glyph.text in "1lI!" and _is_bar_inside(_part(ink, first + cell * pitch, pitch))
+        out += "|" if upright else glyph.text
         last = cell
     beyond = range(last + 1, round((end - first) / pitch - 0.25) + 1)
     before = range(round((start - first) / pitch + 0.25), 0)
-    out += _beside(out[-1], [_part(ink, first + cell * pitch, pitch) for cell in beyond]).rstrip()
+    parts = [_part(ink, first + cell * pitch, pitch) for cell in beyond]
+    out += _beside(out[-1], out, parts, high).rstrip()
     parts = [_part(ink, first + cell * pitch, pitch) for cell in reversed(before)]
-    return _beside(out[0], parts)[::-1].lstrip() + out
+    return _beside(out[0], out, parts, high)[::-1].lstrip() + out
 
 
-def _beside(edge: str, parts: Sequence[Ink]) -> str:
-    """What is in the cells beside the first or last character: bars, or more of a rule."""
+def _beside(edge: str, line: str, parts: Sequence[Ink], high: int) -> str:
+    """What is in the cells beside the first or last character: bars, quotes, or more of a rule."""
     text = ""
     for part in parts:
         if part.any() and edge in _RULES and not text.strip(edge):
             text += edge
         else:
-            text += "|" if _is_bar_inside(part) else " "
+            text += "|" if _is_bar_inside(part) else _quote(part, line, high)
     return text
 
 
@@ -113,14 +122,15 @@ def _part(ink: Ink, middle: float, pitch: float) -> Ink:
     return ink[:, max(0, int(middle - 0.35 * pitch)) : int(middle + 0.35 * pitch) + 1]
 
 
-def _between(before: str, after: Glyph, parts: Sequence[Ink]) -> str:
-    """What is in the cells between two characters: spaces, bars, or more of a repeated one."""
+def _between(before: str, after: Glyph, parts: Sequence[Ink], high: int) -> str:
+    """What is in the cells between two characters: spaces, bars, quotes, or more of a rule."""
     text = ""
     more = before[-1]
-    # Where the recognizer saw a space beside a single `=`, the ink is only the edge of that.
-    repeats = more in _RULES and (not after.spaced or before.endswith(more * 2))
+    repeats = more in _RULES
+    # Where the recognizer saw a space beside a single `=`, there may be ink at the edge of that.
+    single = repeats and after.spaced and not before.endswith(more * 2)
     for part in parts:
-        if not part.any():
+        if not part.any() or (single and not _has_ink(part)):
             text += " "
         elif _is_bar_inside(part):
             text += "|"
@@ -129,8 +139,29 @@ def _between(before: str, after: Glyph, parts: Sequence[Ink]) -> str:
         elif after.text in _RULES and not after.spaced:
             text += after.text
         else:
-            text += " "
+            text += _quote(part, before, high)
     return text
+
+
+def _middle_of(ink: Ink) -> int:
+    """The row of pixels above which only quotes end."""
+    rows = np.flatnonzero(ink.any(axis=1))
+    return round(rows[0] + 0.45 * (rows[-1] - rows[0])) if rows.size else 0
+
+
+def _quote(cell: Ink, line: str, high: int) -> str:
+    """A quote that the recognizer lost, if a cell has ink in its upper part only; else a space."""
+    if not _has_ink(cell) or cell[high:].any():
+        return " "
+    if line.count("`") % 2:
+        return "`"
+    columns = np.flatnonzero(cell.any(axis=0))
+    return '"' if int(np.diff(columns).max(initial=1)) > 1 else "'"
+
+
+def _has_ink(cell: Ink) -> bool:
+    """Whether there is more in a cell than the edge of the character beside it."""
+    return cell.size > 0 and float(cell.any(axis=0).mean()) > 0.22
 
 
 def _is_bar_inside(cell: Ink) -> bool:

@@ -6,8 +6,11 @@ pictures in their place, and a mark for each of the others; `around_attempt` rea
 
 from __future__ import annotations
 
+import math
 import secrets
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
@@ -16,6 +19,7 @@ import anyio
 
 from plugway import (
     Attempt,
+    Backend,
     BackendError,
     Caller,
     Loads,
@@ -32,6 +36,7 @@ from plugway_ocr._reader import Failure, Found, Reader, key_of
 
 _LIST_SECONDS: Final = 1.0
 """Time for a backend to list its models while a request waits."""
+_LISTED_SECONDS: Final = 30.0
 
 Sight = Literal["sees", "blind", "unloaded"]
 """Whether a model accepts images; `unloaded` if its backend knows only once it is loaded."""
@@ -60,28 +65,42 @@ class Replaced:
     pending: Pending
 
 
-async def sight_of(attempt: Attempt, eyes: Mapping[str, Eyes]) -> Sight:
-    """Whether the model of an attempt accepts images, by the option or its backend's list."""
-    rule = next((rule for name, rule in eyes.items() if fnmatchcase(attempt.target, name)), "never")
-    if rule != "auto":
-        return "blind" if rule == "always" else "sees"
-    models: Sequence[ModelInfo] = ()
-    try:
-        with anyio.fail_after(_LIST_SECONDS):
-            models = await attempt.backend.models()
-    except (BackendError, TimeoutError):
-        return "sees"
-    info = _find(models, attempt.model)
-    if info is None or (info.state == "unloaded" and not info.capabilities):
-        return "unloaded" if isinstance(attempt.backend, Loads) else "sees"
-    return "blind" if info.capabilities and "images" not in info.capabilities else "sees"
+class Sights:
+    """Which models accept images, by the option or their backends' lists."""
 
+    def __init__(self, eyes: Mapping[str, Eyes]) -> None:
+        self._eyes = eyes
+        self._listed: dict[str, tuple[float, Sequence[ModelInfo]]] = {}
 
-async def sight_when_loaded(attempt: Attempt, eyes: Mapping[str, Eyes]) -> Sight:
-    """Load the model, which the request needs anyway, and look again."""
-    if isinstance(attempt.backend, Loads):
-        await attempt.backend.load(attempt.model)
-    return await sight_of(attempt, eyes)
+    async def of(self, attempt: Attempt) -> Sight:
+        """Whether the model of an attempt accepts images."""
+        patterns = self._eyes.items()
+        rule = next((r for name, r in patterns if fnmatchcase(attempt.target, name)), "never")
+        if rule != "auto":
+            return "blind" if rule == "always" else "sees"
+        info = _find(await self._models(attempt.backend), attempt.model)
+        if info is None:
+            return "sees"
+        if info.state == "unloaded" and not info.capabilities:
+            self._listed.pop(attempt.backend.name, None)
+            return "unloaded" if isinstance(attempt.backend, Loads) else "sees"
+        return "blind" if info.capabilities and "images" not in info.capabilities else "sees"
+
+    async def once_loaded(self, attempt: Attempt) -> Sight:
+        """Load the model, which the request needs anyway, and look again."""
+        if isinstance(attempt.backend, Loads):
+            await attempt.backend.load(attempt.model)
+        return await self.of(attempt)
+
+    async def _models(self, backend: Backend) -> Sequence[ModelInfo]:
+        """The list of a backend, at most half a minute old."""
+        at, models = self._listed.get(backend.name, (-math.inf, ()))
+        if time.monotonic() - at > _LISTED_SECONDS:
+            with suppress(BackendError, TimeoutError):
+                with anyio.fail_after(_LIST_SECONDS):
+                    models = await backend.models()
+            self._listed[backend.name] = time.monotonic(), models
+        return models
 
 
 def replaced(

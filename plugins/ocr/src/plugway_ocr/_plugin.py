@@ -29,9 +29,8 @@ from plugway_media.uploads import MULTIPART, decode_base64, read_form
 from plugway_ocr._engines import engine_spec, problem_of
 from plugway_ocr._eyes import (
     Pending,
+    Sights,
     replaced,
-    sight_of,
-    sight_when_loaded,
     with_pictures,
     with_texts,
 )
@@ -65,6 +64,7 @@ class Ocr(HoldsEngines, Plugin[OcrOptions]):
         engine = Engine(self.name, spec)
         self.engines = [engine]
         self.reader = Reader(engine)
+        self._sights = Sights(options.eyes)
         self._tools = OcrTools(self.reader, options.folders)
 
     def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
@@ -91,7 +91,7 @@ class Ocr(HoldsEngines, Plugin[OcrOptions]):
             return None
         if not _may_show(request):
             return None
-        sight = await sight_of(attempt, self.options.eyes)
+        sight = await self._sights.of(attempt)
         if sight == "sees":
             return None
         work = partial(
@@ -120,7 +120,7 @@ class Ocr(HoldsEngines, Plugin[OcrOptions]):
             return await send(request, attempt)
         sight = pending.sight
         if sight == "unloaded":
-            sight = await sight_when_loaded(attempt, self.options.eyes)
+            sight = await self._sights.once_loaded(attempt)
         if sight == "blind":
             request = await with_texts(request, pending, self.reader, exchange.caller)
         else:

@@ -57,7 +57,9 @@ def box_of(quad: Quad) -> Box:
 def is_level(quad: Quad) -> bool:
     """Whether a line of text is horizontal, as in every screenshot."""
     (x0, y0), (x1, y1) = quad[0], quad[1]
-    return abs(float(y1) - float(y0)) <= max(2.0, _STEEP * abs(float(x1) - float(x0)))
+    rise, run = abs(float(y1) - float(y0)), abs(float(x1) - float(x0))
+    # Short boxes are never exact.
+    return rise <= max(2.0, _STEEP * run, 0.2 * abs(float(quad[3][1]) - float(y0)))
 
 
 def grouped(boxes: Sequence[Box]) -> list[list[Box]]:
