@@ -9,6 +9,7 @@ import os
 import shutil
 import wave
 
+import httpx2
 import numpy as np
 import openai
 import psutil
@@ -150,4 +151,17 @@ async def test_a_killed_worker_is_one_failed_request(make, serving):
             psutil.Process(plugin.engines[0].pid).kill()
             rest = [line async for line in lines]
         assert "SIGKILL" in rest[-2] + rest[-1]
+        assert (await ask(sdk)).content.startswith(b"RIFF")
+
+
+async def test_sound_that_breaks_off_is_not_a_whole_reply(make, serving):
+    plugin = make()
+    async with serving(plugin) as (running, sdk):
+        body = {"input": "wait", "voice": "alloy", "response_format": "wav"}
+        with pytest.raises(httpx2.RemoteProtocolError):
+            async with running.client.stream("POST", "/v1/audio/speech", json=body) as answer:
+                pieces = answer.aiter_bytes()
+                assert (await anext(pieces)).startswith(b"RIFF")
+                psutil.Process(plugin.engines[0].pid).kill()
+                [piece async for piece in pieces]
         assert (await ask(sdk)).content.startswith(b"RIFF")
