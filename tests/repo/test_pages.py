@@ -27,6 +27,9 @@ NOT_HERE = (
     "`fm-serve` runs on a Mac",
     "MLX is not installed",
     "`/metrics` needs the library",
+    "`pocketsphinx` cannot be used",
+    "no Whisper model is installed",
+    "texts cannot be spoken",
 )
 """Warnings of what a reader has and a test has not."""
 

@@ -15,7 +15,7 @@ parser.add_argument("--sentence-silence", type=float, required=True)
 asked = parser.parse_args()
 for line in sys.stdin:
     if "die" in line:
-        sys.exit("the voice is broken")
+        sys.exit(f"the voice is broken: {line}")
     letters = sum(c.isalpha() for c in line)
     count = round(2205 * letters * asked.length_scale)
     tone = [round(8000 * math.sin(2 * math.pi * 440 * at / 22050)) for at in range(count)]

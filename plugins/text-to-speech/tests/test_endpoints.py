@@ -165,3 +165,23 @@ async def test_sound_that_breaks_off_is_not_a_whole_reply(make, serving):
                 psutil.Process(plugin.engines[0].pid).kill()
                 [piece async for piece in pieces]
         assert (await ask(sdk)).content.startswith(b"RIFF")
+
+
+async def test_a_configured_voice_that_is_missing_is_named_with_the_fix(make, serving):
+    for options, message in (
+        ({"voices": ["espeak-ng/xx-none"]}, "espeak-ng"),
+        ({"voices": ["en_US-nobody"]}, "there is no model `en_US-nobody`"),
+    ):
+        async with serving(make(**options)) as (_, sdk):
+            with pytest.raises(openai.BadRequestError, match=message):
+                await ask(sdk)
+
+
+async def test_the_log_of_a_failure_does_not_quote_the_text(make, serving, tmp_path):
+    plugin = make()
+    async with serving(plugin) as (running, _):
+        body = {"input": "die xylophone", "voice": "alloy", "response_format": "wav"}
+        assert (await running.client.post("/v1/audio/speech", json=body)).status_code == 500
+    logs = "".join(path.read_text() for path in tmp_path.rglob("*.log"))
+    assert "the voice is broken" in logs
+    assert "xylophone" not in logs

@@ -10,8 +10,6 @@ from typing import Any
 
 from plugway_media.worker import Refused
 
-_sphinx: Any = import_module("pocketsphinx")
-
 
 class Pocketsphinx:
     """The decoder with its own English model."""
@@ -19,7 +17,9 @@ class Pocketsphinx:
     language = "en"
 
     def __init__(self) -> None:
-        self._decoder: Any = _sphinx.Decoder(samprate=16_000, loglevel="ERROR")
+        """Raises `ImportError` if it is not installed."""
+        sphinx: Any = import_module("pocketsphinx")
+        self._decoder: Any = sphinx.Decoder(samprate=16_000, loglevel="ERROR")
         self._frame = 1.0 / int(self._decoder.config["frate"])
 
     def segments(self, samples: Any, ask: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

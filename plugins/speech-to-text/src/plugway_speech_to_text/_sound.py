@@ -6,11 +6,10 @@ import io
 from importlib import import_module
 from typing import Any, Final
 
+import numpy as np
+
 from plugway_media.checks import audio_format
 from plugway_media.worker import Refused
-
-av: Any = import_module("av")
-np: Any = import_module("numpy")
 
 RATE: Final = 16_000
 _DEMUXERS: Final = {
@@ -32,19 +31,21 @@ def decode(data: bytes, max_seconds: float) -> Any:
 
     Raises:
         Refused: it is in another format, damaged, or too long.
+        ImportError: PyAV is not installed.
     """
+    av: Any = import_module("av")
     kind = audio_format(data)
     if not kind:
         raise Refused("the file is not audio in the format wav, mp3, mp4, ogg, flac or webm")
     try:
         # Only the demuxer of that format: others open further files.
         with av.open(io.BytesIO(data), format=_DEMUXERS[kind], metadata_errors="ignore") as file:
-            return _samples(file, kind, max_seconds)
+            return _samples(av, file, kind, max_seconds)
     except (av.error.FFmpegError, ValueError, OverflowError, MemoryError) as error:
         raise Refused(f"the {kind} file cannot be decoded ({type(error).__name__})") from None
 
 
-def _samples(file: Any, kind: str, max_seconds: float) -> Any:
+def _samples(av: Any, file: Any, kind: str, max_seconds: float) -> Any:
     if not file.streams.audio:
         raise Refused(f"the {kind} file contains no sound")
     stream = file.streams.audio[0]

@@ -8,11 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from plugway_media.worker import Refused
+import numpy as np
 
-os.environ["HF_HUB_OFFLINE"] = "1"
-_faster_whisper: Any = import_module("faster_whisper")
-np: Any = import_module("numpy")
+from plugway_media.worker import Refused
 
 _BEAM: Final = 5
 _TEMPERATURES: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -23,8 +21,10 @@ class Whisper:
     """A Whisper model in a folder."""
 
     def __init__(self, path: Path, device: str, threads: int) -> None:
+        """Raises `ImportError` if faster-whisper is not installed."""
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when it is imported
         self.language = ""
-        self._model: Any = _faster_whisper.WhisperModel(
+        self._model: Any = import_module("faster_whisper").WhisperModel(
             str(path),
             device=device,
             compute_type="int8" if device == "cpu" else "auto",

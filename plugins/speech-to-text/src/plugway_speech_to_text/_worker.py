@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -31,6 +32,7 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
         from plugway_speech_to_text._cut import Cutter
         from plugway_speech_to_text._sound import decode
 
+        import_module("av")  # now, not with the first file
         engine, cutter = load(model, config), Cutter()
     except ImportError as error:
         extra = "pocketsphinx" if model == POCKETSPHINX else "whisper"

@@ -105,6 +105,10 @@ class Voices:
         if engine == ESPEAK:
             if self._espeak is None:
                 raise Refused(f"`{name}`: espeak-ng is not installed: `sudo apt install espeak-ng`")
+            if name not in [voice.id for voice in self._espeak_voices()]:
+                raise Refused(
+                    f"`{name}`: espeak-ng has no language {language!r}: `espeak-ng --voices`"
+                )
             return Voice(name, "espeak-ng", language, _ESPEAK_RATE)
         if not self._piper:
             raise Refused(

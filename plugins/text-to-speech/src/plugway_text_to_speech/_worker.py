@@ -72,13 +72,19 @@ def _spoken(command: list[str], voice: Voice, shape: str, text: bytes) -> Iterat
                 raise Refused("input: contains nothing that can be spoken")
         except (RuntimeError, BrokenPipeError, subprocess.TimeoutExpired):
             notes.seek(0)
-            _log.error("%s", notes.read()[-2000:].decode(errors="replace"))
+            _log.error("`%s` failed: %s", command[0], _kind_of(notes.read()[-2000:]))
             raise
         finally:
             for program in programs:
                 program.kill()
                 program.wait()
                 _output(program).close()
+
+
+def _kind_of(notes: bytes) -> str:
+    """The kind of failure that a program reports last; the rest may quote the text."""
+    lines = notes.decode(errors="replace").strip().splitlines()
+    return lines[-1].partition(":")[0][:100] if lines else "no message"
 
 
 def _read(out: IO[bytes]) -> Iterator[bytes]:
