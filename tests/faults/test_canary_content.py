@@ -73,6 +73,8 @@ STACK = """
   - use: toolbelt
   - use: error-normalizer
   - use: ocr
+  - use: speech-to-text
+  - use: text-to-speech
   - use: server-tools
   - use: tool-repair
   - use: context-guard

@@ -28,6 +28,9 @@ NOT_HERE = (
     "MLX is not installed",
     "pictures cannot be read: `rapidocr` is not installed",
     "`/metrics` needs the library",
+    "`pocketsphinx` cannot be used",
+    "no Whisper model is installed",
+    "texts cannot be spoken",
 )
 """Warnings of what a reader has and a test has not."""
 

@@ -162,3 +162,42 @@ def test_a_redirect_in_circles_is_a_message():
     hub._client = httpx2.Client(transport=httpx2.MockTransport(answer), follow_redirects=True)
     with pytest.raises(PullFailed, match=r"a\.w cannot be downloaded"):
         fetch(hub)
+
+
+def test_a_list_of_several_pages_is_read_to_its_end():
+    asked = []
+
+    def answer(request):
+        asked.append(str(request.url))
+        if "/api/models/" not in request.url.path:
+            return httpx2.Response(200, content=DATA)
+        if "cursor" in request.url.params:
+            return httpx2.Response(200, json=[{"path": "late.w"}])
+        following = "http://hub.test/api/models/org/repo/tree/main?recursive=1&cursor=abc"
+        headers = {"link": f'<{following}>; rel="next"'}
+        return httpx2.Response(200, json=[{"path": "README.md"}], headers=headers)
+
+    hub = Hub("http://hub.test")
+    hub._client = httpx2.Client(transport=httpx2.MockTransport(answer))
+    (path,) = fetch(hub)
+    assert path.name == "late.w"
+    assert [url.partition("?")[2] for url in asked] == ["recursive=1", "recursive=1&cursor=abc", ""]
+
+
+@pytest.mark.parametrize(
+    "following", ["http://else.test/x", "file:///etc/passwd", "http://hub.test/a"]
+)
+def test_a_list_of_pages_stays_on_the_hub_and_ends(following):
+    asked = []
+
+    def answer(request):
+        asked.append(request.url.host)
+        headers = {"link": f'<{following}>; rel="next"'}
+        return httpx2.Response(200, json=[{"path": "x"}], headers=headers)
+
+    hub = Hub("http://hub.test")
+    hub._client = httpx2.Client(transport=httpx2.MockTransport(answer))
+    with pytest.raises(PullFailed, match="has no file file"):
+        fetch(hub)
+    assert set(asked) == {"hub.test"}
+    assert len(asked) <= 50

@@ -24,6 +24,8 @@ PUBLIC_HUB: Final = "https://huggingface.co"
 _NAME: Final = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+?)(?::(?P<variant>[\w.-]+))?")
 _SHA256: Final = re.compile(r'^(?:W/)?"?([0-9a-f]{64})"?$')
 _ATTEMPTS: Final = 5
+_PAGES: Final = 50
+"""Most pages of a list of files; each has 1,000."""
 _ODD: Final = (httpx2.InvalidURL, httpx2.TooManyRedirects, httpx2.DecodingError)
 """Failures that the next attempt would have, too."""
 
@@ -50,17 +52,25 @@ class Hub:
 
     def files(self, repo: str) -> list[RemoteFile]:
         """All files of a repository."""
-        url = f"{self.endpoint}/api/models/{quote(repo)}/tree/main"
-        answer = self._get(url, {"recursive": "1"}, repo)
-        try:
-            entries: Any = answer.json()
-        except (ValueError, RecursionError):
-            entries = None
-        if not isinstance(entries, list):
-            raise PullFailed(
-                f"{self.endpoint} did not list the files of `{repo}`; check that it is a hub"
-            )
-        return [_remote(entry) for entry in map(as_object, as_list(entries)) if "path" in entry]
+        url = f"{self.endpoint}/api/models/{quote(repo)}/tree/main?recursive=1"
+        found: list[RemoteFile] = []
+        for _ in range(_PAGES):
+            answer = self._get(url, repo)
+            try:
+                entries: Any = answer.json()
+            except (ValueError, RecursionError):
+                entries = None
+            if not isinstance(entries, list):
+                raise PullFailed(
+                    f"{self.endpoint} did not list the files of `{repo}`; check that it is a hub"
+                )
+            listed = map(as_object, as_list(entries))
+            found += [_remote(entry) for entry in listed if "path" in entry]
+            following = answer.links.get("next", {}).get("url", "")
+            if not following.startswith(f"{self.endpoint}/"):
+                break
+            url = following
+        return found
 
     def download(
         self, repo: str, file: RemoteFile, target: Path, progress: Progress, kind: ModelKind
@@ -117,9 +127,9 @@ class Hub:
             )
         return stated
 
-    def _get(self, url: str, query: dict[str, str], repo: str) -> httpx2.Response:
+    def _get(self, url: str, repo: str) -> httpx2.Response:
         try:
-            answer = self._client.get(url, params=query)
+            answer = self._client.get(url)
         except (httpx2.TransportError, *_ODD) as error:
             raise PullFailed(f"cannot connect to {self.endpoint}: {error}") from None
         _raise_status(answer.status_code, url, repo)

@@ -1,0 +1,104 @@
+"""The plugin: OpenAI's endpoint for speech, the list of voices, and a tool."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from plugway import Gateway, Plugin, RequestRejected, hookimpl
+from plugway_media.engine import Engine, HoldsEngines
+from plugway_media.streams import Streamed, Write
+from plugway_media.uploads import read_form
+from plugway_text_to_speech._ask import MEDIA_TYPES, Ask, read_ask
+from plugway_text_to_speech._engines import engine_spec, problem_of
+from plugway_text_to_speech._options import TextToSpeechOptions
+from plugway_text_to_speech._tools import SpeechTools
+from plugway_tools import ToolCall, ToolResult, ToolSpec
+
+Flaw = tuple[tuple[str | int, ...], str]
+
+
+class TextToSpeech(HoldsEngines, Plugin[TextToSpeechOptions]):
+    """Speaks texts, for clients and as a tool."""
+
+    def __init__(self, options: TextToSpeechOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        spec = engine_spec(
+            options.voices,
+            options.piper,
+            seconds=options.timeout_seconds,
+            idle_seconds=options.idle_unload_seconds,
+        )
+        self._speaker = Engine(self.name, spec)
+        self.engines = [self._speaker]
+        self._tools = SpeechTools(self._speaker, options.folders, options.max_characters)
+
+    def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
+        """Warn if there is no voice: one may be installed while the gateway runs."""
+        if problem := problem_of(self.options.voices, self.options.piper):
+            self.log.warning("texts cannot be spoken: %s", problem)
+        return ()
+
+    @hookimpl
+    def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
+        """The worker starts with the first request, and ends with the gateway at the latest."""
+        return self.running(gateway)
+
+    @hookimpl
+    def register_routes(self) -> list[BaseRoute]:
+        """`POST /v1/audio/speech` and `GET /v1/audio/voices`."""
+        routes = [
+            Route("/v1/audio/speech", self._speak, methods=["POST"]),
+            Route("/v1/audio/voices", self._list, methods=["GET"]),
+        ]
+        for route in routes:
+            setattr(route, "limited_callers", self.options.limited_callers)  # noqa: B010 - read by the kernel
+        return list(routes)
+
+    async def _list(self, request: Request) -> JSONResponse:
+        found = await self._speaker.one({"list": True})
+        return JSONResponse({"voices": found.header["voices"]})
+
+    async def _speak(self, request: Request) -> Response:
+        form = await read_form(request, max_bytes=0)
+        ask = read_ask(form.fields, self.options.max_characters)
+        work = partial(self._spoken, ask)
+        if ask.events:
+            headers = {"cache-control": "no-store"}
+            return Streamed(work, "text/event-stream", headers=headers, last_words=_error)
+        return Streamed(work, MEDIA_TYPES[ask.format])
+
+    async def _spoken(self, ask: Ask, write: Write) -> None:
+        async with self._speaker.call(ask.header(), ask.text.encode()) as pieces:
+            async for piece in pieces:
+                sound = bytes(piece.body)
+                if sound and not ask.events:
+                    await write(sound)
+                elif sound:
+                    data = base64.b64encode(sound).decode()
+                    await write(_event({"type": "speech.audio.delta", "audio": data}))
+        if ask.events:
+            await write(_event({"type": "speech.audio.done"}))
+
+    async def tools(self) -> Sequence[ToolSpec]:
+        """The tools that are on (`HoldsTools`)."""
+        return self._tools.tools()
+
+    async def run_tool(self, call: ToolCall) -> ToolResult:
+        """Run a call (`HoldsTools`)."""
+        return await self._tools.run(call)
+
+
+def _event(data: Mapping[str, object]) -> bytes:
+    return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+def _error(error: RequestRejected) -> bytes:
+    return _event({"error": {"type": error.type, "message": error.message}})
