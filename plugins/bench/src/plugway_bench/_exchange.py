@@ -91,11 +91,14 @@ class Measured:
             if block.get("type") == "tool_use":
                 self.calls.append((str(block.get("name", "")), ""))
         elif event.type == "content_block_delta":
+            delta = as_object(data.get("delta"))
+            if not any(delta.get(name) for name in ("text", "thinking", "partial_json")):
+                return
             self.first = self.first if self.first is not None else now
             self.last = now
-            if part := as_object(data.get("delta")).get("partial_json"):
-                name, arguments = self.calls[-1] if self.calls else ("", "")
-                self.calls[-1:] = [(name, f"{arguments}{part}")]
+            if self.calls and (part := delta.get("partial_json")):
+                name, arguments = self.calls[-1]
+                self.calls[-1] = (name, f"{arguments}{part}")
         elif event.type == "message_start":
             self._count(as_object(data.get("message")).get("usage"))
         elif event.type == "message_delta":
