@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -38,12 +38,16 @@ class MeasuredSpeed:
         """The backend's own name of the model."""
         return self.endpoint.partition("/")[2]
 
+    def as_json(self) -> dict[str, object]:
+        """JSON-ready data."""
+        return asdict(self)
+
     def sentence(self) -> str:
         """The measurement in a few words."""
         first = self.first_seconds
         started = "" if first is None else f", first token of a 2K prompt after {first:.2g} s"
         rate = f"{self.tokens_per_second:.3g} tokens a second"
-        return f"measured here as `{self.endpoint}` on {self.started[:10]}: {rate}{started}"
+        return f"`{self.endpoint}`, measured on {self.started[:10]}: {rate}{started}"
 
 
 def results_folder() -> Path:
