@@ -73,6 +73,7 @@ STACK = """
     options: {{text: be brief}}
   - use: router
     options: {{models: {{"*": [local/demo]}}}}
+  - use: bench
 """
 LISTED = """
   - {{use: llama-cpp, name: local, options: {{model: demo, temperature: 0}}}}
