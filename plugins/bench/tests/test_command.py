@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 import yaml
-from bench_measuring import reply, upstream
+from bench_measuring import reply, served, upstream
 
 from plugway import PlugwayError
 from plugway.config.config import parse_config
@@ -96,6 +96,18 @@ async def test_another_zone_gets_nothing_without_consent(tmp_path):
     assert "not measured without `--yes`: away/m" in err
     assert "nothing was sent" in err
     assert [request.path for request in up.requests if "messages" in request.path] == []
+
+
+async def test_a_gateway_that_runs_is_used_and_asked_for_the_plugin(tmp_path):
+    async with served(upstream(lambda request: reply(request, first=0)), plugin=False) as g:
+        path = config(tmp_path, {"use": "echo"}, port=g.port, token=g.token)
+        words = ("--rounds", "1", "--workload", "turn", "--out", str(tmp_path))
+        code, out, err = await bench(tmp_path, "--config", str(path), *words)
+    assert code == 0, err
+    assert f"Through {g.url}." in err
+    assert (
+        "`up0/m`: the gateway's share is not known. List `- use: bench` as the last plugin" in out
+    )
 
 
 async def test_ctrl_c_keeps_and_prints_what_there_is(tmp_path):

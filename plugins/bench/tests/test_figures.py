@@ -153,6 +153,27 @@ async def test_a_prompt_that_was_counted_far_too_small_is_said():
     assert row.workloads["tools"].prompt_tokens is None
 
 
+async def test_a_server_that_counts_nothing_has_times_but_no_rates_and_no_cost():
+    def answer(request):
+        zero = {"input_tokens": 0, "output_tokens": 0}
+        return sse(anthropic_stream("Hello there.", usage=zero, model="m"))
+
+    async with served(upstream(answer)) as g:
+        rows = await measured(g, endpoint(price=DEAR), rounds=1, workloads=["turns"])
+    assert set(rows["up0/m"].figures) == {"turns_first"}
+    assert rows["up0/m"].dollars is None
+
+
+async def test_a_reply_longer_than_allowed_is_no_absurd_count():
+    def answer(request):
+        usage = {"input_tokens": tokens_of(request), "output_tokens": 300}
+        return sse(anthropic_stream(["many words "] * 200, usage=usage, model="m"))
+
+    async with served(upstream(answer)) as g:
+        (row,) = (await measured(g, rounds=1, workloads=["tools"])).values()
+    assert row.notes == ()
+
+
 async def test_a_cancel_is_timed_until_the_upstream_is_left():
     def answer(request):
         if b"Count from 1 to 500" not in request.body:

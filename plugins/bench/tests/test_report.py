@@ -52,7 +52,7 @@ def test_the_sentence_prefers_what_fits_then_what_calls_rightly_then_what_is_fas
     good, slow = row("cloud/good", rate=50, dollars=0.25), row("local/slow", rate=5)
     said = verdict(result(small, wrong, slow, good))
     assert said.startswith(
-        "Use `cloud/good`: it completed 3 of 3 workloads, 100% of its tool calls"
+        "Use `cloud/good`: it completed 3 of 3 workloads, 100% of the tool calls"
     )
     assert said.endswith("takes about 6.2 s, this run cost $0.2500.")
     assert verdict(result(small)).startswith("Use `fast/small`: it completed 2 of 3")

@@ -54,6 +54,8 @@ class Measured:
     counts: dict[str, int] = field(default_factory=dict[str, int])
     odd: str = ""
     """Why the server's counts cannot be true."""
+    characters: int = 0
+    """Of text, thinking and arguments."""
     calls: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
     """Name and arguments of each tool call."""
     ended: bool = False
@@ -92,8 +94,11 @@ class Measured:
                 self.calls.append((str(block.get("name", "")), ""))
         elif event.type == "content_block_delta":
             delta = as_object(data.get("delta"))
-            if not any(delta.get(name) for name in ("text", "thinking", "partial_json")):
+            pieces = [delta.get(name) for name in ("text", "thinking", "partial_json")]
+            length = sum(len(piece) for piece in pieces if isinstance(piece, str))
+            if not length:
                 return
+            self.characters += length
             self.first = self.first if self.first is not None else now
             self.last = now
             if self.calls and (part := delta.get("partial_json")):
@@ -121,11 +126,14 @@ class Measured:
             self.problem = "the stream ended early"
         if not self.problem and self.first is None and not self.calls:
             self.problem = "the reply is empty"
-        self.odd = _odd(self.counts, int(question.body["max_tokens"]), size)
+        most = max(int(question.body["max_tokens"]), self.characters)
+        self.odd = _odd(self.counts, most, size)
 
 
 def _odd(counts: Mapping[str, Any], most: int, size: int) -> str:
     """Why these counts cannot be true; empty if they can."""
+    if not counts:
+        return "there are none"
     if wrong := [n for n, v in counts.items() if type(v) is not int or v < 0]:
         return f"`{wrong[0]}` is {counts[wrong[0]]!r}"
     output = counts.get("output_tokens", 0)

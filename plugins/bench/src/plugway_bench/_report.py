@@ -74,7 +74,7 @@ def verdict(result: Result) -> str:
     best = min(reliable, key=lambda row: _turn_seconds(row) or 0.0)
     said = [f"it completed {most} of {len(WORKLOADS)} workloads"]
     if best.valid_rate is not None:
-        said.append(f"{best.valid_rate:.0%} of its tool calls were right")
+        said.append(f"{best.valid_rate:.0%} of the tool calls that were asked for are valid")
     said.append(
         f"a turn of {_REPLY_TOKENS} tokens in a conversation of 20K takes about "
         f"{_turn_seconds(best) or 0:.2g} s"
