@@ -46,14 +46,14 @@ def endpoints(
         chosen = [t for t in targets if any(fnmatchcase(t, pattern) for pattern in patterns)]
     if not chosen:
         raise PlugwayError("no backend lists any models: `plugway doctor` finds out why")
-    return [_endpoint(gateway, targets[target]) for target in chosen]
-
-
-def _endpoint(gateway: LocalGateway, model: ListedModel) -> Endpoint:
-    name, _, own = model.id.removeprefix(_PREFIX).partition("/")
-    zone = _zones(gateway).get(name, "unknown")
-    price = _catalogue(gateway).price_of(_Place(name, zone), own, datetime.now(UTC))
-    return Endpoint(name, zone, own, model.window, price)
+    zones, catalogue, now = _zones(gateway), _catalogue(gateway), datetime.now(UTC)
+    found: list[Endpoint] = []
+    for target in chosen:
+        name, _, model = target.partition("/")
+        place = _Place(name, zones.get(name, "unknown"))
+        price = catalogue.price_of(place, model, now)
+        found.append(Endpoint(name, place.zone, model, targets[target].window, price))
+    return found
 
 
 def _zones(gateway: LocalGateway) -> Mapping[str, str]:
