@@ -1,5 +1,7 @@
 """The figures of a run against upstreams whose times, counts and calls are known."""
 
+from dataclasses import replace
+
 import pytest
 from bench_measuring import (
     ALL,
@@ -106,6 +108,30 @@ async def test_a_window_that_is_too_small_is_a_result_with_real_counts():
     assert row.workloads["turns"].outcome == "measured"
     assert sum(len(request.body) > 150_000 for request in up.requests) == 1
     assert row.notes == ()
+
+
+async def test_a_prompt_beyond_the_stated_window_that_is_accepted_is_said():
+    async with served(upstream(lambda request: reply(request, first=0))) as g:
+        stated = replace(endpoint(), window=32_768)
+        (row,) = (await measured(g, stated, rounds=1, workloads=["turns", "tools"])).values()
+    (note,) = row.notes
+    assert "was accepted, beyond the stated window of 32,768 tokens" in note
+
+
+async def test_a_conversation_that_outgrows_the_window_keeps_its_figures_and_says_so():
+    asked = []
+
+    def answer(request):
+        asked.append(request)
+        if len(asked) > 4:
+            message = "prompt is too long: 21000 tokens > 20480 maximum"
+            return anthropic_error(400, "invalid_request_error", message)
+        return reply(request, first=0)
+
+    async with served(upstream(answer)) as g:
+        (row,) = (await measured(g, rounds=3, workloads=["turns"])).values()
+    assert row.figures["turns_rate"].samples == 2
+    assert row.workloads["turns"].outcome == "context_overflow"
 
 
 async def test_an_endpoint_that_only_limits_does_not_end_the_run_of_the_others():

@@ -8,7 +8,7 @@ from typing import Final
 
 from plugway_bench._bodies import FIGURES, TITLES, WORKLOADS, Workload
 from plugway_bench._report import MAIN, number, verdict
-from plugway_bench._result import HIGHER_IS_BETTER, UNITS, EndpointResult, Result
+from plugway_bench._result import HIGHER_IS_BETTER, UNITS, EndpointResult, Figure, Result
 
 _WIDTH: Final = 760
 _LEFT: Final = 250
@@ -66,7 +66,7 @@ def _bar(row: EndpointResult, workload: Workload, longest: float, top: int) -> I
     if len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
     yield _line(16, top + 14, "", name)
-    figure = row.figures.get(MAIN[workload])
+    figure = _figure(row, workload)
     if figure is None or not longest:
         yield _line(_LEFT, top + 14, "small", _value(row, workload))
         return
@@ -81,12 +81,20 @@ def _bar(row: EndpointResult, workload: Workload, longest: float, top: int) -> I
 
 
 def _longest(rows: Sequence[EndpointResult], workload: Workload) -> float:
-    figures = (row.figures.get(MAIN[workload]) for row in rows)
+    figures = (_figure(row, workload) for row in rows)
     return max((figure.high for figure in figures if figure), default=0.0)
 
 
+def _figure(row: EndpointResult, workload: Workload) -> Figure | None:
+    """The figure of a workload that fits."""
+    found = row.workloads.get(workload)
+    if found is not None and found.outcome == "context_overflow":
+        return None
+    return row.figures.get(MAIN[workload])
+
+
 def _value(row: EndpointResult, workload: Workload) -> str:
-    figure, found = row.figures.get(MAIN[workload]), row.workloads.get(workload)
+    figure, found = _figure(row, workload), row.workloads.get(workload)
     if figure is not None:
         return f"{number(figure.value)} {UNITS[MAIN[workload]]}"
     if found is not None and found.outcome == "context_overflow":

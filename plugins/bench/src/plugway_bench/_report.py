@@ -85,6 +85,9 @@ def verdict(result: Result) -> str:
 
 def _turn_seconds(row: EndpointResult) -> float | None:
     first, rate = row.figures.get("turns_first"), row.figures.get("turns_rate")
+    found = row.workloads.get("turns")
+    if found is None or found.outcome != "measured":
+        return None
     if first is None or rate is None or not rate.value:
         return None
     return first.value / 1000 + _REPLY_TOKENS / rate.value

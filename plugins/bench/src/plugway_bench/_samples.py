@@ -88,6 +88,9 @@ class Samples:
             read = found.usage.cache_read_tokens
             prompt = found.usage.input_tokens + read + found.usage.cache_creation_tokens
             state.prompt_tokens = max(state.prompt_tokens, prompt)
+            if 0 < self.endpoint.window < prompt:
+                stated = f"the stated window of {self.endpoint.window:,} tokens"
+                self.note(f"a prompt of {prompt:,} tokens was accepted, beyond {stated}")
             if counts and question.workload == "turns":
                 self._add("prefix_reuse", read / prompt, 100)
         if not counts:
