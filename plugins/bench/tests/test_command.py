@@ -250,22 +250,22 @@ def test_a_configuration_without_plugins_is_refused(text):
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
 @pytest.mark.skipif(not SLOW, reason="takes minutes")
-async def test_the_demo_model_is_measured_and_its_medians_repeat(tmp_path):
-    """The workloads of 2K and 20K; 50K are beyond its window here, as real counts say."""
-    model = {"use": "llama-cpp", "name": "local", "options": {"model": "demo", "temperature": 0}}
+async def test_the_demo_model_is_measured_in_less_than_ten_minutes(tmp_path):
+    """50K are beyond its window, as real counts say."""
+    options = {"model": "demo", "temperature": 0, "threads": 1}  # two wait for a busy machine
+    model = {"use": "llama-cpp", "name": "local", "options": options}
     path = config(tmp_path, {"use": "context-guard"}, model)
-    found = []
-    for number in (1, 2):
-        out = tmp_path / f"out-{number}"
-        code, _, err = await bench(
-            tmp_path, "--config", str(path), "--out", str(out), "--seconds", "600"
-        )
-        assert code == 0, err
-        (written,) = out.glob("*.json")
-        found.append(json.loads(written.read_text())["endpoints"][0])
-    for row in found:
-        outcomes = {name: found["outcome"] for name, found in row["workloads"].items()}
-        assert outcomes == {"turn": "measured", "turns": "measured", "tools": "context_overflow"}
-        assert row["workloads"]["tools"]["prompt_tokens"] > row["workloads"]["tools"]["window"]
-        assert row["calls_valid"] > 0
-        assert row["figures"]["prefix_reuse"]["value"] > 90
+    out = tmp_path / "out"
+    code, _, err = await bench(tmp_path, "--config", str(path), "--out", str(out))
+    assert code == 0, err
+    (written,) = out.glob("*.json")
+    result = json.loads(written.read_text())
+    (row,) = result["endpoints"]
+    assert result["seconds"] < 600
+    outcomes = {name: found["outcome"] for name, found in row["workloads"].items()}
+    assert outcomes == {"turn": "measured", "turns": "measured", "tools": "context_overflow"}
+    assert row["workloads"]["tools"]["prompt_tokens"] > row["workloads"]["tools"]["window"]
+    assert row["calls_valid"] >= 3, "every other turn asks for what it can do"
+    assert row["figures"]["prefix_reuse"]["value"] > 90
+    assert row["figures"]["turn_share"]["value"] < row["figures"]["first_cold"]["value"]
+    assert row["dollars"] == 0

@@ -15,7 +15,7 @@ _LEFT: Final = 250
 _BAR: Final = 300
 """Width of the longest bar; its value stands to the right."""
 _ROW: Final = 26
-_LONGEST_NAME: Final = 34
+_LONGEST_NAME: Final = 28
 _STYLE: Final = """
   svg { color-scheme: light dark; background: #ffffff; }
   text { font: 14px system-ui, sans-serif; fill: #1b1f24; }
@@ -64,7 +64,8 @@ def _drawn(result: Result, height: int) -> Iterator[str]:
 def _bar(row: EndpointResult, workload: Workload, longest: float, top: int) -> Iterator[str]:
     name = row.endpoint
     if len(name) > _LONGEST_NAME:
-        name = f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+        half = _LONGEST_NAME // 2 - 1
+        name = f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
     yield _line(16, top + 14, "", name)
     figure = _figure(row, workload)
     if figure is None or not longest:
