@@ -216,6 +216,18 @@ async def test_a_cancel_is_timed_until_the_upstream_is_left():
     assert 0 <= row.figures["cancel"].value < SLACK * 1000
 
 
+async def test_a_cancel_that_is_refused_is_said_at_once():
+    def answer(request):
+        if b"Count from 1 to 500" not in request.body:
+            return reply(request, first=0)
+        return anthropic_error(403, "permission_error", "Not this one")
+
+    async with served(upstream(answer)) as g:
+        (row,) = (await measured(g, rounds=1, workloads=["turn"])).values()
+    assert row.notes == ("cancel: 403: Not this one",)
+    assert "cancel" not in row.figures
+
+
 async def test_a_reply_that_is_complete_too_early_is_no_cancel():
     async with served(upstream(lambda request: reply(request, calls=(), first=0))) as g:
         (row,) = (await measured(g, rounds=1, workloads=["turn"])).values()

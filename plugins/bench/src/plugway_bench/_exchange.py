@@ -43,6 +43,8 @@ class Measured:
 
     sent: float = 0.0
     """`time.monotonic()`."""
+    left: float = 0.0
+    """`time.monotonic()` of the disconnect, if it was cancelled."""
     first_event: float | None = None
     """The start of the first content block."""
     first: float | None = None
@@ -172,13 +174,14 @@ class Client:
         """Disconnect at the first content: seconds until the connection to the backend was closed,
         or None with a problem. Needs the plugin `bench` in the gateway."""
         found, content = Measured(), question.encoded(model)
-        left = 0.0
         try:
             with anyio.fail_after(self._seconds):
                 await self._read(found, question, content, stop=True)
-                left = time.monotonic()
+                if found.problem or found.overflow:
+                    return found, None
+                asked = time.monotonic()
                 while not (times := await self._times(found)).get("outcome"):
-                    if time.monotonic() - left > _NOTICE_SECONDS:
+                    if time.monotonic() - asked > _NOTICE_SECONDS:
                         found.problem = f"not noticed within {_NOTICE_SECONDS:g} s"
                         return found, None
                     await anyio.sleep(0.01)
@@ -188,12 +191,10 @@ class Client:
         except (httpx2.HTTPError, BackendError) as error:
             found.problem = f"the reply broke off ({type(error).__name__})"
             return found, None
-        if found.problem or found.overflow:
-            return found, None
         if times["outcome"] == "completed":
             found.problem = "the reply was complete before it was cancelled"
             return found, None
-        return found, max(0.0, float(times["ended"]) - left)
+        return found, float(times["ended"]) - found.left
 
     async def has_plugin(self) -> bool:
         """Whether the gateway lists the plugin `bench`."""
@@ -220,6 +221,7 @@ class Client:
                 for event in decoder.feed(chunk):
                     found.take(event, now)
                 if stop and found.first is not None:
+                    found.left = time.monotonic()
                     return
 
     async def _subtract(self, found: Measured) -> None:
