@@ -224,7 +224,7 @@ async def test_a_cancel_that_is_refused_is_said_at_once():
 
     async with served(upstream(answer)) as g:
         (row,) = (await measured(g, rounds=1, workloads=["turn"])).values()
-    assert row.notes == ("cancel: 403: Not this one",)
+    assert row.notes == ("cancel: 403: `up0`: Not this one",)
     assert "cancel" not in row.figures
 
 
