@@ -1,7 +1,9 @@
 """The complete comparison: direct, nginx as a plain reverse proxy, and the gateway.
 
-`python -m bench.gateway` runs `plugway serve` with a router, resilience and one backend. To measure
-another gateway or configuration: `--gateway "plugway serve --config mine.yaml" --port 8484
+`python -m bench.gateway` runs `plugway serve` with a router, resilience and one backend
+(`gateway`), and with the plugins of `config.example.yaml` in front of `anthropic-compatible`
+(`shipped`: what people run). `--targets` also takes `shipped-anthropic`, with that backend. To
+measure another gateway or configuration: `--gateway "plugway serve --config mine.yaml" --port 8484
 --token T`; its upstream must then be `http://127.0.0.1:9180`, and `{port}`, `{token}`, `{upstream}`
 and `{config}` in the command are filled in. The measured process runs on one core; the load and the
 upstream share another. Every target is measured in every round; figures are medians over rounds.
@@ -26,13 +28,18 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from bench import bodies
 from bench.goals import judge
 from bench.others import OTHERS, PARTS, Api, Setting
 from bench.process import ROOT, default_cores, rss_megabytes, started, until_answered
 
-TARGETS = ("direct", "nginx", "gateway")
+SHIPPED: Mapping[str, str] = {"shipped": "anthropic-compatible", "shipped-anthropic": "anthropic"}
+"""The stack of `config.example.yaml`, by target, with its backend."""
+TARGETS = ("direct", "nginx", "gateway", *SHIPPED)
 STACK = """\
 server: {{host: 127.0.0.1, port: {port}, token: {{$env: BENCH_TOKEN}}}}
 plugins:
@@ -88,6 +95,29 @@ http {{
   }}
 }}
 """
+
+
+SERVE = "plugway serve --config {config} --log-level warning"
+
+
+def shipped(port: int, upstream: str, backend: str) -> str:
+    """The configuration with the plugins of `config.example.yaml` up to its router, in front of
+    one backend."""
+    example = yaml.safe_load((ROOT / "config.example.yaml").read_text(encoding="utf-8"))
+    plugins: list[dict[str, Any]] = []
+    for entry in example["plugins"]:
+        plugins.append(entry)
+        if entry["use"] == "router":
+            break
+    plugins[-1]["options"]["models"] = {"*": ["upstream"]}
+    options: dict[str, Any] = {"base_url": upstream}
+    if backend == "anthropic":
+        options["api_key"] = {"$env": "BENCH_TOKEN"}
+    else:
+        options["models"] = ["bench"]
+    plugins.append({"use": backend, "name": "upstream", "options": options})
+    server = {"host": "127.0.0.1", "port": port, "token": {"$env": "BENCH_TOKEN"}}
+    return yaml.safe_dump({"server": server, "plugins": plugins}, sort_keys=False)
 
 
 class Comparison:
@@ -160,9 +190,9 @@ class Comparison:
         if target == "nginx":
             port = self.options.port + 1
             command = self._nginx(port)
-        elif target == "gateway":
+        elif target == "gateway" or target in SHIPPED:
             port = self.options.port
-            command = self._gateway(port)
+            command = self._gateway(port, target)
         else:
             port = self.options.port + 2
             program = self.options.others[target]
@@ -188,9 +218,12 @@ class Comparison:
             str(self.folder / "e.log"),
         ]
 
-    def _gateway(self, port: int) -> Sequence[str]:
+    def _gateway(self, port: int, target: str) -> Sequence[str]:
         config = self.folder / "config.yaml"
-        text = CONFIGS[self.options.api].format(port=port, upstream=self.upstream)
+        if target in SHIPPED:
+            text = shipped(port, self.upstream, SHIPPED[target])
+        else:
+            text = CONFIGS[self.options.api].format(port=port, upstream=self.upstream)
         config.write_text(text, encoding="utf-8")
         config.chmod(0o600)
         values = {
@@ -199,7 +232,8 @@ class Comparison:
             "upstream": self.upstream,
             "config": str(config),
         }
-        command = shlex.split(self.options.gateway.format(**values))
+        program = SERVE if target in SHIPPED else self.options.gateway
+        command = shlex.split(program.format(**values))
         beside = Path(sys.executable).with_name(command[0])
         return [str(beside) if beside.is_file() else command[0], *command[1:]]
 
@@ -276,14 +310,14 @@ def _save(options: argparse.Namespace, comparison: Comparison) -> Path:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     found = argparse.ArgumentParser(description=__doc__)
-    found.add_argument("--gateway", default="plugway serve --config {config} --log-level warning")
+    found.add_argument("--gateway", default=SERVE)
     found.add_argument("--api", choices=list(CONFIGS), default="messages", help="upstream API")
     found.add_argument("--token", default="bench-token-of-32-characters-0000")
     found.add_argument("--port", type=int, default=9184, help="gateway port; nginx uses the next")
     found.add_argument("--upstream-port", type=int, default=9180)
     found.add_argument("--rounds", type=int, default=3, help="number of rounds, up to 20")
     found.add_argument("--seconds", type=float, default=2.0, help="per measurement, up to 30")
-    found.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
+    found.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS[:4]))
     found.add_argument("--only", nargs="*", help="run only these parts of bench.load")
     found.add_argument("--cores", type=int, nargs=2, help="core to measure on, core of the load")
     found.add_argument(
@@ -307,6 +341,8 @@ def main() -> None:
     options.others = dict(options.others)
     options.seconds = min(options.seconds, 30.0)
     options.cores = options.cores or default_cores()
+    if options.api == "chat":
+        options.targets = [target for target in options.targets if target not in SHIPPED]
     if "nginx" in options.targets and shutil.which("nginx") is None:
         print("nginx is not on PATH: skipped, with the goals relative to it", file=sys.stderr)
         options.targets.remove("nginx")
@@ -318,7 +354,7 @@ def main() -> None:
     path = _save(options, comparison)
     rows = judge(comparison.results(), options.api)
     print(_figures_table(comparison.results()))
-    if "gateway" in options.targets:
+    if rows:
         print("\n" + table([("figure", "goal", "measured", ""), *rows]))
     shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
     print(f"\nsaved to {shown}", file=sys.stderr)

@@ -86,6 +86,7 @@ STACK = """
   - use: router
     options: {{models: {{"*": [local/demo]}}}}
   - use: budgets
+  - use: bench
 """
 LISTED = """
   - {{use: llama-cpp, name: local, options: {{model: demo, temperature: 0}}}}

@@ -18,6 +18,7 @@ from plugway_local_models import _recommend
 from plugway_local_models._here import installed_models
 from plugway_local_models._machine import Card, Machine
 from plugway_local_models._recommend import recommend_command
+from plugway_local_models.measured import MeasuredSpeed
 from plugway_local_models.sizing import GIB
 
 app = typer.Typer()
@@ -196,3 +197,28 @@ def test_this_machine_is_measured_if_none_is_described(monkeypatch):
     done = run()
     assert done.stdout.startswith("A chip; 16.0 GiB of memory, 9.0 free; 4 cores; no graphics card")
     assert "a prompt of 20,000 tokens can take minutes" in done.stdout
+
+
+def test_a_measured_speed_decides_whether_a_model_is_slow(monkeypatch):
+    def speeds(rate):
+        found = MeasuredSpeed("local/unsloth/Qwen3.6-35B-A3B-GGUF/x", "2026-11-30T08:00", rate, 2.5)
+        return lambda memory, cores: [found]
+
+    machine = Machine(96 * GIB, 90 * GIB, 8, cards=())
+    monkeypatch.setattr(_recommend, "read_machine", lambda: machine)
+    monkeypatch.setattr(_recommend, "measured_speeds", speeds(3.0))
+    document = json.loads(run("--json").stdout)
+    (row,) = [row for row in document["fits"] if row["measured"]]
+    assert (row["slow_here"], row["notes"][0]) == (True, "slow here: 3 tokens a second")
+    monkeypatch.setattr(_recommend, "measured_speeds", speeds(12.0))
+    (row,) = [row for row in json.loads(run("--json").stdout)["fits"] if row["measured"]]
+    assert not row["slow_here"]
+    assert "12 tokens a second, first token of a 2K prompt after 2.5 s" in run().stdout
+
+
+def test_what_was_measured_here_is_not_said_of_a_described_machine(monkeypatch):
+    def never(memory, cores):
+        raise AssertionError
+
+    monkeypatch.setattr(_recommend, "measured_speeds", never)
+    assert run(*MAC_32).exit_code == 0

@@ -16,6 +16,7 @@ from plugway import ConfigError, LocalGateway, PlugwayError
 from plugway_doctor import _agent, _checks, _client_models, _client_settings, _stack, _trial
 from plugway_doctor._checks import Check, Found
 from plugway_doctor._settings_files import ClientSettings, Setting
+from plugway_probe import started
 
 doctor_app = typer.Typer(name="doctor", rich_markup_mode=None)
 
@@ -113,7 +114,7 @@ class _Run:
             self._failed(*_stack.stack(gateway, found.state))
             return self.checks
         try:
-            own = contextlib.nullcontext(gateway) if found.state else _trial.started(config)
+            own = contextlib.nullcontext(gateway) if found.state else started(config)
             with own as tried:
                 self._failed(*_stack.stack(gateway, tried.state()))
                 self._try(tried, seconds, agent=agent, model=model)

@@ -1,62 +1,20 @@
-"""Live tests: a temporary gateway, and requests to each backend."""
+"""Live tests: requests to each backend."""
 
 from __future__ import annotations
 
-import signal
-import socket
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio
 
-from plugway import LocalGateway, PlugwayError, as_list, as_object
-from plugway_claude_client import plugway_command
+from plugway import LocalGateway, as_list, as_object
 from plugway_doctor._checks import Check
 from plugway_doctor._stack import base_urls
 from plugway_probe import Finding, ListedModel, list_models, one_per_backend, probe
 
-_START_SECONDS = 30.0
 _UNLISTED_SECONDS = 20.0
 """Time limit for a server that did not list its models in time."""
-
-
-@contextmanager
-def started(config: Path | None) -> Generator[LocalGateway]:
-    """A gateway on a free port, for the duration of the block. Raises `PlugwayError`."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-    gateway = LocalGateway.find(config, port)
-    words = [plugway_command(), "serve", "--port", str(port)]
-    words += ["--config", str(gateway.config_path)] if gateway.configured else []
-    with tempfile.TemporaryFile() as log:
-        child = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + _START_SECONDS
-            while gateway.state() is None:
-                if child.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    said = log.read().decode("utf-8", "replace").strip()[-1000:]
-                    raise PlugwayError(f"the gateway did not start: {said}")
-                _wait(child, 0.1)
-            yield gateway
-        finally:
-            child.send_signal(signal.SIGTERM)
-            _wait(child, _START_SECONDS)
-            child.kill()
-
-
-def _wait(child: subprocess.Popen[bytes], seconds: float) -> None:
-    try:
-        child.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return
 
 
 def listed(gateway: LocalGateway) -> list[ListedModel]:

@@ -6,11 +6,12 @@ It computes only: `_machine` measures, `_here` looks for models that are here al
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from plugway_local_models._catalog import Catalog, CatalogModel, ModelFiles, catalog
 from plugway_local_models._machine import Machine, Place
+from plugway_local_models.measured import MeasuredSpeed
 from plugway_local_models.sizing import CLAUDE_CODE_FLOOR, Need, need
 
 Purpose = Literal["claude-code", "chat"]
@@ -36,6 +37,8 @@ CONTEXTS: Final[Mapping[Purpose, Contexts]] = {
 _QUICK_BILLIONS: Final = 10.0
 """Active parameters, in billions, up to which a model is quick enough everywhere: more take
 seconds per word on a machine without much memory bandwidth."""
+_SLOW_RATE: Final = 5.0
+"""Tokens a second below which a model is too slow to work with, where `plugway bench` measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,14 @@ class Choice:
     place: Place
     here: tuple[Installed, ...] = ()
     """Programs that have the model already, in any quantisation."""
+    measured: MeasuredSpeed | None = None
+    """What `plugway bench` measured here."""
 
     @property
     def is_slow(self) -> bool:
-        """Whether it fits, but is too slow here to work with."""
+        """Whether it fits, but is too slow here to work with: as measured, else as estimated."""
+        if self.measured is not None:
+            return self.measured.tokens_per_second < _SLOW_RATE
         return not self.place.quick and self.model.active > _QUICK_BILLIONS
 
     @property
@@ -109,10 +116,13 @@ class Choice:
     def _warnings(self) -> Iterator[tuple[str, str]]:
         if self.files.is_low:
             yield "low quality", "fewer than four bits per weight: replies are noticeably worse"
-        if self.is_slow:
+        if self.measured is not None:
+            if self.is_slow:
+                yield "slow", f"slow here: {self.measured.tokens_per_second:.2g} tokens a second"
+        elif self.is_slow:
             billions = f"{self.model.active:g} billion"
             yield "slow", f"slow here: {billions} parameters work on each token"
-        if self.place.kind == "cpu" and self.context >= CLAUDE_CODE_FLOOR:
+        if self.measured is None and self.place.kind == "cpu" and self.context >= CLAUDE_CODE_FLOOR:
             note = "without a graphics card, a prompt of 20,000 tokens can take minutes"
             yield "on the processor", note
 
@@ -136,6 +146,7 @@ class Choice:
             "sum": self.sentence(),
             "slow_here": self.is_slow,
             "notes": list(self.notes),
+            "measured": self.measured and self.measured.as_json(),
             "here": [{"owner": item.owner, "name": item.name} for item in self.here],
             "command": self.command,
             "setting": self.setting,
@@ -194,15 +205,16 @@ def advise(
     *,
     context: int | None = None,
     installed: Sequence[Installed] = (),
+    measured: Sequence[MeasuredSpeed] = (),
     known: Catalog | None = None,
 ) -> Advice:
     """Advice for a machine. With `context`, models have exactly that many tokens."""
     known = known or catalog()
-    choices = _choices(machine, purpose, context, known, installed)
+    choices = _choices(machine, purpose, context, known, installed, measured)
     smallest = runs = None
     if not any(not choice.is_slow for choice in choices):
         smallest = _smallest(machine, purpose, context, known, installed)
-        chats = _choices(machine, "chat", None, known, installed)
+        chats = _choices(machine, "chat", None, known, installed, measured)
         runs = next((choice for choice in chats if not choice.is_slow), None)
     return Advice(machine, purpose, tuple(choices), smallest, runs, known.checked)
 
@@ -213,13 +225,15 @@ def _choices(
     context: int | None,
     known: Catalog,
     installed: Sequence[Installed],
+    measured: Sequence[MeasuredSpeed],
 ) -> list[Choice]:
     found: list[Choice] = []
     for model in _suitable(known, purpose):
         here = tuple(item for item in installed if model.is_named(item.name))
         fitting = (_fitting(model, place, purpose, context, here) for place in machine.places)
         if choice := next((choice for choice in fitting if choice is not None), None):
-            found.append(choice)
+            speed = next((one for one in measured if model.is_named(one.model)), None)
+            found.append(replace(choice, measured=speed))
     places = machine.places
     return sorted(
         found, key=lambda each: (each.is_slow, places.index(each.place), each.files.is_low)

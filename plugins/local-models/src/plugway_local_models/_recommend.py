@@ -12,6 +12,7 @@ from rich.console import Console
 from plugway_local_models._advice import CONTEXTS, Advice, Choice, Purpose, advise
 from plugway_local_models._here import installed_models
 from plugway_local_models._machine import Machine, described_machine, read_machine
+from plugway_local_models.measured import measured_speeds
 from plugway_local_models.sizing import GIB, MIB, gib, short_count
 
 EPILOG: Final = (
@@ -74,12 +75,16 @@ def recommend_command(
     Needs no gateway and no network; asks Ollama and LM Studio on this machine what they have.
     """
     machine = _machine(memory, gpu, chip)
-    found = advise(machine, purpose, context=context, installed=installed_models())
+    speeds = measured_speeds(machine.total, machine.cores) if memory is None else []
+    found = advise(machine, purpose, context=context, installed=installed_models(), measured=speeds)
     if as_json:
-        text = json.dumps(found.as_json(), indent=2, ensure_ascii=False)
+        document = found.as_json() | {"measured_here": [speed.as_json() for speed in speeds]}
+        text = json.dumps(document, indent=2, ensure_ascii=False)
         typer.echo(text.encode("utf-8", "replace").decode())
     else:
         _show(found, context)
+        if speeds:
+            _say("", "By `plugway bench`:", *(f"  {speed.sentence()}" for speed in speeds))
     raise typer.Exit(0 if found.best else 1)
 
 

@@ -7,6 +7,7 @@ for finding in findings:
 
 from plugway_probe._models import ListedModel, list_models, one_per_backend
 from plugway_probe._probes import PROBES, Finding, Outcome, ProbeName, probe
+from plugway_probe._started import started
 
 __all__ = [
     "PROBES",
@@ -17,4 +18,5 @@ __all__ = [
     "list_models",
     "one_per_backend",
     "probe",
+    "started",
 ]
