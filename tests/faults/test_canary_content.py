@@ -64,6 +64,7 @@ STACK = """
   - use: toolbelt
   - use: error-normalizer
   - use: ocr
+  - use: upscale
   - use: server-tools
   - use: tool-repair
   - use: context-guard

@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated, Final, cast, get_args
 
 import anyio
 import typer
@@ -20,7 +20,8 @@ from plugway_upscale._models import engine_spec, problem
 from plugway_upscale._options import Device, ModelName, OutputFormat
 
 upscale_app = typer.Typer()
-_HOURS: float = 6 * 3600.0
+_SECONDS: Final = 6 * 3600.0
+"""A person can stop the command."""
 
 
 @upscale_app.command(epilog="Example: plugway upscale small.png large.png --scale 4")
@@ -47,17 +48,11 @@ def upscale(
         if value not in get_args(known):
             fail(f"unknown {value!r}; known: {', '.join(get_args(known))}")
     path = None if target == "-" else Path(target)
-    if path is None and as_json:
-        fail("`--json` and the picture cannot both go to standard output: name a file for OUT")
-    if path is None and sys.stdout.isatty():
-        fail("the output is binary: name a file, or send it to another program with `| program`")
-    if path and (path.exists() or path.is_symlink()) and not force:
-        fail(f"{target} exists already: name another file, or add `--force` to overwrite it")
-    if path and not path.parent.is_dir():
-        fail(f"cannot write {target}: there is no folder {path.parent}")
-    wanted = kind or (format_of(path) if path else "png")
-    if wanted is None:
-        fail(f"the name {target} says no format: let it end with .png, .jpg or .webp, or add `--format`")
+    if path is None:
+        _check_pipe(as_json)
+    else:
+        _check_path(path, force)
+    wanted = kind or _format_for(path)
     if missing := problem():
         fail(missing)
     started = time.monotonic()
@@ -76,10 +71,7 @@ def upscale(
     if path is None:
         write_output("-", b"".join(found.pieces))
         return
-    try:
-        create(path, found.pieces, replace=force)
-    except OSError as error:
-        fail(f"cannot write {target}: {error.strerror or error}")
+    _write(path, found, force)
     if as_json:
         about = {
             "path": target,
@@ -92,10 +84,43 @@ def upscale(
         typer.echo(json.dumps(about))
 
 
+def _check_pipe(as_json: bool) -> None:
+    if as_json:
+        fail("`--json` and the picture cannot both go to standard output: name a file for OUT")
+    if sys.stdout.isatty():
+        fail("the output is binary: name a file, or send it to another program with `| program`")
+
+
+def _check_path(path: Path, force: bool) -> None:
+    """Before minutes of work, find what would prevent to write its result."""
+    if path.is_dir():
+        fail(f"cannot write {path}: it is a folder")
+    if (path.exists() or path.is_symlink()) and not force:
+        fail(f"{path} exists already: name another file, or add `--force` to overwrite it")
+    if not path.parent.is_dir():
+        fail(f"cannot write {path}: there is no folder {path.parent}")
+
+
+def _format_for(path: Path | None) -> OutputFormat:
+    found = format_of(path) if path else "png"
+    if found is None:
+        fail(f"{path} says no format: name it .png, .jpg or .webp, or add `--format`")
+    return found
+
+
+def _write(path: Path, found: Enlarged, force: bool) -> None:
+    try:
+        create(path, found.pieces, replace=force)
+    except FileExistsError:
+        fail(f"{path} exists now: another program created it; nothing is overwritten")
+    except OSError as error:
+        fail(f"cannot write {path}: {error.strerror or error}")
+
+
 async def _enlarge(
     data: bytes, scale: int, model: ModelName, device: Device, kind: OutputFormat
 ) -> Enlarged:
-    spec = engine_spec(model, device, seconds=_HOURS)
+    spec = engine_spec(model, device, seconds=_SECONDS)
     async with own_engine("upscale", spec) as engine:
         with progress("enlarging", 100) as report:
             return await enlarge(

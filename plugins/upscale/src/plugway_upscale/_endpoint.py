@@ -62,7 +62,7 @@ async def _picture(form: Form, fields: dict[str, Any]) -> bytes:
 
 
 def answer(found: Enlarged, model: str, body: Body) -> Response:
-    """The picture itself, or JSON with its base64, sent in pieces: the event loop has other work."""
+    """The picture, or JSON with its base64, sent in pieces: the event loop has other work."""
     if body.response_format == "image":
         headers = {
             "content-length": str(found.size),

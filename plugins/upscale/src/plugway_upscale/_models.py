@@ -36,9 +36,9 @@ class Model:
 
 
 MODELS: Final[Mapping[ModelName, Model]] = {
-    "fast": Model({s: f"realesr-animevideov3-x{s}" for s in SCALES}, 256, 1000 * _MIB),
-    "drawing": Model({4: "realesrgan-x4plus-anime"}, 96, 1700 * _MIB),
-    "photo": Model({4: "realesrgan-x4plus"}, 96, 2400 * _MIB),
+    "fast": Model({s: f"realesr-animevideov3-x{s}" for s in SCALES}, 256, 1400 * _MIB),
+    "drawing": Model({4: "realesrgan-x4plus-anime"}, 96, 1900 * _MIB),
+    "photo": Model({4: "realesrgan-x4plus"}, 96, 2500 * _MIB),
 }
 
 

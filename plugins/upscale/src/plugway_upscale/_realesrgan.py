@@ -77,7 +77,7 @@ def _card(native: Any, device: str) -> int:
     """The number of the graphics card; -1 for the CPU."""
     if device == "cpu":
         return -1
-    if device == "auto" and sys.platform.startswith("linux") and not _has_card():
+    if device == "auto" and sys.platform.startswith("linux") and not has_card():
         return -1
     if native.get_gpu_count():
         return 0
@@ -86,5 +86,6 @@ def _card(native: Any, device: str) -> int:
     return -1
 
 
-def _has_card() -> bool:
+def has_card() -> bool:
+    """Whether Linux shows a graphics card."""
     return any(True for pattern in _CARDS for _ in Path("/dev").glob(pattern))

@@ -66,10 +66,8 @@ def run(channel: Channel, engine: Enlarger, max_pixels: int) -> None:
     serve(channel, handle)
 
 
-def paste_tiles(
-    engine: Enlarger, picture: Any, out: Any, scale: int
-) -> Iterator[tuple[int, int]]:
-    """Fill `out` with the enlarged tiles of a picture; yields how many are done, and of how many."""
+def paste_tiles(engine: Enlarger, picture: Any, out: Any, scale: int) -> Iterator[tuple[int, int]]:
+    """Fill `out` with the enlarged tiles of a picture; yields how many are done, of how many."""
     size = engine.tile
     corners = list(product(range(0, picture.height, size), range(0, picture.width, size)))
     for number, (top, left) in enumerate(corners, 1):
