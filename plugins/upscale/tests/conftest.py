@@ -21,8 +21,8 @@ def make(monkeypatch, tmp_path):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
-    def spec(model, device="auto", **more):
-        made = engine_spec(model, device, **more)
+    def spec(*names, **more):
+        made = engine_spec(*names, **more)
         return replace(made, entry="fake_enlarger:main", size=1 << 20)
 
     monkeypatch.setattr(_plugin, "engine_spec", spec)

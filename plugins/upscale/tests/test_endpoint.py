@@ -82,6 +82,7 @@ async def test_the_openai_sdk_reads_the_answer(make, backend):
                 body={"image": base64_of(PICTURE), "scale": 2},
                 cast_to=ImagesResponse,
             )
+    assert answer.data
     assert opened(answer.data[0].b64_json).size == (60, 40)
     assert (answer.size, answer.output_format) == ("60x40", "png")
 

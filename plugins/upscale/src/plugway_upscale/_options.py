@@ -23,7 +23,7 @@ class UpscaleOptions(Options):
     model: ModelName = "fast"
     """The model of requests that name none: `fast`, `drawing` or `photo`."""
     device: Device = "auto"
-    """Where the models run: `cpu`, `vulkan` (a graphics card), or `auto`: a card if there is one."""
+    """Where the models run: `cpu`, `vulkan` (a graphics card), or `auto`: a card if any."""
     max_output_pixels: int = Field(MAX_OUTPUT_PIXELS, ge=10_000, le=MAX_OUTPUT_PIXELS)
     """Most pixels of an enlarged picture."""
     limited_callers: bool = False
