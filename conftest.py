@@ -10,7 +10,7 @@ import hypothesis
 import platformdirs
 import pytest
 
-from plugway.testing import ScriptedUpstream, checking
+from plugway.testing import ScriptedUpstream, checking, postgresql_server, redis_server
 from tests.e2e import claude
 from tests.slow import SLOW
 
@@ -120,3 +120,31 @@ async def server():
 def state_folder():
     """Where plugins keep what they remember; not made yet."""
     return platformdirs.user_state_path("plugway", appauthor=False)
+
+
+@pytest.fixture(scope="session")
+def postgres():
+    """A real PostgreSQL server (`plugway.testing.PostgresServer`); tests share it."""
+    with postgresql_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def shared_redis():
+    with redis_server() as server:
+        yield server
+
+
+@pytest.fixture
+def redis(shared_redis):
+    """A real Redis server without keys (`plugway.testing.RedisServer`)."""
+    shared_redis.clear()
+    return shared_redis
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request, tmp_path):
+    """Options of `store` for an empty database; a test with it runs with each kind."""
+    if request.param == "sqlite":
+        return {"url": str(tmp_path / "store.db")}
+    return request.getfixturevalue("postgres").database()

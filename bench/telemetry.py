@@ -23,7 +23,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 
@@ -98,8 +98,14 @@ class Stack:
         return (time.process_time() - began) * 1e6
 
 
+class Serves(Protocol):
+    """A stack that is served without sockets."""
+
+    snapshot: Snapshot
+
+
 @asynccontextmanager
-async def running(stack: Stack) -> AsyncIterator[None]:
+async def running(stack: Serves) -> AsyncIterator[None]:
     """The stack with its lifespans."""
     async with anyio.create_task_group() as tasks:
         await tasks.start(stack.snapshot.run)

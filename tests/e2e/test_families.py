@@ -15,6 +15,7 @@ from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 from plugway_router import Router
 from plugway_toolcalls import FAMILIES, Family, write_call
+from plugway_toolcalls.marks import SEARCHED
 from tests.e2e import claude
 from tests.e2e.clients import CLIENTS, run
 from tests.e2e.family_model import FamilyModel
@@ -69,6 +70,11 @@ def content_for(family: Family, tools: Tools) -> str:
     return f"{CONTENT}{example}\n"
 
 
+EVERY = [(family, how) for how in ("native", "text") for family in FAMILIES]
+EVERY = [(family, how) for family, how in EVERY if how == "native" or family in SEARCHED]
+EVERY_ID = [f"{family.name}-{how}" for family, how in EVERY]
+
+
 async def three_steps(family, how, client, tools, tmp_path):
     project = tmp_path / "project"
     content = content_for(family, tools)
@@ -104,8 +110,7 @@ async def three_steps(family, how, client, tools, tmp_path):
     assert all((e[1].kind, e[1].status) == ("completed", 200) for e in ends.found)
 
 
-@pytest.mark.parametrize("how", ["native", "text"])
-@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+@pytest.mark.parametrize(("family", "how"), EVERY, ids=EVERY_ID)
 async def test_claude_code_takes_three_steps(family, how, tmp_path):
     async def client(running):
         agent = claude.Claude(tmp_path, running.url, running.token, "m")
@@ -116,8 +121,7 @@ async def test_claude_code_takes_three_steps(family, how, tmp_path):
 
 
 @pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize("how", ["native", "text"])
-@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+@pytest.mark.parametrize(("family", "how"), EVERY, ids=EVERY_ID)
 async def test_another_client_takes_three_steps(family, how, name, tmp_path):
     (found,) = [client for client in CLIENTS if client.title == f"{name}, Chat"]
     for folder in ("home", "project"):

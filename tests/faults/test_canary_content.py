@@ -49,14 +49,20 @@ plugins:
 """
 STACK = """
   - use: cache-watch
+  - use: store
+  - use: accounts
   - use: dashboard
+    options: {{history: true}}
   - use: auto-mode
+  - use: audit-log
+    options: {{folder: "{folder}/home/audit"}}
   - use: gemini-api
   - use: openai-api
   - use: mcp
   - use: local-answers
   - use: switch
   - use: recommend
+  - use: prices
   - use: thinking
   - use: resilience
     options: {{cooldown_seconds: 0.01, max_attempts: 1, breaker_failures: 9999}}
@@ -68,6 +74,8 @@ STACK = """
   - use: server-tools
   - use: tool-repair
   - use: context-guard
+  - use: budget-tree
+    options: {{default: {{tokens: 100000000}}}}
   - use: field-policy
   - use: template
     options: {{text: be brief}}
@@ -116,7 +124,8 @@ class Gateway:
 
     async def look(self):
         """What others see: pages, reports, lists, and replies to their own requests."""
-        for path in ("/dashboard/exchanges", "/", "/v1/models", "/health"):
+        dashboard = (f"/dashboard/{name}" for name in ("exchanges", "history", "state"))
+        for path in (*dashboard, "/", "/v1/models", "/health"):
             answer = await self.client.get(path, headers={"accept": "text/html,*/*"})
             self.shown[path] = answer.text
         for tool in REPORTS:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import anyio.to_thread
 import pytest
 
-from plugway import LocalGateway, PlugwayError
+from plugway import ConfigError, LocalGateway, Options, PlugwayError, Secret
 from plugway.testing import PlainBackend, build_plugin, gateway
 
 
@@ -64,3 +64,25 @@ def test_another_program_on_the_port_is_told(tmp_path, body, monkeypatch):
 
 def test_the_token_is_not_shown(tmp_path):
     assert "test-token" not in repr(LocalGateway.find(config(tmp_path, 9)))
+
+
+def test_the_options_of_a_plugin_are_read_with_their_secrets(tmp_path, monkeypatch):
+    class SecretOptions(Options):
+        """Options with a secret."""
+
+        key: Secret
+        """A key."""
+        size: int = 1
+        """A size."""
+
+    monkeypatch.setenv("KEY_OF_A_TEST", "key-1f2e3d4c")
+    path = tmp_path / "config.yaml"
+    path.write_text("plugins:\n  - use: mine\n    options: {key: {$env: KEY_OF_A_TEST}}")
+    here = LocalGateway.find(path)
+    found = here.options_of("mine", SecretOptions)
+    assert found is not None
+    assert (found.key.get_secret_value(), found.size) == ("key-1f2e3d4c", 1)
+    assert here.options_of("other", SecretOptions) is None
+    path.write_text("plugins:\n  - use: mine\n    options: {key: {$env: KEY_OF_A_TEST}, size: big}")
+    with pytest.raises(ConfigError, match=r"config.yaml:3:.*`plugins\[0\].options.size`"):
+        LocalGateway.find(path).options_of("mine", SecretOptions)

@@ -186,13 +186,14 @@ async def test_a_task_of_a_plugin_that_dies_closes_nothing_of_the_others(
 
 
 @pytest.mark.anyio
-async def test_a_plugin_that_does_not_start_is_named_and_the_others_are_closed() -> None:
+async def test_a_plugin_that_does_not_start_is_named_and_the_others_are_closed(caplog) -> None:
     events: list[str] = []
     found = snapshot(*holding(events, "start"))
     with pytest.raises(PluginError, match="`lifespan` failed at start: ValueError: cannot open"):
         await found.run(task_status=anyio.TASK_STATUS_IGNORED)
     assert events == ["open a", "close a"]
     assert found.closed.is_set()
+    assert "`lifespan` failed at start: ValueError: cannot open" in caplog.text
 
 
 @runtime_checkable

@@ -21,16 +21,16 @@ LAYERS = (
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
     "types": 1_437,
-    "upstream": 630,
-    "config": 1_300,
-    "plugins": 1_294,
+    "upstream": 631,
+    "config": 1_299,
+    "plugins": 1_291,
     "exchange": 2_298,
-    "http": 942,
-    "cli": 919,
+    "http": 941,
+    "cli": 922,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
-LIBRARIES = {"grants": 436, "http": 2_659, "log": 672, "wire": 1_975}
+LIBRARIES = {"grants": 436, "http": 2_659, "log": 678, "wire": 1_975}
 """The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 

@@ -26,6 +26,8 @@ NOT_HERE = (
     "no login at",
     "`fm-serve` runs on a Mac",
     "MLX is not installed",
+    "pictures cannot be read: `rapidocr` is not installed",
+    "pictures cannot be enlarged: `",
     "`/metrics` needs the library",
 )
 """Warnings of what a reader has and a test has not."""

@@ -58,6 +58,7 @@ def test_there_is_a_page_for_each_way():
         "openai-clients",
         "own-key",
         "switch-in-chat",
+        "team",
         "tools",
     ]
 
@@ -89,8 +90,9 @@ def test_a_configuration_is_valid(text, tmp_path, plugway):
 @pytest.mark.parametrize("line", commands())
 def test_a_command_exists(line, plugway):
     words = line.split()
-    known = [word for word in words[1:3] if re.fullmatch(r"[a-z]+", word)]
-    code, wrote = plugway(*known[: 2 if words[1] in {"models", "keys", "mcp"} else 1], "--help")
+    known = [word for word in words[1:4] if re.fullmatch(r"[a-z]+", word)]
+    groups = {"models": 2, "keys": 2, "mcp": 2, "groups": 2, "users": 3 if "keys" in known else 2}
+    code, wrote = plugway(*known[: groups.get(words[1], 1)], "--help")
     assert code == 0, wrote.err
     assert "Usage: plugway" in wrote.out
     for word in words[1:]:

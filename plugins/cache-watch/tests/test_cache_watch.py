@@ -32,6 +32,7 @@ from plugway_dashboard import Dashboard
 from plugway_endpoints import ExplainsCache
 from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
+from plugway_prices import Prices
 from plugway_recommend import Recommend
 from tests.kernel.loading import load_plugins
 
@@ -49,8 +50,8 @@ def with_page(*before):
     return lambda url: [build_plugin(Dashboard, "dashboard"), *before, anthropic(url)]
 
 
-async def miss(client, edit=edited):
-    body = conversation()
+async def miss(client, edit=edited, **fields):
+    body = conversation(**fields)
     await client.say(body)
     body = next_turn(body)
     edit(body)
@@ -62,12 +63,21 @@ async def test_a_dear_miss_is_on_the_receipt_and_on_the_page_with_its_price():
     async with talk(backends=with_page(recommend), least_dollars=0.001) as client:
         found = await miss(client)
         item = await shown(client)
-    assert found["dollars"] == pytest.approx(found["missed"] * 4.5 / 1e6)
+    assert found["dollars"] == pytest.approx(found["missed"] * 4.5 / 1e6), "your own prices"
     assert item["cache"] == found
     (entry,) = (e for e in item["receipt"] if e["plugin"] == "cache-watch")
     assert entry["stage"] == "cache"
     assert entry["what"] == found["line"]
     assert f"more could have been (${found['dollars']:.4f}): messages[3]" in found["line"]
+
+
+async def test_the_plugin_prices_says_what_a_miss_costs():
+    options = {"models": {"up/*": {"input": 5, "output": 25, "cache_read": 0.5}}}
+    prices = build_plugin(Prices, "prices", **options)
+    recommend = build_plugin(Recommend, "recommend")
+    async with talk(backends=with_page(recommend, prices)) as client:
+        found = await miss(client)
+    assert found["dollars"] == pytest.approx(found["missed"] * 4.5e-6)
 
 
 async def test_a_cheap_miss_is_on_the_page_only():
@@ -79,11 +89,55 @@ async def test_a_cheap_miss_is_on_the_page_only():
     assert not [e for e in item["receipt"] if e["plugin"] == "cache-watch"]
 
 
+async def test_vendors_prices_are_known_and_include_the_surcharge_for_storing():
+    """Claude Opus 4.8: 5 dollars for input, 6.25 to store it for 5 minutes, 10 for an hour, and
+    0.5 to read it."""
+
+    def edited_for_an_hour(body):
+        described(body)
+        for block in (body["system"][-1], body["messages"][-1]["content"][-1]):
+            block["cache_control"] = {"type": "ephemeral", "ttl": "1h"}
+
+    async with talk() as client:
+        short = await miss(client)
+        client.session = "another"
+        long = await miss(client, edited_for_an_hour)
+    assert short["missed"] <= short["written"]
+    assert short["dollars"] == pytest.approx(short["missed"] * (6.25 - 0.5) / 1e6)
+    assert long["dollars"] == pytest.approx(long["missed"] * (10 - 0.5) / 1e6)
+
+
+async def test_without_marks_what_was_missed_costs_as_much_as_input():
+    def at_openai(url):
+        key = {"base_url": f"{url}/v1", "api_key": "sk-1", "zone": "api.openai.com"}
+        return [build_plugin(OpenAICompatible, "up", **key)]
+
+    async with talk(PlainCache, api="chat", backends=at_openai) as client:
+        found = await miss(client, model="up/gpt-5.1")
+    assert found["dollars"] == pytest.approx(found["missed"] * (1.25 - 0.125) / 1e6)
+
+
+async def test_a_local_model_costs_nothing():
+    def local(url):
+        key = {"base_url": f"{url}/v1", "api_key": "sk-1", "zone": "local"}
+        return [build_plugin(OpenAICompatible, "up", **key)]
+
+    async with talk(PlainCache, api="chat", backends=local) as client:
+        body = conversation(model="up/qwen3")
+        for _ in range(2):
+            await client.say(body)
+            body = next_turn(body)
+        edited(body)
+        found = await client.say(body)
+    assert (found["miss"], found["dollars"]) == (True, 0.0)
+    assert "more could have been ($0.00)" in found["line"]
+
+
 @pytest.mark.parametrize("prices", [{}, {"up/*": {"input": 5, "output": 25}}])
 async def test_without_a_price_for_both_the_price_is_unknown_and_tokens_decide(prices):
     recommend = build_plugin(Recommend, "recommend", prices=prices)
     async with talk(backends=with_page(recommend), least_tokens=500) as client:
-        found = await miss(client)
+        found = await miss(client, model="up/claude-of-tomorrow")
         item = await shown(client)
     assert found["dollars"] is None
     assert "more could have been (price unknown)" in found["line"]
@@ -235,7 +289,7 @@ async def test_no_text_of_a_request_is_kept():
         watch = client.watch
         assert found["cause"] == "changed"
         assert secret not in json.dumps(found)
-        assert secret not in repr(list(watch._conversations.values()))
+        assert secret not in repr(list(watch._conversations))
         seen, todo = set(), [watch._conversations, watch._explained, watch._targets]
         while todo:
             item = todo.pop()

@@ -12,11 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from going import logs_of
 from typer.testing import CliRunner
 
 from plugway import LocalGateway, NoOptions, Plugin, PlugwayError
 from plugway.testing import FeatureContract, build_plugin, gateway, request_body
-from plugway_dashboard import Dashboard, logs_app
+from plugway_dashboard import Dashboard, _commands, logs_app
 from plugway_echo import Echo
 from plugway_local_models.fitting import advise, described_machine
 from plugway_local_models.sizing import GIB
@@ -90,6 +91,22 @@ async def test_only_so_many_are_kept_and_only_the_newer_ones_are_told():
         assert len((await kept(running, "-1"))["exchanges"]) == 3
 
 
+async def test_many_are_told_in_parts_without_a_gap():
+    async with gateway(stack()) as running:
+        for _ in range(5):
+            await running.ask("x")
+        parts, after = [], 0
+        while True:
+            answer = await running.client.get(f"/dashboard/exchanges?after={after}&limit=2")
+            document = answer.json()
+            parts.append([item["number"] for item in document["exchanges"]])
+            after = document["last"]
+            if not document["more"]:
+                break
+    assert parts == [[1, 2], [3, 4], [5]]
+    assert after == 5
+
+
 async def test_the_page_needs_no_token_and_the_data_does():
     async with gateway(stack()) as running:
         no_token = {"authorization": "", "accept": "text/html,*/*"}
@@ -135,29 +152,32 @@ async def test_without_an_explanation_the_cache_is_said_to_be_unknown():
         assert "cache: unknown; `cache-watch` explains" in await logs_of(running, "--cache")
 
 
-async def logs_of(running, *words):
-    """What `plugway logs` prints about a running gateway."""
-    import anyio.to_thread
+def test_following_goes_on_when_the_gateway_is_away_and_comes_back(monkeypatch):
+    away = PlugwayError("no gateway answers at http://127.0.0.1:1: run `plugway serve`")
+    one = {"request_id": "one", "number": 7, "outcome": "completed"}
+    other = {"request_id": "other", "number": 1, "outcome": "completed"}
+    nothing = {"last": 7, "exchanges": [], "running": []}
+    restarted = {"last": 1, "exchanges": [], "running": []}
+    steps = [
+        {**nothing, "exchanges": [one]},
+        *(nothing, away, away, away, nothing, away),
+        *(restarted, {**restarted, "exchanges": [other]}),
+    ]
 
-    def run():
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(LocalGateway, "find", lambda *_: Near(running))
-            return CliRunner().invoke(logs_app, list(words)).output
+    class Gateway:
+        def ask(self, *_):
+            found = steps.pop(0) if steps else KeyboardInterrupt()
+            if isinstance(found, BaseException):
+                raise found
+            return found
 
-    return await anyio.to_thread.run_sync(run)
-
-
-class Near:
-    """A gateway in this process, as the command finds it."""
-
-    def __init__(self, running):
-        self.running = running
-
-    def ask(self, _method, path):
-        import httpx2
-
-        lines = {"authorization": f"Bearer {self.running.token}"}
-        return httpx2.get(f"{self.running.url}{path}", headers=lines).json()
+    monkeypatch.setattr(_commands, "_EVERY_SECONDS", 0)
+    monkeypatch.setattr(LocalGateway, "find", lambda *_: Gateway())
+    done = CliRunner().invoke(logs_app, ["--follow", "--json"])
+    assert done.exit_code == 0
+    printed = [json.loads(line)["request_id"] for line in done.stdout.splitlines()]
+    assert printed == ["one", "other"]
+    assert done.stderr.splitlines() == [f"{away}; waiting for it"] * 2
 
 
 async def test_the_terminal_shows_the_same(tmp_path):

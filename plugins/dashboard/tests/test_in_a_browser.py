@@ -3,14 +3,11 @@
 Needs `apt-get install chromium`; Playwright is installed into a folder of the test's own.
 """
 
-import subprocess
-import sys
-from contextlib import asynccontextmanager
-from pathlib import Path
 from shutil import which
 
 import anyio
 import pytest
+from browsing import MARKUP, NEEDS, OPEN, answers, opened, post, says
 
 from plugway import NoOptions, Plugin
 from plugway.testing import (
@@ -20,8 +17,6 @@ from plugway.testing import (
     anthropic_stream,
     build_plugin,
     gateway,
-    request_body,
-    respond,
     sse,
 )
 from plugway_anthropic_compatible import AnthropicCompatible
@@ -29,67 +24,7 @@ from plugway_dashboard import Dashboard
 from plugway_echo import Echo
 from plugway_llama_cpp import LlamaCpp
 
-BROWSER = which("chromium") or "chromium"
-pytestmark = [
-    pytest.mark.anyio,
-    pytest.mark.slow,
-    pytest.mark.timeout(300),
-    pytest.mark.skipif(not Path(BROWSER).is_file(), reason="needs `apt-get install chromium`"),
-]
-CONSTRAINTS = Path(__file__).parents[3] / "constraints.txt"
-MARKUP = "<b>bold</b><img src=x onerror=alert(1)><script>alert(2)</script>"
-OPEN = "for (const one of document.querySelectorAll('#kept details')) one.open = true"
-
-
-def answers(script):
-    """Answers of an upstream that lists no models."""
-    none = respond(200, {"data": []})
-    return lambda request: script if request.path.startswith("/v1/messages") else none
-
-
-@pytest.fixture(scope="module")
-def playwright(tmp_path_factory):
-    """Playwright's Python package, without its own browsers."""
-    try:
-        import playwright.async_api as found
-    except ImportError:
-        folder = str(tmp_path_factory.mktemp("playwright"))
-        words = [sys.executable, "-m", "pip", "install", "-q", "-c", CONSTRAINTS, "-t", folder]
-        subprocess.run([*words, "playwright"], check=True, timeout=240)
-        sys.path.append(folder)
-        import playwright.async_api as found
-    return found
-
-
-@asynccontextmanager
-async def opened(playwright, running, path="/", **options):
-    """The page with the gateway's token; fails if the browser had anything to complain about."""
-    complaints = []
-    async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        page = await (await browser.new_context(**options)).new_page()
-        page.on("console", lambda said: complaints.append(said.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(f"dialog {dialog.message}"))
-        await page.goto(running.url + path)
-        await page.get_by_label("Token of the gateway").fill(running.token)
-        await page.keyboard.press("Enter")
-        await page.get_by_role("heading", name="Running").wait_for()
-        yield page
-        await browser.close()
-    assert complaints == []
-
-
-async def post(running, model, *, stream=True, **ids):
-    headers = {f"x-claude-code-{name.replace('_', '-')}": value for name, value in ids.items()}
-    await running.client.post(
-        "/v1/messages", json=request_body(model=model, stream=stream), headers=headers
-    )
-
-
-async def says(page, place, text):
-    """Wait until the part of the page contains the text."""
-    await page.locator(place).filter(has_text=text).first.wait_for(timeout=10_000)
+pytestmark = NEEDS
 
 
 async def test_a_request_appears_changes_and_ends(playwright, tmp_path):
@@ -179,15 +114,6 @@ async def test_the_filter_is_in_the_address_and_works_by_key(playwright):
             await page.keyboard.type("rejected")
             await says(page, "#past", "Conversations (1)")
             await says(page, "#kept > li", "nowhere")
-
-
-@pytest.fixture(scope="module")
-def axe(tmp_path_factory):
-    """The script of axe-core, which checks pages for accessibility."""
-    folder = tmp_path_factory.mktemp("axe")
-    words = ["npm", "install", "--silent", "--no-audit", "--prefix", str(folder), "axe-core"]
-    subprocess.run(words, check=True, timeout=120)
-    return (folder / "node_modules/axe-core/axe.min.js").read_text()
 
 
 @pytest.mark.skipif(which("npm") is None, reason="needs npm")

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 from contextlib import suppress
 from types import SimpleNamespace
 
@@ -9,9 +10,10 @@ import anyio
 import httpx2
 import orjson
 import pytest
+from going import exchange, shown
 from rich.console import Console
 
-from plugway import Attempt, Exchange, MessagesRequest, NoOptions, Plugin, Reply, Route, hookimpl
+from plugway import Attempt, NoOptions, Plugin, Reply, Route, hookimpl
 from plugway.testing import (
     Cut,
     Reset,
@@ -24,8 +26,10 @@ from plugway.testing import (
     request_body,
     sse,
 )
+from plugway.types.exchange import AttemptRecord
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_dashboard import Dashboard
+from plugway_dashboard._commands import _show
 from plugway_dashboard._follow import RunningLines
 from plugway_dashboard._running import MOST_RUNNING, Book, Running
 from plugway_dashboard._waits import log_waits
@@ -58,25 +62,11 @@ class Engine:
         return self.found
 
 
-def exchange(**fields):
-    return Exchange(MessagesRequest(orjson.dumps(request_body(**fields))))
-
-
 def at(found=None, *, short=False):
     """A running exchange at a backend that tells `found`."""
     running = Running(exchange(), short=short)
     running.begin(Attempt(Engine(found), "qwen3", exchange=running.exchange))
     return running
-
-
-async def shown(running, good=bool):
-    """What runs, once it is `good`."""
-    with anyio.fail_after(20):
-        while True:
-            found = (await running.client.get("/dashboard/exchanges")).json()["running"]
-            if good(found):
-                return found
-            await anyio.sleep(0.01)
 
 
 async def test_a_request_is_shown_waiting_then_writing_and_then_as_ended():
@@ -189,12 +179,23 @@ async def test_requests_that_are_only_counted_or_explained_do_not_run():
         assert not dashboard.book.running
 
 
-async def test_a_limited_token_sees_nobody_s_requests():
-    phone = [{"name": "phone", "token": "phone-token", "models": ["echo/*"]}]
-    async with gateway([build_plugin(Dashboard, "dashboard")], tokens=phone) as running:
-        headers = {"authorization": "Bearer phone-token"}
-        answer = await running.client.get("/dashboard/exchanges", headers=headers)
-    assert answer.status_code in (403, 404)
+async def test_a_limited_token_sees_what_it_runs_itself_and_nothing_else():
+    gate = anyio.Event()
+    slow = sse([WaitFor(gate), *anthropic_stream()])
+    phone = [{"name": "phone", "token": "phone-token", "models": ["one/*"]}]
+    async with ScriptedUpstream(otherwise=slow) as upstream:
+        one = build_plugin(AnthropicCompatible, "one", base_url=upstream.url)
+        stack = [build_plugin(Dashboard, "dashboard"), one]
+        async with gateway(stack, tokens=phone) as running, anyio.create_task_group() as group:
+            headers = {"authorization": "Bearer phone-token"}
+            body = request_body(model="one/m", stream=True)
+            post, get = running.client.post, running.client.get
+            group.start_soon(lambda: running.stream("x", model="one/mine"))
+            group.start_soon(lambda: post("/v1/messages", json=body, headers=headers))
+            await shown(running, lambda found: len(found) == 2)
+            theirs = (await get("/dashboard/exchanges", headers=headers)).json()
+            gate.set()
+    assert [item["model_asked"] for item in theirs["running"]] == ["one/m"]
 
 
 async def test_a_reload_keeps_what_runs_and_what_ended():
@@ -205,7 +206,7 @@ async def test_a_reload_keeps_what_runs_and_what_ended():
         before.book.end(exchange(), {})
     after = build_plugin(Dashboard, "dashboard", remember=2)
     old = SimpleNamespace(find=lambda _: [("dashboard", before)])
-    async with after.lifespan(SimpleNamespace(predecessor=old)):
+    async with after.lifespan(SimpleNamespace(predecessor=old, find=lambda _: [])):
         assert [*after.book.running] == [going.id]
         assert [item["number"] for item in after.book.kept] == [2, 3]
         before.book.end(going, {})  # ends at the instance at which it began
@@ -258,7 +259,7 @@ def test_the_log_is_silent_about_what_has_content():
 async def test_the_lines_can_be_switched_off():
     plugin = build_plugin(Dashboard, "dashboard", log_waits=False)
     before = len(asyncio_tasks())
-    async with plugin.lifespan(SimpleNamespace(predecessor=None)):
+    async with plugin.lifespan(SimpleNamespace(predecessor=None, find=lambda _: [])):
         assert len(asyncio_tasks()) == before
 
 
@@ -273,30 +274,99 @@ def one_running(**changes):
     return {**running_data(running, running.since), **changes}
 
 
-def test_a_terminal_gets_one_line_that_is_rewritten():
+def test_the_status_of_a_refusal_is_said_once():
+    running = at()
+    refused = "529 refused with status 529 (overloaded_error)"
+    running.exchange.attempts.append(AttemptRecord("local/qwen3", refused, 0.1))
+    words = "waiting for local/qwen3 (attempt 2: the first failed with 529 (overloaded_error))"
+    assert doing(running, running.since).words == words
+
+
+def test_the_tokens_of_a_line_include_those_that_were_stored_and_no_control_character():
     file = io.StringIO()
-    lines = RunningLines(Console(file=file, force_terminal=True, width=60))
-    lines.show([one_running()])
-    lines.show([one_running(model_asked="evil\x1b]0;x\x07\n" * 9), one_running(seconds=-1)])
+    usage = {"input": 3, "cache_read": 20, "cache_creation": 1100, "output": 5}
+    one = {"outcome": "completed", "usage": usage, "cache": {"line": "from \x1b[2Jhere"}}
+    receipt = [{"stage": "route", "plugin": "router", "what": "to \x1b]0;x\x07there"}]
+    _show({**one, "receipt": receipt}, Console(file=file, width=200), receipts=True, cache=True)
+    assert "  1,123 in (20 cached), 5 out  " in file.getvalue()
+    assert not set("\x1b\x07") & set(file.getvalue())
+
+
+def screen(written):
+    """What a terminal shows after it got that text."""
+    lines, at = [""], 0
+    for part in re.split("(\r|\n|\x1b\\[2K|\x1b\\[1A)", written):
+        match part:
+            case "\n":
+                at += 1
+                lines[at:] = [""]
+            case "\x1b[1A":
+                at -= 1
+            case "\x1b[2K":
+                lines[at] = ""
+            case "\r" | "":
+                pass
+            case _:
+                assert not set("\x1b\x07") & set(part)
+                lines[at] += part
+    return [line for line in lines if line]
+
+
+def test_a_terminal_gets_a_line_for_each_that_is_rewritten():
+    file = io.StringIO()
+    lines = RunningLines(Console(file=file, force_terminal=True, width=60, height=25))
+    lines.show([one_running(seconds=n, model_asked=f"m{n}") for n in range(3)])
+    shown = screen(file.getvalue())
+    assert [line.split(":")[0] for line in shown] == [f"running   m{n}" for n in (2, 1, 0)]
+    lines.show([one_running(seconds=n) for n in range(20)])
+    shown = screen(file.getvalue())
+    assert len(shown) == 8
+    assert shown[-1].endswith("…  and 12 more")
+    lines.show([one_running(model_asked="evil\x1b]0;x\x07\n" * 9)])
+    (line,) = screen(file.getvalue())
+    assert len(line) < 60
     lines.show([])
-    said = file.getvalue().split("\r\x1b[2K")
-    assert said[0].startswith("running   test-model: reading the prompt: 1 of 2 tokens")
-    assert said[1].endswith("…  and 1 more")
-    assert len(said[1]) < 60
-    assert not set("\x1b\x07\n") & set("".join(said))
-    assert said[2] == ""
+    assert screen(file.getvalue()) == []
+
+
+def test_a_terminal_with_three_rows_gets_one_line():
+    file = io.StringIO()
+    lines = RunningLines(Console(file=file, force_terminal=True, width=80, height=3))
+    lines.show([one_running(seconds=n) for n in range(4)])
+    (line,) = screen(file.getvalue())
+    assert line.endswith("  and 3 more")
+
+
+def test_a_pipe_gets_a_line_when_a_request_waits_for_long():
+    file = io.StringIO()
+    lines = RunningLines(Console(file=file, width=200))
+    for seconds in (1.0, 4.9, 5.0, 6.0, 29.0, 31.0, 149.0, 150.0, 151.0):
+        lines.show([one_running(request_id="r", seconds=seconds)])
+    for seconds in (270.0, 500.0):
+        lines.show([one_running(request_id="r", seconds=seconds, first_content_seconds=1)])
+    said = file.getvalue().splitlines()
+    assert [line.split("  ")[2] for line in said] == ["1 s", "5 s", "31 s", "150 s"]
 
 
 def test_a_pipe_gets_a_line_for_each_change_of_state():
     file = io.StringIO()
     lines = RunningLines(Console(file=file, width=200))
-    for change in ({}, {"seconds": 3.0}, {"phase": "writing", "state": "writing"}, {}):
+    runs = {"phase": "tool", "state": "running the tool `read` for 0 s"}
+    changes = [
+        *({}, {"seconds": 3.0}, {"phase": "writing", "state": "writing"}, {}),
+        {**runs, "tools": [{"name": "read", "seconds": 0.0}]},
+        {**runs, "tools": [{"name": "read", "seconds": 1.0}]},
+        {**runs, "state": "running the tool `find` for 0 s", "tools": [{"name": "find"}]},
+    ]
+    for change in changes:
         lines.show([one_running(request_id="r", **change)])
     said = file.getvalue().splitlines()
     assert [line.split("  ")[1].strip() for line in said] == [
         "test-model: reading the prompt: 1 of 2 tokens",
         "test-model: writing",
         "test-model: reading the prompt: 1 of 2 tokens",
+        "test-model: running the tool `read` for 0 s",
+        "test-model: running the tool `find` for 0 s",
     ]
 
 

@@ -257,3 +257,29 @@ async def test_it_costs_next_to_nothing_when_nothing_fails():
         await world.policy.around_attempt(world.send, REQUEST, attempts[0], exchange)
         await world.policy.finished(exchange, Outcome("completed", 200, 0.1))
     assert (time.process_time() - began) / 2000 < 200e-6
+
+
+async def test_who_is_skipped_and_for_how_long_is_told_without_the_credential():
+    world = World(answers={"a": BackendUnavailable("refused"), "b": refused(401)})
+    assert world.policy.health() == []
+    await world.exchange("a", "b", "c")
+    (told_b, told_a) = world.policy.health()
+    assert (told_a.target, told_a.state, told_a.reason) == (
+        "a/m",
+        "failing",
+        "its last call failed",
+    )
+    assert (told_b.target, told_b.state) == ("b", "skipped")
+    assert told_b.reason == "its credential was refused (401)"
+    assert told_b.seconds == 600
+    for _ in range(3):
+        await world.exchange("a", "c")
+    told_a = next(one for one in world.policy.health() if one.target == "a/m")
+    assert (told_a.state, told_a.reason) == ("skipped", "it failed too often")
+    assert 0 < told_a.seconds <= 120
+    world.now += 1000
+    (told_a,) = world.policy.health()
+    assert (told_a.state, told_a.seconds) == ("probing", 0)
+    world.answers.clear()
+    await world.exchange("a", "c")
+    assert world.policy.health() == []

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugway_switch import Wish, turn_of, wish_of
+from plugway_endpoints import turn_of
+from plugway_switch import Wish, wish_of
 
 
 @pytest.mark.parametrize(

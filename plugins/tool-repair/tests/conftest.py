@@ -3,7 +3,8 @@
 import json
 from collections import Counter
 
-from plugway_tool_repair._prose import Calls, Prose, Text, Unread
+from plugway_tool_repair._pieces import Calls, Text, Unread
+from plugway_tool_repair._prose import Prose
 from plugway_tool_repair._tools import Toolbox
 
 

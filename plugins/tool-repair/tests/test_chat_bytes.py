@@ -8,8 +8,9 @@ import re
 
 import pytest
 
-from plugway_tool_repair import _chat
-from plugway_tool_repair._chat import ChatText, read_stream
+from plugway_tool_repair import _chat_bytes
+from plugway_tool_repair._chat import ChatText
+from plugway_tool_repair._chat_bytes import ChatStream
 from plugway_tool_repair._mend import Mender
 
 from .conftest import TOOLBOX
@@ -86,8 +87,9 @@ async def read(chunks):
 
     notes = []
     mender = Mender(TOOLBOX, notes.append, rescue=True, leaks=True, model="m")
+    mender.judged = True
     pieces = [
-        piece async for piece in read_stream(source(), ChatText(mender, TOOLBOX, notes.append))
+        piece async for piece in ChatStream(ChatText(mender, TOOLBOX, notes.append)).read(source())
     ]
     return re.sub(rb"call_\w+", b"call_x", b"".join(pieces)), notes
 
@@ -106,7 +108,7 @@ async def test_bytes_decide_as_the_parsed_event_does(seed, monkeypatch):
         whole[at : at + size] for at, size in zip(starts, sizes, strict=True) if at < len(whole)
     ]
     by_bytes = await read(chunks)
-    monkeypatch.setattr(_chat, "_PLAIN", NEVER)
+    monkeypatch.setattr(_chat_bytes, "_PLAIN", NEVER)
     assert by_bytes == await read(chunks)
 
 
@@ -116,7 +118,7 @@ async def test_what_passes_is_not_parsed(monkeypatch):
     events += [{"choices": [{"index": 0, "delta": {"reasoning_content": "Hm\n"}}]}]
     first, *others = (f"data: {json.dumps(item)}\n\n".encode() for item in events)
     parsed = []
-    event_of = _chat.event_of
-    monkeypatch.setattr(_chat, "event_of", lambda raw: parsed.append(raw) or event_of(raw))
+    event_of = _chat_bytes.event_of
+    monkeypatch.setattr(_chat_bytes, "event_of", lambda raw: parsed.append(raw) or event_of(raw))
     assert await read([first, b"".join(others)]) == (first + b"".join(others), [])
     assert parsed == [first]

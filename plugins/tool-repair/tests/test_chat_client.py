@@ -15,9 +15,11 @@ from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_message, chat_stream, chunk, data
 from plugway_tool_repair import ToolRepair
-from plugway_tool_repair._chat import ChatText, read_stream
+from plugway_tool_repair._chat import ChatText
+from plugway_tool_repair._chat_bytes import ChatStream
 from plugway_tool_repair._mend import Mender
-from plugway_toolcalls import FAMILIES, write_call
+from plugway_toolcalls import write_call
+from plugway_toolcalls.marks import SEARCHED
 from plugway_translation import safe_name
 from tests.slow import quick_first
 
@@ -43,9 +45,10 @@ class Server:
 
     def __init__(self, **options):
         self.options = options
+        self.requests = []
 
-    async def __call__(self, answer, *, stream=True, **body):
-        async with ScriptedUpstream(answer) as upstream:
+    async def __call__(self, *answers, stream=True, status=200, **body):
+        async with ScriptedUpstream(*answers) as upstream:
             plugins = [
                 build_plugin(OpenAIApi, "openai-api"),
                 build_plugin(ToolRepair, "tool-repair", **self.options),
@@ -60,7 +63,8 @@ class Server:
                     **body,
                 }
                 got = await running.client.post("/v1/chat/completions", json=asked)
-        assert got.status_code == 200, got.text
+            self.requests = [request.json for request in upstream.requests]
+        assert got.status_code == status, got.text
         return got.content
 
 
@@ -117,7 +121,7 @@ def read_whole(content):
 
 
 @pytest.mark.parametrize("seed", quick_first(range(3), 1))
-@pytest.mark.parametrize("family", FAMILIES, ids=[family.name for family in FAMILIES])
+@pytest.mark.parametrize("family", SEARCHED, ids=[family.name for family in SEARCHED])
 async def test_a_call_in_text_becomes_a_call_however_it_is_cut(ask, family, seed):
     call = write_call(family, "Write", ARGUMENTS, TOOLS[2]["input_schema"])
     text = call.join(family.section)
@@ -248,12 +252,12 @@ async def test_a_relayed_model_calls_tools_by_the_names_that_the_client_sent(ask
     tools = [{"type": "function", "function": function}]
     made = []
     for called in (name, safe_name(name)):
-        call = {"name": called, "arguments": {"command": "ls"}}
+        call = {"name": called, "arguments": {"file_path": "ls"}}
         text = f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>"
         answer = sse(chat_stream(text)) if stream else respond(200, chat_message(text))
         got = await ask(answer, stream=stream, tools=tools)
         made.append((read(got) if stream else read_whole(got))[2])
-    assert made[0] == [(name, {"command": "ls"})]
+    assert made[0] == [(name, {"file_path": "ls"})]
     assert made[1] in ([], made[0])  # never under a name that the client does not have
 
 
@@ -316,9 +320,10 @@ async def broken(held, end):
 )
 async def test_a_stream_that_breaks_off_keeps_its_text(held, end):
     mender = Mender(TOOLBOX, print, rescue=True, leaks=True, model="m")
+    mender.judged = True
     got = b""
     with suppress(StreamInterrupted):
-        async for piece in read_stream(broken(held, end), ChatText(mender, TOOLBOX, print)):
+        async for piece in ChatStream(ChatText(mender, TOOLBOX, print)).read(broken(held, end)):
             got += piece
     events = [json.loads(line[6:]) for line in got.decode().splitlines() if line]
     said = [c["delta"].get("content", "") for item in events for c in item.get("choices", ())]

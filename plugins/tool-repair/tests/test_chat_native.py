@@ -109,7 +109,8 @@ async def both(ask, calls, finish="tool_calls", said="", seed=0, *, joint=False)
 
 @pytest.mark.parametrize("joint", [False, True], ids=["", "with the reason"])
 @pytest.mark.parametrize("kind", READABLE)
-async def test_arguments_arrive_as_an_object_whatever_the_server_made_of_them(ask, kind, joint):
+async def test_arguments_arrive_as_an_object_whatever_the_server_made_of_them(kind, joint):
+    ask = Server(ask_again=False)
     name, arguments, expected = READABLE[kind]
     text, calls, reason = await both(ask, [(name, arguments)], said="I see.", joint=joint)
     assert (text, reason) == ("I see.", "tool_calls")
@@ -118,7 +119,8 @@ async def test_arguments_arrive_as_an_object_whatever_the_server_made_of_them(as
 
 
 @pytest.mark.parametrize("arguments", UNREADABLE)
-async def test_a_call_without_readable_arguments_is_left_out_with_a_word(ask, arguments):
+async def test_a_call_without_readable_arguments_is_left_out_with_a_word(arguments):
+    ask = Server(ask_again=False)
     text, calls, reason = await both(ask, [("Read", arguments)])
     assert text == "[The call to `Read` was not made: its arguments are not valid JSON.]"
     assert (calls, reason) == ([], "stop")

@@ -8,15 +8,17 @@ import pytest
 
 from plugway import event
 from plugway_tool_repair._mend import Mender
-from plugway_tool_repair._prose import Calls, Prose
-from plugway_toolcalls import FAMILIES, own_format, write_call
+from plugway_tool_repair._pieces import Calls
+from plugway_tool_repair._prose import Prose
+from plugway_toolcalls import own_format, write_call
+from plugway_toolcalls.marks import SEARCHED
 from tests.slow import share
 
 from .conftest import TOOLBOX
 
 SAMPLES = [
     pytest.param(sample, id=f"{family.name}-{number}")
-    for family in FAMILIES
+    for family in SEARCHED
     for number, sample in enumerate(family.samples)
     if any(block[0] == "call" for block in sample.blocks)
 ]
@@ -183,7 +185,7 @@ def test_words_about_calls_stay_where_an_answer_was_cut_off():
     assert read(answer(words)) == ([], words, "max_tokens")
 
 
-RAW = [f for f in FAMILIES if own_format(f).kind in {"tags", "braces"}]
+RAW = [f for f in SEARCHED if own_format(f).kind in {"tags", "braces"}]
 
 
 @pytest.mark.parametrize("family", RAW, ids=lambda family: family.name)

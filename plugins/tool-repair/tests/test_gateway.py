@@ -213,6 +213,25 @@ async def test_pain_2_a_call_that_cannot_be_mended_is_asked_for_again(running):
     assert "'n' is a required property" in result["content"][0]["content"]
 
 
+@pytest.mark.parametrize("order", [1, -1], ids=["first", "last"])
+async def test_valid_calls_of_a_whole_reply_are_asked_for_again_with_the_bad_one(running, order):
+    calls = [("Bash", {"command": "ls"}), ("Number", {"x": 1})][::order]
+    bad, good = (
+        respond(200, anthropic_message([], tool_calls=made))
+        for made in (calls, [("Bash", {"command": "ls"}), ("Number", {"n": 1})])
+    )
+    made = (await running.raw(bad, good, stream=False)).json()["content"]
+    assert [(call["name"], call["input"]) for call in made] == [
+        ("Bash", {"command": "ls"}),
+        ("Number", {"n": 1}),
+    ]
+    said, results = running.upstream.requests[1].json["messages"][-2:]
+    assert [call["name"] for call in said["content"]] == ["Bash", "Number"]
+    first, second = (result["content"] for result in results["content"])
+    assert "another call of the same reply is invalid" in first
+    assert "'n' is a required property" in second
+
+
 async def test_pain_2_after_text_a_bad_call_is_handed_on(running):
     events = anthropic_stream("Counting.", tool_calls=[("Number", {"x": 1})])
     content, _ = await running.content(sse(events))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from collections import Counter
 
@@ -11,11 +12,11 @@ from plugway import BackendProtocolError, event
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._prose import Prose
 from plugway_tool_repair._tools import Verdict
-from plugway_toolcalls import FAMILIES, OutputParser, Tool
+from plugway_toolcalls import FAMILIES, OutputParser, Tool, write_call
 from plugway_toolcalls.marks import ALL
-from tests.slow import share
+from tests.slow import seeds, share
 
-from .conftest import TOOLBOX
+from .conftest import TOOLBOX, pieces_of
 
 BEGUN = [
     '<tool_call>{"name": "Bash", ',
@@ -81,6 +82,58 @@ def test_marks_and_code_cost_a_few_steps_each(beside):
         assert many - few <= 400 * 32, run
 
 
+CODE = {
+    "fences": "```\nx\n```\n",
+    "longer fences": "````\n```\nx\n````\n",
+    "indented fences": "  ```\n  x\n  ```\n",
+    "fences in lists": "- ```\n  x\n  ```\n",
+    "quoted fences": "> ```\n> x\n> ```\n",
+    "quoted fences that their quote ends": "> ```\n> x\ntext\n",
+    "spans over lines": "`a\nb` ",
+    "spans that their paragraph ends": "`a\nb\n\n",
+    "spans that a fence ends": "`a\n```\nx\n```\n",
+    "unequal runs": "`a`` ",
+    "unequal runs at the beginning of lines": "```a``b`\n",
+    "longer unequal runs": "`a``b```c````d",
+}
+
+
+@pytest.mark.parametrize("kind", CODE)
+def test_code_that_ends_in_the_same_piece_of_text_is_skipped_at_once(kind):
+    texts = ["Hello.\n" + CODE[kind] * count for count in (400, 4000)]
+    few, many = (calls_made(lambda text=text: read(text, 16_384)) for text in texts)
+    assert many - few <= 3600  # read one by one, each costs ten or more
+
+
+LEAK = "<|im_end|>"
+SIGNS = [
+    "`",
+    "``",
+    "```",
+    "````",
+    "~~~",
+    "~~~~",
+    "\n",
+    "\n\n",
+    "\r",
+    ">",
+    "> ",
+    "-",
+    "- ",
+    "1.",
+    "1. ",
+]
+SIGNS += ["  ", "x", LEAK]
+
+
+@pytest.mark.parametrize("seed", seeds(300, 20_000))
+def test_code_is_the_same_whether_it_is_skipped_at_once_or_read_by_character(seed):
+    chance = random.Random(seed)
+    signs = [*chance.sample(SIGNS, chance.choice([3, 6, len(SIGNS)])), LEAK]
+    text = "".join(chance.choices(signs, k=chance.randint(1, 60)))
+    assert pieces_of(text) == pieces_of(text, 1)  # leaks stay in code
+
+
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_twice_the_text_is_twice_the_work_for_the_parser_of_a_family(family):
     def parse(text):
@@ -92,6 +145,30 @@ def test_twice_the_text_is_twice_the_work_for_the_parser_of_a_family(family):
         once, twice = run * (5_000 // len(run)), run * (10_000 // len(run))
         work = calls_made(lambda text=once: parse(text))
         assert calls_made(lambda text=twice: parse(text)) < 2.5 * work + 5_000, run
+
+
+@pytest.mark.parametrize("kind", ["text", "arguments"])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_piece_of_a_few_characters_costs_a_few_steps_however_much_precedes_it(family, kind):
+    def steps(length):
+        said = ("Hello <b>, [you] and `me`, if x = {'y': 1}.\n" * (length // 40))[:length]
+        if kind == "arguments":
+            arguments = {"file_path": "/a", "content": said}
+            said = write_call(family, "Write", arguments, TOOLBOX.tools["Write"].schema)
+            said = said.join(family.section)
+        chance, at = random.Random(length), 0
+        parser, pieces = OutputParser(family, [Tool("Write")]), list[str]()
+        while at < len(said):
+            pieces.append(said[at : at + chance.randint(1, 5)])
+            at += len(pieces[-1])
+        made = calls_made(lambda: [parser.feed(piece) for piece in pieces])
+        parser.finish()
+        assert parser.calls == (kind == "arguments")
+        return made / len(pieces)
+
+    few, many = steps(2_000), steps(20_000)
+    assert many < 1.25 * few + 1, (few, many)
+    assert many < 40
 
 
 def mender():

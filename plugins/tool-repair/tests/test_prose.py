@@ -10,21 +10,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugway_toolcalls import FAMILIES, OutputParser
+from plugway_tool_repair._tools import Verdict
+from plugway_toolcalls import OutputParser
+from plugway_toolcalls.marks import SEARCHED
 from plugway_toolcalls.testing import as_blocks
 
 from .conftest import TOOLBOX, calls_of, pieces_of
 
 SAMPLES = [
     pytest.param(sample, id=f"{family.name}-{number}")
-    for family in FAMILIES
+    for family in SEARCHED
     for number, sample in enumerate(family.samples)
 ]
 FIRST = {
     family.name: next(
         s.text for s in family.samples if [b[0] for b in s.blocks] == ["call"] and "Read" in s.text
     )
-    for family in FAMILIES
+    for family in SEARCHED
 }
 READ = [("call", "Read", {"file_path": "/a.txt"})]
 
@@ -137,7 +139,8 @@ def test_template_leaks_are_removed_and_counted(leak, size):
 
 
 def test_a_call_in_a_fence_is_no_call_where_text_follows():
-    from plugway_tool_repair._prose import Calls, Prose
+    from plugway_tool_repair._pieces import Calls
+    from plugway_tool_repair._prose import Prose
 
     from .conftest import TOOLBOX
 
@@ -191,7 +194,7 @@ READ_AS_JSON = '{"name": "Read", "arguments": {"file_path": "/a.txt"}}'
 def test_json_that_goes_on_in_its_line_is_text(behind, size):
     for said in (READ_AS_JSON, f"[{READ_AS_JSON}]", f"[{READ_AS_JSON}, {READ_AS_JSON}]"):
         assert pieces_of(said + behind, size) == [("text", said + behind)]
-    for family in (family for family in FAMILIES if family.name in {"llama", "llama4", "generic"}):
+    for family in (family for family in SEARCHED if family.name in {"llama", "llama4", "generic"}):
         parser = OutputParser(family, TOOLBOX.tools.values())
         text = f"[{READ_AS_JSON}]{behind}"
         parts = [part for sign in text for part in parser.feed(sign)]
@@ -245,3 +248,22 @@ BEHIND_CODE = {
 @pytest.mark.parametrize("text", BEHIND_CODE.values(), ids=BEHIND_CODE)
 def test_a_call_behind_markdown_code_is_a_call(text, size):
     assert calls_of(text + CALL, size) == READ
+
+
+@pytest.mark.parametrize("text", ['{"n": NaN}', '{"n": [Infinity]}', '{"n": "x", "m": -Infinity,}'])
+def test_numbers_that_json_does_not_have_are_a_problem(text):
+    verdict = TOOLBOX.judge("Edit", text)
+    assert "not valid JSON" in verdict.problems[0]
+    assert not verdict.is_readable
+
+
+def test_a_number_that_is_too_large_passes_as_it_was_written_or_is_a_problem():
+    assert TOOLBOX.judge("Edit", '{"n": 1e999}') == Verdict("Edit", '{"n": 1e999}')
+    changed = TOOLBOX.judge("Edit", '{"n": 1e999, "all": "true"}')
+    assert changed.problems == ("a number in the arguments is too large for JSON",)
+    assert not TOOLBOX.judge("Edit", '{"n": ' + "9" * 400 + "}").problems
+
+
+def test_half_of_a_surrogate_pair_in_a_call_can_be_sent():
+    call = r'<tool_call>{"name": "Read", "arguments": {"file_path": "/a\ud83d"}}</tool_call>'
+    assert calls_of(call) == [("call", "Read", {"file_path": "/a\ufffd"})]

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from plugway.testing import anthropic_message, anthropic_stream, respond, sse
-from plugway_toolcalls import FAMILIES, own_format, write_call
+from plugway_toolcalls import own_format, write_call
+from plugway_toolcalls.marks import SEARCHED
 
 from .conftest import TOOLBOX, calls_of
 from .test_forced import asked  # noqa: F401
@@ -22,9 +23,10 @@ UNREAD = {
     "text between arguments": "<function=Bash>\n<parameter=command>\nls\n</parameter>\nand then\n</function>",
     "braces": "<|tool_call>call:Bash{command:}<tool_call|>",
 }
+HEADED = "<|channel|>commentary to=functions.Bash<|message|>{command: no}<|call|>"
 
 
-@pytest.mark.parametrize("written", UNREAD.values(), ids=UNREAD.keys())
+@pytest.mark.parametrize("written", [*UNREAD.values(), HEADED], ids=[*UNREAD, "a header"])
 async def test_a_call_between_sure_marks_that_cannot_be_read_is_asked_for_again(running, written):  # noqa: F811
     content, reason = await running.content(sse(anthropic_stream(written)), GOOD)
     assert content == [("Bash", {"command": "ls"})]
@@ -158,7 +160,7 @@ def streamed_thought(*pieces: str):
     return raw_stream(begun, *deltas, stop(0), stop="end_turn")
 
 
-WRITTEN = {f.name: f for f in FAMILIES if own_format(f).opening and f.header is None}
+WRITTEN = {f.name: f for f in SEARCHED if own_format(f).opening and f.header is None}
 
 
 @pytest.mark.parametrize("name", WRITTEN)
@@ -203,3 +205,27 @@ async def test_a_call_in_reasoning_before_an_answer_is_none(running):  # noqa: F
     content, _ = await running.content(sse(anthropic_stream(f"<think>Maybe {call}</think>No.")))
     assert content[-1] == "No."
     assert not any(isinstance(block, tuple) for block in content)
+
+
+HOLDING = {
+    "hermes": '<tool_call>{{"name": "Write", "arguments": {{"content": "{}"}}}}</tool_call>',
+    "hermes, with more quotes": '<tool_call>{{"name": "Write", "arguments": {{"content": "say "hi" {}"}}}}</tool_call>',
+    "mistral": '[TOOL_CALLS]Write[ARGS]{{"content": "{}"}}',
+    "functionary": '<function=Write>{{"content": "{}"}}</function>',
+    "qwen": "<function=Write>\n<parameter=content>\nx\n</parameter>\nand {}\n</function>",
+    "python": '[Write(content="say "hi" {}")]',
+    "bare": '{{"name": "Write", "arguments": {{"content": "say "hi" {}"}}}}',
+    "harmony": '<|channel|>commentary to=functions.Write<|message|>{{"content": "{}"}}<|call|>',
+}
+INNER = {
+    family.name: write_call(family, "Bash", {"command": "rm"}).join(family.section)
+    for family in SEARCHED
+}
+
+
+@pytest.mark.parametrize("outer", HOLDING)
+def test_a_call_in_the_value_of_one_that_cannot_be_read_is_never_made(outer):
+    for inner in INNER.values():
+        for after in ("", " Done.\n"):
+            made = calls_of(HOLDING[outer].format(inner) + after)
+            assert all(name == "Write" for _, name, _ in made)

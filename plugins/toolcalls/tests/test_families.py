@@ -66,6 +66,7 @@ TEMPLATES = {
     "<tool_call>\n<function={{ name }}>\n<parameter={{ key }}>": "qwen-coder",
     "<seed:tool_call><function={{ name }}><parameter={{ key }}>": "seed-oss",
     "<|start_header_id|>user<|end_header_id|> {{ x }}<|eot_id|>": "llama",
+    "<|start_header_id|>x<|end_header_id|> >>>${recipient} >>>all<|eot_id|>": "functionary-v3.2",
     "[AVAILABLE_TOOLS][TOOL_CALLS][": "mistral-v3",
     "[SYSTEM_PROMPT]x[/SYSTEM_PROMPT][TOOL_CALLS]name[ARGS]": "mistral",
     "<s>[INST] {{ x }} [/INST]": "mistral-v3",

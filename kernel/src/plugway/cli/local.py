@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from plugway.config.config import (
     PartlyInvalid,
@@ -15,6 +15,7 @@ from plugway.config.config import (
     load_config,
     server_options,
 )
+from plugway.config.options import OptionsT
 from plugway.config.settings import ServerOptions, gateway_token, token_path
 from plugway.types.errors import ConfigError
 from plugway_wire.errors import PlugwayError
@@ -60,6 +61,18 @@ class LocalGateway:
             return load_config(path or self.config_path).plugins
         except ConfigError as error:
             return error.rest.plugins if isinstance(error, PartlyInvalid) else ()
+
+    def options_of(self, use: str, kind: type[OptionsT]) -> OptionsT | None:
+        """The options of the plugin `use` in its configuration, with their secrets; None if it is
+        not listed. Raises `ConfigError`."""
+        config = load_config(self.config_path)
+        for entry in config.plugins:
+            if entry.use == use:
+                built = config.options_of(entry, kind)
+                if built.options is None:
+                    raise ConfigError(built.problems)
+                return built.options
+        return None
 
     @property
     def port(self) -> int:
@@ -113,9 +126,9 @@ class LocalGateway:
             document = self.ask("GET", "/health")
         except _NotRunning:
             return None
-        if not isinstance(document, Mapping) or "status" not in document:
+        state = as_object(document)
+        if "status" not in state:
             raise PlugwayError(f"the server at {self.url} is not Plugway")
-        state = cast("Mapping[str, Any]", document)
         if "pid" not in state:
             raise PlugwayError(f"another user or configuration started the gateway at {self.url}")
         return state

@@ -144,12 +144,16 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
             logging.getLogger("plugway").info("listening", extra={"address": address})
         else:
             _print_error(serving.banner(config, version("plugway"), address))
-            _print_error(await serving.how_to_connect(config, address, gateway.snapshot.gateway))
+            running = gateway.snapshot.gateway
+            model = await serving.default_model(running)
+            _print_error(serving.connection(config, address, model, running.backends))
 
     def draining() -> None:
         gateway.drain()
         if gateway.active and not log_json:
-            _print_error(f"plugway: {serving.drain_message(gateway.active, server.drain_seconds)}")
+            several = "1 exchange" if gateway.active == 1 else f"{gateway.active} exchanges"
+            wait = f"waiting up to {server.drain_seconds:g} s for {several} to finish"
+            _print_error(f"plugway: {wait}; press Ctrl-C again to abort")
 
     return run(
         gateway,

@@ -42,9 +42,12 @@ def print_error(text: str) -> None:
 
 def banner(config: Config, version: str, url: str) -> str:
     """The text printed when the gateway listens: its address and configuration."""
+    host = config.server.host
+    wildcard = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    others = f", and on every other address of this machine ({host})" if wildcard else ""
     return "\n".join(
         [
-            f"Plugway {version} listens on {url}{_all_addresses(config.server.host)}",
+            f"Plugway {version} listens on {url}{others}",
             f"  config   {config.path or config.document.where}",
             f"  plugins  {', '.join(entry.name for entry in config.plugins) or 'none'}",
             f"  token    {token_hint(config)[1]}",
@@ -52,20 +55,9 @@ def banner(config: Config, version: str, url: str) -> str:
     )
 
 
-def _all_addresses(host: str) -> str:
-    """The addition to the banner for a wildcard address."""
-    if host not in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-        return ""
-    return f", and on every other address of this machine ({host})"
-
-
-async def how_to_connect(config: Config, url: str, gateway: Gateway) -> str:
-    """The text printed after the banner, when the backends have listed their models."""
-    return connection(config, url, await default_model(gateway), gateway.backends)
-
-
 def connection(config: Config, url: str, model: ModelInfo | None, backends: Sized) -> str:
-    """How to use the gateway, as lines to paste; `model` is the result of `default_model`."""
+    """The text printed after the banner: how to use the gateway, as lines to paste; `model` is the
+    result of `default_model`."""
     token, _ = token_hint(config)
     parts = [
         "",
@@ -152,12 +144,6 @@ def next_steps(config: Config) -> str:
         return ""
     listed = [(entry.use, entry.options) for entry in config.plugins]
     return stack.next_steps if listed and all(entry in basic for entry in listed) else ""
-
-
-def drain_message(exchanges: int, seconds: float) -> str:
-    """The text printed when a gateway is stopped while exchanges are running."""
-    several = "1 exchange" if exchanges == 1 else f"{exchanges} exchanges"
-    return f"waiting up to {seconds:g} s for {several} to finish; press Ctrl-C again to abort"
 
 
 class Reloader:

@@ -17,7 +17,7 @@ import platformdirs
 from pydantic import field_validator
 
 from plugway.config.document import MAX_BYTES, Document, did_you_mean, in_order, read_document
-from plugway.config.options import build_options
+from plugway.config.options import Built, OptionsT, build_options
 from plugway.config.settings import ServerOptions, exposure
 from plugway.kept import user_id
 from plugway.types.errors import ConfigError, Problem
@@ -65,6 +65,11 @@ class Config:
     server: ServerOptions
     plugins: tuple[PluginEntry, ...]
     document: Document
+
+    def options_of(self, entry: PluginEntry, kind: type[OptionsT]) -> Built[OptionsT]:
+        """The validated options of a plugin, with their secrets."""
+        place = ("plugins", entry.index, "options")
+        return build_options(kind, entry.options, self.document, place, instance=entry.name)
 
 
 class PartlyInvalid(ConfigError):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from types import UnionType
-from typing import Annotated, Generic, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Generic, NamedTuple, TypeVar, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, SecretBytes, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
@@ -21,12 +21,11 @@ from plugway.types.options import Options
 OptionsT = TypeVar("OptionsT", bound=Options)
 
 
-class Built(Generic[OptionsT]):
+class Built(NamedTuple, Generic[OptionsT]):
     """Options, or the problems that prevent them."""
 
-    def __init__(self, options: OptionsT | None, problems: Sequence[Problem]) -> None:
-        self.options = options
-        self.problems = tuple(problems)
+    options: OptionsT | None
+    problems: Sequence[Problem]
 
 
 def build_options(
@@ -43,14 +42,9 @@ def build_options(
     Secrets in plain text are errors unless `plain_secrets`; the proposed fix stores them under the
     name `instance`.
     """
-    problems: list[Problem] = []
-    if not plain_secrets:
-        problems += [
-            _plain_secret(document, place, instance)
-            for place in plain_secrets_in(model, values, path)
-        ]
+    plain = () if plain_secrets else plain_secrets_in(model, values, path)
     resolution = resolve(values, document, path)
-    problems += resolution.problems
+    problems = [_plain_secret(document, place, instance) for place in plain] + resolution.problems
     try:
         options = model.model_validate(resolution.value)
     except ValidationError as error:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import NoReturn
 from urllib.parse import unquote_to_bytes
 
 import anyio
@@ -20,15 +19,13 @@ from plugway.exchange.intake import check_length, refuse
 from plugway.kept import Bounded
 from plugway.types.backend import ANONYMOUS, Caller
 from plugway.types.errors import HookError
-from plugway_wire.errors import Forbidden, InvalidRequest, RequestRejected
+from plugway_wire.errors import Forbidden, RequestRejected
 from plugway_wire.ids import new_id
 
 PUBLIC_PATHS = frozenset({"/", "/api/hello", "/health", "/readyz"})
 METHODS = frozenset({"GET", "HEAD", "POST", "DELETE"})
 FAILURES_PER_MINUTE = 20
 PEERS_REMEMBERED = 1024
-
-_FORM = "application/x-www-form-urlencoded"
 
 _Line = tuple[bytes, bytes]
 _Lines = list[_Line]
@@ -47,6 +44,10 @@ _ONCE = _CREDENTIALS | frozenset(
 )
 
 
+async def _unknown(_: bytes) -> Caller | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class GuardPolicy:
     """What the guard lets in; without tokens it rejects every request."""
@@ -60,7 +61,7 @@ class GuardPolicy:
     """Paths of plugins' public routes: no credential is needed, and forms and cookies pass."""
     accepts: Collection[tuple[str, str]] = frozenset()
     """Media types of bodies besides JSON, each with the path that accepts it."""
-    authenticate: Callable[[str], Awaitable[Caller | None]] | None = None
+    authenticate: Callable[[bytes], Awaitable[Caller | None]] = _unknown
     """Asked for the caller of a token that is none of `tokens`."""
     max_body_bytes: int = 32 * 2**20
 
@@ -81,41 +82,34 @@ class Guard:
                 return await send({"type": "websocket.close", "code": 1008})
             return await self._app(scope, receive, send)
         request_id = new_id("req")
+        policy = self._policy()
         try:
-            caller, headers = await self._admit(scope, self._policy())
+            caller, others, headers = _admitted(scope, policy)
+            if caller is None:
+                caller, others = await self._by_plugins(scope, policy, others)
         except (RequestRejected, HookError) as error:
             return await refuse(error, {**scope, "plugway.request_id": request_id}, receive, send)
+        foreign = tuple([line for line in others if line[0] != b"plugway-token"])
         inner = {
             **scope,
             "headers": headers,
-            "plugway.caller": caller,
+            "plugway.caller": replace(caller, credentials=foreign) if foreign else caller,
             "plugway.request_id": request_id,
             "plugway.large_bodies": self._large_bodies,
         }
         await self._app(inner, receive, send)
 
-    async def _admit(self, scope: Scope, policy: GuardPolicy) -> tuple[Caller, _Lines]:
-        lines: _Lines = scope["headers"]
-        named = dict(lines)
-        if len(named) < len(lines):
-            _check_once([name for name, _ in lines])
-        path, method = scope["path"], scope["method"]
-        is_open = path in policy.open_paths
-        _check(scope, named, policy, is_open)
-        removed = _REMOVED - {b"cookie"} if is_open else _REMOVED
-        kept = [line for line in lines if line[0] not in removed]
-        credentials = [(name, named[name]) for name in sorted(_CREDENTIALS & named.keys())]
-        known, others = _match(credentials, policy.tokens)
-        if known is None and others and policy.authenticate is not None:
-            known, others = await _authenticated(others, policy.authenticate)
-        if known is None and (is_open or (path in PUBLIC_PATHS and method in ("GET", "HEAD"))):
-            known = Caller(ANONYMOUS)
-        if known is None:
-            self._unauthenticated(scope)
-        foreign = tuple(line for line in others if line[0] != b"plugway-token")
-        return replace(known, credentials=foreign) if foreign else known, kept
-
-    def _unauthenticated(self, scope: Scope) -> NoReturn:
+    async def _by_plugins(
+        self, scope: Scope, policy: GuardPolicy, lines: _Lines
+    ) -> tuple[Caller, _Lines]:
+        """The caller that plugins know by one of these credentials, and the other ones; an
+        anonymous caller where no token is needed."""
+        for line in lines:
+            if (token := _token(line)) and (caller := await policy.authenticate(token)):
+                return caller, [one for one in lines if one is not line]
+        is_public = scope["path"] in PUBLIC_PATHS and scope["method"] in ("GET", "HEAD")
+        if is_public or scope["path"] in policy.open_paths:
+            return Caller(ANONYMOUS), lines
         peer = (scope.get("client") or ("",))[0]
         if wait := self._failures.count(peer):
             message = "too many requests with a wrong token; see `plugway status`"
@@ -123,6 +117,20 @@ class Guard:
             raise RequestRejected(message, status=429, headers=later, retry=False)
         message = "no valid token: set ANTHROPIC_AUTH_TOKEN (`plugway status` shows where it is)"
         raise RequestRejected(message, status=401, retry=False)
+
+
+def _admitted(scope: Scope, policy: GuardPolicy) -> tuple[Caller | None, _Lines, _Lines]:
+    """The caller by the configuration's tokens, other credentials, and the headers that pass."""
+    lines: _Lines = scope["headers"]
+    named = dict(lines)
+    if len(named) < len(lines):
+        _check_once([name for name, _ in lines])
+    is_open = scope["path"] in policy.open_paths
+    _check(scope, named, policy, is_open)
+    removed = _REMOVED - {b"cookie"} if is_open else _REMOVED
+    kept = [line for line in lines if line[0] not in removed]
+    credentials = [(name, named[name]) for name in sorted(_CREDENTIALS & named.keys())]
+    return *_match(credentials, policy.tokens), kept
 
 
 def key_as_header(scope: Scope, places: Sequence[tuple[str, str]]) -> Scope:
@@ -174,14 +182,15 @@ def _check_once(names: list[bytes]) -> None:
 
 def _check(scope: Scope, headers: _Named, policy: GuardPolicy, is_open: bool) -> None:
     port = (scope.get("server") or ("", 0))[1]
-    _check_host(headers.get(b"host"), port, policy)
+    _check_host(headers.get(b"host", b""), port, policy)
     method: str = scope["method"]
     # Other sites may link to an open page.
     if not (is_open and method == "GET") and (b"origin" in headers or b"sec-fetch-site" in headers):
         _check_browser(headers, policy)
     if method == "POST":
-        others = [kind for path, kind in policy.accepts if path == scope["path"]]
-        _check_content_type(headers.get(b"content-type"), *others, *[_FORM] * is_open)
+        if (kind := headers.get(b"content-type")) != b"application/json":
+            others = [kind for path, kind in policy.accepts if path == scope["path"]]
+            _check_content_type(kind, *others, *["application/x-www-form-urlencoded"] * is_open)
         _check_encoding(headers.get(b"content-encoding", b""))
     elif method not in METHODS:
         allowed = {"allow": "GET, HEAD, POST, DELETE"}
@@ -190,9 +199,7 @@ def _check(scope: Scope, headers: _Named, policy: GuardPolicy, is_open: bool) ->
     check_length(headers.get(b"content-length"), policy.max_body_bytes)
 
 
-def _check_host(host: bytes | None, port: int, policy: GuardPolicy) -> None:
-    if host is None:
-        raise InvalidRequest("exactly one `Host` header is required")
+def _check_host(host: bytes, port: int, policy: GuardPolicy) -> None:
     if host.lower() not in _allowed_hosts(policy.hosts, port):
         message = f"host {host[:100].decode('latin-1')!r} is not in `server.allowed_hosts`"
         raise RequestRejected(message, status=421, retry=False)
@@ -223,16 +230,6 @@ def _token(line: _Line) -> bytes:
     if name == b"authorization":
         return value[7:] if value[:7].lower() == b"bearer " else b""
     return value if name in _TOKEN_HEADERS else b""
-
-
-async def _authenticated(
-    lines: _Lines, authenticate: Callable[[str], Awaitable[Caller | None]]
-) -> tuple[Caller | None, _Lines]:
-    """The caller that plugins know by one of these credentials, and the other credentials."""
-    for line in lines:
-        if (token := _token(line)) and (caller := await authenticate(token.decode("latin-1"))):
-            return caller, [one for one in lines if one is not line]
-    return None, lines
 
 
 @lru_cache(maxsize=8)

@@ -109,6 +109,8 @@ class Snapshot:
                     await self._closing.wait()
                 except PluginError as error:  # raised below, outside of the task group
                     failure = error
+                    if self.gateway.predecessor is None:  # a failed reload is logged by the server
+                        log.error("%s", error)  # noqa: TRY400 - the cause is in the message
                 for one in reversed(entered):
                     await one.close()
         finally:

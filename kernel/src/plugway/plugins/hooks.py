@@ -97,9 +97,9 @@ class Hooks:
 
     # ── per exchange ─────────────────────────────────────────────────────────────────────────
 
-    async def authenticate(self, token: str) -> Caller | None:
+    async def authenticate(self, token: bytes) -> Caller | None:
         """The first caller that a plugin returns."""
-        found = await self._first("authenticate", (token,), Caller)
+        found = await self._first("authenticate", (token.decode("latin-1"),), Caller)
         return found[1] if found else None
 
     async def identify(self, request: MessagesRequest, exchange: Exchange) -> None:

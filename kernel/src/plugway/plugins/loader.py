@@ -11,7 +11,6 @@ from typing import Any, cast
 from plugway.config.approval import Approvals
 from plugway.config.config import Config, PluginEntry
 from plugway.config.document import did_you_mean
-from plugway.config.options import build_options
 from plugway.plugins.audit import startup_files
 from plugway.plugins.hookspecs import REPLY_HOOKS
 from plugway.plugins.plugin import Plugin
@@ -142,24 +141,22 @@ def _instance(
     source: Installed,
     problems: list[Problem],
 ) -> AnyPlugin | None:
-    place = ("plugins", entry.index, "options")
+    place = ("plugins", entry.index)
     try:
-        built = build_options(
-            plugin_class.options_type(), entry.options, config.document, place, instance=entry.name
-        )
+        built = config.options_of(entry, plugin_class.options_type())
         problems += built.problems
         return plugin_class(built.options, name=entry.name) if built.options is not None else None
     except KeyboardInterrupt:
         raise
     except PlugwayError as error:
-        problems.append(config.document.problem(place[:2], redact(str(error))))
+        problems.append(config.document.problem(place, redact(str(error))))
         return None
     except BaseException as error:  # validators and constructors are the plugin's own code
         kind = type(error).__name__  # the message might contain a secret
         frame = traceback.extract_tb(error.__traceback__)[-1]
         reason = f"raised {kind} in `{frame.name}` (line {frame.lineno} of `{frame.filename}`)"
         broken = PluginError(entry.use, reason, f"{source.distribution} {source.version}".strip())
-        problems.append(config.document.problem(place[:2], str(broken)))
+        problems.append(config.document.problem(place, str(broken)))
         return None
 
 

@@ -93,7 +93,7 @@ async def bounded(coroutine: Coroutine[Any, Any, T], seconds: float) -> T:
         first = coroutine.send(None)
     except StopIteration as returned:
         return returned.value
-    async with asyncio.timeout(seconds):
+    with Deadline(seconds):
         return await Resumed(coroutine, first)
 
 

@@ -65,7 +65,8 @@ def from_upstream(lines: Headers, own: tuple[str, ...] = ()) -> Headers:
     The content type passes only if it is JSON: API clients read no other, and an upstream's page
     must not be displayed by a browser as one of the gateway.
     """
-    named = named_by([value for name, value in lines if name == "connection"])
+    connection = [value for name, value in lines if name == "connection"]
+    named = named_by(connection) if connection else ()
     passing: list[tuple[str, str]] = []
     room = MAX_HEAD
     for received, value in lines:

@@ -159,7 +159,7 @@ def _on_behalf_of(exchange: Exchange) -> Caller | None:
     """The caller of the judge's requests. A limited caller's requests are kept apart from others;
     its grants do not matter, because the configuration chooses the judge."""
     caller = exchange.caller
-    return Caller(caller.name, models=("*",)) if caller.limited else None
+    return replace(caller, models=("*",), credentials=()) if caller.limited else None
 
 
 def typed(messages: Any) -> str:

@@ -5,13 +5,12 @@ See `_review` for how a verdict is found, and `_verdicts` for the wire format.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from plugway import (
     Attempt,
@@ -38,7 +37,7 @@ from plugway_auto_mode._options import AutoModeOptions
 from plugway_auto_mode._own_check import Conversations, is_own_check
 from plugway_auto_mode._review import Call, Decision, decide
 from plugway_auto_mode._verdicts import RESULTS, VerdictStream, calls_in, covers
-from plugway_tools import ToolCall, ToolSpec, Verdict
+from plugway_tools import ToolCall, ToolSpec, Verdict, record_verdict, unquoted
 
 NATIVE_ZONE = "anthropic"
 """The backend whose servers give verdicts themselves; those are passed on."""
@@ -195,6 +194,9 @@ class AutoMode(Plugin[AutoModeOptions]):
             )
         for decision in decisions[:MAX_NOTES]:
             exchange.note(self.name, _noted(decision), stage="safeguards")
+            verdict = Verdict(_KINDS[decision.outcome], decision.reason)
+            quotes = decision.quotes_call
+            record_verdict(exchange, decision.call.name, verdict, quotes=quotes)
         if len(decisions) > MAX_NOTES:
             more = f"and verdicts for {len(decisions) - MAX_NOTES} further calls"
             exchange.note(self.name, more, stage="safeguards")
@@ -211,7 +213,12 @@ def _is_interactive(exchange: Exchange) -> bool:
     return exchange.client.startswith("claude-cli/") and exchange.client.endswith(", cli)")
 
 
-_QUOTED = re.compile(r"`[^`]*`:?")
+_KINDS: Mapping[str, Literal["allowed", "denied", "undecided"]] = {
+    "passed": "allowed",
+    "flagged": "denied",
+    "none": "undecided",
+    "open": "undecided",
+}
 _OUTCOMES = {
     "passed": "may run without asking",
     "flagged": "was flagged",
@@ -224,7 +231,7 @@ def _noted(decision: Decision) -> str:
     """A line of the receipt, without the parts of the reason that quote the call."""
     reason = decision.reason
     if decision.quotes_call:
-        reason = _QUOTED.sub("", reason).strip(" :")
+        reason = unquoted(reason)
     return f"`{decision.call.name[:80]}` {_OUTCOMES[decision.outcome]}: {reason}"
 
 

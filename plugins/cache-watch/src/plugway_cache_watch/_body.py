@@ -63,6 +63,14 @@ class PromptBody:
         """The blocks of the system prompt; a text is one block."""
         return self._read(_SYSTEM)
 
+    def fields(self, names: Sequence[str]) -> Mapping[str, Any]:
+        """Those of these top-level fields that it has."""
+        source = self._source
+        if isinstance(source, MessagesRequest):
+            present = source.fields
+            return {name: source.get(name) for name in names if name in present}
+        return {name: value for name in names if (value := source.get(name)) is not None}
+
     @property
     def stored(self) -> bool:
         """Whether a part of the prompt is stored by the server, so that it is unknown here."""
@@ -71,8 +79,11 @@ class PromptBody:
     def _read(self, names: tuple[str, ...]) -> Sequence[Any]:
         for name in names if self._foreign else names[:1]:
             raw = self._source.unparsed(name)
-            if raw is not None and bytes(memoryview(raw)[:1]) == b"[":
-                return Unparsed(_SPLIT.decode(raw))
+            if raw is not None:
+                try:
+                    return Unparsed(_SPLIT.decode(raw))
+                except msgspec.ValidationError:
+                    pass  # not a list
             value = self.get(name)
             if isinstance(value, list):
                 return as_list(value)

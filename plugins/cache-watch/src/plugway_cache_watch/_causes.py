@@ -13,8 +13,19 @@ from plugway_cache_watch._providers import Rules, ago, keeps_thinking, lifetime_
 LOOKBACK: Final = 20
 """Positions that Anthropic checks per mark, the mark itself included."""
 _BYTES_PER_TOKEN: Final = 4
-_LEVELS: Final = {"speed": 1}
-"""The level that a setting invalidates; 2, the messages, for the others."""
+_LEVELS: Final = {
+    "speed": 1,
+    "tool_choice": 2,
+    "thinking": 2,
+    "output_config": 2,
+    "output_format": 2,
+}
+"""The level that a setting invalidates at Anthropic."""
+_AT_OPENAI: Final = {
+    "prompt_cache_key": "by which OpenAI chooses a machine, and each has its own cache",
+    "text": "whose schema is in front of the prompt",
+    "response_format": "whose schema is in front of the prompt",
+}
 
 
 class Cause(NamedTuple):
@@ -64,11 +75,14 @@ class Asked(NamedTuple):
         return self.read + self.written if rules.marked else self.total
 
 
-def causes(now: Asked, before: Asked, body: PromptBody, rules: Rules) -> list[Cause]:
-    """The causes of a miss, the main one first; at least one."""
+def causes(
+    now: Asked, before: Asked, body: PromptBody, rules: Rules, *, begins: bool = False
+) -> list[Cause]:
+    """The causes of a miss, the main one first; at least one. If the request `begins` another
+    conversation, its messages are no cause."""
     idle = now.started - before.began
-    visible, at_start = _visible(now, before, body, rules)
-    late = _expired(idle, before, rules)
+    visible, at_start = _visible(now, before, body, rules, begins=begins)
+    late = _expired(idle, before, body, rules)
     edits = [edit for edit in now.edits if edit not in before.edits]
     own = [Cause("gateway", f"the gateway did this: {edit}") for edit in edits]
     if late and now.read == 0 and not (visible and at_start):
@@ -76,6 +90,13 @@ def causes(now: Asked, before: Asked, body: PromptBody, rules: Rules) -> list[Ca
     if visible:
         return [*visible, *([late] if late else []), *own]
     return [late or _hidden(now, before, rules, idle)]
+
+
+def edits_between(before: Asked, now: Asked, body: PromptBody, rules: Rules) -> list[Cause]:
+    """What differs besides, if the conversation moved to another cache."""
+    vendor = rules.marked and rules.reports
+    found = differences(before.print, now.print, body, vendor=vendor)
+    return [Cause("changed", item.text) for item in found]
 
 
 def unwritten(now: Asked, before: Asked, rules: Rules, reported: bool) -> Cause | None:
@@ -131,7 +152,9 @@ def moved(now: Asked, before: Asked) -> Cause:
 # ── what can be seen in the two requests ─────────────────────────────────────────────────────
 
 
-def _visible(now: Asked, before: Asked, body: PromptBody, rules: Rules) -> tuple[list[Cause], bool]:
+def _visible(
+    now: Asked, before: Asked, body: PromptBody, rules: Rules, *, begins: bool
+) -> tuple[list[Cause], bool]:
     """The visible causes in the order of the prompt, and whether the first is at its start,
     where nothing before it could have been read."""
     vendor = rules.marked and rules.reports
@@ -141,12 +164,18 @@ def _visible(now: Asked, before: Asked, body: PromptBody, rules: Rules) -> tuple
         level, edit = item.level, item.edit
         if rules.marked and last is not None and (level, edit.old) > (last.level, last.at):
             continue  # behind the last mark nothing was stored
-        found.append((level, edit.at, Cause("changed", item.text)))
+        if not (begins and level == 2 and edit.at >= now.print.leading):
+            found.append((level, edit.at, Cause("changed", item.text)))
     if rules.marked:
-        found += _invalidating(now, before, body)
-        if not any(level < 2 for level, _, _ in found):
+        found += [] if begins else _invalidating(now, before, body)
+        changed = (0, 0) if begins else min([item[:2] for item in found] or [(3, 0)])
+        if not now.print.marks or now.print.marks[-1][:2] < changed:
             found += [(3, 0, cause) for cause in _about_marks(now.print, before.print)]
         found.sort(key=lambda item: item[:2])
+    elif rules.provider == "OpenAI":
+        for name in _changed_settings(now, before):
+            if why := _AT_OPENAI.get(name):
+                found.insert(0, (0, 0, Cause("setting", f"`{name}` changed, {why}")))
     if not found:
         return [], False
     level, at, _ = found[0]
@@ -168,10 +197,8 @@ def _invalidating(now: Asked, before: Asked, body: PromptBody) -> list[tuple[int
     invalidates the cache" at https://platform.claude.com/docs/en/build-with-claude/prompt-caching.
     """
     found: list[tuple[int, int, Cause]] = []
-    pairs = zip(SETTINGS, before.print.settings, now.print.settings, strict=True)
-    for name, old, new in pairs:
-        if old != new:
-            level = _LEVELS.get(name, 2)
+    for name in _changed_settings(now, before):
+        if level := _LEVELS.get(name):
             what = "the system prompt and the messages" if level == 1 else "the messages"
             text = f"`{name}` changed, which invalidates the cache of {what}"
             found.append((level, -1, Cause("setting", text)))
@@ -183,6 +210,11 @@ def _invalidating(now: Asked, before: Asked, body: PromptBody) -> list[tuple[int
         text = "this model drops the thinking of earlier turns when a user's text follows"
         found.append((2, -1, Cause("thinking", f"{text}, so the messages after it count as new")))
     return found
+
+
+def _changed_settings(now: Asked, before: Asked) -> list[str]:
+    pairs = zip(SETTINGS, before.print.settings, now.print.settings, strict=True)
+    return [name for name, old, new in pairs if old != new]
 
 
 def _drops_thinking(now: Asked, before: Asked, body: PromptBody) -> bool:
@@ -232,11 +264,13 @@ def _place(mark: Mark) -> str:
 # ── what cannot ──────────────────────────────────────────────────────────────────────────────
 
 
-def _expired(idle: float, before: Asked, rules: Rules) -> Cause | None:
+def _expired(idle: float, before: Asked, body: PromptBody, rules: Rules) -> Cause | None:
     if rules.marked:
         marks = before.print.marks
         lifetime = marks[-1].seconds if marks else 300.0
         words = lifetime_in_words(lifetime)
+    elif rules.provider == "OpenAI" and body.get("prompt_cache_retention") == "24h":
+        lifetime, words = 24 * 3600.0, "up to 24 hours"
     else:
         lifetime, words = rules.lifetime, rules.lifetime_text
     if not lifetime or idle <= lifetime:
@@ -249,8 +283,7 @@ def _hidden(now: Asked, before: Asked, rules: Rules, idle: float) -> Cause:
     """A miss without a visible cause: what may have happened."""
     text = f"the same prompt was sent {ago(idle)} ago and nothing in it changed"
     hints: list[str] = []
-    settings = zip(SETTINGS, before.print.settings, now.print.settings, strict=True)
-    changed = [f"`{name}`" for name, old, new in settings if old != new]
+    changed = [f"`{name}`" for name in _changed_settings(now, before)]
     if now.beta != before.beta:
         changed.append("the header `anthropic-beta`")
     if changed:

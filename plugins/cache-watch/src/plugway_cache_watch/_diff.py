@@ -11,10 +11,8 @@ from plugway_cache_watch._body import PromptBody, blocks_in, text_in
 from plugway_cache_watch._prints import ATTRIBUTION, Entry, Print
 from plugway_translation import is_attribution
 
-Kind = Literal["changed", "inserted", "removed", "reordered"]
+Kind = Literal["changed", "inserted", "removed", "reordered", "replaced"]
 
-_SHIFTS: Final = 64
-"""Most entries that are recognized as inserted or removed together."""
 _TOOL_NAME: Final = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _BLOCKS: Final = frozenset(
     (
@@ -60,6 +58,8 @@ class Edit(NamedTuple):
     many: int = 1
     old: int = 0
     """Its position in the old list."""
+    by: int = 1
+    """Number of entries that replaced `many` others."""
 
 
 class Difference(NamedTuple):
@@ -85,11 +85,32 @@ def first_edit(old: Sequence[Any], new: Sequence[Any], *, open_end: bool = False
         return Edit("removed", at, len(old) - at, at)
     if sorted(old[at:]) == sorted(new[at : len(old)]):
         return Edit("reordered", at, 1, at)
-    for count in range(1, _SHIFTS):
-        if _equal_from(old, at + count, new, at):
-            return Edit("removed", at, count, at)
-        if _equal_from(new, at + count, old, at):
-            return Edit("inserted", at, count, at)
+    removed, inserted = _found_again(old, new, at), _found_again(new, old, at)
+    if removed and (not inserted or removed <= inserted):
+        return Edit("removed", at, removed, at)
+    if inserted:
+        return Edit("inserted", at, inserted, at)
+    return _replaced(old, new, at)
+
+
+def _found_again(longer: Sequence[Any], shorter: Sequence[Any], at: int) -> int:
+    """Number of entries of `longer` after which it goes on as `shorter` does at `at`; 0 if it does
+    not."""
+    places = (i for i in range(at + 1, len(longer)) if longer[i] == shorter[at])
+    return next((i - at for i in places if _equal_from(longer, i, shorter, at)), 0)
+
+
+def _replaced(old: Sequence[Any], new: Sequence[Any], at: int) -> Edit:
+    """The edit at `at`, which may have replaced several entries by others."""
+    places: dict[Any, int] = {}
+    for index in range(len(old) - 1, at, -1):
+        places[old[index]] = index
+    for index in range(at + 1, len(new)):
+        place = places.get(new[index])
+        if place is not None and _equal_from(old, place, new, index):
+            if place == index == at + 1:
+                break
+            return Edit("replaced", at, place - at, at, index - at)
     return Edit("changed", at, 1, at)
 
 
@@ -164,12 +185,17 @@ def _messages(old: Print, new: Print, body: PromptBody) -> Difference | None:
     edit = first_edit(before, now, open_end=True)
     if edit is None:
         return None
-    if edit.kind != "removed" and edit.at < 2 and len(now) * 2 < len(before):
+    if edit.kind == "changed" and edit.at < 2 and is_summary(old, new):
         text = f"the conversation was compacted or restarted: messages[{edit.at}] differs and "
         return Difference(2, edit, f"{text}{len(before)} messages became {len(now)}")
     place = f"messages[{edit.at}]"
     if edit.kind == "removed":
         return Difference(2, edit, _removed(place + _role(old.messages[edit.old]), edit.many))
+    if edit.kind == "replaced":
+        last = f" to messages[{edit.old + edit.many - 1}]" if edit.many > 1 else ""
+        others = "1 other" if edit.by == 1 else f"{edit.by} others"
+        verb = "were" if edit.many > 1 else "was"
+        return Difference(2, edit, f"{place}{last} {verb} replaced by {others}")
     place += _role(new.messages[edit.at])
     if edit.kind == "reordered":
         return Difference(2, edit, f"messages were reordered from {place} on")
@@ -179,6 +205,11 @@ def _messages(old: Print, new: Print, body: PromptBody) -> Difference | None:
         return Difference(2, edit, _inserted(place, edit.many) + hint)
     was, is_now = old.messages[edit.old], new.messages[edit.at]
     return Difference(2, edit, _edited(place, was, is_now, body.messages[edit.at]))
+
+
+def is_summary(old: Print, new: Print) -> bool:
+    """Whether so few messages are left that the conversation was compacted or restarted."""
+    return len(new.messages) * 2 < len(old.messages)
 
 
 def _edited(place: str, before: Entry, now: Entry, message: Any) -> str:
@@ -199,7 +230,7 @@ def _edited(place: str, before: Entry, now: Entry, message: Any) -> str:
         hint = " (its input, or the order of the keys in it)"
     if edit.kind == "inserted":
         return f"{place} was edited: {_inserted(block, edit.many)}{hint}"
-    verb = "changed" if edit.kind == "changed" else "and others were reordered"
+    verb = "and others were reordered" if edit.kind == "reordered" else "changed"
     return f"{place} was edited: {block} {verb}{hint}"
 
 

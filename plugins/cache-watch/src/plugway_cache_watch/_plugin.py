@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, ClassVar, Final
 
@@ -26,10 +26,8 @@ from plugway import (
 from plugway_cache_watch._body import PromptBody
 from plugway_cache_watch._causes import Cause, unreported
 from plugway_cache_watch._conversations import (
-    MOST_CONVERSATIONS,
-    Conversation,
+    Conversations,
     Counts,
-    Key,
     Sent,
     Target,
     Verdict,
@@ -38,13 +36,12 @@ from plugway_cache_watch._conversations import (
     judge,
     key_of,
 )
-from plugway_cache_watch._explained import Explanation
+from plugway_cache_watch._costs import cost_of_miss
+from plugway_cache_watch._explained import QUIET, Explanation
 from plugway_cache_watch._options import CacheWatchOptions
 from plugway_cache_watch._prints import MOST_ENTRIES, print_of
 from plugway_cache_watch._providers import rules_of
-from plugway_endpoints import Advises
 
-_SENT: StateKey[Sent] = StateKey("cache-watch")
 _MOST_TARGETS: Final = 256
 SILENT_TURNS: Final = 20
 """After so many requests without cached tokens, those to a target are not compared any more."""
@@ -58,7 +55,8 @@ class CacheWatch(Plugin[CacheWatchOptions]):
     def __init__(self, options: CacheWatchOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self.clock = time.monotonic
-        self._conversations: Bounded[Key, Conversation] = Bounded(MOST_CONVERSATIONS)
+        self._sent: StateKey[Sent] = StateKey(self.name)
+        self._conversations = Conversations()
         self._explained: Bounded[str, Explanation] = Bounded(options.remember)
         self._targets: Bounded[str, Target] = Bounded(_MOST_TARGETS)
         self._epoch = 0
@@ -75,12 +73,7 @@ class CacheWatch(Plugin[CacheWatchOptions]):
     ) -> Reply:
         """Note the request as it is sent."""
         credentials = credentials_of(exchange.caller) if exchange.caller.credentials else 0
-        key = key_of(exchange, credentials)
-        conversation = self._conversations.get(key)
-        if conversation is None:
-            conversation = self._conversations[key] = Conversation()
-        else:
-            self._conversations.move_to_end(key)
+        conversation = self._conversations.at(key_of(exchange, credentials))
         target = self._targets.get(attempt.target)
         if target is None:
             rules = rules_of(attempt.backend.zone, attempt.model)
@@ -96,13 +89,13 @@ class CacheWatch(Plugin[CacheWatchOptions]):
             target.turns,
             self._epoch,
         )
-        conversation.flying[exchange.id] = exchange.state[_SENT] = sent
+        conversation.flying[exchange.id] = exchange.state[self._sent] = sent
         return await send(request, attempt)
 
     @hookimpl
     def finished(self, exchange: Exchange, outcome: Outcome) -> Awaitable[None] | None:
         """Explain what was read; a miss that costs enough is noted on the receipt."""
-        sent = exchange.state.get(_SENT)
+        sent = exchange.state.get(self._sent)
         if sent is None:
             return None
         sent.conversation.flying.pop(exchange.id, None)
@@ -114,17 +107,17 @@ class CacheWatch(Plugin[CacheWatchOptions]):
             return None
         first = outcome.first_content_seconds
         began = self.clock() - outcome.seconds + (outcome.seconds if first is None else first)
-        results = [record.result for record in exchange.attempts]
         read, written = usage.cache_read_tokens, usage.cache_creation_tokens
-        counts = Counts(total, read, written, began, results.count("answered") > 1)
+        answered = sum([record.result == "answered" for record in exchange.attempts])
+        counts = Counts(total, read, written, began, answered > 1)
         if written:
             sent.target.writes = sent.target.reports = True
         elif read:
             sent.target.reports = True
         body = PromptBody(sent.request)
-        verdict = continuation(sent, counts, body)
+        verdict = continuation(self._conversations, sent, counts, body)
         if verdict is None:
-            return self._compare(exchange, sent, counts, body)
+            return self._compare(exchange, sent, counts, body, served, usage)
         lacking, causes = verdict
         name = sent.target.name
         self._explained[exchange.id] = Explanation(name, read, written, total, lacking, causes)
@@ -140,17 +133,23 @@ class CacheWatch(Plugin[CacheWatchOptions]):
     # ── inside ───────────────────────────────────────────────────────────────────────────────
 
     async def _compare(
-        self, exchange: Exchange, sent: Sent, counts: Counts, body: PromptBody
+        self,
+        exchange: Exchange,
+        sent: Sent,
+        counts: Counts,
+        body: PromptBody,
+        served: Attempt,
+        usage: Usage,
     ) -> None:
         missed, causes = await self._compared(sent, counts, body)
         first = exchange.attempts[0].target if exchange.attempts else sent.target.name
-        if causes[0].code in {"model", "target"} and first != sent.target.name:
-            failed = Cause(causes[0].code, f"{causes[0].text}, because `{first}` failed")
-            causes = [failed, *causes[1:]]
+        if first != sent.target.name and causes[0].code not in QUIET:
+            causes = _after_failure(causes, first, sent.target.name)
         tokens = (counts.read, counts.written, counts.total, missed)
         found = Explanation(sent.target.name, *tokens, tuple(causes))
-        if found.miss:
-            found = found._replace(dollars=self._price(found.target, missed))
+        if found.miss and self._gateway is not None:
+            priced = (self._gateway, served, sent.request, usage, missed)
+            found = found._replace(dollars=await anyio.to_thread.run_sync(cost_of_miss, *priced))
             if self._is_dear(found):
                 exchange.note(self.name, found.line, stage="cache")
         self._explained[exchange.id] = found
@@ -166,19 +165,8 @@ class CacheWatch(Plugin[CacheWatchOptions]):
         if sent.request.heavy:
             fingerprint = await anyio.to_thread.run_sync(print_of, body)
         else:
-            fingerprint = print_of(body)
-        return judge(sent, counts, body, fingerprint)
-
-    def _price(self, target: str, missed: int) -> float | None:
-        """What it costs to compute tokens instead of reading them; None if that is unknown."""
-        advisers = self._gateway.find(Advises) if self._gateway else ()
-        for _, adviser in advisers:
-            computed = adviser.cost(target, Usage(input_tokens=missed))
-            read = adviser.cost(target, Usage(cache_read_tokens=missed))
-            if computed is not None and read is not None:
-                # Without a price for cached tokens both are the same.
-                return None if computed and computed == read else computed - read
-        return None
+            fingerprint = sent.fingerprint(body)
+        return judge(self._conversations, sent, counts, body, fingerprint)
 
     def _is_dear(self, found: Explanation) -> bool:
         if found.dollars:
@@ -197,5 +185,16 @@ class CacheWatch(Plugin[CacheWatchOptions]):
     def _take(self, before: CacheWatch) -> None:
         self._conversations, self._targets = before._conversations, before._targets
         self._epoch = before._epoch + 1
-        for request_id, found in before._explained.items():
-            self._explained[request_id] = found
+        if self.options.remember == before.options.remember:
+            self._explained = before._explained  # requests that still run are explained there
+        else:
+            for request_id, found in before._explained.items():
+                self._explained[request_id] = found
+
+
+def _after_failure(causes: Sequence[Cause], failed: str, target: str) -> list[Cause]:
+    """The causes of a miss of a request that another target should have served."""
+    main, *others = causes
+    if main.code in {"model", "target"}:
+        return [Cause(main.code, f"{main.text}, because `{failed}` failed"), *others]
+    return [*causes, Cause("target", f"it went to `{target}` because `{failed}` failed")]

@@ -7,7 +7,8 @@ that one's entries: the server has confirmed that they are the same.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final, NamedTuple, overload
 
 import orjson
@@ -21,8 +22,13 @@ MOST_ENTRIES: Final = 4000
 _KEY: Final = secrets.token_bytes(16)
 _MARK: Final = b'"cache_control"'
 _TOOL_FIELDS: Final = ("name", "description", "input_schema", "parameters", "function")
-SETTINGS: Final = ("speed", "tool_choice", "thinking", "output_config", "output_format")
-"""Fields that change the prompt although they are not part of it."""
+SETTINGS: Final = (
+    *("speed", "tool_choice", "thinking", "output_config", "output_format"),
+    *("prompt_cache_key", "text", "response_format"),
+)
+"""Fields that change the prompt although they are not part of it, or where it is looked for."""
+_INSTRUCTIONS: Final = frozenset(("system", "developer"))
+_FIELDS: Final = (*SETTINGS, "cache_control")
 ATTRIBUTION: Final = "attribution"
 _SECONDS: Final = {"5m": 300.0, "1h": 3600.0}
 _THINKING: Final = frozenset(("thinking", "redacted_thinking"))
@@ -54,15 +60,31 @@ class Mark(NamedTuple):
     """How long the server keeps what it marks."""
 
 
+class Shared:
+    """Entries of messages that several fingerprints share."""
+
+    __slots__ = ("entries", "hashes")
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self.entries = entries
+        self.hashes = hashes_in(entries)
+        """Number of hashes in them."""
+
+    def extend(self, entries: list[Entry]) -> None:
+        """Append entries."""
+        self.entries += entries
+        self.hashes += hashes_in(entries)
+
+
 class Messages(Sequence[Entry]):
     """The entries of messages. A continuation shares those of its predecessor, so that a long
     conversation is not copied for every request."""
 
-    __slots__ = ("_count", "_shared")
+    __slots__ = ("_count", "shared")
 
-    def __init__(self, shared: list[Entry], count: int) -> None:
-        """The first `count` entries of a list to which a continuation may append."""
-        self._shared, self._count = shared, count
+    def __init__(self, shared: Shared, count: int) -> None:
+        """The first `count` entries of those to which a continuation may append."""
+        self.shared, self._count = shared, count
 
     def __len__(self) -> int:
         """Number of messages."""
@@ -74,9 +96,16 @@ class Messages(Sequence[Entry]):
     def __getitem__(self, index: slice) -> list[Entry]: ...
     def __getitem__(self, index: int | slice) -> Entry | list[Entry]:
         """An entry, or a list of several."""
+        entries = self.shared.entries
         if isinstance(index, slice):
-            return self._shared[: self._count][index]
-        return self._shared[index if index >= 0 else self._count + index]
+            return entries[: self._count][index]
+        if not -self._count <= index < self._count:
+            raise IndexError(index)
+        return entries[index if index >= 0 else self._count + index]
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The entries, without those that a continuation appended."""
+        return islice(self.shared.entries, self._count)
 
     def __eq__(self, other: object) -> bool:
         """Whether the entries are the same."""
@@ -86,14 +115,13 @@ class Messages(Sequence[Entry]):
 
     def continued(self, start: int, fresh: list[Entry]) -> Messages:
         """The entries up to `start`, then `fresh`."""
-        known = self._count - start
-        again = [entry.digest for entry in fresh[:known]]
-        same = again == [entry.digest for entry in self._shared[start : self._count]]
-        if same and self._count == len(self._shared):
-            self._shared += fresh[known:]
-            return Messages(self._shared, len(self._shared))
-        entries = [*self._shared[:start], *fresh]
-        return Messages(entries, len(entries))
+        entries, count = self.shared.entries, self._count
+        again = zip(fresh, entries[start:count], strict=False)
+        if count == len(entries) and all(one.digest == other.digest for one, other in again):
+            self.shared.extend(fresh[count - start :])
+            return Messages(self.shared, len(entries))
+        forked = [*entries[:start], *fresh]
+        return Messages(Shared(forked), len(forked))
 
 
 class Print(NamedTuple):
@@ -104,7 +132,7 @@ class Print(NamedTuple):
     messages: Messages
     marks: tuple[Mark, ...]
     setting: int
-    """Hash of the fields of `SETTINGS` together."""
+    """Hash of the fields of `SETTINGS`, and of the top-level mark, together."""
     settings: tuple[int, ...]
     """Hashes of the fields of `SETTINGS`."""
 
@@ -112,6 +140,33 @@ class Print(NamedTuple):
     def images(self) -> bool:
         """Whether a message has an image."""
         return any(entry.images for entry in self.messages)
+
+    @property
+    def size(self) -> int:
+        """Length of all entries in bytes."""
+        return sum(entry.size for part in self[:3] for entry in part)
+
+    @property
+    def leading(self) -> int:
+        """Number of messages at its start that are instructions, as in Chat Completions."""
+        places = (at for at, one in enumerate(self.messages) if one.role not in _INSTRUCTIONS)
+        return next(places, len(self.messages))
+
+    @property
+    def definitions(self) -> float:
+        """The part of it, from 0 to 1, that tools and instructions are."""
+        parts = (*self[:2], self.messages[: self.leading])
+        return sum(entry.size for part in parts for entry in part) / (self.size or 1)
+
+    @property
+    def hashes(self) -> int:
+        """Number of hashes in its entries."""
+        return hashes_in(self.tools) + hashes_in(self.system) + self.messages.shared.hashes
+
+
+def hashes_in(entries: Sequence[Entry]) -> int:
+    """Number of hashes that entries consist of, which is what they need of memory."""
+    return len(entries) + sum([len(entry.parts) for entry in entries])
 
 
 def digest(data: bytes) -> int:
@@ -125,7 +180,7 @@ def print_of(body: PromptBody) -> Print:
     tools = tuple(_tool(tool, at, marks) for at, tool in enumerate(body.tools))
     system = tuple(_system(block, at, marks) for at, block in enumerate(body.system))
     messages = [_message(message, at, marks) for at, message in enumerate(body.messages)]
-    return _finished(tools, system, Messages(messages, len(messages)), marks, body)
+    return _finished(tools, system, Messages(Shared(messages), len(messages)), marks, body)
 
 
 def continued(before: Print, body: PromptBody, unsure_bytes: int) -> Print | None:
@@ -135,19 +190,21 @@ def continued(before: Print, body: PromptBody, unsure_bytes: int) -> Print | Non
     Entries are hashed from those on that hold the last `unsure_bytes` of `before`.
     """
     messages, old = body.messages, before.messages
-    if not old or len(messages) < len(old):
+    entries, count = old.shared.entries, len(old)
+    if not count or len(messages) < count:
         return None
-    start, size = len(old), 0
-    while start > 0 and (size < unsure_bytes or start == len(old)):
+    start = count - 1
+    size = entries[start].size
+    while start > 0 and size < unsure_bytes:
         start -= 1
-        size += old[start].size
+        size += entries[start].size
     marks = [
         mark
         for mark in before.marks
         if mark.level < 2 or (mark.at < start and _kept(mark, messages))
     ]
     fresh = [_message(messages[index], index, marks) for index in range(start, len(messages))]
-    if fresh[0].digest != old[start].digest:
+    if fresh[0].digest != entries[start].digest:
         return None
     grown = old.continued(start, fresh)
     return _finished(before.tools, before.system, grown, marks, body, before)
@@ -161,15 +218,16 @@ def _finished(
     body: PromptBody,
     before: Print | None = None,
 ) -> Print:
-    if isinstance(automatic := body.get("cache_control"), dict) and messages:
+    fields = body.fields(_FIELDS)
+    if isinstance(automatic := fields.get("cache_control"), dict) and messages:
         marks.append(_mark(automatic, 2, len(messages) - 1, len(messages[-1].parts) - 1))
-    values = [body.get(name) for name in SETTINGS]
-    setting = digest(_dumped(values))
+    setting = digest(_dumped(fields))
     if before is not None and before.setting == setting:
         settings = before.settings
     else:
-        settings = tuple(digest(_dumped(value)) for value in values)
-    return Print(tools, system, messages, tuple(sorted(marks)), setting, settings)
+        settings = tuple(digest(_dumped(fields.get(name))) for name in SETTINGS)
+    marks.sort()
+    return Print(tools, system, messages, tuple(marks), setting, settings)
 
 
 def _kept(mark: Mark, messages: Sequence[Any]) -> bool:
@@ -208,14 +266,23 @@ def _message(message: Any, index: int, marks: list[Mark]) -> Entry:
     role = role if role in _ROLES else ""
     parts: list[int] = []
     size, images, thinking = 0, False, False
-    for at, block in enumerate(blocks_in(message)):
-        data = _plain(text_block(block) if isinstance(block, str) else block, 2, index, at, marks)
-        size += len(data)
-        parts.append(digest(data))
-        kind = str(as_object(block).get("type"))
-        if kind != "text":
+    content = fields.get("content")
+    blocks = as_list(content) if isinstance(content, list) else blocks_in(message)
+    for at, block in enumerate(blocks):
+        kind = as_object(block).get("type")
+        if kind == "text":
+            if mark := block.get("cache_control"):
+                marks.append(_mark(mark, 2, index, at))
+                block = {key: value for key, value in block.items() if key != "cache_control"}
+            data = _dumped(block)
+        else:
+            block = text_block(block) if isinstance(block, str) else block
+            data = _plain(block, 2, index, at, marks)
+            kind = str(kind)
             images = images or kind in _IMAGES or (kind == "tool_result" and has_image(block))
             thinking = thinking or kind in _THINKING
+        size += len(data)
+        parts.append(hash(_KEY + data))
     if len(fields) > 2:  # Chat: `tool_calls`, `tool_call_id`, `name`
         rest = {k: v for k, v in fields.items() if k not in {"role", "content", "parts"}}
         data = _dumped(rest)

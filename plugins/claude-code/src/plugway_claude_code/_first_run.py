@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import anyio
+import anyio.to_thread
 from rich.console import Console
 
 from plugway import LocalGateway, PlugwayError, write_file
@@ -20,11 +21,16 @@ from plugway_claude_code._plan import (
     found_table,
     plan_table,
 )
+from plugway_claude_code._waiting import waiting
 from plugway_probe import Finding, probe
 
 _PROOF = ("stream", "tool")
 _SECONDS = 300.0
 """A local model may have to be loaded first."""
+_EVERY_SECONDS = 1.0
+_FIRST_SECONDS = 5.0
+_AGAIN_SECONDS = 15.0
+"""Times after which the terminal says what the test waits for."""
 
 
 def first_plan(gateway: LocalGateway, console: Console, *, yes: bool, keep: bool) -> LocalGateway:
@@ -92,9 +98,31 @@ def _proven(gateway: LocalGateway, candidate: Candidate, console: Console) -> st
 
     model = f"anthropic/{candidate.target}"
     ask = partial(probe, probes=_PROOF, seconds=_SECONDS, on_finding=report)
-    findings = anyio.run(partial(ask, gateway.url, gateway.token, model))
+
+    async def watched() -> Sequence[Finding]:
+        found: Sequence[Finding] = ()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(_say_waits, gateway, console)
+            found = await ask(gateway.url, gateway.token, model)
+            tasks.cancel_scope.cancel()
+        return found
+
+    findings = anyio.run(watched)
     failed = next((finding for finding in findings if finding.outcome == "failed"), None)
     return None if failed is None else f"{failed.reason}: {failed.fix}"
+
+
+async def _say_waits(gateway: LocalGateway, console: Console) -> None:
+    """Print what the test waits for: a model may have to be loaded, and read a long prompt."""
+    phase, due = "", _FIRST_SECONDS
+    while True:
+        await anyio.sleep(_EVERY_SECONDS)
+        found = await anyio.to_thread.run_sync(waiting, gateway, abandon_on_cancel=True)
+        if found is None:
+            phase, due = "", _FIRST_SECONDS
+        elif found.seconds >= due or (found.phase != phase and found.seconds >= _FIRST_SECONDS):
+            console.print(f"  {found.words}")
+            phase, due = found.phase, found.seconds + _AGAIN_SECONDS
 
 
 def _nothing(found: Findings) -> str:

@@ -11,6 +11,7 @@ import typer
 
 from plugway import LocalGateway, PlugwayError, as_object
 from plugway_claude_code import _daemon
+from plugway_claude_code._waiting import waiting
 
 up_app = typer.Typer(name="up", rich_markup_mode=None)
 statusline_app = typer.Typer(name="statusline", rich_markup_mode=None)
@@ -53,7 +54,8 @@ def statusline(
         status = as_object(json.loads(sys.stdin.read(_LONGEST)))
     except ValueError:
         status = {}
-    print(line(status, _gateway_words(config, port)))
+    session = status.get("session_id")
+    print(line(status, _gateway_words(config, port, session if isinstance(session, str) else "")))
 
 
 def line(status: dict[str, Any], gateway: str) -> str:
@@ -76,9 +78,14 @@ def _thousands(tokens: int) -> str:
     return f"{tokens / 1000:.1f}K" if tokens < 10_000 else f"{tokens // 1000}K"
 
 
-def _gateway_words(config: Path | None, port: int | None) -> str:
+def _gateway_words(config: Path | None, port: int | None, session: str) -> str:
+    """Whether the gateway runs, and what this session waits for."""
     try:
-        state = LocalGateway.find(config, port).state()
+        gateway = LocalGateway.find(config, port)
+        state = gateway.state()
     except PlugwayError:
         return "plugway: see `plugway status`"
-    return "plugway" if state is not None else "plugway is not running"
+    if state is None:
+        return "plugway is not running"
+    waits = waiting(gateway, session) if session else None
+    return f"plugway: {waits.words}" if waits else "plugway"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import anyio
 import orjson
@@ -76,6 +76,8 @@ _EDITS: StateKey[Any] = StateKey("context-guard.edits")
 
 class ContextGuard(Plugin[ContextGuardOptions]):
     """Counts prompts before they are sent, and keeps them and their answers inside the window."""
+
+    outside: ClassVar[tuple[str, ...]] = ("budget-tree",)  # which counts each request
 
     def __init__(self, options: ContextGuardOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 from rich.console import Console
@@ -17,12 +18,15 @@ from rich.text import Text
 
 from plugway import LocalGateway, PlugwayError, as_list, as_object
 from plugway_dashboard._follow import RunningLines, plain
-from plugway_dashboard._plugin import PATH
+from plugway_dashboard._plugin import HISTORY, MOST_FOUND, PATH
+from plugway_prices import DOLLAR, dollars
 
 logs_app = typer.Typer(name="logs", rich_markup_mode=None)
 ui_app = typer.Typer(name="ui", rich_markup_mode=None)
 
 _EVERY_SECONDS = 0.5
+_PROMPT = ("input", "cache_read", "cache_creation")
+"""Kinds of tokens that make up a prompt."""
 _Found = Sequence[Mapping[str, Any]]
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="Configuration of the gateway.", metavar="FILE")
@@ -51,6 +55,14 @@ def logs(
         bool,
         typer.Option("--cache", help="Show what was read from the prompt cache, and why not more."),
     ] = False,
+    find: Annotated[
+        str,
+        typer.Option(
+            "--find",
+            metavar="WORDS",
+            help="Search the history, such as `yesterday status:529`; needs `history: true`.",
+        ),
+    ] = "",
     last: Annotated[int, typer.Option("--last", "-n", min=1, help="Number of exchanges.")] = 20,
     config: ConfigPath = None,
     port: Port = None,
@@ -61,9 +73,10 @@ def logs(
     """Show the last exchanges of the running gateway, without their content."""
     console = Console(highlight=False, soft_wrap=True)
     shown: list[Mapping[str, Any]] = []
-    lines = None if as_json or failed or not follow else RunningLines(console)
+    lines = None if as_json or failed or find or not follow else RunningLines(console)
+    gateway = LocalGateway.find(config, port)
     try:
-        for exchange in _exchanges(LocalGateway.find(config, port), last, failed, follow, lines):
+        for exchange in _exchanges(gateway, find, last, failed, follow, lines):
             if lines is not None:
                 lines.clear()
             if as_json:
@@ -119,40 +132,79 @@ def ui(
 
 
 def _exchanges(
-    gateway: LocalGateway, last: int, failed: bool, follow: bool, lines: RunningLines | None
+    gateway: LocalGateway,
+    words: str,
+    last: int,
+    failed: bool,
+    follow: bool,
+    lines: RunningLines | None,
 ) -> Iterator[Mapping[str, Any]]:
     """Exchanges that have ended, the oldest first; never returns with `follow`. Those that run are
-    shown by `lines`."""
+    shown by `lines`. With `words`, what of the history fits them."""
+    if words:
+        yield from _found(gateway, words, last, failed)
+        return
     after, found, _ = _asked(gateway, 0)
     wanted = [item for item in found if not failed or item.get("outcome") != "completed"]
     yield from wanted[-last:]
+    problem = ""
     while follow:
         time.sleep(_EVERY_SECONDS)  # noqa: TID251 - a command without a loop
-        newest, found, running = _asked(gateway, after)
-        if newest < after:  # the gateway was restarted, so its numbers start again
-            newest, found, running = _asked(gateway, 0)
-        after = newest
+        try:
+            newest, found, running = _asked(gateway, after)
+            if newest < after:  # the gateway was restarted, so its numbers start again
+                newest, found, running = _asked(gateway, 0)
+        except PlugwayError as error:
+            if lines is not None:
+                lines.clear()
+            if not problem:
+                print(f"{error}; waiting for it", file=sys.stderr)
+            problem = str(error)
+            continue
+        after, problem = newest, ""
         yield from (item for item in found if not failed or item.get("outcome") != "completed")
         if lines is not None:
             lines.show(running)
 
 
+def _found(gateway: LocalGateway, words: str, last: int, failed: bool) -> _Found:
+    """What of the history fits the words, the oldest first."""
+    query = urlencode({"q": words, "failed": int(failed), "limit": min(last, MOST_FOUND)})
+    found = as_list(_get(gateway, f"{HISTORY}?{query}").get("exchanges"))
+    return [as_object(item) for item in reversed(found)]
+
+
 def _asked(gateway: LocalGateway, after: int) -> tuple[int, _Found, _Found]:
     """The number of the last exchange, those that ended after `after`, and those that run."""
-    try:
-        document = as_object(gateway.ask("GET", f"{PATH}?after={after}"))
-    except PlugwayError as error:
-        if "not served here" in str(error):
-            path = gateway.config_path
-            used = (gateway.state() or {}).get("config")  # it may run with another file
-            fix = f"add `- use: dashboard` to {used or path}"
-            if not used and not gateway.configured:
-                fix = f"run `plugway config example > {path}` and list `dashboard` in that file"
-            raise PlugwayError(f"this gateway does not keep exchanges: {fix}") from None
-        raise
+    document = _get(gateway, f"{PATH}?after={after}")
     lists = (as_list(document.get(name)) for name in ("exchanges", "running"))
     ended, running = ([as_object(item) for item in found] for found in lists)
     return document.get("last", 0), ended, running
+
+
+def _get(gateway: LocalGateway, path: str) -> Mapping[str, Any]:
+    try:
+        return as_object(gateway.ask("GET", path))
+    except PlugwayError as error:
+        if "not served here" in str(error):
+            file = gateway.config_path
+            used = (gateway.state() or {}).get("config")  # it may run with another file
+            fix = f"add `- use: dashboard` to {used or file}"
+            if not used and not gateway.configured:
+                fix = f"run `plugway config example > {file}` and list `dashboard` in that file"
+            raise PlugwayError(f"this gateway does not keep exchanges: {fix}") from None
+        raise
+
+
+def _when(ended: float) -> str:
+    """The time of day; with its date unless that is today."""
+    then = time.localtime(ended)
+    today = then[:3] == time.localtime()[:3]
+    return time.strftime("%H:%M:%S" if today else "%Y-%m-%d %H:%M:%S", then)
+
+
+def _cost(amount: float | None) -> str:
+    return "cost unknown" if amount is None else dollars(round(amount * DOLLAR))
 
 
 def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: bool) -> None:
@@ -161,13 +213,14 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: 
     fallback = "Plugway itself" if good else "no backend"  # answered without a backend
     agent = exchange.get("agent_id")
     line = Text.assemble(
-        (time.strftime("%H:%M:%S", time.localtime(exchange.get("ended", 0))), "dim"),
+        (_when(exchange.get("ended", 0)), "dim"),
         "  ",
         (f"{exchange.get('status')} {exchange.get('outcome')}", "green" if good else "bold red"),
         plain(f"  {exchange.get('model_asked')} -> {exchange.get('served_by') or fallback}"),
         f"  {exchange.get('seconds', 0):.2f} s",
-        f"  {usage.get('input', 0) + usage.get('cache_read', 0):,} in",
+        f"  {sum(usage.get(kind, 0) for kind in _PROMPT):,} in",
         f" ({usage.get('cache_read', 0):,} cached), {usage.get('output', 0):,} out",
+        f"  {_cost(exchange.get('dollars'))}",
         f"  caller {exchange.get('caller')}",
         plain(f"  agent {str(agent)[:8]}") if agent else "",
     )
@@ -178,9 +231,8 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: 
         explained = as_object(exchange.get("cache"))
         style = "yellow" if explained.get("miss") else ""
         line = explained.get("line") or "unknown; `cache-watch` explains what it has seen"
-        console.print(Text(f"          cache: {line}", style))
+        console.print(Text(f"          cache: {plain(line)}", style))
     for entry in as_list(exchange.get("receipt")) if receipts else ():
         item = as_object(entry)
-        console.print(
-            Text(f"          {item.get('stage')} {item.get('plugin')}: {item.get('what')}")
-        )
+        what = f"{item.get('stage')} {item.get('plugin')}: {item.get('what')}"
+        console.print(Text(f"          {plain(what)}"))

@@ -17,7 +17,11 @@ def _hash(text: str) -> str:
 
 
 _STYLE: Final = _read("page.css")
-_SCRIPT: Final = "".join(_read(name) for name in ("parts.js", "kept.js", "page.js"))
+_SCRIPTS: Final = (
+    *("parts.js", "kept.js", "totals.js", "older.js"),
+    *("state.js", "keys.js", "page.js"),
+)
+_SCRIPT: Final = "".join(map(_read, _SCRIPTS))
 
 PAGE: Final = (
     _read("page.html")

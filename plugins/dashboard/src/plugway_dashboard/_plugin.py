@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -18,9 +18,12 @@ from starlette.routing import BaseRoute, Route
 from plugway import (
     Attempt,
     BackendError,
+    Caller,
     Exchange,
     Gateway,
+    InvalidRequest,
     MessagesRequest,
+    NoRoute,
     Options,
     Outcome,
     Plugin,
@@ -28,23 +31,44 @@ from plugway import (
     Send,
     hookimpl,
 )
+from plugway_dashboard._costs import cost_of
+from plugway_dashboard._history import History, history_path
 from plugway_dashboard._page import HEADERS, PAGE
+from plugway_dashboard._plan import planned, shape_of
 from plugway_dashboard._running import Book
+from plugway_dashboard._search import query_of
+from plugway_dashboard._state import state_of
 from plugway_dashboard._waits import log_waits
 from plugway_dashboard._words import running_data
 from plugway_endpoints import ExplainsCache
+from plugway_prices import Catalogue, TellsPrices, choices_of, prices_in
+from plugway_tools import verdicts_of
 
 PATH: Final = "/dashboard/exchanges"
 ADVICE: Final = "/dashboard/advice"
+HISTORY: Final = "/dashboard/history"
+PLAN: Final = "/dashboard/plan"
+STATE: Final = "/dashboard/state"
+MOST_KEPT: Final = 5000
+MOST_FOUND: Final = 500
 _EVERY_SECONDS: Final = 1.0
+_LAST_SECONDS: Final = 5.0
+"""Time to write the history when the gateway stops."""
 
 
 class DashboardOptions(Options):
     """Options of `dashboard`."""
 
-    remember: int = Field(default=200, ge=1, le=5000)
-    """Number of exchanges to keep, in memory only; the oldest are dropped first. Request and
-    reply bodies are not kept."""
+    remember: int = Field(default=200, ge=1, le=MOST_KEPT)
+    """Number of exchanges to keep in memory; the oldest are dropped first. Request and reply bodies
+    are not kept."""
+    history: bool = False
+    """Whether what the page shows of ended exchanges is also written to a file of this user, so
+    that it can be searched after a restart."""
+    history_days: int = Field(default=30, ge=1, le=366)
+    """Days after which an exchange is removed from the history."""
+    history_rows: int = Field(default=20_000, ge=100, le=200_000)
+    """Most exchanges in the history; the oldest are removed first."""
     log_waits: bool = True
     """Whether the log says what a request waits for after 5 seconds without content, again after 30
     and then every 2 minutes. One that is not streamed is logged from 30 seconds."""
@@ -57,6 +81,15 @@ class Dashboard(Plugin[DashboardOptions]):
         super().__init__(options, name=name)
         self.book = Book(options.remember)
         """What runs and what ended; after a reload that of the instance before."""
+        self.history = (
+            History(history_path(name), days=options.history_days, rows=options.history_rows)
+            if options.history
+            else None
+        )
+        """What ended in the last days, also before a restart; None unless it is wanted."""
+        self._saving = anyio.Lock()
+        self._prices: TellsPrices = Catalogue()
+        self._explainers: Sequence[tuple[str, ExplainsCache]] = ()
         self._newest = True
         self._gateway: Gateway | None = None
 
@@ -66,7 +99,7 @@ class Dashboard(Plugin[DashboardOptions]):
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
         """Show the exchange from now on; nothing is changed."""
         if exchange.endpoint == "messages":
-            self.book.begin(exchange, short=not request.stream)
+            self.book.begin(exchange, short=not request.stream, request=request)
 
     @hookimpl
     async def around_attempt(
@@ -85,48 +118,83 @@ class Dashboard(Plugin[DashboardOptions]):
         return running.answer(reply, counted=self.book.is_watched)
 
     @hookimpl
-    def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Keep the exchange and its outcome."""
-        self.book.end(exchange, exchange_data(exchange, outcome))
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Keep the exchange, its outcome and its cost."""
+        running = self.book.running.get(exchange.id)
+        shape, choices = await _looked_at(running.request if running else None)
+        dollars = cost_of(self._prices, exchange, outcome, choices)
+        data = {**exchange_data(exchange, outcome), "shape": shape, "dollars": dollars}
+        self.book.end(exchange, data)
 
     # ── the lifespan ─────────────────────────────────────────────────────────────────────────
 
     @hookimpl
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
-        """Take over what the instance before a reload has, and log who waits."""
+        """Take over what the instance before a reload has, or what the history has from before a
+        restart; log who waits, and write the history."""
+        self._prices = prices_in(gateway)
+        self._explainers = gateway.find(ExplainsCache)
         found = gateway.predecessor.find(Dashboard) if gateway.predecessor else []
         before = [other for name, other in found if name == self.name]
         for other in before:
             self.book, other._newest = other.book, False
             self.book.resize(self.options.remember)
+        if self.history is not None and not before:
+            self.book.restore(await self.history.newest(self.options.remember))
+        self.book.keep_unsaved(self.history is not None)
         try:
             async with anyio.create_task_group() as tasks:
-                if self.options.log_waits:
-                    tasks.start_soon(self._log_waits)
+                if self.options.log_waits or self.history:
+                    tasks.start_soon(self._every_second)
                 try:
                     yield
                 finally:
                     tasks.cancel_scope.cancel()
         finally:
+            if self._newest:
+                with anyio.move_on_after(_LAST_SECONDS, shield=True):
+                    await self._save()
             for other in before:  # which goes on if the reload fails
                 other._newest = True
 
-    async def _log_waits(self) -> None:
+    async def _every_second(self) -> None:
         while True:
             await anyio.sleep(_EVERY_SECONDS)
-            if self._newest and self.book.running:
+            if not self._newest:
+                continue
+            if self.options.log_waits and self.book.running:
                 log_waits(self.book.running.values(), time.monotonic())
+            await self._save()
+
+    async def _save(self) -> None:
+        """Write what has ended since the last time; returns when it is in the file."""
+        if self.history is None:
+            return
+        async with self._saving:
+            if items := self.book.take_unsaved():
+                explained = [self._explained(item) for item in items]
+                if not await self.history.add(explained):
+                    self.book.put_back(explained)
 
     # ── the routes ───────────────────────────────────────────────────────────────────────────
 
     @hookimpl
     def register_routes(self, gateway: Gateway) -> Sequence[BaseRoute]:
-        """The page at `/` for browsers, and the exchanges that it shows."""
+        """The page at `/` for browsers, and the exchanges that it shows. Limited callers see only
+        their own."""
         self._gateway = gateway
-        return [
-            Route("/", self._page, methods=["GET"]),
+        own = [
             Route(PATH, self._exchanges, methods=["GET"]),
+            Route(HISTORY, self._found, methods=["GET"]),
+            Route(PLAN, self._plan, methods=["GET"]),
+        ]
+        for route in own:
+            route.limited_callers = True  # pyright: ignore[reportAttributeAccessIssue]
+        return [
+            *own,
+            Route("/", self._page, methods=["GET"]),
+            Route(STATE, self._state, methods=["GET"]),
             Route(ADVICE, self._advice, methods=["GET"]),
         ]
 
@@ -137,21 +205,86 @@ class Dashboard(Plugin[DashboardOptions]):
         return HTMLResponse(PAGE, headers=HEADERS)
 
     async def _exchanges(self, request: Request) -> Response:
-        """What runs now, and exchanges that ended with a number above `after`, the oldest first."""
-        text = request.query_params.get("after", "0")
-        after = int(text) if text.isascii() and text.isdigit() and len(text) < 16 else 0
-        book, now = self.book, time.monotonic()
+        """What runs now, and exchanges that ended with a number above `after`, the oldest first;
+        at most `limit`, and then there are more after `last`."""
+        after, limit = _number(request, "after") or 0, _number(request, "limit") or MOST_KEPT
+        book, now, only = self.book, time.monotonic(), _only(request)
         book.look()
-        explainers = self._gateway.find(ExplainsCache) if self._gateway else []
         kept = [item for item in book.kept if item["number"] > after]
-        for _, explainer in explainers:
-            kept = [_explained(item, explainer) for item in kept]
+        more = len(kept) > limit
         running = [running_data(one, now) for one in book.running.values()]
-        return _json({"last": book.number, "exchanges": kept, "running": running})
+        shown = map(self._explained, kept[:limit])
+        return _json(
+            {
+                "book": book.id,
+                "last": kept[limit - 1]["number"] if more else book.number,
+                "more": more,
+                "exchanges": [item for item in shown if only in (None, item["caller"])],
+                "running": [one for one in running if only in (None, one["caller"])],
+                "limited": only is not None,
+                "history_days": self.options.history_days if self.history else None,
+            }
+        )
+
+    async def _found(self, request: Request) -> Response:
+        """What of the history fits the words `q`, below the row `before`, the newest first; with
+        `totals`, the sums of all that fits."""
+        if self.history is None:
+            reason = f"set `history: true` in the options of `{self.name}`"
+            raise NoRoute(f"this gateway keeps no history: {reason}", retry=False)
+        await self._save()
+        words = request.query_params.get("q", "")
+        failed = request.query_params.get("failed") == "1"
+        query = query_of(words, failed=failed, caller=_only(request))
+        if "totals" in request.query_params:
+            return _json(await self.history.totals(query))
+        most = min(_number(request, "limit") or 100, MOST_FOUND)
+        found = await self.history.find(query, _number(request, "before"), most)
+        return _json({"exchanges": found.items, "more": found.more})
+
+    async def _plan(self, request: Request) -> Response:
+        """What would be tried for `model`, or again for the exchange `request`."""
+        asked, model = (request.query_params.get(name, "") for name in ("request", "model"))
+        item = await self._kept(asked, _only(request)) if asked else None
+        if asked and item is None:
+            raise NoRoute(f"no exchange {asked[:80]!r} is kept", retry=False)
+        model = model or (item["model_asked"] if item else "")
+        if not model:
+            raise InvalidRequest("`model` or `request` is required")
+        caller = request.scope["plugway.caller"]
+        assert self._gateway is not None
+        return _json(await planned(self._gateway, model, item, caller))
+
+    async def _kept(self, request_id: str, only: str | None) -> Mapping[str, Any] | None:
+        """The exchange with this id, from memory or from the history."""
+        items: Iterable[Mapping[str, Any]] = self.book.kept
+        if self.history is not None and all(one["request_id"] != request_id for one in items):
+            await self._save()
+            query = query_of(f"request:{request_id}", failed=False, caller=only)
+            items = (await self.history.find(query, None, 1)).items
+        fitting = (one for one in items if one["request_id"] == request_id)
+        return next((one for one in fitting if only in (None, one["caller"])), None)
+
+    async def _state(self, request: Request) -> Response:
+        """Which targets are skipped, and which models are in memory."""
+        assert self._gateway is not None
+        return _json(await state_of(self._gateway))
 
     async def _advice(self, request: Request) -> Response:
         """Which local model fits this machine; the page requests it when its user asks."""
         return _json(await anyio.to_thread.run_sync(_advice))
+
+    def _explained(self, item: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The exchange with what was read from its prompt cache, if that is known."""
+        for name, explainer in self._explainers:
+            try:
+                found = explainer.cache_of(item["request_id"])
+            except Exception:  # another plugin's code; the exchange is shown without it
+                self.log.exception("`%s` failed to explain what a cache had", name)
+                continue
+            if found is not None:
+                item = {**item, "cache": found}
+        return item
 
 
 def _advice() -> dict[str, Any]:
@@ -162,10 +295,27 @@ def _advice() -> dict[str, Any]:
     return fitting.advise(fitting.read_machine(), installed=fitting.installed_models()).as_json()
 
 
-def _explained(item: Mapping[str, Any], explainer: ExplainsCache) -> Mapping[str, Any]:
-    """The exchange with what was read from its prompt cache, if that is known."""
-    found = explainer.cache_of(item["request_id"])
-    return item if found is None else {**item, "cache": found}
+async def _looked_at(
+    request: MessagesRequest | None,
+) -> tuple[Mapping[str, Any] | None, frozenset[str]]:
+    """The shape of a request, and what it chooses besides the model. Long ones are searched in a
+    thread."""
+    if request is None:
+        return None, frozenset()
+    if request.heavy:
+        return await anyio.to_thread.run_sync(lambda: (shape_of(request), choices_of(request)))
+    return shape_of(request), choices_of(request)
+
+
+def _only(request: Request) -> str | None:
+    """The caller whose exchanges may be shown; None for those of all."""
+    caller: Caller = request.scope["plugway.caller"]
+    return caller.name if caller.limited else None
+
+
+def _number(request: Request, name: str) -> int | None:
+    text = request.query_params.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def exchange_data(exchange: Exchange, outcome: Outcome) -> dict[str, Any]:
@@ -187,6 +337,7 @@ def exchange_data(exchange: Exchange, outcome: Outcome) -> dict[str, Any]:
         "first_content_seconds": outcome.first_content_seconds
         and round(outcome.first_content_seconds, 4),
         "stop_reason": outcome.stop_reason,
+        "verdicts": [one._asdict() for one in verdicts_of(exchange)],
         "usage": {
             "input": usage.input_tokens,
             "cache_read": usage.cache_read_tokens,

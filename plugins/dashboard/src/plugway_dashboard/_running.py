@@ -7,12 +7,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from plugway import Attempt, Exchange, Reply, StreamEvent, as_object
+from plugway import (
+    Attempt,
+    Exchange,
+    MessagesRequest,
+    Reply,
+    StreamEvent,
+    as_object,
+    new_id,
+)
 
 MOST_RUNNING: Final = 2000
+MOST_UNSAVED: Final = 10_000
 WATCHED_SECONDS: Final = 30.0
 """Time after a look in which the output of new streams is counted."""
 _ENVELOPE: Final = 115
@@ -23,12 +32,16 @@ _DELTA: Final = b"event: content_block_delta\n"
 class Running:
     """One exchange while it runs."""
 
-    __slots__ = ("attempt", "exchange", "first", "reports", "short", "since", "wrote")
+    __slots__ = ("attempt", "exchange", "first", "reports", "request", "short", "since", "wrote")
 
-    def __init__(self, exchange: Exchange, *, short: bool) -> None:
+    def __init__(
+        self, exchange: Exchange, *, short: bool, request: MessagesRequest | None = None
+    ) -> None:
         """`short`: the client gets a whole reply, so that its first content is also its last."""
         self.exchange = exchange
         self.short = short
+        self.request = request
+        """As the client sent it."""
         self.attempt: Attempt | None = None
         """The attempt that is being made or answers; None between attempts."""
         self.since = exchange.started
@@ -73,6 +86,10 @@ class Book:
     def __init__(self, remember: int) -> None:
         self.running: dict[str, Running] = {}
         self.kept: deque[Mapping[str, Any]] = deque(maxlen=remember)
+        self.unsaved: deque[Mapping[str, Any]] | None = None
+        """Those that are not in the history yet; None if there is none."""
+        self.id = new_id("book")
+        """Another one after a restart, which loses what is in memory."""
         self.number = 0
         """Number of the exchange that ended last."""
         self._looked = -WATCHED_SECONDS
@@ -86,16 +103,45 @@ class Book:
         """Somebody looks."""
         self._looked = time.monotonic()
 
-    def begin(self, exchange: Exchange, *, short: bool) -> None:
+    def begin(
+        self, exchange: Exchange, *, short: bool, request: MessagesRequest | None = None
+    ) -> None:
         """An exchange begins; if too many run, it is not shown until it ends."""
         if len(self.running) < MOST_RUNNING:
-            self.running[exchange.id] = Running(exchange, short=short)
+            self.running[exchange.id] = Running(exchange, short=short, request=request)
 
     def end(self, exchange: Exchange, data: Mapping[str, Any]) -> None:
         """It has ended: keep its data."""
         self.running.pop(exchange.id, None)
         self.number += 1
         self.kept.append({**data, "number": self.number})
+        if self.unsaved is not None:
+            self.unsaved.append(self.kept[-1])
+
+    def restore(self, items: Iterable[Mapping[str, Any]]) -> None:
+        """Begin with what an earlier run of the gateway kept, the oldest first."""
+        for item in items:
+            self.number = max(self.number + 1, item["row"])
+            self.kept.append({**item, "number": self.number})
+
+    def keep_unsaved(self, wanted: bool) -> None:
+        """Whether there is a history to write to."""
+        if not wanted:
+            self.unsaved = None
+        elif self.unsaved is None:
+            self.unsaved = deque(maxlen=MOST_UNSAVED)
+
+    def take_unsaved(self) -> list[Mapping[str, Any]]:
+        """What has to be written now."""
+        items = list(self.unsaved or ())
+        if self.unsaved is not None:
+            self.unsaved.clear()
+        return items
+
+    def put_back(self, items: Sequence[Mapping[str, Any]]) -> None:
+        """They could not be written, and will be tried again; the oldest are dropped first."""
+        if self.unsaved is not None:
+            self.unsaved = deque([*items, *self.unsaved], maxlen=MOST_UNSAVED)
 
     def resize(self, remember: int) -> None:
         """Keep another number of exchanges."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from plugway_dashboard._running import Running
 from plugway_local_models import Progress, TellsProgress
+from plugway_tools import RunningTool, asking_since, running_tools
 
-Phase = Literal["preparing", "waiting", "loading", "queued", "reading", "writing"]
+Phase = Literal["preparing", "waiting", "loading", "queued", "reading", "writing", "tool"]
 
 _CHARACTERS_PER_TOKEN: Final = 4
 _RATE_SECONDS: Final = 1.0
 """Shortest time from which a rate is computed."""
 _MOST_FAILURE: Final = 200
+_TWICE: Final = re.compile(r"^(\d{3}) refused with status \1\b")
+"""The status and the words of an upstream's refusal, which repeat it."""
 log = logging.getLogger("plugway.dashboard")
 
 
@@ -29,6 +34,8 @@ class Doing(NamedTuple):
     """Tokens of the prompt that are read, while they are."""
     written: int | None = None
     """Tokens of the reply; None if they are not counted."""
+    since: float | None = None
+    """When it began, if that is not when the attempt began or had content (monotonic)."""
 
     @property
     def words(self) -> str:
@@ -49,6 +56,8 @@ def doing(running: Running, now: float) -> Doing:
     attempt, failed = running.attempt, _failure(running)
     if attempt is None:
         return Doing("preparing", what=f"next {failed}" if failed else "preparing the request")
+    if tools := running_tools(running.exchange):
+        return _in_tools([*tools.values()], attempt.target, now)
     known, target = _known(running) or Progress(), attempt.target
     if known.loading:
         return Doing("loading", target, f"loading the model {known.loading}")
@@ -58,6 +67,8 @@ def doing(running: Running, now: float) -> Doing:
     if known.read < known.of:
         what = f"reading the prompt: {known.read:,} of {known.of:,} tokens"
         return Doing("reading", target, what, known.read, known.of)
+    if (since := asking_since(running.exchange)) is not None:
+        return Doing("waiting", target, "asked again, with the results of tools", since=since)
     if running.first is None:
         return Doing("waiting", target, failed)
     return _writing(running, running.first, known, now)
@@ -68,6 +79,8 @@ def running_data(running: Running, now: float) -> dict[str, Any]:
     exchange, attempt = running.exchange, running.attempt
     state = doing(running, now)
     first = running.first
+    tools = running_tools(exchange).values()
+    since = state.since or (running.since if first is None else first)
     return {
         "request_id": exchange.id,
         "caller": exchange.caller.name,
@@ -85,9 +98,18 @@ def running_data(running: Running, now: float) -> dict[str, Any]:
         "of": state.of,
         "written": state.written,
         "seconds": round(now - exchange.started, 1),
-        "phase_seconds": round(now - (running.since if first is None else first), 1),
+        "phase_seconds": round(now - since, 1),
+        "tools": [{"name": one.name, "seconds": round(now - one.since, 1)} for one in tools],
         "first_content_seconds": None if first is None else round(first - exchange.started, 2),
     }
+
+
+def _in_tools(tools: Sequence[RunningTool], target: str, now: float) -> Doing:
+    since = min(one.since for one in tools)
+    names = ", ".join(f"`{name}`" for name in list(dict.fromkeys(one.name for one in tools))[:3])
+    kind = "the tool" if len(tools) == 1 else f"{len(tools)} tools:"
+    what = f"running {kind} {names} for {now - since:.0f} s"
+    return Doing("tool", target, what, since=since)
 
 
 def _writing(running: Running, first: float, known: Progress, now: float) -> Doing:
@@ -107,7 +129,7 @@ def _failure(running: Running) -> str:
     if not attempts or attempts[-1].result == "answered":
         return ""
     which = "first" if len(attempts) == 1 else "last"
-    failed = attempts[-1].result[:_MOST_FAILURE]
+    failed = _TWICE.sub(r"\1", attempts[-1].result)[:_MOST_FAILURE]
     return f"attempt {len(attempts) + 1}: the {which} failed with {failed}"
 
 

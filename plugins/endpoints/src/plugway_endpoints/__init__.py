@@ -5,6 +5,7 @@ Shared by `switch`, `recommend` and `mcp`. Nothing here sends a request.
 
 from plugway_endpoints._cache import ExplainsCache
 from plugway_endpoints._choices import AGENTS, MAX_CHOICES, Choice, Choices
+from plugway_endpoints._health import TargetHealth, TellsHealth
 from plugway_endpoints._names import Endpoint, Match, choices_text, close_to, endpoints_of, match
 from plugway_endpoints._needs import Needs, needs_of
 from plugway_endpoints._state import (
@@ -14,8 +15,17 @@ from plugway_endpoints._state import (
     Conversations,
     KeepsConversations,
     Served,
+    TellsCosts,
     choices_path,
     no_consent,
+)
+from plugway_endpoints._turn import (
+    GatewayLine,
+    ReadsLines,
+    Turn,
+    is_formatted,
+    line_of,
+    turn_of,
 )
 
 __all__ = [
@@ -29,15 +39,24 @@ __all__ = [
     "Conversations",
     "Endpoint",
     "ExplainsCache",
+    "GatewayLine",
     "KeepsConversations",
     "Match",
     "Needs",
+    "ReadsLines",
     "Served",
+    "TargetHealth",
+    "TellsCosts",
+    "TellsHealth",
+    "Turn",
     "choices_path",
     "choices_text",
     "close_to",
     "endpoints_of",
+    "is_formatted",
+    "line_of",
     "match",
     "needs_of",
     "no_consent",
+    "turn_of",
 ]

@@ -61,15 +61,20 @@ class Advice:
 
 
 @runtime_checkable
-class Advises(Protocol):
+class TellsCosts(Protocol):
+    """A plugin that knows what exchanges cost: `Gateway.find(TellsCosts)`."""
+
+    def cost(self, target: str, usage: Usage) -> float | None:
+        """Cost of an exchange in US dollars; None if no price is known."""
+        ...
+
+
+@runtime_checkable
+class Advises(TellsCosts, Protocol):
     """A plugin that recommends endpoints: `Gateway.find(Advises)`."""
 
     def advise(self, needs: Needs, endpoints: Sequence[Endpoint], now: str = "") -> Advice:
         """The best endpoint for a conversation; `now` is the target that serves it."""
-        ...
-
-    def cost(self, target: str, usage: Usage) -> float | None:
-        """Cost of an exchange at the configured prices; None if there is no price."""
         ...
 
     def facts(self, target: str) -> Mapping[str, Any]:

@@ -22,7 +22,8 @@ from plugway_keyring._store import Keyring
 
 keys_app = typer.Typer(
     name="keys",
-    help="API keys in the system's keyring. A configuration refers to one as {$keyring: NAME}.",
+    help="API keys in the system's keyring. A configuration refers to one as {$keyring: NAME}. "
+    "For keys of people who use this gateway, see `plugway users keys`.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )

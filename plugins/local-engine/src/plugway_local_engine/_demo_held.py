@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from plugway import StopReason
 from plugway_local_engine._demo_guard import ORDERS, REFUSAL, read_conversation, reason_against
-from plugway_toolcalls import FAMILIES
+from plugway_toolcalls.marks import SEARCHED
 
 _MARKS: Final = tuple(
     sorted(
         (
-            {spec.opening for family in FAMILIES for spec in family.calls}
-            | {mark for family in FAMILIES if family.header for mark in family.header.openings}
+            {spec.opening for family in SEARCHED for spec in family.calls}
+            | {mark for family in SEARCHED if family.header for mark in family.header.openings}
         )
         - {""},
         key=len,

@@ -110,15 +110,21 @@ class Constraint:
         spec = own_format(self.family)
         opening, closing = self.family.section
         calls = [lark.call(spec, name, schema) for name, schema in self.tools]
-        one = lark.rule(f"{lark.literal(spec.opening)} ({' | '.join(calls)})")
+        call = lark.rule(" | ".join(calls))
+        one = lark.rule(f"{lark.literal(spec.opening)} {call}")
         more = "" if self.single else f"({lark.literal(self.family.separator)} {one})*"
-        return lark.rule(f"{lark.literal(opening)} {one} {more} {lark.literal(closing)}")
+        first = one if self.family.recipients is None else f"({one} | {call})"  # the prompt opened
+        return lark.rule(f"{lark.literal(opening)} {first} {more} {lark.literal(closing)}")
 
     def _call(self, lark: Lark, pending: PendingCall) -> str:
         header = self.family.header
         if header is not None and pending.opening.endswith(header.end):
             options = [lark.json(schema) for name, schema in self.tools if name in pending.opening]
             return f"({' | '.join(options)}) {lark.literal(header.closing)}" if options else '""'
+        if (lines := self.family.recipients) is not None:
+            named = pending.opening.removeprefix(lines.opening).rstrip("\n")
+            options = [lark.json(schema) for name, schema in self.tools if name == named]
+            return " | ".join(options) or '""'
         formats = [f for f in self.family.calls if f.opening == pending.opening and f.shape]
         if not formats:
             raise NotWritable(f"calls that start with {pending.opening!r} are only parsed")

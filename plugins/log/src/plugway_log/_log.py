@@ -159,16 +159,22 @@ def _extra(record: logging.LogRecord) -> dict[str, Any]:
 
 def _fields(record: logging.LogRecord, message: str) -> str:
     """The extra fields as text, without those that are empty or repeat a word of the message."""
+    if not _is_ours(record):
+        return ""
     words = message.split()
     pieces: list[str] = []
-    for key, value in _extra(record).items():
-        if value is None or value == "":
+    for key, value in vars(record).items():
+        if key in _STANDARD or value is None or value == "":
             continue
         repeated = isinstance(value, str) and (value in words or message.endswith(value))
         if repeated and key not in _ALWAYS:
             continue
-        pieces.append(f" {key}={_quoted(value)}")
+        text = repr(value) if type(value) in _NUMBERS else _quoted(value)
+        pieces.append(f" {key}={text}")
     return "".join(pieces)
+
+
+_NUMBERS: Final = (int, float)
 
 
 def _quoted(value: object) -> str:

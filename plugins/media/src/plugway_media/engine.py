@@ -128,10 +128,12 @@ class Engine:
             raise _unavailable(error) from None
 
     async def unload(self) -> bool:
-        """End the worker; False if there is none."""
-        running = self._supervisor.state != "stopped"
-        await self._supervisor.aclose()
-        return running
+        """End the worker; False if there is none. A request that comes meanwhile waits, and starts
+        another."""
+        async with self._starting:
+            running = self._supervisor.state != "stopped"
+            await self._supervisor.aclose()
+            return running
 
     def held(self) -> LoadedModel | None:
         """What is in memory; None if there is no worker."""
@@ -158,7 +160,7 @@ class Engine:
 
     async def aclose(self) -> None:
         """End the worker; requests in it fail."""
-        await self.unload()
+        await self._supervisor.aclose()
         if self._cleaning:
             await asyncio.wait(self._cleaning)
         await self._reservations.aclose()

@@ -23,7 +23,7 @@ class RecommendOptions(Options):
 
     prices: dict[str, Price] = Field(default={})
     """Pattern for `instance/model` -> price; the first match counts. Backends on this machine
-    cost nothing unless listed here."""
+    cost nothing unless listed here. For others, the plugin `prices` is asked if it is listed."""
     patience_seconds: float = Field(default=30.0, gt=0, allow_inf_nan=False)
     """A reply that is expected within this time is fast enough: the cheapest of those endpoints is
     recommended, otherwise the fastest."""

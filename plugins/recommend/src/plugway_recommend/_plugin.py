@@ -17,6 +17,7 @@ import platformdirs
 
 from plugway import (
     Exchange,
+    Gateway,
     MessagesRequest,
     Outcome,
     Plugin,
@@ -26,7 +27,7 @@ from plugway import (
     hookimpl,
     write_file,
 )
-from plugway_endpoints import Advice, Endpoint, Needs
+from plugway_endpoints import Advice, Endpoint, Needs, TellsCosts
 from plugway_recommend._choose import Candidate, choose
 from plugway_recommend._options import Price, RecommendOptions
 from plugway_recommend._speeds import Speeds
@@ -42,6 +43,7 @@ class Recommend(Plugin[RecommendOptions]):
         super().__init__(options, name=name)
         self.speeds = Speeds()
         self._zones: dict[str, str] = {}
+        self._gateway: Gateway | None = None
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
         """Report prices of backends that do not exist."""
@@ -57,8 +59,9 @@ class Recommend(Plugin[RecommendOptions]):
         ]
 
     @hookimpl
-    def lifespan(self) -> AbstractAsyncContextManager[object]:
+    def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
         """Measurements are read at startup and written at shutdown."""
+        self._gateway = gateway
         return self._live()
 
     @hookimpl
@@ -87,10 +90,11 @@ class Recommend(Plugin[RecommendOptions]):
         return choose(candidates, needs, options.patience_seconds, options.answer_tokens)
 
     def cost(self, target: str, usage: Usage) -> float | None:
-        """Cost of an exchange in US dollars; None if no price is known."""
+        """Cost of an exchange in US dollars, if need be according to another plugin; None if no
+        price is known."""
         price = self._price(target)
         if price is None:
-            return None
+            return self._cost_elsewhere(target, usage)
         cached = price.input if price.cached is None else price.cached
         fresh = usage.input_tokens + usage.cache_creation_tokens
         parts = fresh * price.input + usage.cache_read_tokens * cached
@@ -114,6 +118,11 @@ class Recommend(Plugin[RecommendOptions]):
             failing=speed.failing(time.time()),
             here=here,
         )
+
+    def _cost_elsewhere(self, target: str, usage: Usage) -> float | None:
+        found = self._gateway.find(TellsCosts) if self._gateway else ()
+        others = (one.cost(target, usage) for _, one in found if not isinstance(one, Recommend))
+        return next((cost for cost in others if cost is not None), None)
 
     def _price(self, target: str) -> Price | None:
         for pattern, price in self.options.prices.items():

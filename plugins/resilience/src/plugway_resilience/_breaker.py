@@ -53,6 +53,16 @@ class Breaker:
         """Whether the circuit is closed."""
         return self.open_until is None
 
+    @property
+    def failures(self) -> int:
+        """Failures in a row; 0 once the circuit is open."""
+        return self._consecutive
+
+    @property
+    def probing(self) -> bool:
+        """Whether a probe is running."""
+        return self._probing
+
     def ready(self, now: float) -> bool:
         """Whether the target may be tried: closed, or due for a probe and none is running."""
         return self.open_until is None or (now >= self.open_until and not self._probing)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, cast
 
 from plugway import Bounded
+from plugway_endpoints import TargetHealth
 from plugway_resilience._breaker import Breaker, BreakerRules
 from plugway_resilience._policy import Kind
 
@@ -94,6 +95,34 @@ class Health:
         if breaker.open_until > now:
             return Block(Kind.SERVER, breaker.open_until, "it failed too often")
         return Block(Kind.SERVER, now, "it failed too often and is being retried")
+
+    def report(self, now: float) -> list[TargetHealth]:
+        """The targets that failed lately."""
+        found: list[TargetHealth] = []
+        for name, block in self._blocks.items():
+            if block.until > now:
+                found.append(TargetHealth(_shown(name), "skipped", block.reason, block.until - now))
+        for target, breaker in self._breakers.items():
+            if breaker.open_until is not None:
+                probing = breaker.probing or breaker.open_until <= now
+                reason = "it failed too often"
+                left = max(0.0, breaker.open_until - now)
+                found.append(
+                    TargetHealth(target, "probing" if probing else "skipped", reason, left)
+                )
+            elif breaker.failures:
+                last = breaker.failures
+                reason = "its last call failed" if last == 1 else f"its last {last} calls failed"
+                found.append(TargetHealth(target, "failing", reason))
+        return found
+
+
+def _shown(name: Hashable) -> str:
+    """The target or the backend of a block's key, without what identifies a credential."""
+    text: Any = name
+    while isinstance(text, tuple):
+        text = cast("tuple[Any, ...]", text)[0]
+    return str(text)
 
 
 def choose(blocks: Sequence[Block | None]) -> list[int]:

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import anyio
 
@@ -24,6 +25,7 @@ from plugway import (
     StateKey,
     hookimpl,
 )
+from plugway_endpoints import TargetHealth
 from plugway_resilience._breaker import BreakerRules
 from plugway_resilience._client_errors import Cause, prepare_errors
 from plugway_resilience._health import Block, Health, Key, choose
@@ -59,6 +61,8 @@ _RUN: StateKey[_Run] = StateKey("resilience")
 
 class Resilience(Plugin[ResilienceOptions]):
     """Retries, falls back, and skips targets that keep failing."""
+
+    outside: ClassVar[tuple[str, ...]] = ("budget-tree",)  # which counts each request
 
     def __init__(
         self,
@@ -280,6 +284,12 @@ class Resilience(Plugin[ResilienceOptions]):
         if run.sends >= self.options.max_attempts or not self._budget.allows():
             return None
         return delay if self._left(attempt, run) - delay >= LEAST_SECONDS else None
+
+    # ── `TellsHealth` ────────────────────────────────────────────────────────────────────────
+
+    def health(self) -> Sequence[TargetHealth]:
+        """The targets that failed lately; see `plugway_endpoints.TellsHealth`."""
+        return self._health.report(self._clock())
 
     # ── consequences of a failure ────────────────────────────────────────────────────────────
 

@@ -56,6 +56,7 @@ class ServerTools(Plugin[ServerToolsOptions]):
         "tool-repair",
         "context-guard",
         "field-policy",
+        "budget-tree",
     )
 
     def __init__(self, options: ServerToolsOptions, *, name: str = "") -> None:

@@ -5,6 +5,6 @@
 
 from plugway_switch._options import SwitchOptions
 from plugway_switch._plugin import Switch
-from plugway_switch._wish import Wish, turn_of, wish_of
+from plugway_switch._wish import Wish, wish_of
 
-__all__ = ["Switch", "SwitchOptions", "Wish", "turn_of", "wish_of"]
+__all__ = ["Switch", "SwitchOptions", "Wish", "wish_of"]

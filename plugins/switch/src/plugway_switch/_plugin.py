@@ -42,14 +42,16 @@ from plugway_endpoints import (
     KeepsConversations,
     Served,
     choices_path,
+    is_formatted,
     match,
     needs_of,
     no_consent,
+    turn_of,
 )
 from plugway_switch import _answers as answers
 from plugway_switch._options import SwitchOptions
 from plugway_switch._warm import WARM_HEADER, next_request, warm_request
-from plugway_switch._wish import Wish, is_formatted, turn_of, wish_of
+from plugway_switch._wish import Wish, read_by_others, wish_of
 
 ASK_SECONDS: Final = 1.2
 """Time limit for the backends' lists of models; the kernel allows a hook 2 s."""
@@ -86,6 +88,7 @@ class Switch(Plugin[SwitchOptions]):
         self._zones: dict[str, str] = {}
         self._gateway: Gateway | None = None
         self._group: anyio.abc.TaskGroup | None = None
+        self._words_of_others = frozenset[str]()
         self._names: Bounded[str, tuple[Endpoint, ...]] = Bounded(MAX_NAMES)
         """Endpoints by names of `for this`, so that a loop of tool calls looks them up once."""
 
@@ -109,11 +112,12 @@ class Switch(Plugin[SwitchOptions]):
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
         """Choices are read at startup; warming ends with the gateway."""
         self._gateway = gateway
-        return self._live()
+        return self._live(gateway)
 
     @asynccontextmanager
-    async def _live(self) -> AsyncGenerator[None]:
-        before = self._gateway.predecessor if self._gateway else None
+    async def _live(self, gateway: Gateway) -> AsyncGenerator[None]:
+        self._words_of_others = read_by_others(gateway)
+        before = gateway.predecessor
         for _, keeper in before.find(KeepsConversations) if before else ():
             self.conversations = keeper.conversations
         self.conversations.models = ()  # of the previous configuration
@@ -242,7 +246,7 @@ class Switch(Plugin[SwitchOptions]):
         if exchange.agent_id is not None or is_formatted(request):
             return
         turn = turn_of(request.body)
-        wish = wish_of(turn.text) if turn is not None else None
+        wish = wish_of(turn.text, self._words_of_others) if turn is not None else None
         if wish is None or turn is None:
             return
         if not (wish.sure and wish.alone) and not turn.clear:

@@ -1,4 +1,4 @@
-"""What the user typed last, and whether it requests another model. Pure functions.
+"""Whether what the user typed last requests another model. Pure functions.
 
 Precision over recall: a missed sentence goes to the model, which may have the gateway's MCP tools;
 a sentence that is matched wrongly costs the user a turn. So a sentence counts only as a whole
@@ -9,11 +9,11 @@ message (or as the opening clause with `for this`), in a few forms, and only if 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-from plugway import MessagesRequest, as_list, as_object
+from plugway import Gateway
+from plugway_endpoints import ReadsLines, line_of
 
 Verb = Literal["use", "list", "recommend", "help"]
 Span = Literal["session", "turn", "agents"]
@@ -41,14 +41,6 @@ _PRONOUNS: Final = frozenset(
 _MAX_LOOKED_AT: Final = 4000
 """Characters of a message that are searched for a wish."""
 
-_SLIPPED_IN: Final = re.compile(
-    r"<(system-reminder|command-[\w-]+|local-command-[\w-]+|ide_[\w-]+|user-prompt-submit-hook)>"
-)
-"""Text that the client adds to a turn."""
-
-_INTERRUPTED: Final = "[Request interrupted by user"
-
-_LINE: Final = re.compile(r"@plugway(?:[ \t]+(?P<rest>[^\r\n]{0,200}))?[ \t]*", re.IGNORECASE)
 _LINE_USE: Final = re.compile(
     r"(?:use|switch to)\s+(?P<name>.+?)"
     r"(?:\s+for\s+(?P<span>this|(?:this\s+)?(?:turn|one|task|question)|(?:sub)?agents))?[.!]?",
@@ -78,18 +70,6 @@ _NOUN: Final = re.compile(r"\s+(?:one|model|llm|backend|endpoint)$", re.IGNORECA
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What the user typed last."""
-
-    text: str
-    fresh: bool
-    """Whether it ends the conversation: no model has replied to it and no tool has run."""
-    clear: bool = True
-    """Whether it is the only text of its turn. Otherwise it is the last one, and another may be a
-    file or text that a client adds to tool results: then only a line for the gateway counts."""
-
-
-@dataclass(frozen=True, slots=True)
 class Wish:
     """A user's request to the gateway in one turn."""
 
@@ -103,37 +83,23 @@ class Wish:
     """Whether the turn asks for nothing else."""
 
 
-def turn_of(body: Mapping[str, Any]) -> Turn | None:
-    """The last turn that the user typed; None if there is none.
-
-    Tool results, reminders, command output and interruption notes are not typed.
-    """
-    fresh = True
-    for message in map(as_object, reversed(as_list(body.get("messages")))):
-        role, content = message.get("role"), message.get("content")
-        if role == "system":
-            continue
-        texts = list(_typed(content)) if role == "user" else []
-        results = any(as_object(b).get("type") == "tool_result" for b in as_list(content))
-        if texts and (fresh or not results):
-            return Turn(texts[-1], fresh, clear=len(texts) == 1 and not results)
-        fresh = fresh and role == "user" and not results
-    return None
-
-
-def wish_of(text: str) -> Wish | None:
-    """The wish in `text`; None if it is meant for the model."""
+def wish_of(text: str, words_of_others: frozenset[str] = frozenset()) -> Wish | None:
+    """The wish in `text`; None if it is meant for the model, or for another plugin: a line with one
+    of `words_of_others`."""
     head = text[:_MAX_LOOKED_AT].strip()
-    return _line(head) or _sentence(head)
+    return _line(head, words_of_others) or _sentence(head)
 
 
-def _line(head: str) -> Wish | None:
-    first, _, rest = head.partition("\n")
-    found = _LINE.fullmatch(first.strip())
-    if found is None:
+def read_by_others(gateway: Gateway) -> frozenset[str]:
+    """The first words of lines `@plugway WORD …` that other plugins read."""
+    return frozenset[str]().union(*(one.line_words for _, one in gateway.find(ReadsLines)))
+
+
+def _line(head: str, words_of_others: frozenset[str]) -> Wish | None:
+    line = line_of(head)
+    if line is None or line.word in words_of_others:
         return None
-    alone = not rest.strip()
-    said = (found["rest"] or "").strip()
+    said, alone = line
     if said.casefold() in ("list", "models", "endpoints"):
         return Wish("list", alone=alone)
     if said.casefold() == "recommend":
@@ -176,38 +142,3 @@ def _stripped(name: str) -> tuple[str, bool]:
     short = _NOUN.sub("", bare)
     marked = short != bare or (article is not None and article[1].casefold() == "my")
     return short.strip(), marked
-
-
-def _typed(content: object) -> Iterator[str]:
-    if isinstance(content, str):
-        texts = [content]
-    else:
-        blocks = map(as_object, as_list(content))
-        texts = [
-            t for b in blocks if b.get("type") == "text" and isinstance(t := b.get("text"), str)
-        ]
-    for text in texts:
-        left = _without_slipped_in(text) if "<" in text else text
-        if left.strip() and not left.startswith(_INTERRUPTED):
-            yield left
-
-
-def _without_slipped_in(text: str) -> str:
-    """`text` without the content of such tags, in time linear in its length."""
-    pieces: list[str] = []
-    last: dict[str, int] = {}
-    at = 0
-    for opening in _SLIPPED_IN.finditer(text):
-        closing = f"</{opening[1]}>"
-        if closing not in last:
-            last[closing] = text.rfind(closing)
-        if at <= opening.start() < last[closing]:
-            pieces.append(text[at : opening.start()])
-            at = text.index(closing, opening.end()) + len(closing)
-    return "".join([*pieces, text[at:]])
-
-
-def is_formatted(request: MessagesRequest) -> bool:
-    """Whether a reply format is set: the client's own request, such as a title."""
-    config: Any = request.body.get("output_config")
-    return isinstance(config, Mapping) and "format" in config

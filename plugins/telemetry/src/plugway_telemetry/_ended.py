@@ -119,21 +119,25 @@ def sent_by(ended: Ended) -> list[Sent]:
         records = ended.attempts[layer.first : layer.last]
         if not records:
             found.append(Sent(layer.target, "skipped", layer.began, layer.ended, 0))
-        elif len(records) == 1:
+            continue
+        before = 0
+        for sent in found:
+            before += sent.target == layer.target and sent.result != "skipped"
+        if len(records) == 1:
             ((_, result, seconds),) = records
             began = layer.ended - seconds
-            found.append(Sent(layer.target, result_of(result), began, layer.ended, 0))
+            found.append(Sent(layer.target, result_of(result), began, layer.ended, before))
         else:
-            found += _spread(layer, records)
+            found += _spread(layer, records, before)
     return found
 
 
-def _spread(layer: Layer, records: Sequence[tuple[str, str, float]]) -> list[Sent]:
+def _spread(layer: Layer, records: Sequence[tuple[str, str, float]], before: int) -> list[Sent]:
     spent = sum(seconds for _, _, seconds in records)
     pause = max(0.0, layer.ended - layer.began - spent) / (len(records) - 1)
     found: list[Sent] = []
     at = layer.began
-    for number, (_, result, seconds) in enumerate(records):
+    for number, (_, result, seconds) in enumerate(records, start=before):
         found.append(Sent(layer.target, result_of(result), at, at + seconds, number))
         at += seconds + pause
     return found

@@ -44,10 +44,13 @@ _HEADERS: Final = (("content-type", "application/x-protobuf"), ("accept", "appli
 
 
 class _Failed(Exception):
-    def __init__(self, reason: str, *, retry: bool, pause: float = 0.0) -> None:
+    def __init__(
+        self, reason: str, *, retry: bool, pause: float = 0.0, too_large: bool = False
+    ) -> None:
         super().__init__(reason)
         self.retry = retry
         self.pause = pause
+        self.too_large = too_large
 
 
 class Exporter:
@@ -82,6 +85,8 @@ class Exporter:
         self._next_warning = 0.0
         self._dropped = 0
         self._is_down = False
+        self._batch = MAX_BATCH
+        """Spans in one request: fewer once the collector said that a request was too large."""
 
     def add(self, spans: list[bytes]) -> None:
         """Queue encoded spans."""
@@ -113,10 +118,15 @@ class Exporter:
         self._drain()
         pause = 1.0
         while self._waiting:
-            batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
+            size = min(self._batch, len(self._waiting))
+            batch = [self._waiting.popleft() for _ in range(size)]
             try:
                 await self._post("/v1/traces", spans_request(self._resource, batch), "traces")
             except _Failed as failure:
+                if failure.too_large and size > 1:
+                    self._batch = size // 2
+                    self._put_back(batch)
+                    continue
                 if not failure.retry:
                     self._drop("traces", len(batch))
                     self._warn(str(failure))
@@ -181,7 +191,12 @@ class Exporter:
         if status >= 300:
             pause = _seconds(dict(response.headers).get("retry-after", ""))
             hint = _HINTS.get(status, "").format(signal)
-            raise _Failed(f"it sent status {status}{hint}", retry=status in _RETRYABLE, pause=pause)
+            raise _Failed(
+                f"it sent status {status}{hint}",
+                retry=status in _RETRYABLE,
+                pause=pause,
+                too_large=status == 413,
+            )
         if lost := rejected(content):
             self._drop(signal, lost)
             self._warn(f"it rejected {lost} items of a request")

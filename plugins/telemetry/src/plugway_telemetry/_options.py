@@ -10,6 +10,10 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from plugway import NetworkOptions, Secret, url_problem
 
 _HEADER: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_OWN: Final = frozenset(
+    ("accept", "connection", "content-length", "content-type", "host", "transfer-encoding")
+)
+"""Headers that the exporter or its HTTP client writes."""
 _SECRET: Final = re.compile(r"auth|cookie|key|pass|secret|team|token", re.IGNORECASE)
 _ATTRIBUTE: Final = re.compile(r"[a-z][a-z0-9_.]{0,63}")
 
@@ -71,6 +75,8 @@ class TelemetryOptions(NetworkOptions):
     def _headers_fit(cls, headers: dict[str, str]) -> dict[str, str]:
         for name, value in headers.items():
             _header_name(name)
+            if name.lower() in _OWN:
+                raise ValueError(f"`{name}` is set by the exporter itself: remove it")
             if _SECRET.search(name):
                 raise ValueError(f"`{name}` looks secret: use `credential` and `credential_header`")
             if not (value.isascii() and value.isprintable()):

@@ -25,6 +25,7 @@ from plugway import (
     MessagesRequest,
     Outcome,
     Plugin,
+    PlugwayError,
     Reply,
     Send,
     StateKey,
@@ -44,7 +45,6 @@ from plugway_telemetry._store import Store
 FLUSH_SECONDS: Final = 1.0
 """Time to send what is left when the gateway stops or after a reload. The server gives the whole
 application 1.5 s to stop (`CUT_SECONDS` in `plugway_http`)."""
-_WATCH: StateKey[Watch] = StateKey("telemetry")
 _PORTS: Final = {"http": 80, "https": 443}
 
 
@@ -63,6 +63,7 @@ class Telemetry(Plugin[TelemetryOptions]):
     def __init__(self, options: TelemetryOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self._on = options.measures or options.exports_traces
+        self._watch: StateKey[Watch] = StateKey(self.name)
         self.store = Store()
         """The metrics; after a reload those of the instance before."""
         self.recorder = Recorder(options, self.store, {}, None)
@@ -90,7 +91,7 @@ class Telemetry(Plugin[TelemetryOptions]):
         if not self._on or exchange.endpoint != "messages":
             return
         parent, state = trace_headers(request) if self.options.exports_traces else (None, "")
-        exchange.state[_WATCH] = Watch(parent, state, request.stream)
+        exchange.state[self._watch] = Watch(parent, state, request.stream)
         self.store.in_flight.add()
 
     @hookimpl
@@ -98,7 +99,7 @@ class Telemetry(Plugin[TelemetryOptions]):
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
         """Note when the attempt began and ended."""
-        watch = exchange.state.get(_WATCH)
+        watch = exchange.state.get(self._watch)
         if watch is None:
             return await send(request, attempt)
         layer = Layer(attempt, len(exchange.attempts), time.monotonic())
@@ -114,7 +115,7 @@ class Telemetry(Plugin[TelemetryOptions]):
         """Keep what will be recorded of the exchange."""
         if not self._on:
             return
-        watch = exchange.state.get(_WATCH)
+        watch = exchange.state.get(self._watch)
         if watch is not None:
             self.store.in_flight.add(-1)
         self.recorder.add(ended_of(exchange, outcome, watch))
@@ -140,6 +141,7 @@ class Telemetry(Plugin[TelemetryOptions]):
         if not self._on:
             yield
             return
+        self._check_page(gateway)
         before = self._predecessor(gateway)
         if before is not None:
             self.store = before.store
@@ -154,6 +156,15 @@ class Telemetry(Plugin[TelemetryOptions]):
         finally:
             self.recorder.drain()
             self.store.owners.remove(self)
+
+    def _check_page(self, gateway: Gateway) -> None:
+        """Raises `PlugwayError`: another entry serves `/metrics` on the gateway's port."""
+        serving = [name for name, one in gateway.find(Telemetry) if one.options.scrape]
+        if self.options.scrape and serving[0] != self.name:
+            raise PlugwayError(
+                f"`scrape`: `{serving[0]}` serves `{PATH}` already; remove `scrape` from one of "
+                "them, or set `port`"
+            )
 
     def _predecessor(self, gateway: Gateway) -> Telemetry | None:
         if gateway.predecessor is None:

@@ -18,6 +18,7 @@ from plugway_testing._answers import (
 from plugway_testing._canned import ERRORS, CannedAnswer
 from plugway_testing._client import RawClient, RawResponse, messages_request
 from plugway_testing._contract import BackendContract, FeatureContract, PluginContract
+from plugway_testing._databases import PostgresServer, RedisServer, postgresql_server, redis_server
 from plugway_testing._gateway import Gateway, build_plugin, gateway, request_body
 from plugway_testing._leak import LeakCheck
 from plugway_testing._plain import PlainBackend, PlainOptions
@@ -40,9 +41,11 @@ __all__ = [
     "PlainBackend",
     "PlainOptions",
     "PluginContract",
+    "PostgresServer",
     "RawClient",
     "RawResponse",
     "ReceivedRequest",
+    "RedisServer",
     "Reset",
     "ScriptedUpstream",
     "Sleep",
@@ -58,6 +61,8 @@ __all__ = [
     "gateway",
     "messages_request",
     "parse_sse",
+    "postgresql_server",
+    "redis_server",
     "refusals",
     "request_body",
     "respond",

@@ -11,7 +11,8 @@ from typing import Final
 import orjson
 
 from plugway import StreamEvent, as_object
-from plugway_tool_repair._prose import Calls, Prose
+from plugway_tool_repair._pieces import Calls
+from plugway_tool_repair._prose import Prose
 from plugway_wire.gather import MAX_EVENT_BYTES, Gathered
 
 _KEPT_EVENTS: Final = 1000
@@ -82,6 +83,8 @@ class BadCall:
     problems: tuple[str, ...]
     source: str = ""
     """Text of the model that could not be parsed as a call."""
+    others: tuple[tuple[str, str], ...] = ()
+    """Name and arguments of the valid calls beside it, which were not sent either."""
 
 
 @dataclass(slots=True)

@@ -23,9 +23,9 @@ from plugway_toolcalls import (
     read,
 )
 from plugway_toolcalls.marks import (
+    ALL,
     HEADER_END,
     HEADERS,
-    OPENINGS,
     TO,
     aliases,
     formats_of,
@@ -42,6 +42,8 @@ _BARE: Final = 80
 _BEGINS: Final = re.compile(r"\s*(?:[{\[`]|<function=|\Z)")
 """Text after the opening of a call, before the tool's name."""
 _WORD: Final = re.compile(r"\s*(?:functions\.)?([\w-]+)")
+_NAMED: Final = re.compile(r"\s*(?:\[\s*)?(?:\{\s*[\"']\w+[\"']\s*:\s*[\"'])?([\w.-]+)[\"'(]")
+"""The name of a tool at the beginning of a call without an opening."""
 _LEADS: Final = frozenset(("call", "function", "print", "default_api"))
 """Text that model families write before the name of a tool."""
 
@@ -111,8 +113,15 @@ class Capture:
     @property
     def unread_tool(self) -> str:
         """The tool of an unreadable call; empty if the text may not be a call."""
-        inner = self.text[len(self._opening) :].lstrip().startswith(tuple(OPENINGS))
+        begin = max(self._begin, len(self._opening))
+        inner = self.text[begin : begin + _HEAD].lstrip().startswith(ALL)
         return self._tool_in_head if self._is_begun and not inner else ""
+
+    @property
+    def names_tool(self) -> bool:
+        """Whether a text without an opening begins as a call of a tool does."""
+        named = _NAMED.match(self.text)
+        return named is not None and named[1] in self._toolbox.tools
 
     @property
     def _tool_in_head(self) -> str:
@@ -122,7 +131,7 @@ class Capture:
     @property
     def _is_begun(self) -> bool:
         """Whether it looks like an incomplete call, and not like text about calls."""
-        if self._opening in HEADERS and self._reader is None:
+        if self._opening in HEADERS:
             return True
         if _BEGINS.match(self.text, len(self._opening)):
             return True

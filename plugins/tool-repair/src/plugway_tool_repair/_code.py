@@ -8,56 +8,94 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_LINE_ENDS_SPAN: Final = r"\n[ \t\r>]*+\n"
-_NO_SPAN: Final = rf"`?+(?!`)[^`\n]*+{_LINE_ENDS_SPAN}"
-"""Ticks that nothing closes in their paragraph of one line; here and below, after the first."""
-_FENCE, _TILDES = (
-    rf"(?<=\n{sign}){sign * 2}(?!{sign})[^{more}\n]*+\n(?:(?![ \t>]*+{sign * 3})[^\n]*+\n)*+"
-    rf"[ \t>]*+{sign * 3}{sign}*+[^\S\n]*+\n"
-    for sign, more in (("`", "`"), ("~", ""))
-)
-"""A fence of three."""
-TICKS: Final = frozenset(("ticks", "tildes"))
-"""The names of the groups for what may begin code."""
+from plugway_toolcalls import marks
 
-
-def code_or_ticks(outside: str, unlike: str) -> str:
-    """A pattern for code that begins and ends, which changes nothing, and for what may begin code.
-
-    More code may follow, after text without the characters `outside`, which begins unlike the
-    pattern `unlike`. Each alternative begins with a character, so that a search is quick.
-    """
-    first, more = (
-        rf"(?P<{name}>`*+)[^`\n]++`(?P={name})(?=[^`])|{_NO_SPAN}|{_FENCE}" for name in ("of", "in")
-    )
-    text = f"[^{outside}]*+"
-    more = f"(?:(?!{unlike})(?:`(?:{more})|~{_TILDES}){text})*+"
-    return (
-        rf"`(?:(?P<code>(?:{first}){text}{more})|(?P<ticks>`*+))"
-        rf"|~(?:(?P<tilde_code>{_TILDES})|(?P<tildes>~{{2,}}+|~*+\Z))"
-    )
-
-
-_CODE_OR_TICKS: Final = re.compile(code_or_ticks("`~", "(?!)"))
 _ITEM: Final = r"[-*+][ \t]|\d{1,9}[.)][ \t]"
 _LEAD: Final = re.compile(rf"(?:[ \t>]|{_ITEM})*+")
 """What may stand before a fence on its line: quotes and lists."""
 _BEFORE: Final = "\n\t >"
 """Characters directly before a fence."""
+_LINE_ENDS_SPAN: Final = r"[ \t\r>]*+\n"
+"""A line that ends a code span; here and below, a line is what follows its `\\n`."""
+FENCED: Final = frozenset(mark for mark in marks.ALL if "`" in mark)
+"""Markers that begin a fence, with its line."""
+_UNLIKE: Final = rf"(?!{'|'.join(map(re.escape, sorted(FENCED)))})"
+_FENCE_FOLLOWS: Final = rf"\n(?={_LEAD.pattern}{_UNLIKE}(?:`{{3}}|~{{3}})[^\n]*+\n)"
+"""Before a line that begins a fence, or a code span with as many backticks."""
 _OUT_OF_QUOTE: Final = (
-    rf"\n(?:[ \t]|{_ITEM})*+"
+    rf"(?:[ \t]|{_ITEM})*+"
     r"(?=[^>\-*+\d \t]|[-*+][^ \t]|\d{1,9}+(?:[^.)\d]|[.)][^ \t])|\d{10})"
 )
-"""A line that is not in a quote."""
+"""The beginning of a line that is not in a quote."""
+_LEADS: Final = 4
+"""Characters before a fence with which its code is skipped at once."""
+TICKS: Final = frozenset(("ticks", "tildes"))
+"""The names of the groups for what may begin code."""
+
+
+def _span(name: str) -> str:
+    """A pattern for a code span after its first backtick, up to its end, that of its paragraph, or
+    a fence; `name` is for its group. A run of three or more may begin a fence unless more backticks
+    follow in its line."""
+    ticks = f"(?P={name})"
+    return (
+        rf"(?P<{name}>`*+)(?!(?<=```)[^`\n]*+\n)"
+        rf"(?:[^`\n]++|`(?!{ticks}(?!`))`*+|\n(?!{_LINE_ENDS_SPAN}|{_LEAD.pattern}(?:`{{3}}|~{{3}})))*+"
+        rf"(?:`{ticks}(?=[^`])|\n{_LINE_ENDS_SPAN}|{_FENCE_FOLLOWS})"
+    )
+
+
+def _fence(name: str, sign: str, *, quoted: bool = False) -> str:
+    """A pattern for a fence after its first sign, up to its end; `name` is for its group."""
+    widths = range(quoted, _LEADS + 1)
+    leads = [rf"[ \t{'>' * quoted}]{{{width}}}" for width in widths]
+    leads += [r"[-*+][ \t]", r"\d[.)][ \t]"] if not quoted else []
+    before = "|".join(rf"(?<=\n{lead}{sign})" for lead in leads)
+    unquoted = "".join(rf"(?<!\n[ \t]{{{width}}}{sign})" for width in widths if quoted)
+    close = rf"[ \t>]*+{sign}(?P={name}){sign}*+[^\S\n]*+\n"
+    ends = f"{_OUT_OF_QUOTE}|{close}" if quoted else close
+    info = r"[^`\n]*+" if sign == "`" else r"[^\n]*+"
+    return (
+        rf"(?:{before}){unquoted}(?P<{name}>{sign}{{2,}}+){info}"
+        rf"(?:\n(?!{ends})[^\n]*+)*+\n(?:{ends})"
+    )
+
+
+def _codes(name: str) -> tuple[str, str]:
+    """Patterns for code that begins with backticks, and with tildes, each after the first sign;
+    `name` is for their groups."""
+    ticks, tildes = (
+        f"{_fence(f'{name}_{of}', sign)}|{_fence(f'{name}_quoted_{of}', sign, quoted=True)}"
+        for of, sign in (("ticks", "`"), ("tildes", "~"))
+    )
+    return f"(?:{_span(f'{name}_span')}|{ticks})", f"(?:{tildes})"
+
+
+def code_or_ticks(outside: str) -> str:
+    """A pattern for code that begins and ends, which changes nothing, and for what may begin code.
+
+    More code may follow, after text without the characters `outside`, which begins with no marker.
+    Each alternative begins with a character, so that a search is quick.
+    """
+    text, (ticks, tildes), (more, more_tildes) = f"[^{outside}]*+", _codes("first"), _codes("more")
+    more = f"(?:{_UNLIKE}(?:`{more}|~{more_tildes}){text})*+"
+    return (
+        rf"`(?:(?P<code>{ticks}{text}{more})|(?P<ticks>`*+))"
+        rf"|~(?:(?P<tilde_code>{tildes})|(?P<tildes>~{{2,}}+|~*+\Z))"
+    )
+
+
+_CODE_OR_TICKS: Final = re.compile(code_or_ticks("`~"))
 _ENDS: Final = {
     sign: re.compile(rf"\n[ \t>]*+(?P<ticks>{sign}{{3,}}+)[^\S\n]*+\n") for sign in "`~"
 }
 """What may end a fence."""
 _QUOTE_ENDS: Final = {
-    sign: re.compile(rf"{_OUT_OF_QUOTE}|{end.pattern}") for sign, end in _ENDS.items()
+    sign: re.compile(rf"\n{_OUT_OF_QUOTE}|{end.pattern}") for sign, end in _ENDS.items()
 }
 _IN_SPAN: Final = re.compile(
-    rf"(?P<ticks>`++)|{_LINE_ENDS_SPAN}|\n{_LEAD.pattern}(?P<fence>`{{3,}}+|~{{3,}}+|(?:`++|~++)\Z)"
+    rf"(?P<ticks>`++)|\n{_LINE_ENDS_SPAN}|{_FENCE_FOLLOWS}"
+    rf"|\n{_LEAD.pattern}(?P<fence>`{{3,}}+|~{{3,}}+|(?:`++|~++)\Z)"
 )
 """What may end a code span: its ticks, a blank line, or a fence."""
 _OPENING: Final = {"`": re.compile(r"\n|`++"), "~": re.compile(r"\n")}

@@ -14,7 +14,8 @@ from typing import Final
 import orjson
 
 from plugway import BackendRefused, Reply, as_object, new_id
-from plugway_tool_repair._prose import Calls, Prose, Unread
+from plugway_tool_repair._pieces import Calls, Unread
+from plugway_tool_repair._prose import Prose
 from plugway_tool_repair._tools import Toolbox
 
 _MOST: Final = 2**18

@@ -19,7 +19,8 @@ from plugway_signature import signature
 from plugway_tool_repair._blocks import BadCall, Block, Quoted
 from plugway_tool_repair._ending import DONE, OWN_END, ended_with, fitting, output_tokens
 from plugway_tool_repair._native import LEFT_OUT
-from plugway_tool_repair._prose import Calls, Cut, Piece, Prose, Text, Unread
+from plugway_tool_repair._pieces import Calls, Cut, Piece, Text, Unread
+from plugway_tool_repair._prose import Prose
 from plugway_tool_repair._thought import Thought
 from plugway_tool_repair._tools import Toolbox, Verdict
 from plugway_tool_repair._writer import Writer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -10,6 +10,7 @@ import orjson
 
 from plugway import as_object, new_id
 from plugway_tool_repair._arguments import dumps
+from plugway_tool_repair._blocks import BadCall
 from plugway_tool_repair._tools import Toolbox, Verdict
 from plugway_wire.gather import Gathered
 
@@ -38,6 +39,8 @@ class NativeCalls:
         """Name of the call that was cut off and left out."""
         self.left_out = ""
         """Text in place of calls that are left out."""
+        self.bad: BadCall | None = None
+        """The first bad call, if the model may be asked again; known once they are settled."""
 
     def __bool__(self) -> bool:
         return bool(self._calls)
@@ -65,25 +68,38 @@ class NativeCalls:
                 call.as_text = False
                 call.arguments.add(dumps(arguments))
 
-    def settle(self, *, cut: bool) -> list[dict[str, Any]] | None:
+    def settle(self, *, cut: bool, judged: bool) -> list[dict[str, Any]] | None:
         """The calls for the client, each with its index; None if all are sent as they came.
 
-        `cut`: the reply was cut off, so the last call may be incomplete.
+        `cut`: the reply was cut off, so the last call may be incomplete. `judged`: bad calls are
+        not requested again.
         """
-        found: list[dict[str, Any]] = []
-        same = True
+        verdicts: dict[int, Verdict] = {}
         for index, call in self._calls.items():
             if cut and index == next(reversed(self._calls)) and not _is_whole(call):
                 self._note(f"{self._toolbox.called(call.name)} was cut off and left out")
-                self.cut, same = call.name, False
+                self.cut = call.name
                 continue
             text = call.arguments.text()
-            verdict = self._toolbox.judge(call.name, text if text.strip() else "{}")
+            verdicts[index] = self._toolbox.judge(call.name, text if text.strip() else "{}")
+        bad = [verdict for verdict in verdicts.values() if verdict.problems]
+        if bad and not judged:
+            good = [(v.name, v.arguments) for v in verdicts.values() if not v.problems]
+            self.bad = BadCall(bad[0].name, bad[0].arguments, bad[0].problems, others=tuple(good))
+            return None
+        return self._sent(verdicts)
+
+    def _sent(self, verdicts: Mapping[int, Verdict]) -> list[dict[str, Any]] | None:
+        """The calls for the client after these verdicts; None if all are sent as they came."""
+        found: list[dict[str, Any]] = []
+        same = self.cut is None
+        for index, verdict in verdicts.items():
+            call = self._calls[index]
             if not self._reports(verdict):
                 same = False
                 continue
             self.kept.append((verdict.name, verdict.arguments))
-            same = same and call.as_text and verdict.arguments == text
+            same = same and call.as_text and verdict.arguments == call.arguments.text()
             same = same and verdict.name == call.name
             function = {"name": verdict.name, "arguments": verdict.arguments}
             identifier = call.identifier or new_id("call")

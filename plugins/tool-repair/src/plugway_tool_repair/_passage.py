@@ -9,18 +9,16 @@ import re
 from collections import Counter
 from typing import Final
 
-from plugway_tool_repair._code import TICKS, Code, code_or_ticks
+from plugway_tool_repair._code import FENCED, TICKS, Code, code_or_ticks
 from plugway_toolcalls import marks
 
 MAX_HEADER: Final = 300
-_FENCED: Final = frozenset(mark for mark in marks.ALL if "`" in mark)
 _OUTSIDE: Final = re.escape("".join(sorted({mark[0] for mark in marks.ALL} | {"~"})))
-_CODE: Final = code_or_ticks(_OUTSIDE, "|".join(map(re.escape, sorted(_FENCED))))
-_NEXT: Final = re.compile(f"{marks.MARK.pattern}|{_CODE}")
+_NEXT: Final = re.compile(f"{marks.MARK.pattern}|{code_or_ticks(_OUTSIDE)}")
 _BEGIN: Final = marks.OPENINGS | set(marks.HEADERS) | set(marks.THINKING)
 """Markers after which something has to be read."""
-_SPECIAL: Final = _BEGIN | _FENCED | marks.LONGER.keys()
-_UNSETTLED: Final = set(marks.HEADERS) | _FENCED | marks.LONGER.keys()
+_SPECIAL: Final = _BEGIN | FENCED | marks.LONGER.keys()
+_UNSETTLED: Final = set(marks.HEADERS) | FENCED | marks.LONGER.keys()
 """Markers that may begin something each time, or be part of something longer."""
 _SHOWN: Final = frozenset((*marks.THINKING, *marks.PAIRED.values(), *marks.OPENINGS))
 """Markers that are text where they begin nothing."""
@@ -142,7 +140,7 @@ class Passage:
         if grows or (mark in _BEGIN and self._begins(mark, start)):
             self._end, self._found = start, None if grows else mark
             return -1
-        if mark in _FENCED:
+        if mark in FENCED:
             run = text.index("`", start)
             self._past = self._ticks(run, run + mark.count("`"))
             return self._past

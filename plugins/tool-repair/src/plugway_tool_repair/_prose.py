@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from plugway_tool_repair._capture import Capture, CutOff, Found
 from plugway_tool_repair._code import Code
 from plugway_tool_repair._passage import MAX_HEADER, Leaks, Passage
+from plugway_tool_repair._pieces import Calls, Cut, Piece, Text, Thinking, Unread
 from plugway_tool_repair._tools import Toolbox
 from plugway_toolcalls import Memory, marks
 
@@ -36,56 +36,6 @@ _BLANKS: Final = 1000
 """White space before a bare call, or after a call, that is held back."""
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """Visible text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Thinking:
-    """Reasoning that was written as text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Calls:
-    """Calls that were written as text, and that text."""
-
-    calls: tuple[tuple[str, str], ...]
-    source: str
-    quoted: bool
-    """Whether it is in a Markdown fence after other text: a call only if no more text follows."""
-    sure: bool
-    """Whether it is between markers that are used for calls only."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A call that was written as text and cut off."""
-
-    name: str
-    """The tool's name, as far as it is known."""
-    source: str
-    sure: bool
-    """The same as in `Calls`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """An unreadable call between markers for calls; it follows as text."""
-
-    name: str
-    """The named tool."""
-    source: str
-    """The start of its text."""
-
-
-Piece = Text | Thinking | Calls | Cut | Unread
-
-
 class Prose:
     """One text block."""
 
@@ -106,6 +56,8 @@ class Prose:
         self._after_call = False
         self._tries = self._begun_calls = 0
         self._waste = 0
+        self._unread = False
+        """Whether a call could not be read, which may hold all that looks like a call after it."""
         self._cut = False
         self._code = Code()
         self._memory = Memory()
@@ -218,7 +170,8 @@ class Prose:
     def _may_call(self) -> bool:
         """Whether calls are looked for."""
         little = self._tries < _MAX_TRIES and self._waste < _MAX_WASTE
-        return bool(self._toolbox) and little and self._begun_calls < _MAX_CALLS
+        allowed = bool(self._toolbox) and not self._unread
+        return allowed and little and self._begun_calls < _MAX_CALLS
 
     def _mark(self, pieces: list[Piece], mark: str, final: bool) -> bool:
         """Handle `mark` at the start of the buffer, which begins something."""
@@ -366,6 +319,9 @@ class Prose:
             self._waste += len(held)
             if sure and (named := capture.unread_tool):
                 pieces.append(Unread(named, held[:_MOST_QUOTED]))
+                self._unread = True
+            elif not self._opening:
+                self._unread = capture.names_tool
             self._put_back(held)
             if self._opening:
                 self._say(pieces, len(self._opening))

@@ -33,7 +33,7 @@ class Insisting:
             BackendError: the attempt failed.
         """
         reply = await self._send(request, attempt)
-        if reply.missing is None or reply.missing() is None or not _is_expressible(request):
+        if reply.missing is None or reply.missing() is None or not is_expressible(request):
             return reply
         held: list[bytes] = []
         try:
@@ -49,7 +49,7 @@ class Insisting:
         return reply.replace(chunks=_from(held, reply.chunks)) if reply.chunks else reply
 
 
-def _is_expressible(request: MessagesRequest) -> bool:
+def is_expressible(request: MessagesRequest) -> bool:
     """Whether the Messages API can express the client's request without loss."""
     original = request.original
     expressible = ("emulate ", "translate ")

@@ -6,6 +6,7 @@ See `_mend` for the repairs.
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import orjson
@@ -16,6 +17,7 @@ from plugway import (
     BackendProtocolError,
     BackendRefused,
     MessagesRequest,
+    Original,
     Reply,
     Send,
     StreamEvent,
@@ -23,17 +25,21 @@ from plugway import (
     as_list,
     as_object,
     collected,
-    new_id,
     replay,
 )
+from plugway_tool_repair._again import extended, problems_of, recorded
+from plugway_tool_repair._arguments import dumps
 from plugway_tool_repair._blocks import BadCall
-from plugway_tool_repair._chat import DIALECT, ChatText, own_names, read_stream, read_whole
+from plugway_tool_repair._chat import DIALECT, ChatText, own_names
+from plugway_tool_repair._chat_bytes import ChatStream, read_whole
 from plugway_tool_repair._failed import rescued
 from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._options import ToolRepairOptions
+from plugway_tool_repair._relayed import is_expressible
 from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import events_of, next_in_time
+from plugway_translation import safe_name
 from plugway_wire.bounds import breath
 from plugway_wire.events import CUT_REASONS
 
@@ -43,11 +49,6 @@ _LARGE: Final = 2**18
 _LEAST_ROOM: Final = 4096
 _MOST_ROOM: Final = 64_000
 """Limits of `max_tokens` for the retry of a call that was cut off."""
-
-_UNREAD: Final = (
-    "The call was not made, because it cannot be parsed. Make it again, with nothing before it. In "
-    "JSON, quotes, backslashes and line breaks inside strings are escaped."
-)
 
 
 class Asking:
@@ -108,10 +109,10 @@ class Asking:
             reply = await self._send(request, self._attempt)
         except BackendRefused as failure:
             reply = self._rescued(failure)
-        if reply.status >= 400 or reply.dialect:
-            return self._relayed(request, reply), None, None
-        mender = self._mender(request, reply)
         try:
+            if reply.status >= 400 or reply.dialect:
+                return reply, *await self._relayed(request, reply)
+            mender = self._mender(request, reply)
             return reply, await self._read(reply, mender), mender
         except BackendRefused as failure:  # in the stream, before any content
             await reply.close()
@@ -123,19 +124,51 @@ class Asking:
             await reply.close()
             raise
 
-    def _relayed(self, request: MessagesRequest, reply: Reply) -> Reply:
-        """A reply in the client's own API; calls of Chat Completions are checked, or converted."""
+    async def _relayed(
+        self, request: MessagesRequest, reply: Reply
+    ) -> tuple[Reply | None, Mender | None]:
+        """A reply in the client's own API; calls of Chat Completions are checked, or converted.
+        None if a bad call is requested again, which is possible in the Messages API only."""
         original = request.original
-        if original is None or reply.dialect != DIALECT or not self._toolbox or reply.status >= 400:
-            return reply
+        chat = reply.dialect == DIALECT and reply.status < 400
+        if original is None or not (chat and self._toolbox):
+            return reply, None
         may_call = own_names(original)
         if not may_call:
-            return reply
+            return reply, None
+        if not is_expressible(request):
+            self._may_ask = self._may_grow = False
         toolbox = self._toolbox.of_client(may_call)
-        text = ChatText(self._mender(request, reply, toolbox), toolbox, self._note)
-        if reply.chunks is not None:
-            return reply.replace(chunks=read_stream(reply.chunks, text))
-        return reply.replace(body=read_whole(reply.body, text)) if reply.body else reply
+        mender = self._mender(request, reply, toolbox)
+        hold, whole = self._options.hold_thinking, reply.chunks is None
+        text = ChatText(mender, toolbox, self._note, whole=whole, hold_thinking=hold)
+        answer = await self._read_chat(reply, text, mender)
+        if text.bad is not None:
+            mender.bad = self._translated(text.bad)
+            return None, mender
+        mender.judged = True
+        mender.cut = text.cut
+        mender.repeatable = text.cut is not None and text.repeatable and _has_limit(original)
+        return answer, mender
+
+    async def _read_chat(self, reply: Reply, text: ChatText, mender: Mender) -> Reply:
+        if reply.chunks is None:
+            return reply.replace(body=read_whole(reply.body, text)) if reply.body else reply
+        stream, head = ChatStream(text), list[bytes]()
+        while not (mender.judged or text.shown or stream.over):
+            chunk = await next_in_time(reply.chunks, self._attempt)
+            head.append(stream.end() if chunk is None else stream.feed(chunk))
+            if text.bad is not None:
+                break
+        return reply.replace(chunks=stream.read(reply.chunks, b"".join(head)))
+
+    def _translated(self, bad: BadCall) -> BadCall:
+        """The same with the names that tools have in the Messages API."""
+        name, problems = safe_name(bad.name), bad.problems
+        if not bad.source:
+            problems = self._toolbox.judge(name, bad.arguments).problems or problems
+        others = tuple((safe_name(other), arguments) for other, arguments in bad.others)
+        return replace(bad, name=name, problems=problems, others=others)
 
     def _rescued(self, failure: BackendRefused) -> Reply:
         """A reply with the call inside a refusal. Raises the refusal if there is none."""
@@ -158,8 +191,8 @@ class Asking:
         if bad is None:
             self._note(f"retried: the reply lacks {self._demand.missing}")
             return self._demand.repeated(request)
-        self._note(f"retried: {_recorded(bad, self._toolbox)}")
-        return _extended(request, bad)
+        self._note(f"retried: {recorded(bad, self._toolbox)}")
+        return extended(request, bad)
 
     def _with_room(self, request: MessagesRequest, mender: Mender) -> MessagesRequest | None:
         """The request with a higher limit, if `max_tokens` cut off the reply's only call.
@@ -205,6 +238,8 @@ class Asking:
         """The reply, repaired; None if it is unusable."""
         if reply.body is not None:
             found = await _whole(reply, mender, self._demand)
+            if mender.bad is not None and not mender.bad.source:
+                mender.bad = replace(mender.bad, others=self._valid_calls(reply.parsed))
             if found is not None and self._is_lacking(mender):
                 return None
             mender.repeatable = mender.cut is not None and not mender.calls
@@ -228,6 +263,13 @@ class Asking:
         mender.repeatable = mender.cut is not None and not mender.calls
         return reply.replace(events=None, chunks=_bytes(head, source, mender))
 
+    def _valid_calls(self, message: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+        """Name and arguments of the valid calls that the server parsed."""
+        blocks = [as_object(block) for block in as_list(message.get("content"))]
+        calls = [block for block in blocks if block.get("type") == "tool_use"]
+        verdicts = [self._toolbox.judge(str(c.get("name")), dumps(c.get("input"))) for c in calls]
+        return tuple((v.name, v.arguments) for v in verdicts if not v.problems)
+
     def _is_lacking(self, mender: Mender) -> bool:
         """Whether to ask again for a required call; if it is still missing, the receipt says so.
         Not for a call that was cut off, nor for a refusal."""
@@ -249,8 +291,8 @@ class Asking:
         if bad is None:
             return BackendProtocolError("its reply had no content, twice")
         what = "its tool call is still invalid"
-        record = f"{what}: {_recorded(bad, self._toolbox)}"
-        error = BackendProtocolError(f"{what}: {_problems(bad)[:500]}", record=record)
+        record = f"{what}: {recorded(bad, self._toolbox)}"
+        error = BackendProtocolError(f"{what}: {problems_of(bad)[:500]}", record=record)
         error.try_next = self._options.unfixable == "fail_over"
         error.permanent = self._options.unfixable == "error"
         return error
@@ -306,6 +348,11 @@ def _replayed(message: Mapping[str, Any], *, whole: bool) -> Iterator[StreamEven
             yield item
 
 
+def _has_limit(original: Original) -> bool:
+    """Whether the client of Chat Completions limits the reply."""
+    return any(original.get(name) for name in ("max_tokens", "max_completion_tokens"))
+
+
 def _limit(request: MessagesRequest) -> int:
     most = request.body.get("max_tokens")
     return most if isinstance(most, int) else 0
@@ -322,43 +369,3 @@ def _interrupted(item: StreamEvent) -> StreamInterrupted:
     message = str(detail.get("message") or "the stream failed")
     record = f"the stream ended with an error event (status {status})"
     return StreamInterrupted(message, status=status, record=record)
-
-
-def _problems(bad: BadCall) -> str:
-    return f"`{bad.name}`: " + "; ".join(bad.problems)
-
-
-def _recorded(bad: BadCall, toolbox: Toolbox) -> str:
-    """The same for the receipt, without text of the model."""
-    count = len(bad.problems)
-    return f"{toolbox.called(bad.name)} has {count} problem{'s'[: count > 1]}"
-
-
-def _extended(request: MessagesRequest, bad: BadCall) -> MessagesRequest:
-    """The conversation with the bad call, and its problems as its result."""
-    if bad.source:
-        said: Any = bad.source.strip()
-        result: Any = _UNREAD
-    else:
-        said, result = _refused(bad)
-    messages = [
-        *as_list(request.body.get("messages")),
-        {"role": "assistant", "content": said},
-        {"role": "user", "content": result},
-    ]
-    return request.replace(messages=messages, because="the model gets the problems of its call")
-
-
-def _refused(bad: BadCall) -> tuple[list[Any], list[Any]]:
-    """The call and its result."""
-    try:
-        arguments = as_object(orjson.loads(bad.arguments))
-    except orjson.JSONDecodeError:
-        arguments = {}
-    identifier = new_id("toolu")
-    call = {"type": "tool_use", "id": identifier, "name": bad.name, "input": arguments}
-    text = (
-        f"The call was not made. {_problems(bad)}. Call again with arguments that fit the schema."
-    )
-    result = {"type": "tool_result", "tool_use_id": identifier, "is_error": True, "content": text}
-    return [call], [result]

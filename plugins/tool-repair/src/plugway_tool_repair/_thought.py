@@ -9,7 +9,8 @@ from collections import Counter
 from typing import Final
 
 from plugway_tool_repair._capture import MAX_CALL
-from plugway_tool_repair._prose import Calls, Prose, Text
+from plugway_tool_repair._pieces import Calls, Text
+from plugway_tool_repair._prose import Prose
 from plugway_tool_repair._tools import Toolbox, Verdict
 from plugway_toolcalls import marks
 

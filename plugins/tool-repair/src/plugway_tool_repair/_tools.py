@@ -14,8 +14,8 @@ from typing import Any, Final
 import orjson
 
 from plugway import InvalidRequest, Original, as_list, as_object
-from plugway_tool_repair._arguments import Fitter, dumps, normal
-from plugway_toolcalls import Tool, plain_name
+from plugway_tool_repair._arguments import Fitter, normal
+from plugway_toolcalls import Tool, dumps, plain_name
 from plugway_translation import (
     ids_of_calls,
     is_placeholder,
@@ -47,7 +47,7 @@ class Verdict:
     @property
     def is_readable(self) -> bool:
         """Whether the arguments are a JSON object, valid or not."""
-        return _is_object(self.arguments)
+        return is_object(self.arguments)
 
     @property
     def key(self) -> tuple[str, bytes]:
@@ -59,7 +59,8 @@ class Verdict:
         return self.name, sha256(text).digest()
 
 
-def _is_object(text: str) -> bool:
+def is_object(text: str) -> bool:
+    """Whether `text` is a JSON object."""
     try:
         return isinstance(orjson.loads(text), dict)
     except orjson.JSONDecodeError:
@@ -200,7 +201,7 @@ class Toolbox:
             names = ", ".join(real_names[:_MAX_NAMED])
             problem = f"there is no tool `{name[:100]}`; there are: {names}"
             return Verdict(name, arguments, problems=(problem,))
-        if arguments.count(",") > MOST_JUDGED and _is_object(arguments):
+        if arguments.count(",") > MOST_JUDGED and is_object(arguments):
             return Verdict(real, arguments, () if real == name else (f"it is called `{real}`",))
         fitter = Fitter(self.tools[real].schema)
         value, problems = fitter.fit_text(arguments)
@@ -209,4 +210,8 @@ class Toolbox:
             return Verdict(real, arguments, problems=tuple(problems))
         if not fixes:
             return Verdict(name, arguments)
-        return Verdict(real, dumps(value), tuple(fixes))
+        try:
+            return Verdict(real, dumps(value), tuple(fixes))
+        except ValueError:
+            problem = "a number in the arguments is too large for JSON"
+            return Verdict(real, arguments, problems=(problem,))

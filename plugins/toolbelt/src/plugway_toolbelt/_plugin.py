@@ -52,7 +52,12 @@ _NO_CALLS: Final = "the client wants no calls (`tool_choice: none`), so it gets 
 class Toolbelt(Plugin[ToolbeltOptions]):
     """Gives tools to clients that have none, and runs them inside the reply."""
 
-    outside: ClassVar[tuple[str, ...]] = ("tool-repair", "context-guard", "field-policy")
+    outside: ClassVar[tuple[str, ...]] = (
+        "tool-repair",
+        "context-guard",
+        "field-policy",
+        "budget-tree",
+    )
 
     def __init__(self, options: ToolbeltOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)

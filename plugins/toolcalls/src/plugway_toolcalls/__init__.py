@@ -26,7 +26,7 @@ from plugway_toolcalls._references import SchemaTooLarge, resolve
 from plugway_toolcalls._schema import any_object, prepare_schema
 from plugway_toolcalls._spans import NOT_A_CALL
 from plugway_toolcalls._tokens import Memory
-from plugway_toolcalls._tools import Tool, kind_of, plain_name
+from plugway_toolcalls._tools import Tool, dumps, kind_of, plain_name
 from plugway_toolcalls._validate import check_arguments
 from plugway_toolcalls._write import own_format, write_call
 
@@ -61,6 +61,7 @@ __all__ = [
     "any_object",
     "check_arguments",
     "detect_family",
+    "dumps",
     "kind_of",
     "load",
     "merged",

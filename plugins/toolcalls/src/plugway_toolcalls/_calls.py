@@ -17,7 +17,7 @@ from plugway_toolcalls._families._base import CallFormat
 from plugway_toolcalls._python import NotPython, python_value, read_python
 from plugway_toolcalls._tags import Names, NotTags, read_body
 from plugway_toolcalls._tokens import inner_calls
-from plugway_toolcalls._tools import Tool, plain_name
+from plugway_toolcalls._tools import Tool, dumps, plain_name
 
 _NAME_KEYS: Final = ("name", "function", "tool", "tool_name", "function_name")
 _ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs")
@@ -94,7 +94,7 @@ def _finished(name: str, arguments: Any, tools: Tools) -> Call:
     if not isinstance(arguments, dict):
         raise MalformedCall("its arguments are not an object")
     try:
-        return Call(name, json.dumps(arguments, ensure_ascii=False, allow_nan=False))
+        return Call(name, dumps(arguments))
     except (TypeError, ValueError):
         raise MalformedCall("its arguments contain a value that JSON does not support") from None
 

@@ -17,6 +17,7 @@ from plugway_toolcalls._members import Members, kinds_of, members_of
 from plugway_toolcalls._references import resolved
 from plugway_toolcalls._schema import is_any_number, is_any_string, is_any_value
 from plugway_toolcalls._terminals import INTEGER, JSON_STRING, NUMBER
+from plugway_toolcalls._tokens import CDATA, CDATA_END
 from plugway_toolcalls._tools import json_type
 
 JSON_STYLE: Final[dict[str, Any]] = {
@@ -149,9 +150,9 @@ class Lark:
         """One JSON object in the format of `json.dumps`, but with members in any order."""
 
         def each(name: str, value: Any) -> str:
-            key = self._other_key(members, _JSON_KEY, _in_json)
+            key = self._other_key(members, _JSON_KEY, _quoted)
             if name:
-                key = json.dumps(_in_json(name), ensure_ascii=False)
+                key = json.dumps(_quoted(name), ensure_ascii=False)
             return self.rule(f'{key} ": " {self.json(value)}')
 
         return self.rule(f'"{{" {self._any_order(members, each, chr(34) + ", " + chr(34))} "}}"')
@@ -214,8 +215,8 @@ class Lark:
         end_text = shape.value_end.replace("{key}", name)
         end = self.literal(end_text)
         if words:
-            options = " | ".join(json.dumps(word, ensure_ascii=False) for word in words)
-            return self.rule(f"{plain} ({options}) {end}")
+            framed = [f"{CDATA}{word}{CDATA_END}" for word in words if spec.cdata]
+            return self.rule(f"{plain} ({' | '.join(map(_quoted, [*words, *framed]))}) {end}")
         if spec.nested and (tree := self._tree(spec, name, schema, depth)):
             return self.rule(f"{plain} {tree}")
         typed = self._typed(shape, name, schema, members) if shape.typed else plain
@@ -314,7 +315,7 @@ class Lark:
     def _python_dict(self, members: Members, depth: int) -> str:
         def each(name: str, value: Any) -> str:
             if not name:
-                return f'{self._other_key(members, _JSON_KEY, _in_json)} ": " {self._any_python()}'
+                return f'{self._other_key(members, _JSON_KEY, _quoted)} ": " {self._any_python()}'
             keys = " | ".join(map(_quoted, _both(name)))
             return self.rule(f'({keys}) ": " {self._python(as_object(value), depth + 1)}')
 
@@ -392,9 +393,6 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def _in_json(name: str) -> str:
-    return json.dumps(name, ensure_ascii=False)
-
-
 def _escaped(text: str) -> str:
-    return re.sub(r"[^\w -]", lambda match: "\\" + match[0], text)
+    """The text in a regular expression; what is not ASCII must not be escaped."""
+    return re.sub(r"(?![\w -])[\x00-\x7f]", lambda match: f"\\x{ord(match[0]):02x}", text)

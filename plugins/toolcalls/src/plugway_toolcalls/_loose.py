@@ -6,6 +6,7 @@ Text that is cut off inside a string is not parsed: the missing part is unknown.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ _WORDS: Final[dict[str, Any]] = {
     "None": None,
     "undefined": None,
 }
+_INFINITE: Final = (math.inf, -math.inf)
 _FENCE = re.compile(r"```[\w-]*+\s*+")
 
 
@@ -44,7 +46,7 @@ def load(text: str) -> tuple[Any, bool]:
         NotJson: it is not even almost JSON.
     """
     try:
-        return json.loads(text), False
+        return json.loads(text, parse_constant=_refused), False
     except (ValueError, RecursionError) as error:
         reason = str(error)
     text = _unfenced(text)
@@ -56,6 +58,11 @@ def load(text: str) -> tuple[Any, bool]:
     if rest:
         raise NotJson(f"{reason}; there is more after the value: {rest[:40]!r}")
     return value, True
+
+
+def _refused(constant: str) -> Any:
+    """Python reads `NaN` and `Infinity` too; JSON does not have them."""
+    raise NotJson(f"{constant} is not a value")
 
 
 def _unfenced(text: str) -> str:
@@ -160,7 +167,10 @@ class _Reader:
         if match is not None:
             self.at = match.end()
             word = match[0]
-            return int(word) if re.fullmatch(r"-?\d{1,300}", word) else float(word)
+            value = int(word) if re.fullmatch(r"-?\d{1,4000}", word) else float(word)
+            if value in _INFINITE:
+                raise NotJson(f"the number at {match.start()} is too large")
+            return value
         word = self._word()
         if word not in _WORDS:
             raise NotJson(f"{word!r} is not a value")

@@ -65,11 +65,13 @@ def _members(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> 
 
 
 def _own(schema: Mapping[str, Any]) -> Members:
-    known = as_object(schema.get("properties"))
+    known = {k: v for k, v in as_object(schema.get("properties")).items() if v is not False}
     more = schema.get("additionalProperties", _UNSAID)
     if schema.get("patternProperties") or more is True:
         more = any_value()
     names = (name for name in as_list(schema.get("required")) if isinstance(name, str))
+    if known.pop("", None) is not None:  # no rule of a grammar is for a member without a name
+        more = any_value()
     return Members(known, frozenset(names), None if more is False else more)
 
 

@@ -61,13 +61,14 @@ class OutputParser:
         """`tools` are those that may be called. `thinking`: the prompt opened the reasoning."""
         self._family = family
         self._tools = {tool.name: tool for tool in tools}
-        self._markers = Markers(family, calls=bool(self._tools))
+        self._markers = Markers(family, self._tools)
         self._buffer = ""
         self._mode: Mode = "thinking" if thinking else "text"
         self._closes = tuple(close for _, close in family.reasoning)
         self._fresh = True
         self._callable = True
         self._in_first_header = bool(family.header and family.header.begins) and not thinking
+        self._in_first_line = family.recipients is not None and not thinking
         self._opening = ""
         self._gap = ""
         self._joint = ""
@@ -177,6 +178,8 @@ class OutputParser:
             self._buffer = self._buffer.lstrip(" \t\r\n;" if self.calls else None)
             if self._in_first_header:
                 return self._first_header(final)
+            if self._in_first_line:
+                return self._first_line(final)
             bare = self._bare(final)
             if bare is None or bare:
                 return bool(bare)
@@ -205,6 +208,19 @@ class OutputParser:
             self._mode, self._opening = "header", ""
         return True
 
+    def _first_line(self, final: bool) -> bool:
+        """Whether the reply goes on with the line that the prompt has begun."""
+        lines = self._family.recipients
+        assert lines is not None
+        begun = self._markers.begun_by(lines.opening, self._buffer, final=final)
+        if begun is None:
+            return False
+        self._in_first_line = False
+        if begun:
+            self._buffer = lines.opening + self._buffer
+            self._given += len(lines.opening)
+        return True
+
     def _say(self, parts: list[Part], text: str) -> None:
         if text:
             parts.append(TextDelta(self._joint + text))
@@ -212,15 +228,16 @@ class OutputParser:
 
     def _open_marker(self, marker: str) -> None:
         closes = self._markers.closes_of(marker)
-        noise = marker in self._family.noise and marker not in self._markers.calls
+        noise = marker in self._markers.noise and marker not in self._markers.calls
         self._joint = (self._joint or self._gap) if noise and not closes else ""
         if closes:
             self._mode, self._closes, self._fresh = "thinking", closes, True
         elif marker in self._markers.headers:
             self._mode, self._opening = "header", marker
         elif marker in self._markers.calls:
-            self._begin_call(marker, self._markers.calls[marker])
-        elif marker in self._markers.reasoning_ends or marker in self._family.noise:
+            name = self._markers.names.get(marker, "")
+            self._begin_call(marker, self._markers.calls[marker], name)
+        elif marker in self._markers.reasoning_ends or marker in self._markers.noise:
             self._fresh = self._callable = True
 
     def _bare(self, final: bool) -> bool | None:
@@ -332,7 +349,7 @@ class OutputParser:
 
     def _no_call(self, parts: list[Part], final: bool) -> None:
         self._mode = "text"
-        if self._opening in self._family.noise and not final:
+        if self._opening in self._markers.noise and not final:
             self._put_back()
             return
         self._fresh = self._callable = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -40,6 +41,19 @@ def kind_of(value: Any) -> str:
         return "boolean"
     names = {int: "integer", float: "number", list: "array", dict: "object", str: "string"}
     return next((name for kind, name in names.items() if isinstance(value, kind)), "null")
+
+
+def dumps(value: Any) -> str:
+    """JSON text; half of a surrogate pair becomes U+FFFD, because it cannot be sent.
+
+    Raises:
+        ValueError: a number is not finite.
+        TypeError: JSON has no such type.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def json_type(kind: str) -> str:

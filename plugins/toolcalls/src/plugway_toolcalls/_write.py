@@ -15,6 +15,7 @@ from plugway_toolcalls._call_reader import CallReader
 from plugway_toolcalls._calls import MalformedCall
 from plugway_toolcalls._families._base import CallFormat, Family, Shape
 from plugway_toolcalls._families.hermes import HERMES_CALL
+from plugway_toolcalls._members import kinds_of
 from plugway_toolcalls._references import resolved
 from plugway_toolcalls._tokens import CDATA, CDATA_END
 from plugway_toolcalls._tools import Tool, json_type, kind_of
@@ -45,7 +46,7 @@ def write_call(
     as_json = json.dumps(arguments, ensure_ascii=False)
     body = _body(spec, arguments)
     known = schema or {}
-    if body is None or (spec.nested and not _is_spelled_out(dict(arguments), known, known)):
+    if body is None or (spec.nested and not _is_spelled_out(dict(arguments), known)):
         return _framed(spec, shape, name, as_json)
     text = _framed(spec, shape, name, body)
     # A grammar does not allow the end marker inside a value.
@@ -70,20 +71,30 @@ def _body(spec: CallFormat, arguments: Mapping[str, Any]) -> str | None:
             return None
 
 
-def _is_spelled_out(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
-    """Whether the schema defines the content of each list and object in `value`: only then can
-    the tags of its members be distinguished from those around them."""
+def _is_spelled_out(arguments: dict[str, Any], schema: Mapping[str, Any]) -> bool:
+    """Whether the schema defines the content of each list and object in the arguments: only then
+    can the tags of its members be distinguished from those around them."""
+    known = as_object(resolved(schema, schema).get("properties"))
+    return all(
+        _is_known(item, as_object(known.get(name)), schema) for name, item in arguments.items()
+    )
+
+
+def _is_known(value: Any, schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
     if not isinstance(value, dict | list):
         return True
     found = resolved(schema, root)
+    kinds = kinds_of(found, root) or ({"object"} if "properties" in found else set[str]())
     if isinstance(value, list):
         items = as_object(found.get("items"))
-        return bool(items) and all(_is_spelled_out(i, items, root) for i in as_list(value))
+        return (
+            kinds == {"array"}
+            and bool(items)
+            and all(_is_known(i, items, root) for i in as_list(value))
+        )
     known = as_object(found.get("properties"))
-    return all(
-        not isinstance(item, dict | list)
-        or (name in known and _is_spelled_out(item, as_object(known[name]), root))
-        for name, item in as_object(value).items()
+    return kinds == {"object"} and all(
+        _is_known(item, as_object(known.get(name)), root) for name, item in as_object(value).items()
     )
 
 

@@ -13,6 +13,8 @@ from typing import Any, Final
 from plugway_toolcalls._families import FAMILIES, CallFormat
 from plugway_toolcalls._tools import Tool
 
+SEARCHED: Final = tuple(family for family in FAMILIES if family.recipients is None)
+"""The families whose calls are found in any text. The others' begin as much else does (`>>>`)."""
 _OTHER_LEAKS: Final = (
     "<|im_start|>assistant",
     "<|im_start|>",
@@ -69,7 +71,7 @@ HEADER_CLOSES: Final = ("<|end|>", "<|return|>", "<|call|>", *HEADERS)
 
 _HEADER_FAMILY: Final = next(f for f in FAMILIES if f.header is not None)
 _ALL: Final = sorted(
-    dict.fromkeys(spec for f in FAMILIES for spec in f.calls), key=lambda spec: not spec.wrapped
+    dict.fromkeys(spec for f in SEARCHED for spec in f.calls), key=lambda spec: not spec.wrapped
 )
 """Of two formats that differ in little, the one that more models write comes first."""
 OPENINGS: Final = frozenset(spec.opening for spec in _ALL if spec.opening) - {

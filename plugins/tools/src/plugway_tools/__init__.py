@@ -2,6 +2,16 @@
 
 from plugway_tools._arguments import problems_of, schema_of
 from plugway_tools._guard import ProxyLimits, guard_proxy
+from plugway_tools._progress import (
+    Judged,
+    RunningTool,
+    asking_since,
+    loop_usages,
+    record_verdict,
+    running_tools,
+    unquoted,
+    verdicts_of,
+)
 from plugway_tools._protocols import (
     Effect,
     HoldsTools,
@@ -13,24 +23,36 @@ from plugway_tools._protocols import (
     failed,
 )
 from plugway_tools._public import NotPublic, is_public, public_addresses
+from plugway_tools._recorded import RUN_CALLS, RunCall, record_run
 from plugway_tools._text import MAX_CHARACTERS, harmless
 
 __all__ = [
     "MAX_CHARACTERS",
+    "RUN_CALLS",
     "Effect",
     "HoldsTools",
+    "Judged",
     "JudgesCalls",
     "NotPublic",
     "ProxyLimits",
+    "RunCall",
+    "RunningTool",
     "ToolCall",
     "ToolResult",
     "ToolSpec",
     "Verdict",
+    "asking_since",
     "failed",
     "guard_proxy",
     "harmless",
     "is_public",
+    "loop_usages",
     "problems_of",
     "public_addresses",
+    "record_run",
+    "record_verdict",
+    "running_tools",
     "schema_of",
+    "unquoted",
+    "verdicts_of",
 ]

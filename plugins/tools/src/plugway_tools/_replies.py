@@ -13,6 +13,10 @@ from plugway_wire.protocols import implements
 DRAIN_SECONDS: Final = 0.05
 RETRY_SECONDS: Final = 0.5
 """Before a request is sent once more, if the server names no time."""
+GOES_ON: Final = frozenset(("tool_use", "end_turn", "stop_sequence", None))
+"""Stop reasons of a complete reply; after others no call is run and the model is not asked."""
+CUT: Final = frozenset(("max_tokens", "model_context_window_exceeded", "refusal"))
+"""Stop reasons that stay when the runner's sentence ends a message."""
 MAX_RETRY_SECONDS: Final = 15.0
 
 

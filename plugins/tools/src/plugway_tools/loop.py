@@ -46,8 +46,11 @@ from plugway import (
     event,
 )
 from plugway_tools._limits import Limits
+from plugway_tools._progress import asking, record_usage, running_tool
 from plugway_tools._protocols import ToolResult, failed
 from plugway_tools._replies import (
+    CUT,
+    GOES_ON,
     MAX_RETRY_SECONDS,
     RETRY_SECONDS,
     drained,
@@ -67,10 +70,6 @@ Note = Callable[[str], None]
 Adapt = Callable[[MessagesRequest], MessagesRequest]
 log = logging.getLogger("plugway.tools")
 
-_GOES_ON: Final = frozenset(("tool_use", "end_turn", "stop_sequence", None))
-"""Stop reasons of a complete reply; after others no call is run and the model is not asked."""
-_CUT: Final = frozenset(("max_tokens", "model_context_window_exceeded", "refusal"))
-"""Stop reasons that stay when the runner's sentence ends a message."""
 _STOP_SECONDS: Final = 1.5
 _RUNNING: StateKey[list[Loop]] = StateKey("tools.loop")
 
@@ -95,7 +94,7 @@ class Loop:
         self._runner = runner
         self._note = note
         self._limits = limits or Limits()
-        self._adapt = adapt
+        self._adapt: Adapt = adapt or (lambda request: request)
         self._until = time.monotonic() + self._limits.seconds
         self._ids: set[str] = set()
         self._asked = 0
@@ -206,12 +205,13 @@ class Loop:
 
     def _count(self, part: Round) -> None:
         usage = part.usage
+        record_usage(self._attempt.exchange, usage)
         self._read += sum(tokens(usage, key) for key in usage if key.endswith("input_tokens"))
         self._written += tokens(usage, "output_tokens")
 
     def _goes_on(self, part: Round) -> bool:
         """Whether the model gets the results of a reply; `_why` says why no more calls are run."""
-        if self._why or part.own_calls or part.reason not in _GOES_ON:
+        if self._why or part.own_calls or part.reason not in GOES_ON:
             return False
         limits = self._limits
         if self._asked >= limits.rounds:
@@ -237,9 +237,9 @@ class Loop:
             f"{self._asked} requests, {self._calls} calls; all together {self._read:,} tokens "
             f"read, {self._written:,} written"
         )
-        waiting = bool(part.calls) and not part.own_calls and part.reason in _GOES_ON
+        waiting = bool(part.calls) and not part.own_calls and part.reason in GOES_ON
         if waiting or (silent and part.reason != "refusal"):
-            cut = part.reason not in _GOES_ON
+            cut = part.reason not in GOES_ON
             why = self._why or ("its reply was cut off" if cut else "the model had nothing to say")
             yield from self._with_words(part, why, as_object(part.delta.data.get("delta")))
             return
@@ -251,7 +251,7 @@ class Loop:
         """The last events, with the runner's sentence."""
         yield from part.added([{"type": "text", "text": self._runner.last_words(why)}])
         reason = delta.get("stop_reason")
-        reason = reason if reason in _CUT else "end_turn"
+        reason = reason if reason in CUT else "end_turn"
         usage = {"input_tokens": 0, **part.usage, "output_tokens": self._written}
         delta = {**delta, "stop_reason": reason, "stop_sequence": None}
         yield event("message_delta", delta=delta, usage=usage)
@@ -262,7 +262,7 @@ class Loop:
     async def _ran(self, part: Round, results: list[dict[str, Any]]) -> AsyncIterator[StreamEvent]:
         """Run the calls of a reply; adds the results for the model to `results`."""
         calls = [replace(call, mixed=part.own_calls) for call in part.calls]
-        complete = part.reason in _GOES_ON
+        complete = part.reason in GOES_ON
         together = all(call.tool.parallel for call in calls)
         for group in [calls] if together else [[call] for call in calls]:
             tasks = [self._task(self._result(call, complete=complete)) for call in group]
@@ -291,8 +291,9 @@ class Loop:
             return failed(f"Not run: the time limit of {self._limits.seconds:g} s is reached.")
         self._changed = self._changed or call.tool.changes
         try:
-            async with asyncio.timeout(left):
-                return self._results.bounded(await self._runner.run(call))
+            with running_tool(self._attempt.exchange, call.id, call.name):
+                async with asyncio.timeout(left):
+                    return self._results.bounded(await self._runner.run(call))
         except TimeoutError:
             return failed(f"Stopped at the time limit of {self._limits.seconds:g} s.")
         except BaseException as error:  # a plugin's own code
@@ -319,9 +320,7 @@ class Loop:
             {"role": "user", "content": results},
         ]
         because = "the model gets the results of its calls"
-        request = request.replace(messages=messages, because=because)
-        if self._adapt is not None:
-            request = self._adapt(request)
+        request = self._adapt(request.replace(messages=messages, because=because))
         choice = as_object(request.get("tool_choice"))
         if self._why:
             return request.replace(tool_choice={"type": "none"}, because=self._why)
@@ -332,11 +331,12 @@ class Loop:
 
     async def _ask(self, request: MessagesRequest) -> AsyncIterator[StreamEvent]:
         """Ask the model again; sets `_next`, or `_why` if there is no usable reply."""
-        asking = self._task(self._sent_again(request))
-        async for item in self._meanwhile([asking]):
-            yield item
+        again = self._task(self._sent_again(request))
+        with asking(self._attempt.exchange):
+            async for item in self._meanwhile([again]):
+                yield item
         try:
-            reply = asking.result()
+            reply = again.result()
         except PlugwayError as error:
             self._failed(error.record)
             return

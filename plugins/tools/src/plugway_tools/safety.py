@@ -22,6 +22,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from plugway import Exchange, as_list, as_object
+from plugway_tools._progress import record_verdict
 from plugway_tools._protocols import (
     HoldsTools,
     JudgesCalls,
@@ -31,6 +32,7 @@ from plugway_tools._protocols import (
     Verdict,
     failed,
 )
+from plugway_tools._recorded import RunCall, record_run
 from plugway_tools._round import Called
 
 Outcome = Literal["ran", "failed", "stopped", "refused", "not run"]
@@ -103,11 +105,13 @@ class SafeCalls:
         self._recorded.add(call.id)
         ms, size = round(seconds * 1000, 1), _size(result)
         self._note(f"`{call.name[:64]}` {outcome} ({ms:g} ms, {size:,} characters)")
+        made = RunCall(call.name[:64], outcome, _hash(call.arguments), ms, size)
+        record_run(self._exchange, made)
         fields = {
             "request_id": self._exchange.id,
             "caller": self._exchange.caller.name,
-            "tool": call.name[:64],
-            "arguments": _hash(call.arguments),
+            "tool": made.name,
+            "arguments": made.arguments,
             "outcome": outcome,
             "ms": ms,
             "size": size,
@@ -124,6 +128,8 @@ class SafeCalls:
                 "that the user can ask for it in a request of its own"
             )
         verdict = self._verdict(call, spec)
+        if self._judges:
+            record_verdict(self._exchange, spec.name, verdict)
         if verdict.kind == "denied":
             return verdict.reason
         if verdict.kind == "undecided" and not held.granted:

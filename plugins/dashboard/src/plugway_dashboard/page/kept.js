@@ -1,22 +1,39 @@
-/* What ended: conversations, receipts and totals. */
-const STEP = 60, MOST_ROWS = 200;
-const days = new Intl.DateTimeFormat("en-CA", { dateStyle: "short" });
+/* What ended: conversations and receipts. */
+const STEP = 60, MOST_ROWS = 100;
 let shown = STEP, first = true, made = new Map();  /* the rows, which are made again only if they change */
 
 function receipt(item) {
-  const lines = (item.receipt || []).map(e => `${e.stage}  ${e.plugin}: ${e.what}`);
+  const judged = (item.verdicts || []).map(one => `verdict  ${one.kind} ${one.tool}: ${one.reason}`);
+  const lines = (item.receipt || []).filter(e => !(judged.length && e.stage === "safeguards")).map(e => `${e.stage}  ${e.plugin}: ${e.what}`);
   const tries = (item.attempts || []).map(a => `attempt  ${a.target}: ${a.result} (${a.ms} ms)`);
   const head = [`request ${item.request_id} of ${item.caller}${item.client ? `, from ${item.client}` : ""}`,
+    `${new Date(item.ended * 1000).toISOString()}  ${item.status} ${item.outcome}, ${item.model_asked} → ${item.served_by || "no backend"}`,
     item.route && `route  ${item.route.reason}`, item.error];
   const cache = item.cache && item.cache.why && `cache  ${item.cache.line}`;
-  return [...head, ...tries, ...lines, cache].filter(Boolean).join("\n");
+  return [...head, ...tries, ...judged, ...lines, cache, `cost  ${money(item.dollars)}`].filter(Boolean).join("\n");
 }
 
 const used = item => item.usage.input + item.usage.cache_read + item.usage.cache_creation;
+const judgedAs = (items, kind) => items.reduce((sum, item) => sum + (item.verdicts || []).filter(one => one.kind === kind).length, 0);
+
+function verdicts(items) {
+  const denied = judgedAs(items, "denied"), open = judgedAs(items, "undecided");
+  return [denied > 0 && make("span", `${count(denied, "call")} denied`, "bad"),
+    open > 0 && make("span", `${count(open, "call")} without a verdict`, "mute")];
+}
+
+/* The row of a request stays the same element, wherever its conversation is made again. */
+const rowOf = new WeakMap();
 
 function keptRow(item) {
+  if (!rowOf.has(item)) rowOf.set(item, newRow(item));
+  return rowOf.get(item);
+}
+
+function newRow(item) {
   const good = item.outcome === "completed", missed = item.cache && item.cache.miss;
   const served = item.served_by || (good ? "Plugway itself" : "no backend");
+  const price = missed && item.cache.dollars != null ? ` (${money(item.cache.dollars)})` : "";
   const summary = line("summary",
     make("span", when(item.ended), "mute"),
     make("span", `${item.status} ${item.outcome}`, good ? "good" : "bad"),
@@ -24,9 +41,21 @@ function keptRow(item) {
     make("span", item.model_asked === served ? served : `${item.model_asked} → ${served}`),
     make("span", `${seconds(item.seconds)}${item.first_content_seconds == null ? "" : `, first word ${seconds(item.first_content_seconds)}`}`),
     make("span", `${number.format(used(item))} in (${number.format(item.usage.cache_read)} cached), ${number.format(item.usage.output)} out`, "mute"),
-    missed && make("span", `missed ${number.format(item.cache.missed)}`, "bad"));
+    make("span", money(item.dollars), item.dollars == null ? "mute" : ""),
+    missed && make("span", `missed ${number.format(item.cache.missed)} cached${item.cache.cause ? `: ${item.cache.cause}` : ""}${price}`, "bad"),
+    ...verdicts([item]));
   const row = make("li");
-  row.append(folding(`r ${item.request_id}`, summary, () => [make("pre", receipt(item))]));
+  const fill = () => {
+    const answer = make("pre", null, "answer"), buttons = make("p", null, "buttons");
+    answer.hidden = true;
+    buttons.append(button("Copy the receipt", () => copy(receipt(item), "the receipt")),
+      button("Copy a link", () => copy(`${location.origin}/#r=${encodeURIComponent(item.request_id)}`, "a link to this request")),
+      button("Where would it go now?", () => plan(`request=${encodeURIComponent(item.request_id)}`, answer)));
+    return [make("pre", receipt(item)), buttons, answer];
+  };
+  const fold = folding(`r ${item.request_id}`, summary, fill);
+  summary.dataset.request = item.request_id;
+  row.append(fold);
   if (!good && item.error) row.append(make("p", item.error, "bad said"));
   return row;
 }
@@ -37,13 +66,15 @@ function keptConversation(one) {
   const last = one.items[0], failed = one.items.filter(item => item.outcome !== "completed").length;
   const models = [...new Set(one.items.map(item => item.served_by || item.model_asked))];
   const agents = one.agents.size - one.agents.has("");
+  const known = one.items.filter(item => item.dollars != null);
   const summary = line("summary",
     make("span", title(one), "name"), make("span", one.caller),
     make("span", when(last.ended), "mute"),
     make("span", count(one.items.length, "request") + (agents ? ` with ${count(agents, "subagent")}` : "")),
     make("span", models.slice(0, 3).join(", ") + (models.length > 3 ? ` and ${models.length - 3} more` : ""), "mute"),
     make("span", `${sum(used)} in (${sum(item => item.usage.cache_read)} cached), ${sum(item => item.usage.output)} out`, "mute"),
-    failed > 0 && make("span", `${number.format(failed)} failed`, "bad"));
+    make("span", `cost ${cost(known.reduce((all, item) => all + item.dollars, 0), one.items.length - known.length, one.items.length)}`),
+    failed > 0 && make("span", `${number.format(failed)} failed`, "bad"), ...verdicts(one.items));
   const rest = one.items.length - MOST_ROWS;
   const newest = rest > 0 ? conversations(one.items.slice(0, MOST_ROWS))[0] : one;
   const fill = () => [branch(newest, "", keptRow), ...(rest > 0 ? [make("p", `${count(rest, "older request")}: use the filter.`, "mute")] : [])];
@@ -52,8 +83,13 @@ function keptConversation(one) {
   return row;
 }
 
-function showKept(all) {
-  const items = matching(all), found = conversations(items.toReversed ? items.toReversed() : [...items].reverse());
+/* What fits the filter, the newest first: what is kept in memory, then what was found in the history. */
+function listed() {
+  return [...matching(kept)].reverse().concat(older);
+}
+
+function showKept() {
+  const items = listed(), found = conversations(items);
   const newest = first && found.find(one => one.session);
   if (newest) { opened.add(`c ${newest.key}`); first = false; }
   const before = made;
@@ -66,33 +102,29 @@ function showKept(all) {
   });
   keepingFocus(() => arrange($("kept"), rows));
   $("none").hidden = found.length > 0;
-  $("none").textContent = all.length ? "None of those that are kept fits the filter." : "None yet.";
+  $("none").textContent = kept.length ? "None of those that are kept fits the filter." : "None yet.";
   $("more").hidden = found.length <= shown;
-  $("past").textContent = found.length ? `Conversations (${number.format(found.length)})` : "Conversations";
-  totals($("by-model"), "model", items, item => item.served_by || item.model_asked);
-  totals($("by-day"), "day", items, item => item.day ||= days.format(item.ended * 1000));
+  $("past").textContent = found.length ? `Conversations (${number.format(found.length)}${olderLeft ? " and older ones" : ""})` : "Conversations";
+  showTotals(items);
 }
 
-function totals(table, name, items, of) {
-  const sums = new Map();
-  for (const item of items) {
-    const key = of(item), sum = sums.get(key) || [0, 0, 0, 0, 0];
-    sums.set(key, sum);
-    [1, used(item), item.usage.cache_read, item.usage.output, item.outcome === "completed" ? 0 : 1].forEach((value, at) => { sum[at] += value; });
-  }
-  const head = make("tr");
-  for (const word of [name, "requests", "in", "cached", "out", "failed"]) {
-    const cell = make("th", word, word === name ? "" : "n");
-    cell.scope = "col";
-    head.append(cell);
-  }
-  const rows = [...sums].sort((a, b) => name === "day" ? (a[0] < b[0] ? 1 : -1) : b[1][0] - a[1][0]).map(([key, sum]) => {
-    const row = make("tr"), first = make("th", key);
-    first.scope = "row";
-    row.append(first, ...sum.map((value, at) => make("td", number.format(value), at === 4 && value ? "n bad" : "n")));
-    return row;
-  });
-  table.hidden = !rows.length;
-  table.tHead.replaceChildren(head);
-  table.tBodies[0].replaceChildren(...rows);
+/* Export: what fits the filter. */
+const COLUMNS = ["ended", "request_id", "caller", "session_id", "agent_id", "model_asked", "served_by", "outcome", "status", "error",
+  "seconds", "first_content_seconds", "input", "cache_read", "cache_creation", "output", "dollars"];
+
+function cell(value) {
+  const text = value == null ? "" : String(value);
+  const harmless = typeof value !== "number" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;  /* spreadsheets run formulas */
+  return /[",\n\r]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
 }
+
+function csv(items) {
+  const rows = items.map(item => ({ ...item, ...item.usage, ended: new Date(item.ended * 1000).toISOString() }));
+  return [COLUMNS.join(","), ...rows.map(row => COLUMNS.map(name => cell(row[name])).join(","))].join("\r\n") + "\r\n";
+}
+
+$("as-json").onclick = () => {
+  const items = listed().map(({ text, key, day, ...item }) => item);
+  download(JSON.stringify(items, null, 1), "application/json", "exchanges.json");
+};
+$("as-csv").onclick = () => download(csv(listed()), "text/csv", "exchanges.csv");

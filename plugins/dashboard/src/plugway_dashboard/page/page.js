@@ -1,5 +1,5 @@
 /* What runs, and asking the gateway. */
-let token = sessionStorage.getItem("token") || "", after = 0, kept = [], running = [], shape = "", typed;
+let token = sessionStorage.getItem("token") || "", after = 0, kept = [], running = [], shape = "", typed, book, link = null;
 const rows = new Map();
 
 function runningRow(item) {
@@ -44,20 +44,54 @@ async function ask(path) {
   const headers = { authorization: `Bearer ${token}`, "anthropic-version": "2023-06-01" };
   const answer = await fetch(path, { headers, credentials: "omit" });
   if (answer.status === 401 || answer.status === 429) throw new Error("This is not the gateway's token.");
-  if (!answer.ok) throw new Error(`The gateway answered ${answer.status} to ${path}.`);
+  if (!answer.ok) {
+    const said = await answer.json().then(body => body.error?.message, () => null);
+    throw Object.assign(new Error(said || `The gateway answered ${answer.status} to ${path}.`), { status: answer.status });
+  }
   return answer.json();
 }
 
 async function look() {
-  const [state, news] = await Promise.all([ask("/health"), ask(`/dashboard/exchanges?after=${after}`)]);
-  const restarted = news.last < after;
-  if (restarted) { after = 0; kept = []; showKept(kept); return; }
+  const begins = book === undefined, fresh = [];
+  let news, at = after;
+  do {
+    news = await ask(`/dashboard/exchanges?after=${at}&limit=500`);
+    if (!begins && (news.book !== book || news.last < at)) {  /* the gateway was restarted */
+      book = news.book;
+      after = 0;
+      kept = [];
+      forget();
+      showKept();
+      return look();
+    }
+    at = news.last;
+    fresh.push(...news.exchanges);
+  } while (news.more);
+  const state = await ask("/health");
+  book = news.book;
+  after = at;
+  historyDays = news.history_days;
+  mayAsk = !news.limited;
+  $("advice").hidden = news.limited;
   running = news.running.map(item => ({ ...item, text: "" }));
   showRunning();
-  if (news.exchanges.length || !after) { kept = kept.concat(news.exchanges).slice(-5000); showKept(kept); }
-  after = news.last;
-  const minutes = Math.floor(state.uptime_seconds / 60);
-  $("state").textContent = `up ${minutes} min, ${state.active} in flight, plugins: ${state.plugins.join(", ")}`;
+  if (begins && historyDays != null) findSoon();
+  if (fresh.length || begins) { kept = kept.concat(fresh).slice(-5000); showKept(); prepare(); }
+  if (historyDays != null && fresh.length && Date.now() - totalsAt > 5000) findTotals();
+  lookAtState();
+  $("state").textContent = news.limited ? "the requests of this token" : gateway(state);
+}
+
+/* Make the texts that the filter searches, a few at a time, so that the first key is not slow. */
+function prepare(from = 0) {
+  const items = kept;
+  for (const item of items.slice(from, from + 250)) item.text ||= haystack(item);
+  if (items.length > from + 250) setTimeout(() => { if (items === kept) prepare(from + 250); }, 10);
+}
+
+function gateway(state) {
+  const disabled = state.quarantined.length ? `, disabled after failures: ${state.quarantined.join(", ")}` : "";
+  return `up ${Math.floor(state.uptime_seconds / 60)} min, ${state.active} in flight, plugins: ${state.plugins.join(", ")}${disabled}`;
 }
 
 async function models() {
@@ -67,6 +101,7 @@ async function models() {
     return row;
   });
   $("models").tBodies[0].replaceChildren(...found);
+  $("names").replaceChildren(...found.map(row => { const one = make("option"); one.value = row.cells[0].textContent; return one; }));
 }
 
 function advised(found) {
@@ -92,6 +127,7 @@ async function run() {
     sessionStorage.setItem("token", token);
     $("door").hidden = $("problem").hidden = true;
     $("main").hidden = $("search").hidden = false;
+    if (link) { const id = link; link = null; await reveal(id); }
     setTimeout(run, document.hidden ? 5000 : 1000);
   } catch (error) {
     $("problem").textContent = error.message;
@@ -103,34 +139,31 @@ async function run() {
 
 function filtered() {
   shown = STEP;
+  findSoon();
   showRunning();
-  showKept(kept);
+  showKept();
 }
 
 function linked() {
-  const found = /^#q=(.*)$/.exec(location.hash);
+  const found = parsed(location.hash);
   if (location.hash === "#advice") $("advice").open = true;
-  let words = "";
-  try { words = decodeURIComponent(found ? found[1] : ""); } catch { words = found[1]; }
-  if ($("q").value !== words) { $("q").value = words; filtered(); }
+  const changed = $("q").value !== (found.q || "") || $("failed").checked !== (found.failed === "1");
+  $("q").value = found.q || "";
+  $("failed").checked = found.failed === "1";
+  link = found.r || null;
+  if (changed) filtered();
 }
 
 $("q").oninput = () => {
-  const words = $("q").value.trim();
-  history.replaceState(null, "", words ? `#q=${encodeURIComponent(words)}` : location.pathname);
+  address();
   clearTimeout(typed);
   typed = setTimeout(filtered, 60);
 };
+$("failed").onchange = () => { address(); filtered(); };
+$("kept").addEventListener("toggle", event => { if (event.target.querySelector(":scope > summary[data-request]")) address(); }, true);
 $("search").onsubmit = event => event.preventDefault();
-$("more").onclick = () => { shown += STEP; showKept(kept); };
+$("more").onclick = () => { shown += STEP; showKept(); };
 $("door").onsubmit = event => { event.preventDefault(); token = $("token").value.trim(); $("token").value = ""; run(); };
-document.onkeydown = event => {
-  if (event.ctrlKey || event.metaKey || event.altKey || $("search").hidden) return;
-  const typing = event.target.matches("input, textarea");
-  if (event.key === "/" && !typing) { event.preventDefault(); $("q").focus(); $("q").select(); }
-  if (event.key === "Escape" && $("q").value) { event.preventDefault(); $("q").value = ""; $("q").oninput(); }
-  else if (event.key === "Escape" && event.target === $("q")) $("q").blur();
-};
 window.onhashchange = linked;
 linked();
 if (token) run(); else $("door").hidden = false;

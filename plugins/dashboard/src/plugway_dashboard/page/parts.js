@@ -92,16 +92,70 @@ function title(conversation) {
   return conversation.session ? `conversation ${short(conversation.session)}` : "request without a conversation";
 }
 
-/* The filter: each word must occur somewhere. */
+/* Money: an unknown price is never shown as 0. */
+const money = value => value == null ? "cost unknown" : value === 0 ? "$0" : value < 0.01 ? `$${value.toFixed(4)}` : `$${value.toFixed(2)}`;
+function cost(sum, unknown, all) {
+  if (unknown === all) return all ? "unknown" : "";
+  return money(sum) + (unknown ? ` + ${number.format(unknown)} unknown` : "");
+}
+
+/* The filter: each word must occur somewhere, as `_search.searched` has it for the history. */
+const days = new Intl.DateTimeFormat("en-CA", { dateStyle: "short" });
+const day = item => item.day ||= days.format(item.ended * 1000);
+
 function haystack(item) {
   const targets = item.route ? item.route.targets : [];
-  const tries = (item.attempts && item.attempts.map ? item.attempts : []).map(a => `${a.target} ${a.result}`);
-  return [item.model_asked, item.served_by, item.target, item.caller, item.outcome, item.status, item.error, item.state,
-    item.session_id, item.agent_id, item.request_id, ...targets, ...tries].filter(Boolean).join("\n").toLowerCase();
+  const tries = item.attempts && item.attempts.map ? item.attempts : [];
+  return [["model", item.model_asked], ["target", item.served_by], ["target", item.target], ["caller", item.caller],
+    ["outcome", item.outcome], ["status", item.status], ["error", item.error], ["state", item.state],
+    ["day", item.ended && day(item)], ["conversation", item.session_id], ["agent", item.agent_id], ["request", item.request_id],
+    ...targets.map(target => ["target", target]), ...tries.flatMap(one => [["target", one.target], ["error", one.result]]),
+    ...(item.verdicts || []).map(one => ["verdict", `${one.kind} ${one.tool}`])]
+    .filter(([, value]) => value).map(([name, value]) => `${name}:${value}`).join("\n").toLowerCase();
+}
+
+/* The words of the filter; `today` and `yesterday` are days. */
+function words() {
+  const ago = { today: 0, yesterday: 1 };
+  return $("q").value.toLowerCase().split(/\s+/).filter(Boolean).slice(0, 12)
+    .map(word => word in ago ? `day:${days.format(Date.now() - ago[word] * 864e5)}` : word);
 }
 
 function matching(items) {
-  const words = $("q").value.toLowerCase().split(/\s+/).filter(Boolean);
-  if (!words.length) return items;
-  return items.filter(item => { const text = item.text ||= haystack(item); return words.every(word => text.includes(word)); });
+  const wanted = words(), failures = $("failed").checked;
+  if (!wanted.length && !failures) return items;
+  return items.filter(item => {
+    if (failures && (!item.outcome || item.outcome === "completed")) return false;
+    const text = item.text ||= haystack(item);
+    return wanted.every(word => text.includes(word));
+  });
+}
+
+/* Copying needs a page from this machine or over TLS; elsewhere the old way does. */
+async function copy(text, what) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const field = make("textarea", text);
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
+  $("did").textContent = `Copied ${what}.`;
+}
+
+function download(text, kind, name) {
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: kind }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+function button(text, act) {
+  const made = make("button", text);
+  made.type = "button";
+  made.onclick = () => act(made);
+  return made;
 }

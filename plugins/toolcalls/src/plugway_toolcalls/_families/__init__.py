@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plugway_toolcalls._families._base import CallFormat, Family, Header, Sample, Shape
+from plugway_toolcalls._families._base import CallFormat, Family, Header, Recipients, Sample, Shape
 from plugway_toolcalls._families.apertus import APERTUS
 from plugway_toolcalls._families.cohere import COHERE, COMMAND_R
 from plugway_toolcalls._families.deepseek import DEEPSEEK, DEEPSEEK_V4, DEEPSEEK_V31, DEEPSEEK_V32
@@ -16,7 +16,7 @@ from plugway_toolcalls._families.hermes import HERMES
 from plugway_toolcalls._families.hunyuan import HUNYUAN
 from plugway_toolcalls._families.kimi import KIMI, KIMI_K3
 from plugway_toolcalls._families.lfm2 import LFM2
-from plugway_toolcalls._families.llama import FUNCTIONARY, LLAMA, LLAMA4
+from plugway_toolcalls._families.llama import FUNCTIONARY, FUNCTIONARY32, LLAMA, LLAMA4
 from plugway_toolcalls._families.minicpm import MINICPM
 from plugway_toolcalls._families.minimax import MINIMAX, MINIMAX_M3
 from plugway_toolcalls._families.mistral import MISTRAL, MISTRAL_V3
@@ -27,7 +27,16 @@ from plugway_toolcalls._families.qwen_coder import QWEN_CODER, SEED_OSS
 from plugway_toolcalls._families.solar import SOLAR
 from plugway_toolcalls._families.tool_calls import APRIEL, MINIMAX_M1
 
-__all__ = ["FAMILIES", "CallFormat", "Family", "Header", "Sample", "Shape", "detect_family"]
+__all__ = [
+    "FAMILIES",
+    "CallFormat",
+    "Family",
+    "Header",
+    "Recipients",
+    "Sample",
+    "Shape",
+    "detect_family",
+]
 
 FAMILIES: tuple[Family, ...] = (
     DEEPSEEK_V4,
@@ -65,6 +74,7 @@ FAMILIES: tuple[Family, ...] = (
     MISTRAL,
     MISTRAL_V3,
     FUNCTIONARY,
+    FUNCTIONARY32,
     LLAMA4,
     LLAMA,
     GEMMA,

@@ -88,6 +88,20 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class Recipients:
+    """Lines that name who gets what follows, for families whose prompt ends within such a line.
+
+    Only the name of a tool of the request makes such a line, because what it begins with is common
+    in text.
+    """
+
+    opening: str
+    """Start of the line, with which the prompt ends."""
+    text: str
+    """The name before text for the user."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """A recorded reply and its expected blocks."""
 
@@ -118,6 +132,7 @@ class Family:
     separator: str = ""
     """Text between two calls."""
     header: Header | None = None
+    recipients: Recipients | None = None
     call_id: Literal["nine", "indexed"] = "nine"
     """`nine` characters from a hash, or `functions.NAME:INDEX`."""
     samples: tuple[Sample, ...] = ()

@@ -1,15 +1,15 @@
 """Llama: a bare JSON object with `name` and `parameters`, or a bare Python list of calls.
 
 Sources: chat templates of Llama 3.1 to 3.3 Instruct, of Llama 4 (as transformers carries it) and
-of Functionary v3.1; Meta's page on prompt formats, by which Llama 3.2 and 4 may also call as Python
-does.
+of Functionary v3.1 and v3.2; Meta's page on prompt formats, by which Llama 3.2 and 4 may also call
+as Python does.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
+from plugway_toolcalls._families._base import CallFormat, Family, Recipients, Sample, Shape
 
 _SHAPE = Shape(before='{"name": "', between='", "parameters": ', after="}")
 _READ = ("call", "Read", '{"file_path": "/a.txt"}')
@@ -106,5 +106,34 @@ FUNCTIONARY = Family(
         Sample("<function=Bash>{}</function>", (("call", "Bash", "{}"),)),
         Sample("Hello.<|eot_id|>", (("text", "Hello."),)),
         Sample("<function=Fly>{}</function>", (("error", "<function=Fly>{}</function>"),)),
+    ),
+)
+FUNCTIONARY32 = Family(
+    name="functionary-v3.2",
+    detect=((">>>${recipient}", ">>>all"),),
+    calls=(
+        CallFormat(
+            kind="arguments",
+            opening=">>>",
+            head=r"(?P<name>[^>\s{]+)\n\s*",
+            shape=Shape(before="", between="\n", after=""),
+        ),
+    ),
+    stops=("<|eot_id|>", "<|eom_id|>", "<|end_of_text|>"),
+    recipients=Recipients(opening=">>>", text="all"),
+    samples=(
+        Sample('Read\n{"file_path": "/a.txt"}<|eot_id|>', (_READ,)),
+        Sample('>>>Read\n{"file_path": "/a.txt"}', (_READ,)),
+        Sample(
+            'all\nLook.>>>Read\n{"file_path": "/a.txt"}>>>Bash\n{"command": "ls"}<|eot_id|>',
+            (("text", "Look."), _READ, _BASH),
+        ),
+        Sample("all\nHello.<|eot_id|>", (("text", "Hello."),)),
+        Sample("Hello.", (("text", "Hello."),)),
+        Sample(
+            "all\nIn Python:\n>>> Read\n>>>Fly\n{}",
+            (("text", "In Python:\n>>> Read\n>>>Fly\n{}"),),
+        ),
+        Sample("Read\nno JSON", (("error", ">>>Read\nno JSON"),)),
     ),
 )
