@@ -14,6 +14,7 @@ from openai.types import ImagesResponse
 from pictures import base64_of, file_of, noise, opened, plain, repeated
 
 from plugway.testing import build_plugin, gateway
+from plugway_openai_api import OpenAIApi
 from plugway_upscale import Upscale
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
@@ -69,7 +70,8 @@ async def test_tiles_leave_no_seams(client, size):
 
 
 async def test_the_openai_sdk_reads_the_answer(make, backend):
-    async with gateway([make(), backend]) as running:
+    api = build_plugin(OpenAIApi, "openai-api")  # which answers for all other paths of that API
+    async with gateway([api, make(), backend]) as running:
         plain_client = openai.DefaultAsyncHttpxClient(verify=False)
         async with openai.AsyncOpenAI(
             base_url=f"{running.url}/v1",

@@ -27,7 +27,7 @@ async def engine(request, monkeypatch, tmp_path):
     if missing := problem():
         pytest.skip(missing)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    made = Engine("upscale", engine_spec(getattr(request, "param", "fast"), "cpu"))
+    made = Engine("upscale", engine_spec(getattr(request, "param", "fast"), "cpu", seconds=900.0))
     try:
         await made.load()
     except RequestRejected as error:
