@@ -182,6 +182,7 @@ ROWS = {
         },
     ),
     **of("telemetry", {"/metrics": [operator("GET", "/metrics", ANY)]}),
+    **of("upscale", {"/v1/images/upscale": [operator("POST", "/v1/images/upscale", 400, {})]}),
     ("kernel", "/health"): [anybody("GET", "/health")],
     ("kernel", "/readyz"): [anybody("GET", "/readyz")],
     ("kernel", "/api/hello"): [anybody("GET", "/api/hello")],

@@ -75,6 +75,7 @@ STACK = """
   - use: ocr
   - use: speech-to-text
   - use: text-to-speech
+  - use: upscale
   - use: server-tools
   - use: tool-repair
   - use: context-guard

@@ -27,6 +27,7 @@ NOT_HERE = (
     "`fm-serve` runs on a Mac",
     "MLX is not installed",
     "pictures cannot be read: `rapidocr` is not installed",
+    "pictures cannot be enlarged: `",
     "`/metrics` needs the library",
     "`pocketsphinx` cannot be used",
     "no Whisper model is installed",

@@ -77,14 +77,14 @@ class Snapshot:
         )
         self.started = time.time()
         self.gateway = Gateway(self)
-        self.routes = self.hooks.listed("register_routes", BaseRoute, self.gateway)
+        routes = self.hooks.listed("register_routes", BaseRoute, self.gateway)
+        self.routes = sorted(routes, key=lambda item: getattr(item[1], "last", False))
         """Routes of plugins, each with the plugin that registered it."""
         self.dialects = DialectPaths(self.hooks.listed("register_dialects", Dialect))
         paths = [(getattr(route, "path", ""), plugin, route) for plugin, route in self.routes]
         self.open_paths = {path: p for path, p, route in paths if getattr(route, "public", False)}
         """Paths of plugins' routes that need no token."""
         self.accepts = {(path, kind) for path, _, r in paths for kind in getattr(r, "accepts", ())}
-        """Media types of bodies besides JSON, each with the path that accepts it."""
         for path, plugin in self.open_paths.items():
             if path in EXCHANGES or self.dialects.find(path.removesuffix(EXPLAIN)):
                 raise PluginError(plugin.name, f"`{path}` serves models and must not be public")

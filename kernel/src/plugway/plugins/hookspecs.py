@@ -89,7 +89,7 @@ class Hookspecs:
         Callers with a limited token can only use routes with an attribute
         `limited_callers = True`. With `public = True` the exact path of the route needs no token,
         and takes forms and cookies. Its `accepts` names media types of bodies besides JSON, such as
-        `("multipart/form-data",)`."""
+        `("multipart/form-data",)`. With `last = True` it is tried after all other routes."""
 
     @_hook("COLLECT")
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object] | None:

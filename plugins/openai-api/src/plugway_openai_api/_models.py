@@ -68,6 +68,9 @@ class OpenAIClientRoute(Route):
 class Unserved(OpenAIClientRoute):
     """Every other path of OpenAI's API; answered with an error in OpenAI's envelope."""
 
+    last = True
+    """Other plugins serve some of them, wherever they are listed."""
+
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Match only paths of OpenAI's API."""
         first = scope["path"].removeprefix("/v1").lstrip("/").partition("/")[0]

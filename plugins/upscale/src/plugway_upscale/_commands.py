@@ -1,0 +1,132 @@
+"""`plugway upscale`: enlarges a picture, without a gateway."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Final, cast, get_args
+
+import anyio
+import typer
+
+from plugway import RequestRejected
+from plugway_media.checks import MAX_PICTURE_BYTES
+from plugway_media.commands import fail, own_engine, progress, read_input, write_output
+from plugway_upscale._enlarging import Enlarged, enlarge
+from plugway_upscale._files import create, format_of
+from plugway_upscale._models import engine_spec, problem
+from plugway_upscale._options import Device, ModelName, OutputFormat
+
+upscale_app = typer.Typer()
+_SECONDS: Final = 6 * 3600.0
+"""A person can stop the command."""
+
+
+@upscale_app.command(epilog="Example: plugway upscale small.png large.png --scale 4")
+def upscale(
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="A PNG, JPEG, WebP or GIF file; `-` is a pipe.")
+    ],
+    target: Annotated[
+        str, typer.Argument(metavar="OUT", help="The new file (png, jpg, webp); `-` is a pipe.")
+    ],
+    scale: Annotated[int, typer.Option(min=2, max=4, help="How many times as large.")] = 2,
+    model: Annotated[str, typer.Option(help="fast, drawing or photo.")] = "fast",
+    device: Annotated[str, typer.Option(help="auto, cpu or vulkan.")] = "auto",
+    kind: Annotated[
+        str, typer.Option("--format", help="png, jpeg or webp; default: the end of OUT.")
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON about OUT: size, bytes, seconds.")
+    ] = False,
+) -> None:
+    """Enlarge a picture with Real-ESRGAN."""
+    for value, known in ((model, ModelName), (device, Device), (kind or "png", OutputFormat)):
+        if value not in get_args(known):
+            fail(f"unknown {value!r}; known: {', '.join(get_args(known))}")
+    path = None if target == "-" else Path(target)
+    if path is None:
+        _check_pipe(as_json)
+    else:
+        _check_path(path, force)
+    wanted = kind or _format_for(path)
+    if missing := problem():
+        fail(missing)
+    started = time.monotonic()
+    data = read_input(source, max_bytes=MAX_PICTURE_BYTES)
+    try:
+        found = anyio.run(
+            _enlarge,
+            data,
+            scale,
+            cast("ModelName", model),
+            cast("Device", device),
+            cast("OutputFormat", wanted),
+        )
+    except RequestRejected as error:
+        fail(f"{source}: {error.message}")
+    if path is None:
+        write_output("-", b"".join(found.pieces))
+        return
+    _write(path, found, force)
+    if as_json:
+        about = {
+            "path": target,
+            "width": found.width,
+            "height": found.height,
+            "format": found.format,
+            "bytes": found.size,
+            "seconds": round(time.monotonic() - started, 2),
+        }
+        typer.echo(json.dumps(about))
+
+
+def _check_pipe(as_json: bool) -> None:
+    if as_json:
+        fail("`--json` and the picture cannot both go to standard output: name a file for OUT")
+    if sys.stdout.isatty():
+        fail("the output is binary: name a file, or send it to another program with `| program`")
+
+
+def _check_path(path: Path, force: bool) -> None:
+    """Before minutes of work, find what would prevent to write its result."""
+    if path.is_dir():
+        fail(f"cannot write {path}: it is a folder")
+    if (path.exists() or path.is_symlink()) and not force:
+        fail(f"{path} exists already: name another file, or add `--force` to overwrite it")
+    if not path.parent.is_dir():
+        fail(f"cannot write {path}: there is no folder {path.parent}")
+
+
+def _format_for(path: Path | None) -> OutputFormat:
+    found = format_of(path) if path else "png"
+    if found is None:
+        fail(f"{path} says no format: name it .png, .jpg or .webp, or add `--format`")
+    return found
+
+
+def _write(path: Path, found: Enlarged, force: bool) -> None:
+    try:
+        create(path, found.pieces, replace=force)
+    except FileExistsError:
+        fail(f"{path} exists now: another program created it; nothing is overwritten")
+    except OSError as error:
+        fail(f"cannot write {path}: {error.strerror or error}")
+
+
+async def _enlarge(
+    data: bytes, scale: int, model: ModelName, device: Device, kind: OutputFormat
+) -> Enlarged:
+    spec = engine_spec(model, device, seconds=_SECONDS)
+    async with own_engine("upscale", spec) as engine:
+        with progress("enlarging", 100) as report:
+            return await enlarge(
+                engine,
+                data,
+                scale=scale,
+                kind=kind,
+                report=lambda done, total: report(100 * done / total),
+            )

@@ -1,0 +1,51 @@
+"""Files that are created: never half of one, and never over another without the user's word."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from plugway_upscale._options import OutputFormat
+
+_FORMATS: Final[dict[str, OutputFormat]] = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+}
+
+
+def format_of(path: Path) -> OutputFormat | None:
+    """The format that the end of a name says; None if it is unknown."""
+    return _FORMATS.get(path.suffix.lower())
+
+
+def create(path: Path, pieces: Iterable[bytes], *, replace: bool = False) -> None:
+    """Create a file with these bytes. Raises `FileExistsError`, unless it may `replace` one."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:50]}.", dir=path.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(pieces)
+        part.chmod(0o666 & ~_umask())
+        if replace:
+            part.replace(path)
+        else:
+            _claim(path)
+            part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _claim(path: Path) -> None:
+    """Create an empty file under a name that nobody else has then."""
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,81 @@
+"""The plugin: an endpoint and a tool that enlarge pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from plugway import Gateway, Plugin, hookimpl
+from plugway_media.engine import Engine, HoldsEngines
+from plugway_media.uploads import MULTIPART
+from plugway_tools import ToolCall, ToolResult, ToolSpec
+from plugway_upscale import _endpoint
+from plugway_upscale._enlarging import Enlarged, enlarge
+from plugway_upscale._models import MODELS, engine_spec, problem
+from plugway_upscale._options import ModelName, UpscaleOptions
+from plugway_upscale._tools import UpscaleTools
+
+Flaw = tuple[tuple[str | int, ...], str]
+
+
+class Upscale(HoldsEngines, Plugin[UpscaleOptions]):
+    """Enlarges pictures with Real-ESRGAN, for clients and as a tool."""
+
+    def __init__(self, options: UpscaleOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self._by_model: Mapping[ModelName, Engine] = {
+            model: Engine(
+                self.name,
+                engine_spec(
+                    model,
+                    options.device,
+                    max_pixels=options.max_output_pixels,
+                    seconds=options.timeout_seconds,
+                    idle_seconds=options.idle_unload_seconds,
+                ),
+            )
+            for model in MODELS
+        }
+        self.engines = list(self._by_model.values())
+        self._tools = UpscaleTools(self._by_model, options.model, options.folders)
+
+    def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
+        """Warn of what is missing for the models: it may be installed while the gateway runs."""
+        if missing := problem():
+            self.log.warning("pictures cannot be enlarged: %s", missing)
+        return ()
+
+    @hookimpl
+    def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
+        """A worker starts with the first picture, and ends with the gateway at the latest."""
+        return self.running(gateway)
+
+    @hookimpl
+    def register_routes(self) -> list[BaseRoute]:
+        """`POST /v1/images/upscale`."""
+        route = Route("/v1/images/upscale", self._serve, methods=["POST"])
+        setattr(route, "accepts", (MULTIPART,))  # noqa: B010 - attributes that the kernel reads
+        setattr(route, "limited_callers", self.options.limited_callers)  # noqa: B010
+        return [route]
+
+    async def _serve(self, request: Request) -> Response:
+        body, data = await _endpoint.read(request)
+        model = body.model or self.options.model
+
+        async def work() -> Enlarged:
+            engine = self._by_model[model]
+            return await enlarge(engine, data, scale=body.scale, kind=body.output_format)
+
+        return _endpoint.answer(await _endpoint.unless_gone(request, work), model, body)
+
+    async def tools(self) -> Sequence[ToolSpec]:
+        """The tools that are on (`HoldsTools`)."""
+        return self._tools.tools()
+
+    async def run_tool(self, call: ToolCall) -> ToolResult:
+        """Run a call (`HoldsTools`)."""
+        return await self._tools.run(call)
