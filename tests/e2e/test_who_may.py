@@ -31,6 +31,7 @@ OPTIONS = {
     "telemetry": {"scrape": True},
     "dashboard": {"history": True},
     "sign-in": {"oidc": OIDC},
+    "recorder": {"key": "a-key-of-recordings-0123456789abcdef"},
 }
 """Of plugins with routes that need some."""
 BESIDE = [
@@ -154,6 +155,32 @@ ROWS = {
     **of("gemini-api", *map(gemini, ("v1", "v1alpha", "v1beta"))),
     **of("gemini-api", {"/upload/{path:path}": [people("POST", "/upload/v1beta/files", 404, {})]}),
     **of("mcp", {"/mcp": [operator("POST", "/mcp", 200, LIST_TOOLS, **ACCEPT)]}),
+    **of("bench", {"/bench/exchanges/{id}": [operator("GET", "/bench/exchanges/none")]}),
+    **of(
+        "recorder",
+        {
+            "/recordings": [people("GET", "/recordings"), people("DELETE", "/recordings", 404)],
+            "/recordings/turns": [people("GET", "/recordings/turns", 404)],
+            "/recordings/turn": [people("GET", "/recordings/turn", 404)],
+            "/recordings/switch": [people("POST", "/recordings/switch", 400, {})],
+            "/recordings/plan": [people("POST", "/recordings/plan", 404, {})],
+            "/recordings/costs": [people("POST", "/recordings/costs", 404, {})],
+        },
+    ),
+    **of(
+        "speech-to-text",
+        {
+            path: [people("POST", path, 400, {})]
+            for path in ("/v1/audio/transcriptions", "/v1/audio/translations")
+        },
+    ),
+    **of(
+        "text-to-speech",
+        {
+            "/v1/audio/speech": [people("POST", "/v1/audio/speech", 400, {})],
+            "/v1/audio/voices": [people("GET", "/v1/audio/voices")],
+        },
+    ),
     **of("ocr", {"/v1/ocr": [people("POST", "/v1/ocr", 400, {})]}),
     **of("openai-api", *map(openai, ("/v1", ""))),
     **of("openai-api", {"/{path:path}": [people("GET", "/v1/files", 404)]}),

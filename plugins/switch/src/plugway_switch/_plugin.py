@@ -244,9 +244,7 @@ class Switch(Plugin[SwitchOptions]):
 
     def _read(self, wished: _Wished, request: MessagesRequest, exchange: Exchange) -> None:
         """Read the user's wish. A subagent's prompt is ignored: a model wrote it."""
-        if exchange.agent_id is not None or is_formatted(request):
-            return
-        if exchange.state.get(UNDERSTOOD):
+        if exchange.state.get(UNDERSTOOD) or exchange.agent_id or is_formatted(request):
             return
         turn = turn_of(request.body)
         wish = wish_of(turn.text, self._words_of_others) if turn is not None else None
