@@ -21,7 +21,7 @@ ANN, DEV = Subject("person", "ann"), Subject("group", "dev")
 
 @pytest.fixture
 async def store(database):
-    async with open_store(StoreOptions(**database)) as store:
+    async with open_store(StoreOptions(**database, busy_seconds=30)) as store:
         await store.migrate(SCHEMA)
         yield store
 
