@@ -6,10 +6,8 @@ from typing import Any, Final
 
 from plugway import MessagesRequest, as_object
 from plugway_budgets._limits import Demand
-from plugway_prices import LONG, Price
+from plugway_prices import LONG, Price, media_in
 
-_FULL_IMAGE: Final = 5000
-"""Tokens of an image or a page, at most."""
 _LEAST_THINKING: Final = 1024
 """The smallest thinking budget that the API accepts."""
 _NO_LIMIT: Final = 32_000
@@ -20,10 +18,8 @@ def demand_of(request: MessagesRequest, price: Price | None, choices: frozenset[
     """The most that a request can use, without knowing how many tokens its prompt has."""
     most = request.get("max_tokens")
     known = isinstance(most, int) and not isinstance(most, bool) and most >= 0
-    raw = raw_of(request)
-    media = raw.count(b'"base64"') + raw.count(b'"url"') + raw.count(b'"file_id"')
     return Demand(
-        len(raw) + media * _FULL_IMAGE,
+        len(raw_of(request)) + media_in(request).tokens,
         most if known else _NO_LIMIT,
         price,
         LONG in choices,
