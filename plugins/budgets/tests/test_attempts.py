@@ -405,3 +405,21 @@ async def test_a_document_that_the_server_counts_reserves_no_more_than_that(sqli
         response = await found.ask(max_tokens=10, messages=[turn])
         assert response.status_code == 200, response.text
         assert await found.balance("person:ann") == (3000 * 2000 + 10 * 10_000, 0)
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"name": "t", "input_schema": {"type": "object"}},
+        {"type": "computer_20250124", "name": "c", "display_width_px": 9, "display_height_px": 9},
+    ],
+)
+async def test_what_a_server_adds_for_tools_does_not_exceed_a_budget(sqlite, tool):
+    added = 1300 if "type" in tool else 540  # https://platform.claude.com/docs/en/agents-and-tools
+    meter = Metered(prompt=added + 60, wanted=10**6)
+    async with team(sqlite, meter=meter, least_output_tokens=1) as found:
+        await found.limit("person:ann", CENT)
+        for _ in range(12):
+            await found.ask(max_tokens=40, tools=[tool])
+        balance = await found.balance("person:ann")
+    assert 0.5 * CENT < balance.spent <= CENT

@@ -29,7 +29,7 @@ from plugway_budgets import _refusals as refusals
 from plugway_budgets._ledger import Reserved, Settlement
 from plugway_budgets._limits import BUDGETS, HELD, Account, Balance, Demand, Unit
 from plugway_budgets._options import BudgetsOptions
-from plugway_budgets._requests import is_open_ended, limited, raw_of, shorter
+from plugway_budgets._requests import beyond_bytes, is_open_ended, limited, raw_of, shorter
 from plugway_budgets._settler import Settler
 from plugway_budgets._usage import prompt_of
 from plugway_prices import media_in
@@ -224,7 +224,7 @@ class Reserver:
         if not isinstance(counted, int) or counted <= 0:
             density = self._density.get(attempt.target, 1.0)
             counted = int(len(raw_of(request)) * min(1.0, density * _DENSER))
-            counted += media_in(request).tokens
+            counted += beyond_bytes(request)
         return replace(demand, prompt=min(demand.prompt, counted + counted // 100 + 16))
 
 
