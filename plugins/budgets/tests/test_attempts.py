@@ -423,3 +423,13 @@ async def test_what_a_server_adds_for_tools_does_not_exceed_a_budget(sqlite, too
             await found.ask(max_tokens=40, tools=[tool])
         balance = await found.balance("person:ann")
     assert 0.5 * CENT < balance.spent <= CENT
+
+
+async def test_a_limit_of_no_requests_says_so(sqlite):
+    async with team(sqlite) as found:
+        await found.limit("person:ann", 0, "requests")
+        response = await found.ask()
+    assert response.status_code == 429
+    assert response.headers["x-should-retry"] == "false"
+    said = response.json()["error"]["message"]
+    assert said == "Person `ann` may send no requests: the limit is 0 a minute."
