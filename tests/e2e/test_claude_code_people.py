@@ -44,5 +44,6 @@ async def test_a_model_that_is_not_granted_is_named(team, tmp_path):
     made = await team.people.issue("ann")
     answer = await claude(team, tmp_path, made.secret, "anthropic/plain/other").run("-p", "hi")
     assert answer.code != 0
-    assert "may not use model `anthropic/plain/other`" in answer.out + answer.err, answer
+    assert "400 `ann` may not use model `anthropic/plain/other`" in answer.out + answer.err, answer
+    assert "authenticate" not in answer.out + answer.err
     assert team.backend.seen == []

@@ -47,7 +47,10 @@ async def test_a_person_is_refused_models_that_are_not_granted(team):
     made = await team.people.issue("bob")
     assert (await team.ask(made.secret, "plain/allowed")).status_code == 200
     response = await team.ask(made.secret, "plain/other")
-    assert response.status_code == 403
+    # With 403, Claude Code says "Failed to authenticate".
+    assert response.status_code == 400
+    assert response.headers["x-should-retry"] == "false"
+    assert response.json()["error"]["message"] == "`bob` may not use model `plain/other`"
     listed = await team.call(made.secret, path="/v1/models")
     assert {model["id"] for model in listed.json()["data"]} <= {"anthropic/plain/allowed"}
 
@@ -275,7 +278,7 @@ async def test_a_reply_that_has_begun_ends_although_its_key_is_revoked_and_its_g
             group.start_soon(ask)
             await slow.started.wait()
             await team.people.remove_group("staff")
-            assert (await team.ask(made.secret)).status_code == 403
+            assert (await team.ask(made.secret)).status_code == 400
             await team.people.revoke(made.id)
             assert (await team.ask(made.secret)).status_code == 401
             slow.go.set()

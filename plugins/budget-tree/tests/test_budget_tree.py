@@ -65,7 +65,7 @@ async def test_the_refusal_says_what_was_spent_and_how_to_continue():
         assert response.headers["x-should-retry"] == "false"
         told = message_of(response)
         assert told.startswith(
-            "Budget reached: this conversation with its subagents has spent $0.02 of $0.02"
+            "Budget reached: this conversation with its subagents has spent $0.0151 of $0.016"
         )
         assert "`@plugway budget 0.032 dollars`" in told
 
@@ -274,7 +274,7 @@ async def test_a_line_sets_the_budget_and_is_confirmed_without_a_model():
         assert not talk.upstream.requests
         await talk.send("hello")
         response = await talk.send("@plugway budget")
-        assert "has spent $0.02, 1,0" in message_of(response)
+        assert "has spent $0.0151, 1,0" in message_of(response)
         response = await talk.send("@plugway budget off")
         assert "It has no limits" in message_of(response)
 

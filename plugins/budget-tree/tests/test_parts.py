@@ -9,9 +9,9 @@ import pytest
 
 from plugway import MessagesRequest, Reply, Usage
 from plugway_budget_tree._limits import InvalidLimits, Limits
-from plugway_budget_tree._size import IMAGE_TOKENS, Meter, Size, size_of, usage_of
+from plugway_budget_tree._size import Meter, Size, size_of, usage_of
 from plugway_budget_tree._tree import Reservation, Shortage, Tree, Trees
-from plugway_prices import nano_dollars
+from plugway_prices import IMAGE_TOKENS, nano_dollars
 
 KEY = ("s", "", "up/m")
 
@@ -71,6 +71,16 @@ def test_images_count_as_images():
     size = size_of(MessagesRequest(orjson.dumps(body)))
     assert size.images == 2
     assert size.text < 500
+
+
+@pytest.mark.parametrize("escaped", [False, True])
+def test_images_that_a_server_fetches_count_as_images(escaped):
+    source = {"type": "url", "url": "https://example.org/a.png"}
+    content = [{"type": "image", "source": source}] * 3
+    raw = orjson.dumps({"model": "m", "messages": [{"role": "user", "content": content}]})
+    if escaped:
+        raw = raw.replace(b'"image"', b'"\\u0069mage"').replace(b'"url"', b'"\\u0075rl"')
+    assert size_of(MessagesRequest(raw)).images == 3
 
 
 def test_usage_is_known_only_where_a_reply_says_it():

@@ -374,3 +374,62 @@ async def test_a_database_that_was_restarted_is_not_noticed(tmp_path):
             assert (await found.ask()).status_code == 200
             found.store = found.plugin._now.store
             assert await found.balance("person:ann") == (6_000_000, 0)
+
+
+@pytest.mark.parametrize("countable", [True, False])
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"type": "url", "url": "https://example.org/a.pdf"},
+        {"type": "base64", "media_type": "application/pdf", "data": "AAAA"},
+    ],
+)
+async def test_a_small_document_with_many_pages_does_not_exceed_a_budget(sqlite, source, countable):
+    meter = Metered(prompt=500_000, wanted=10)
+    meter.countable = countable
+    turn = {"role": "user", "content": [{"type": "document", "source": source}]}
+    async with team(sqlite, meter=meter) as found:
+        await found.limit("person:ann", 90 * CENT)  # the prompt alone costs a dollar
+        response = await found.ask(max_tokens=10, messages=[turn])
+        assert response.status_code == 429, response.text
+        assert response.json()["error"]["type"] == "billing_error"
+        assert not [r for r in found.upstream.requests if "count" not in r.path]
+        assert await found.balance("person:ann") == (0, 0)
+
+
+async def test_a_document_that_the_server_counts_reserves_no_more_than_that(sqlite):
+    source = {"type": "url", "url": "https://example.org/a.pdf"}
+    turn = {"role": "user", "content": [{"type": "document", "source": source}]}
+    async with team(sqlite, meter=Metered(prompt=3000, wanted=10)) as found:
+        await found.limit("person:ann", 1000 * CENT)
+        response = await found.ask(max_tokens=10, messages=[turn])
+        assert response.status_code == 200, response.text
+        assert await found.balance("person:ann") == (3000 * 2000 + 10 * 10_000, 0)
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"name": "t", "input_schema": {"type": "object"}},
+        {"type": "computer_20250124", "name": "c", "display_width_px": 9, "display_height_px": 9},
+    ],
+)
+async def test_what_a_server_adds_for_tools_does_not_exceed_a_budget(sqlite, tool):
+    added = 1300 if "type" in tool else 540  # https://platform.claude.com/docs/en/agents-and-tools
+    meter = Metered(prompt=added + 60, wanted=10**6)
+    async with team(sqlite, meter=meter, least_output_tokens=1) as found:
+        await found.limit("person:ann", CENT)
+        for _ in range(12):
+            await found.ask(max_tokens=40, tools=[tool])
+        balance = await found.balance("person:ann")
+    assert 0.5 * CENT < balance.spent <= CENT
+
+
+async def test_a_limit_of_no_requests_says_so(sqlite):
+    async with team(sqlite) as found:
+        await found.limit("person:ann", 0, "requests")
+        response = await found.ask()
+    assert response.status_code == 429
+    assert response.headers["x-should-retry"] == "false"
+    said = response.json()["error"]["message"]
+    assert said == "Person `ann` may send no requests: the limit is 0 a minute."

@@ -1,11 +1,17 @@
 """What Claude Code asks for: metadata, codes, tokens, and what it may do with them."""
 
+from itertools import permutations
+
 import anyio
 import pytest
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 from sign_in_kit import Browser, Client, bearer, heading, serving, signed_in
 
-from plugway.testing import request_body
+from plugway.testing import build_plugin, gateway, request_body
+from plugway_accounts import Accounts
+from plugway_echo import Echo
+from plugway_sign_in import SignIn
+from plugway_store import StorePlugin
 
 pytestmark = pytest.mark.anyio
 
@@ -244,3 +250,15 @@ async def test_two_people_sign_in_at_the_same_time_as_themselves(running):
         "ann": "ann",
         "bob": "bob",
     }
+
+
+async def test_the_plugins_may_be_listed_in_any_order(database):
+    listed = {
+        "sign-in": lambda: build_plugin(SignIn, "sign-in"),
+        "accounts": lambda: build_plugin(Accounts, "accounts"),
+        "store": lambda: build_plugin(StorePlugin, "store", **database),
+    }
+    for order in permutations(listed):
+        stack = [listed[name]() for name in order]
+        async with gateway([*stack, build_plugin(Echo, "echo")]) as running:
+            assert (await running.client.get("/device")).status_code == 200, order

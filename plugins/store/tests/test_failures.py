@@ -4,6 +4,7 @@ store works again afterwards."""
 import os
 import shutil
 import sqlite3
+import sys
 import tempfile
 import threading
 from contextlib import contextmanager
@@ -179,6 +180,29 @@ async def test_the_file_is_for_this_user_only(path):
         modes = {one.name: oct(one.stat().st_mode & 0o777) for one in path.parent.glob("store.db*")}
     assert set(modes.values()) == {"0o600"}
     assert len(modes) == 3, "the file, its log and its index"
+
+
+async def test_what_is_written_after_a_reload_outlives_commands_of_other_processes(path):
+    """A reload opens the file again in the same process, while the first store is in use."""
+    options = StoreOptions(url=str(path))
+    count = f"import sqlite3; c = sqlite3.connect({str(path)!r}); "
+    count += "print(c.execute('SELECT count(*) FROM notes_note').fetchone()[0]); c.close()"
+
+    async def counted():
+        done = await anyio.run_process([sys.executable, "-c", count])
+        return int(done.stdout)
+
+    async with open_store(options) as before:
+        await before.migrate(SCHEMA)
+        await insert(before, "1")
+        async with open_store(options) as after:
+            await insert(after, "2")
+            assert await counted() == 2
+            await insert(after, "3")
+            await insert(before, "4")
+            assert await counted() == 4
+        await insert(before, "5")
+        assert await counted() == 5
 
 
 async def test_reading_cannot_write(path):

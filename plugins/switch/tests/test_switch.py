@@ -448,9 +448,7 @@ async def test_a_caller_with_a_limited_token_neither_lists_nor_chooses():
         client = Client(gateway, authorization="Bearer guest-token")
         for line in ("@plugway list", "@plugway use work", "use my work model"):
             assert await client.say(line) == "home/m here"
-        assert await client.say("hello", model="work/m") == (
-            "the token `guest` may not use model `work/m`"
-        )
+        assert await client.say("hello", model="work/m") == ("`guest` may not use model `work/m`")
 
 
 async def test_what_is_known_of_conversations_outlives_a_reload():

@@ -108,8 +108,8 @@ class Pipeline:
                     exchange.note("kernel", what, stage="route")
             if granted:
                 return granted
-        may = f"the token `{caller.name}` may not use model `{request.model}`"
-        raise Forbidden(may, retry=False, record=True)
+        may = f"`{caller.name}` may not use model `{request.model}`"
+        raise Forbidden(may, status=400, retry=False, record=True)
 
     async def _planned(self, request: MessagesRequest, exchange: Exchange) -> Sequence[Attempt]:
         route = await self.hooks.resolve_route(request, exchange)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol
 
 import anyio
 from starlette.requests import Request
@@ -42,7 +42,6 @@ class AccountsOptions(Options):
     revoked."""
 
 
-@runtime_checkable
 class KnowsPeople(Protocol):
     """The plugin with the people: `the_accounts(gateway)`."""
 
@@ -54,7 +53,7 @@ class KnowsPeople(Protocol):
 
 def the_accounts(gateway: Gateway) -> KnowsPeople:
     """The plugin with the people. Raises `PlugwayError` if the configuration lists none."""
-    for _, found in gateway.find(KnowsPeople):
+    for _, found in gateway.find(Accounts):
         return found
     raise PlugwayError("nobody is known here: add `- use: accounts` to the plugins")
 

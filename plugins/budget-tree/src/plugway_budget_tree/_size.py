@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 from plugway import Bounded, MessagesRequest, Reply, Usage, as_list, as_object
+from plugway_prices import IMAGE_TOKENS, blocks_in, media_in
 
 BYTES_PER_TOKEN: Final = 2
 """Fewest bytes per token that are assumed of new text. English and code have 3 to 4.5, text in
 other scripts 2 to 3 in UTF-8, and long identifiers about 2."""
-IMAGE_TOKENS: Final = 5000
-"""Most tokens of an image."""
 TOOLS_BYTES: Final = 1200
 """Added to requests with tools, for which servers add a prompt of about 300 to 500 tokens."""
-_BASE64: Final = b"base64"
 _MORE: Final = 1.02
 _COUNTS: Final = ("input", "output", "cache_read_input", "cache_creation_input")
 
@@ -59,9 +57,10 @@ def size_of(request: MessagesRequest) -> Size:
     original = request.original
     raw = original.body if original is not None and original.body else request.raw
     more = TOOLS_BYTES if "tools" in request.fields else 0
-    if _BASE64 not in raw:
+    if not media_in(request).images:
         return Size(len(raw) + more, 0)
-    images = [len(data) for data in _images(as_list(request.get("messages")))]
+    blocks = blocks_in(as_list(request.get("messages")))
+    images = [_bytes_of(block) for block in blocks if block.get("type") == "image"]
     return Size(max(0, len(request.raw) - sum(images)) + more, len(images))
 
 
@@ -71,13 +70,9 @@ def copies_of(request: MessagesRequest) -> int:
     return count if isinstance(count, int) and 1 < count <= 1000 else 1
 
 
-def _images(items: list[Any]) -> Iterator[str]:
-    for item in map(as_object, items):
-        if item.get("type") == "image":
-            data = as_object(item.get("source")).get("data")
-            yield data if isinstance(data, str) else ""
-        else:
-            yield from _images(as_list(item.get("content")))
+def _bytes_of(image: Mapping[str, Any]) -> int:
+    data = as_object(image.get("source")).get("data")
+    return len(data) if isinstance(data, str) else 0
 
 
 class _Followed(Protocol):

@@ -122,7 +122,10 @@ def too_fast(limit: Limit, owner: Subject, wait: float) -> RequestRejected:
 
 
 def too_large(limit: Limit, owner: Subject, tokens: int) -> RequestRejected:
-    """The rejection of a prompt with more tokens than a minute allows."""
+    """The rejection of a prompt with more tokens than a minute allows, or where no request is."""
+    if limit.unit == "requests":
+        message = f"{named(owner).capitalize()} may send no requests: the limit is 0 a minute."
+        return RequestRejected(message, status=429, retry=False, record="0 requests a minute")
     message = (
         f"{named(owner).capitalize()} may use {limit.amount:,} tokens a minute, and this prompt "
         f"alone has about {tokens:,}. Shorten the conversation, or raise the limit."

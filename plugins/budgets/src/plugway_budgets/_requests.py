@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 from plugway import MessagesRequest, as_object
 from plugway_budgets._limits import Demand
-from plugway_prices import LONG, Price
+from plugway_prices import LONG, Price, media_in
 
-_FULL_IMAGE: Final = 5000
-"""Tokens of an image or a page, at most."""
 _LEAST_THINKING: Final = 1024
 """The smallest thinking budget that the API accepts."""
+_TOOLS: Final = 600
+"""Most tokens that a server adds for tools; Anthropic adds up to 499:
+https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview#pricing."""
+_OWN_TOOL: Final = 2000
+"""The same for the description of a tool that the server knows by its type; up to 735."""
+_OWN_TOOLS: Final = re.compile(rb'_20\d{6}"')
 _NO_LIMIT: Final = 32_000
 """Tokens of a reply for which the client gave no limit."""
 
@@ -20,15 +25,20 @@ def demand_of(request: MessagesRequest, price: Price | None, choices: frozenset[
     """The most that a request can use, without knowing how many tokens its prompt has."""
     most = request.get("max_tokens")
     known = isinstance(most, int) and not isinstance(most, bool) and most >= 0
-    raw = raw_of(request)
-    media = raw.count(b'"base64"') + raw.count(b'"url"') + raw.count(b'"file_id"')
     return Demand(
-        len(raw) + media * _FULL_IMAGE,
+        len(raw_of(request)) + beyond_bytes(request),
         most if known else _NO_LIMIT,
         price,
         LONG in choices,
         replies(request),
     )
+
+
+def beyond_bytes(request: MessagesRequest) -> int:
+    """Tokens that a prompt can have besides one for each byte: of media, and those that a server
+    adds for tools."""
+    raw, tokens = raw_of(request), media_in(request).tokens
+    return tokens + (_TOOLS + _OWN_TOOL * len(_OWN_TOOLS.findall(raw)) if b"tools" in raw else 0)
 
 
 def raw_of(request: MessagesRequest) -> bytes:

@@ -29,9 +29,10 @@ from plugway_budgets import _refusals as refusals
 from plugway_budgets._ledger import Reserved, Settlement
 from plugway_budgets._limits import BUDGETS, HELD, Account, Balance, Demand, Unit
 from plugway_budgets._options import BudgetsOptions
-from plugway_budgets._requests import is_open_ended, limited, raw_of, shorter
+from plugway_budgets._requests import beyond_bytes, is_open_ended, limited, raw_of, shorter
 from plugway_budgets._settler import Settler
 from plugway_budgets._usage import prompt_of
+from plugway_prices import media_in
 from plugway_store import Store, StoreError
 
 _COUNT_SECONDS: Final = 5.0
@@ -142,6 +143,8 @@ class Reserver:
         self, sent: Sent, request: MessagesRequest, attempt: Attempt
     ) -> Sequence[Balance]:
         """Reserve; the balances before it. A demand that is too high is lowered in `sent`."""
+        if media_in(request).documents:  # whose bound would hold up other requests for nothing
+            sent.demand = await self.counted(sent.demand, request, attempt)
         found = await self._try_to_take(sent, sent.demand)
         if isinstance(found, Reserved):
             return found.before
@@ -221,6 +224,7 @@ class Reserver:
         if not isinstance(counted, int) or counted <= 0:
             density = self._density.get(attempt.target, 1.0)
             counted = int(len(raw_of(request)) * min(1.0, density * _DENSER))
+            counted += beyond_bytes(request)
         return replace(demand, prompt=min(demand.prompt, counted + counted // 100 + 16))
 
 

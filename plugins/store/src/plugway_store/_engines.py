@@ -11,6 +11,8 @@ import os
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from errno import EACCES, EISDIR
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final, Protocol, TypeVar
@@ -26,6 +28,7 @@ from plugway_store._options import StoreOptions
 T = TypeVar("T")
 Work = Callable[[Connection], T]
 
+_EFFECTIVE: Final = os.access in os.supports_effective_ids
 _READERS: Final = 4
 _PRAGMAS: Final = ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON")
 """With `synchronous=NORMAL`, a crash of the program loses nothing and a power failure at most the
@@ -207,11 +210,21 @@ def _engine(url: URL, *, writes: bool, seconds: float) -> Engine:
 
 
 def _create_file(options: StoreOptions) -> None:
-    """Create the file so that only this user can read it; SQLite would let everybody."""
+    """Create the file so that only this user can read it; SQLite would let everybody.
+
+    One that exists is not opened: closing it would give up the locks that other connections of this
+    process hold (section 2.2 of https://www.sqlite.org/howtocorrupt.html), and the next command
+    would then delete the log to which the gateway goes on writing.
+    """
     path = options.path
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        if not os.access(path, os.R_OK | os.W_OK, effective_ids=_EFFECTIVE):
+            raise PermissionError(EACCES, os.strerror(EACCES))
     except OSError as error:
         reason = f"cannot be opened: {error.strerror}"
         fix = "choose a file in `url` that this user can create and write to"
