@@ -169,9 +169,17 @@ def _exchanges(
 
 def _found(gateway: LocalGateway, words: str, last: int, failed: bool) -> _Found:
     """What of the history fits the words, the oldest first."""
-    query = urlencode({"q": words, "failed": int(failed), "limit": min(last, MOST_FOUND)})
-    found = as_list(_get(gateway, f"{HISTORY}?{query}").get("exchanges"))
-    return [as_object(item) for item in reversed(found)]
+    query = urlencode({"q": words, "failed": int(failed)})
+    found, more, before = list[Mapping[str, Any]](), True, ""
+    while more and len(found) < last:
+        limit = min(last - len(found), MOST_FOUND)
+        page = _get(gateway, f"{HISTORY}?{query}&limit={limit}{before}")
+        if page.get("problem"):
+            raise PlugwayError(str(page["problem"]))
+        found += map(as_object, as_list(page.get("exchanges")))
+        more = bool(page.get("more")) and bool(found)
+        before = f"&before={found[-1]['row']}" if found else ""
+    return found[::-1]
 
 
 def _asked(gateway: LocalGateway, after: int) -> tuple[int, _Found, _Found]:
@@ -221,7 +229,7 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: 
         f"  {sum(usage.get(kind, 0) for kind in _PROMPT):,} in",
         f" ({usage.get('cache_read', 0):,} cached), {usage.get('output', 0):,} out",
         f"  {_cost(exchange.get('dollars'))}",
-        f"  caller {exchange.get('caller')}",
+        plain(f"  caller {exchange.get('caller')}"),
         plain(f"  agent {str(agent)[:8]}") if agent else "",
     )
     console.print(line)
