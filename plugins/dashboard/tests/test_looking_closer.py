@@ -187,6 +187,15 @@ def test_an_exchange_costs_what_its_tokens_do_and_an_unknown_price_is_none(model
     assert found == (None if dollars is None else pytest.approx(dollars, abs=1e-9))
 
 
+@pytest.mark.parametrize("model", [" ", "x" * 257, "echo/a\nb", "\u202eecho/a", "echo/\0"])
+async def test_a_plan_is_refused_for_what_no_request_may_name(model):
+    async with gateway([dashboard(), build_plugin(Echo, "echo")]) as running:
+        answer = await running.client.get("/dashboard/plan", params={"model": model})
+        body = request_body(model=model)
+        asked = await running.client.post("/v1/messages", json=body)
+    assert (answer.status_code, asked.status_code) == (400, 400)
+
+
 @pytest.mark.parametrize(
     ("results", "result", "dollars"),
     [

@@ -52,6 +52,8 @@ STATE: Final = "/dashboard/state"
 UNUSABLE: Final = "The history cannot be read now; the gateway's log says why."
 MOST_KEPT: Final = 5000
 MOST_FOUND: Final = 500
+_MODEL_CHARACTERS: Final = 256
+"""As in requests, which are refused otherwise."""
 _EVERY_SECONDS: Final = 1.0
 _LAST_SECONDS: Final = 5.0
 """Time to write the history when the gateway stops."""
@@ -254,6 +256,9 @@ class Dashboard(Plugin[DashboardOptions]):
         model = model or (item["model_asked"] if item else "")
         if not model:
             raise InvalidRequest("`model` or `request` is required")
+        if not (model.strip() and model.isprintable() and len(model) <= _MODEL_CHARACTERS):
+            limit = f"of at most {_MODEL_CHARACTERS} characters"
+            raise InvalidRequest(f"`model` must be printable text {limit}")
         caller = request.scope["plugway.caller"]
         assert self._gateway is not None
         return _json(await planned(self._gateway, model, item, caller))
