@@ -99,7 +99,7 @@ async def test_the_terminal_finds_it_too():
     assert len(one.splitlines()) == 2  # with its error
     assert json.loads(failures)["request_id"] == "req_1"
     assert both.index("529 failed") < both.index("200 completed")
-    assert nothing == ""
+    assert nothing == "nothing in the history fits\n"
 
 
 @pytest.mark.parametrize(

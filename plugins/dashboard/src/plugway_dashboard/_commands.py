@@ -142,7 +142,10 @@ def _exchanges(
     """Exchanges that have ended, the oldest first; never returns with `follow`. Those that run are
     shown by `lines`. With `words`, what of the history fits them."""
     if words:
-        yield from _found(gateway, words, last, failed)
+        found = _found(gateway, words, last, failed)
+        if not found:
+            print("nothing in the history fits", file=sys.stderr)
+        yield from found
         return
     after, found, _ = _asked(gateway, 0)
     wanted = [item for item in found if not failed or item.get("outcome") != "completed"]
