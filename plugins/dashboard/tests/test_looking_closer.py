@@ -199,7 +199,11 @@ async def test_a_plan_is_refused_for_what_no_request_may_name(model):
 @pytest.mark.parametrize(
     ("results", "result", "dollars"),
     [
-        (["502 sent an incomplete response", "529 refused"], outcome("failed", 529, first=None), None),
+        (
+            ["502 sent an incomplete response", "529 refused"],
+            outcome("failed", 529, first=None),
+            None,
+        ),
         (["429 refused", "502 was cut"], outcome("rejected", 429, first=None), None),
         (["429 refused", "529 refused"], outcome("failed", 529, first=None), 0),
         (["400 refused", "answered"], outcome(usage=Usage(1_000_000)), 3),
@@ -208,7 +212,10 @@ async def test_a_plan_is_refused_for_what_no_request_may_name(model):
 )
 @pytest.mark.parametrize("zone", ["vendor", "local"])
 def test_work_that_no_usage_was_reported_of_makes_the_cost_unknown(results, result, dollars, zone):
-    ended, price = exchange(), PRICES if zone == "vendor" else {"up/*": PriceOptions(input=0, output=0)}
+    ended, price = (
+        exchange(),
+        PRICES if zone == "vendor" else {"up/*": PriceOptions(input=0, output=0)},
+    )
     ended.served_by = Attempt(Elsewhere("up"), "m", exchange=ended)
     ended.attempts += [SimpleNamespace(result=one) for one in results]
     found = cost_of(Catalogue(price), ended, result, frozenset())

@@ -240,7 +240,10 @@ async def test_if_the_question_is_refused_the_next_reply_is_passed_on(ask, strea
 async def test_other_failures_of_the_question_fail_the_attempt(ask, stream, status):
     failed = respond(status, {"error": {"message": "no"}})
     await ask(
-        *replies(stream, [("Read", "{}")]), failed, stream=stream, status={529: 503}.get(status, status)
+        *replies(stream, [("Read", "{}")]),
+        failed,
+        stream=stream,
+        status={529: 503}.get(status, status),
     )
     assert len(ask.requests) == 2
 
@@ -259,7 +262,5 @@ async def test_a_required_call_is_asked_for_once_more_and_not_twice(ask, stream,
 @pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
 async def test_a_client_that_wants_one_call_gets_one_after_a_retry_too(ask, stream):
     two = [CALL, ("Bash", '{"command": "ls"}')]
-    found = await answer(
-        ask, stream, [("Read", "{}")], two, body={"parallel_tool_calls": False}
-    )
+    found = await answer(ask, stream, [("Read", "{}")], two, body={"parallel_tool_calls": False})
     assert found == MADE
