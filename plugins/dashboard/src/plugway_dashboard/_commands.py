@@ -147,16 +147,16 @@ def _exchanges(
             print("nothing in the history fits", file=sys.stderr)
         yield from found
         return
-    after, found, _ = _asked(gateway, 0)
+    after, found, _, book = _asked(gateway, 0)
     wanted = [item for item in found if not failed or item.get("outcome") != "completed"]
     yield from wanted[-last:]
     problem = ""
     while follow:
         time.sleep(_EVERY_SECONDS)  # noqa: TID251 - a command without a loop
         try:
-            newest, found, running = _asked(gateway, after)
-            if newest < after:  # the gateway was restarted, so its numbers start again
-                newest, found, running = _asked(gateway, 0)
+            newest, found, running, now = _asked(gateway, after)
+            if newest < after or now != book:  # it was restarted, so its numbers start again
+                newest, found, running, book = _asked(gateway, 0)
         except PlugwayError as error:
             if lines is not None:
                 lines.clear()
@@ -185,12 +185,14 @@ def _found(gateway: LocalGateway, words: str, last: int, failed: bool) -> _Found
     return found[::-1]
 
 
-def _asked(gateway: LocalGateway, after: int) -> tuple[int, _Found, _Found]:
-    """The number of the last exchange, those that ended after `after`, and those that run."""
+def _asked(gateway: LocalGateway, after: int) -> tuple[int, _Found, _Found, object]:
+    """The number of the last exchange, those that ended after `after`, those that run, and what is
+    another one after a restart, unless numbers go on with a history."""
     document = _get(gateway, f"{PATH}?after={after}")
     lists = (as_list(document.get(name)) for name in ("exchanges", "running"))
     ended, running = ([as_object(item) for item in found] for found in lists)
-    return document.get("last", 0), ended, running
+    book = document.get("book") if document.get("history_days") is None else "history"
+    return document.get("last", 0), ended, running, book
 
 
 def _get(gateway: LocalGateway, path: str) -> Mapping[str, Any]:
