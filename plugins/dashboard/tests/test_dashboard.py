@@ -152,6 +152,37 @@ async def test_without_an_explanation_the_cache_is_said_to_be_unknown():
         assert "cache: unknown; `cache-watch` explains" in await logs_of(running, "--cache")
 
 
+@pytest.mark.parametrize(
+    ("history", "printed"), [(None, ["one", "two", "new1", "new2"]), (30, ["one", "two", "new2"])]
+)
+def test_following_misses_nothing_of_a_gateway_that_was_soon_as_far(monkeypatch, history, printed):
+    """Numbers start again after a restart, except with a history."""
+
+    def told(book, *names, after=0):
+        items = [{"request_id": name, "outcome": "completed"} for name in names]
+        found = {"last": max(len(items), 2), "running": [], "exchanges": items[after:]}
+        return {**found, "book": book, "history_days": history}
+
+    class Gateway:
+        asked = 0
+
+        def ask(self, _method, path):
+            self.asked += 1
+            after = int(path.rpartition("=")[2])
+            if self.asked == 1:
+                return told("a", "one", "two")
+            if self.asked > 4:
+                raise KeyboardInterrupt
+            return told(
+                "b", "new1", "old" if history else "new2", *(["new2"] * bool(history)), after=after
+            )
+
+    monkeypatch.setattr(_commands, "_EVERY_SECONDS", 0)
+    monkeypatch.setattr(LocalGateway, "find", lambda *_: Gateway())
+    done = CliRunner().invoke(logs_app, ["--follow", "--json"])
+    assert [json.loads(line)["request_id"] for line in done.stdout.splitlines()] == printed
+
+
 def test_following_goes_on_when_the_gateway_is_away_and_comes_back(monkeypatch):
     away = PlugwayError("no gateway answers at http://127.0.0.1:1: run `plugway serve`")
     one = {"request_id": "one", "number": 7, "outcome": "completed"}

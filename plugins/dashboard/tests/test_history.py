@@ -7,6 +7,7 @@ import stat
 import time
 from contextlib import closing
 
+import anyio
 import pytest
 from going import item, logs_of
 
@@ -98,7 +99,7 @@ async def test_the_terminal_finds_it_too():
     assert len(one.splitlines()) == 2  # with its error
     assert json.loads(failures)["request_id"] == "req_1"
     assert both.index("529 failed") < both.index("200 completed")
-    assert nothing == ""
+    assert nothing == "nothing in the history fits\n"
 
 
 @pytest.mark.parametrize(
@@ -254,6 +255,69 @@ async def test_a_corrupt_file_is_moved_aside_and_a_new_one_begun(caplog):
         assert len((await found(running))["exchanges"]) == 1
     assert path.with_suffix(".broken").exists()
     assert "is corrupt" in caplog.text
+
+
+@pytest.mark.parametrize("damaged", [b"no JSON", b"[]", b"{}", b"", "text", 7])
+async def test_a_row_that_cannot_be_read_costs_nothing_but_itself(damaged):
+    """Also one that another version of this plugin wrote."""
+    async with gateway(stack()) as running:
+        for name in ("one", "two", "three"):
+            await running.ask("x", model=f"echo/{name}")
+        await found(running)
+    with closing(sqlite3.connect(history_path("dashboard"))) as db, db:
+        db.execute("update exchanges set data = ? where number = 2", (damaged,))
+    async with gateway(stack()) as running:
+        kept = (await running.client.get("/dashboard/exchanges")).json()["exchanges"]
+        pages, before = [], ""
+        while True:
+            answer = await running.client.get(f"/dashboard/history?limit=1{before}")
+            page = answer.json()
+            pages += page["exchanges"]
+            if not page["more"]:
+                break
+            before = f"&before={page['exchanges'][-1]['row']}"
+    assert [one["model_asked"] for one in kept] == ["echo/one", "echo/three"]
+    assert [one["model_asked"] for one in pages] == ["echo/three", "echo/one"]
+
+
+async def test_a_file_of_another_version_is_named_and_left_alone(caplog):
+    path = history_path("dashboard")
+    path.parent.mkdir(parents=True)
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("create table exchanges (number integer primary key, data text)")
+    async with gateway(stack()) as running:
+        await running.ask("x", model="echo/one")
+        assert "cannot be read now" in (await found(running))["problem"]
+        assert "cannot be read now" in (await found(running, totals=1))["problem"]
+        said = await logs_of(running, "--find", "yesterday")
+    assert "no such column" in caplog.text or "has no column" in caplog.text
+    assert said == ""  # an error, not a search without results
+    with closing(sqlite3.connect(path)) as db:
+        assert db.execute("select count(*) from exchanges").fetchone() == (0,)
+
+
+async def test_the_terminal_finds_as_many_as_are_wanted(monkeypatch):
+    monkeypatch.setattr("plugway_dashboard._commands.MOST_FOUND", 2)
+    async with gateway(stack()) as running:
+        for number in range(7):
+            await running.ask("x", model=f"echo/m{number}")
+        five = await logs_of(running, "--find", "echo", "-n", "5")
+        all_of_them = await logs_of(running, "--find", "echo", "-n", "50")
+    assert [f"echo/m{number}" in five for number in range(7)] == [False] * 2 + [True] * 5
+    assert all_of_them.count("200 completed") == 7
+
+
+async def test_two_gateways_may_share_a_file_and_it_may_be_deleted_meanwhile(tmp_path):
+    one, two = (kept_at(tmp_path / "h.db", rows=500) for _ in range(2))
+    async with anyio.create_task_group() as group:
+        for number in range(10):
+            group.start_soon(one.add, [item(f"a{number}")])
+            group.start_soon(two.add, [item(f"b{number}")])
+    assert len(await ids(one)) == len(set(await ids(two))) == 20
+    one.path.unlink()
+    assert await ids(one) == []
+    assert await two.add([item(1)])
+    assert await ids(one) == ["req_1"]
 
 
 async def test_a_folder_that_cannot_be_used_costs_no_request_and_one_line_of_the_log(caplog):

@@ -1,5 +1,7 @@
 """What would happen, what it cost, who is skipped, what is in memory, which tool runs."""
 
+from types import SimpleNamespace
+
 import anyio
 import pytest
 from going import exchange, shown
@@ -179,9 +181,46 @@ def test_an_exchange_costs_what_its_tokens_do_and_an_unknown_price_is_none(model
     if model:
         name, _, rest = model.partition("/")
         ended.served_by = Attempt(Elsewhere(name), rest, exchange=ended)
-        ended.attempts.append(("", "", 0.0))
+        said = "answered" if result.status == 200 else f"{result.status} refused with status"
+        ended.attempts.append(SimpleNamespace(result=said))
     found = cost_of(Catalogue(PRICES), ended, result, frozenset())
     assert found == (None if dollars is None else pytest.approx(dollars, abs=1e-9))
+
+
+@pytest.mark.parametrize("model", [" ", "x" * 257, "echo/a\nb", "\u202eecho/a", "echo/\0"])
+async def test_a_plan_is_refused_for_what_no_request_may_name(model):
+    async with gateway([dashboard(), build_plugin(Echo, "echo")]) as running:
+        answer = await running.client.get("/dashboard/plan", params={"model": model})
+        body = request_body(model=model)
+        asked = await running.client.post("/v1/messages", json=body)
+    assert (answer.status_code, asked.status_code) == (400, 400)
+
+
+@pytest.mark.parametrize(
+    ("results", "result", "dollars"),
+    [
+        (
+            ["502 sent an incomplete response", "529 refused"],
+            outcome("failed", 529, first=None),
+            None,
+        ),
+        (["429 refused", "502 was cut"], outcome("rejected", 429, first=None), None),
+        (["429 refused", "529 refused"], outcome("failed", 529, first=None), 0),
+        (["400 refused", "answered"], outcome(usage=Usage(1_000_000)), 3),
+        (["answered", "answered"], outcome(usage=Usage(1_000_000)), None),
+    ],
+)
+@pytest.mark.parametrize("zone", ["vendor", "local"])
+def test_work_that_no_usage_was_reported_of_makes_the_cost_unknown(results, result, dollars, zone):
+    ended, price = (
+        exchange(),
+        PRICES if zone == "vendor" else {"up/*": PriceOptions(input=0, output=0)},
+    )
+    ended.served_by = Attempt(Elsewhere("up"), "m", exchange=ended)
+    ended.attempts += [SimpleNamespace(result=one) for one in results]
+    found = cost_of(Catalogue(price), ended, result, frozenset())
+    answered = "answered" in results
+    assert found == (0 if zone == "local" and answered else dollars)
 
 
 class Elsewhere:

@@ -16,7 +16,7 @@ from test_metrics import scrape
 from test_reload import reload
 from test_traces import PARENT, compatible
 
-from plugway import Upstream
+from plugway import NoOptions, Plugin, Upstream, hookimpl
 from plugway.config.config import parse_config
 from plugway.http.snapshot import Snapshot
 from plugway.testing import (
@@ -41,6 +41,8 @@ from plugway_telemetry import Telemetry
 from plugway_telemetry import _names as names
 from plugway_telemetry._context import new_context
 from plugway_telemetry._store import Store
+from plugway_toolbelt import Toolbelt
+from plugway_tools import ToolResult, ToolSpec
 
 pytestmark = pytest.mark.anyio
 BUSY = anthropic_error(529, "overloaded_error", "Overloaded")
@@ -192,6 +194,48 @@ async def test_hostile_models_are_labels_that_prometheus_reads(prometheus, model
     models = {dict(labels).get("gen_ai_request_model") for _, labels in found} - {None}
     name = model.removeprefix("echo/")
     assert models == {name if len(name) <= 128 else "other"}
+
+
+class Reads(Plugin[NoOptions]):
+    """A tool."""
+
+    @hookimpl
+    def register_routes(self):
+        return []
+
+    async def tools(self):
+        return [ToolSpec("files_read", "Read", {"type": "object"}, "read", outside=False)]
+
+    async def run_tool(self, call):
+        return ToolResult.of("done")
+
+
+async def test_tokens_of_all_requests_of_a_loop_in_the_gateway_are_counted_once():
+    turns = [
+        anthropic_stream(
+            "",
+            tool_calls=[("files_read", {"path": "x"})],
+            usage={"input_tokens": 1000, "output_tokens": 10},
+        ),
+        anthropic_stream("It says so.", usage={"input_tokens": 1100, "output_tokens": 7}),
+    ]
+    async with otlp.Collector() as collector, ScriptedUpstream(*map(sse, turns)) as upstream:
+        plugins = [
+            entry("t", collector),
+            build_plugin(Toolbelt, "toolbelt", grants=[{"tools": ["*"], "effects": ["read"]}]),
+            Reads(NoOptions(), name="files"),
+            compatible(upstream),
+        ]
+        async with gateway(plugins) as running:
+            headers = {"plugway-toolbelt": "on"}
+            body = request_body(model="up/m", stream=True)
+            await running.client.post("/v1/messages", json=body, headers=headers)
+            assert len(upstream.requests) == 2
+        found = {
+            labels["gen_ai.token.type"]: point["int"]
+            for labels, point in otlp.points(collector.metrics()["plugway.tokens"])
+        }
+    assert (found["input"], found["output"]) == (2100, 17)
 
 
 async def test_counts_at_the_limit_of_a_server_do_not_break_the_export():

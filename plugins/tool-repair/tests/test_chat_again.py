@@ -219,3 +219,48 @@ async def test_content_is_sent_while_the_server_still_writes():
                     if b"I see." in got:
                         release.set()
     assert read_stream(got) == ("I see.", [("Read", PATH)], "tool_calls")
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("status", [400, 413, 422])
+async def test_if_the_question_is_refused_the_next_reply_is_passed_on(ask, stream, status):
+    """As by a server whose window is smaller than the limit that the Messages API requires."""
+    wrong = [("Bash", '{"timeout": "soon"}')]
+    refused = respond(status, {"error": {"message": "max_tokens is too large"}})
+    first, again = replies(stream, wrong, wrong)
+    got = await ask(first, refused, again, stream=stream)
+    found = read_stream(got) if stream else read_message(got)
+    assert found == ("", [("Bash", {"timeout": "soon"})], "tool_calls")
+    first, question, third = ask.requests
+    assert third == first != question
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("status", [500, 529, 401])
+async def test_other_failures_of_the_question_fail_the_attempt(ask, stream, status):
+    failed = respond(status, {"error": {"message": "no"}})
+    await ask(
+        *replies(stream, [("Read", "{}")]),
+        failed,
+        stream=stream,
+        status={529: 503}.get(status, status),
+    )
+    assert len(ask.requests) == 2
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+@pytest.mark.parametrize("second", ["missing", "bad"])
+async def test_a_required_call_is_asked_for_once_more_and_not_twice(ask, stream, second):
+    said = respond_to("No.") if stream else whole([], "stop", "No.")
+    then = said if second == "missing" else replies(stream, [("Bash", '{"timeout": "soon"}')])[0]
+    got = await ask(said, then, stream=stream, tool_choice="required")
+    text, calls, _ = read_stream(got) if stream else read_message(got)
+    assert len(ask.requests) == 2
+    assert (text, calls) in [("No.", []), ("", [("Bash", {"timeout": "soon"})])]
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["stream", "whole"])
+async def test_a_client_that_wants_one_call_gets_one_after_a_retry_too(ask, stream):
+    two = [CALL, ("Bash", '{"command": "ls"}')]
+    found = await answer(ask, stream, [("Read", "{}")], two, body={"parallel_tool_calls": False})
+    assert found == MADE

@@ -142,18 +142,21 @@ def _exchanges(
     """Exchanges that have ended, the oldest first; never returns with `follow`. Those that run are
     shown by `lines`. With `words`, what of the history fits them."""
     if words:
-        yield from _found(gateway, words, last, failed)
+        found = _found(gateway, words, last, failed)
+        if not found:
+            print("nothing in the history fits", file=sys.stderr)
+        yield from found
         return
-    after, found, _ = _asked(gateway, 0)
+    after, found, _, book = _asked(gateway, 0)
     wanted = [item for item in found if not failed or item.get("outcome") != "completed"]
     yield from wanted[-last:]
     problem = ""
     while follow:
         time.sleep(_EVERY_SECONDS)  # noqa: TID251 - a command without a loop
         try:
-            newest, found, running = _asked(gateway, after)
-            if newest < after:  # the gateway was restarted, so its numbers start again
-                newest, found, running = _asked(gateway, 0)
+            newest, found, running, now = _asked(gateway, after)
+            if newest < after or now != book:  # it was restarted, so its numbers start again
+                newest, found, running, book = _asked(gateway, 0)
         except PlugwayError as error:
             if lines is not None:
                 lines.clear()
@@ -169,17 +172,27 @@ def _exchanges(
 
 def _found(gateway: LocalGateway, words: str, last: int, failed: bool) -> _Found:
     """What of the history fits the words, the oldest first."""
-    query = urlencode({"q": words, "failed": int(failed), "limit": min(last, MOST_FOUND)})
-    found = as_list(_get(gateway, f"{HISTORY}?{query}").get("exchanges"))
-    return [as_object(item) for item in reversed(found)]
+    query = urlencode({"q": words, "failed": int(failed)})
+    found, more, before = list[Mapping[str, Any]](), True, ""
+    while more and len(found) < last:
+        limit = min(last - len(found), MOST_FOUND)
+        page = _get(gateway, f"{HISTORY}?{query}&limit={limit}{before}")
+        if page.get("problem"):
+            raise PlugwayError(str(page["problem"]))
+        found += map(as_object, as_list(page.get("exchanges")))
+        more = bool(page.get("more")) and bool(found)
+        before = f"&before={found[-1]['row']}" if found else ""
+    return found[::-1]
 
 
-def _asked(gateway: LocalGateway, after: int) -> tuple[int, _Found, _Found]:
-    """The number of the last exchange, those that ended after `after`, and those that run."""
+def _asked(gateway: LocalGateway, after: int) -> tuple[int, _Found, _Found, object]:
+    """The number of the last exchange, those that ended after `after`, those that run, and what is
+    another one after a restart, unless numbers go on with a history."""
     document = _get(gateway, f"{PATH}?after={after}")
     lists = (as_list(document.get(name)) for name in ("exchanges", "running"))
     ended, running = ([as_object(item) for item in found] for found in lists)
-    return document.get("last", 0), ended, running
+    book = document.get("book") if document.get("history_days") is None else "history"
+    return document.get("last", 0), ended, running, book
 
 
 def _get(gateway: LocalGateway, path: str) -> Mapping[str, Any]:
@@ -221,7 +234,7 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: 
         f"  {sum(usage.get(kind, 0) for kind in _PROMPT):,} in",
         f" ({usage.get('cache_read', 0):,} cached), {usage.get('output', 0):,} out",
         f"  {_cost(exchange.get('dollars'))}",
-        f"  caller {exchange.get('caller')}",
+        plain(f"  caller {exchange.get('caller')}"),
         plain(f"  agent {str(agent)[:8]}") if agent else "",
     )
     console.print(line)

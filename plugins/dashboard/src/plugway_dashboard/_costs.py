@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Set
 from datetime import UTC, datetime
 from typing import Final
 
-from plugway import Exchange, Outcome
+from plugway import Exchange, Outcome, Usage
 from plugway_prices import DOLLAR, TellsPrices
 from plugway_tools import loop_usages
 
-_UNBILLED: Final = (503, 529)
-"""Besides 4xx: statuses with which vendors refuse a request before any work on it."""
+_REFUSED: Final = re.compile(r"(4\d\d|503|529) ")
+"""Results of attempts that vendors refuse before any work on them."""
 _LONG: Final = "cache: long"
+_SOME: Final = Usage(1_000_000, 1_000_000)
 
 
 def cost_of(
@@ -26,12 +28,15 @@ def cost_of(
     price = prices.price_of(served.backend, served.model, datetime.now(UTC), frozenset(choices))
     if price is None:
         return None
+    answers = sum(one.result == "answered" for one in exchange.attempts)
+    if answers > len(usages) and price.cost(_SOME, long=False):
+        return None  # of replies that a plugin did not use, such as one with a bad call
     return sum(price.cost(usage, long=_LONG in choices) for usage in usages) / DOLLAR
 
 
 def _costs_nothing(exchange: Exchange, outcome: Outcome) -> bool:
-    """Whether no server worked on it: it was answered here, or refused."""
-    if outcome.kind == "rejected" or not (exchange.attempts or outcome.kind == "disconnected"):
-        return True
-    refused = 400 <= outcome.status < 500 or outcome.status in _UNBILLED
-    return outcome.kind == "failed" and outcome.first_content_seconds is None and refused
+    """Whether no server worked on it: it was answered here, or each attempt was refused."""
+    if not exchange.attempts:
+        return outcome.kind != "disconnected"
+    ended = outcome.kind in ("rejected", "failed") and outcome.first_content_seconds is None
+    return ended and all(_REFUSED.match(one.result) for one in exchange.attempts)

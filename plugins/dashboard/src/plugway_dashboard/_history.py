@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -19,6 +20,7 @@ import anyio.to_thread
 import orjson
 import platformdirs
 
+from plugway import as_object
 from plugway_dashboard._search import Query, searched
 
 T = TypeVar("T")
@@ -30,6 +32,13 @@ _WARN_SECONDS: Final = 600.0
 _MOST_TOKENS: Final = 2**40
 """What a server may claim to have read or written; the sum of all rows fits 64 bits."""
 _DAY: Final = 24 * 3600.0
+_FIELDS: Final = frozenset(
+    (
+        *("request_id", "caller", "session_id", "agent_id", "model_asked", "served_by", "route"),
+        *("attempts", "receipt", "ended", "outcome", "status", "error", "usage"),
+    )
+)
+"""What the page needs of an exchange."""
 _SUMS: Final = (
     "count(*), sum(prompt), sum(cached), sum(output), sum(not completed), "
     "coalesce(sum(dollars), 0), sum(dollars is null)"
@@ -75,13 +84,14 @@ class History:
         """Write exchanges, and remove those that are too old or too many; whether it worked."""
         return await self._in_thread(lambda: self._add(items)) is not None
 
-    async def find(self, query: Query, before: int | None, most: int) -> Found:
-        """The newest exchanges that fit, of those with a `row` below `before`."""
-        return await self._in_thread(lambda: self._find(query, before, most)) or Found((), False)
+    async def find(self, query: Query, before: int | None, most: int) -> Found | None:
+        """The newest exchanges that fit, of those with a `row` below `before`; None if the file
+        cannot be used."""
+        return await self._in_thread(lambda: self._find(query, before, most))
 
-    async def totals(self, query: Query) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """The sums of what fits, by caller, model and day."""
-        return await self._in_thread(lambda: self._totals(query)) or {}
+    async def totals(self, query: Query) -> Mapping[str, Sequence[Mapping[str, Any]]] | None:
+        """The sums of what fits, by caller, model and day; None if the file cannot be used."""
+        return await self._in_thread(lambda: self._totals(query))
 
     # ── the file ─────────────────────────────────────────────────────────────────────────────
 
@@ -91,7 +101,12 @@ class History:
         except (OSError, sqlite3.Error) as error:
             if time.monotonic() - self._warned >= _WARN_SECONDS:
                 self._warned = time.monotonic()
-                log.warning("cannot use the history in %s: %s", self.path, error)
+                log.warning(
+                    "cannot use the history in %s: %s. Until that is mended, what ends is kept in "
+                    "memory only",
+                    self.path,
+                    error,
+                )
             return None
 
     @contextmanager
@@ -108,6 +123,7 @@ class History:
             if isinstance(error, sqlite3.OperationalError | sqlite3.IntegrityError):
                 raise
             aside = self.path.replace(self.path.with_suffix(".broken"))
+            self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
             log.warning("%s is corrupt (%s) and was moved to %s", self.path, error, aside)
             raise
 
@@ -131,8 +147,8 @@ class History:
             where, values = f"{where} and number < ?", [*values, before]
         with self._open() as db:
             select = f"select number, data from exchanges where {where}"
-            rows = db.execute(f"{select} order by number desc limit ?", [*values, most + 1])
-            found = [{**orjson.loads(data), "row": number} for number, data in rows]
+            rows = db.execute(f"{select} order by number desc", values)
+            found = list(islice(_readable(rows), most + 1))
         return Found(found[:most], len(found) > most)
 
     def _totals(self, query: Query) -> Mapping[str, Sequence[Mapping[str, Any]]]:
@@ -161,6 +177,17 @@ class History:
             parts.append("caller = ?")
             values.append(query.caller)
         return " and ".join(parts), values
+
+
+def _readable(rows: Iterable[tuple[int, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The exchanges in rows, without rows that are damaged or of a version with other fields."""
+    for number, data in rows:
+        try:
+            item = as_object(orjson.loads(data))
+        except orjson.JSONDecodeError:
+            continue
+        if item.keys() >= _FIELDS:
+            yield {**item, "row": number}
 
 
 def _rows(items: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:

@@ -49,8 +49,11 @@ ADVICE: Final = "/dashboard/advice"
 HISTORY: Final = "/dashboard/history"
 PLAN: Final = "/dashboard/plan"
 STATE: Final = "/dashboard/state"
+UNUSABLE: Final = "The history cannot be read now; the gateway's log says why."
 MOST_KEPT: Final = 5000
 MOST_FOUND: Final = 500
+_MODEL_CHARACTERS: Final = 256
+"""As in requests, which are refused otherwise."""
 _EVERY_SECONDS: Final = 1.0
 _LAST_SECONDS: Final = 5.0
 """Time to write the history when the gateway stops."""
@@ -237,9 +240,11 @@ class Dashboard(Plugin[DashboardOptions]):
         failed = request.query_params.get("failed") == "1"
         query = query_of(words, failed=failed, caller=_only(request))
         if "totals" in request.query_params:
-            return _json(await self.history.totals(query))
+            return _json(await self.history.totals(query) or {"problem": UNUSABLE})
         most = min(_number(request, "limit") or 100, MOST_FOUND)
         found = await self.history.find(query, _number(request, "before"), most)
+        if found is None:  # said, so that nobody believes that nothing has happened
+            return _json({"exchanges": [], "more": False, "problem": UNUSABLE})
         return _json({"exchanges": found.items, "more": found.more})
 
     async def _plan(self, request: Request) -> Response:
@@ -251,6 +256,9 @@ class Dashboard(Plugin[DashboardOptions]):
         model = model or (item["model_asked"] if item else "")
         if not model:
             raise InvalidRequest("`model` or `request` is required")
+        if not (model.strip() and model.isprintable() and len(model) <= _MODEL_CHARACTERS):
+            limit = f"of at most {_MODEL_CHARACTERS} characters"
+            raise InvalidRequest(f"`model` must be printable text {limit}")
         caller = request.scope["plugway.caller"]
         assert self._gateway is not None
         return _json(await planned(self._gateway, model, item, caller))
@@ -261,7 +269,8 @@ class Dashboard(Plugin[DashboardOptions]):
         if self.history is not None and all(one["request_id"] != request_id for one in items):
             await self._save()
             query = query_of(f"request:{request_id}", failed=False, caller=only)
-            items = (await self.history.find(query, None, 1)).items
+            found = await self.history.find(query, None, 1)
+            items = found.items if found else ()
         fitting = (one for one in items if one["request_id"] == request_id)
         return next((one for one in fitting if only in (None, one["caller"])), None)
 

@@ -9,7 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from plugway import Attempt, Exchange, Outcome
+from plugway import Attempt, Exchange, Outcome, Usage
+from plugway_tools import loop_usages
 
 _STATUS: Final = re.compile(r"([1-5]\d\d) ")
 _KNOWN: Final = frozenset(
@@ -89,8 +90,10 @@ def target_of(attempt: Attempt) -> Target:
 
 
 def ended_of(exchange: Exchange, outcome: Outcome, watch: Watch | None) -> Ended:
-    """What is kept of `exchange`."""
+    """What is kept of `exchange`; its usage is that of all requests of a loop in the gateway."""
     served = exchange.served_by
+    if usages := loop_usages(exchange):
+        outcome = outcome._replace(usage=Usage(*map(sum, zip(*usages, strict=True))))
     return Ended(
         exchange.id,
         exchange.endpoint,

@@ -25,6 +25,8 @@ class Insisting:
         self._send = send
         self._toolbox = toolbox
         self._note = note
+        self.retried = False
+        """Whether it has asked once more."""
 
     async def __call__(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """The reply; if a call is required, from the call on.
@@ -33,7 +35,8 @@ class Insisting:
             BackendError: the attempt failed.
         """
         reply = await self._send(request, attempt)
-        if reply.missing is None or reply.missing() is None or not is_expressible(request):
+        known = self.retried or reply.missing is None or reply.missing() is None
+        if known or not is_expressible(request):
             return reply
         held: list[bytes] = []
         try:
@@ -44,6 +47,7 @@ class Insisting:
         missing = reply.missing()
         if over and missing is not None and not missing.refused:
             await reply.close()
+            self.retried = True
             self._note(f"retried: the reply lacks {missing.what}")
             return await self._send(Demand(self._toolbox).repeated(request), attempt)
         return reply.replace(chunks=_from(held, reply.chunks)) if reply.chunks else reply

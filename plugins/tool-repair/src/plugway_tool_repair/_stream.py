@@ -36,7 +36,7 @@ from plugway_tool_repair._failed import rescued
 from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._options import ToolRepairOptions
-from plugway_tool_repair._relayed import is_expressible
+from plugway_tool_repair._relayed import Insisting, is_expressible
 from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import events_of, next_in_time
 from plugway_translation import safe_name
@@ -46,6 +46,8 @@ from plugway_wire.events import CUT_REASONS
 Note = Callable[[str], None]
 _LARGE: Final = 2**18
 """Bytes of a complete reply above which the event loop runs first: a backend has just parsed it."""
+_FORM: Final = (400, 413, 422)
+"""Statuses with which servers refuse a request for what is in it."""
 _LEAST_ROOM: Final = 4096
 _MOST_ROOM: Final = 64_000
 """Limits of `max_tokens` for the retry of a call that was cut off."""
@@ -80,10 +82,16 @@ class Asking:
         """
         cut: Reply | None = None
         """A reply without its only call: it is used if the retry fails."""
+        first: MessagesRequest | None = None
+        """The request whose reply had a bad call: it is sent again if the retry is refused."""
         while True:
             try:
                 reply, answer, mender = await self._ask(request)
             except BackendError as error:
+                if cut is None and first is not None and error.status in _FORM:
+                    self._note(f"the question about the call was refused: {error.record[:200]}")
+                    request, first = first, None
+                    continue
                 if cut is None:
                     raise
                 self._note(f"a larger `max_tokens` was refused: {error.record[:200]}")
@@ -100,6 +108,7 @@ class Asking:
                 request, cut = larger, answer
                 continue
             await reply.close()
+            first = request if mender.bad is not None else None
             request = self._again(request, mender)
 
     async def _ask(self, request: MessagesRequest) -> tuple[Reply, Reply | None, Mender | None]:
@@ -109,6 +118,8 @@ class Asking:
             reply = await self._send(request, self._attempt)
         except BackendRefused as failure:
             reply = self._rescued(failure)
+        if isinstance(self._send, Insisting) and self._send.retried:
+            self._may_ask = False
         try:
             if reply.status >= 400 or reply.dialect:
                 return reply, *await self._relayed(request, reply)

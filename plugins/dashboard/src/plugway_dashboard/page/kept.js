@@ -10,7 +10,7 @@ function receipt(item) {
     `${new Date(item.ended * 1000).toISOString()}  ${item.status} ${item.outcome}, ${item.model_asked} → ${item.served_by || "no backend"}`,
     item.route && `route  ${item.route.reason}`, item.error];
   const cache = item.cache && item.cache.why && `cache  ${item.cache.line}`;
-  return [...head, ...tries, ...judged, ...lines, cache, `cost  ${money(item.dollars)}`].filter(Boolean).join("\n");
+  return [...head, ...tries, ...judged, ...lines, cache, `cost  ${money(item.dollars)}`].filter(Boolean).map(oneLine).join("\n");
 }
 
 const used = item => item.usage.input + item.usage.cache_read + item.usage.cache_creation;
@@ -114,7 +114,7 @@ const COLUMNS = ["ended", "request_id", "caller", "session_id", "agent_id", "mod
 
 function cell(value) {
   const text = value == null ? "" : String(value);
-  const harmless = typeof value !== "number" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;  /* spreadsheets run formulas */
+  const harmless = typeof value !== "number" && /^[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(text) ? `'${text}` : text;  /* spreadsheets run formulas */
   return /[",\n\r]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
 }
 

@@ -18,6 +18,7 @@ async function findOlder() {
     for (let rows = []; !rows.length;) {
       const found = await ask(`/dashboard/history?${query}&limit=200${olderAt == null ? "" : `&before=${olderAt}`}`);
       if (mine !== asked || query !== asking()) return;
+      if (found.problem) throw new Error(found.problem);
       rows = found.exchanges.filter(item => !have.has(item.request_id));
       older = older.concat(rows);
       olderLeft = found.more;
@@ -60,7 +61,7 @@ $("older").onclick = findOlder;
 async function reveal(id) {
   let item = kept.concat(older).find(one => one.request_id === id);
   if (!item && historyDays != null) {
-    const found = await ask(`/dashboard/history?q=${encodeURIComponent(`request:${id}`)}&limit=1`);
+    const found = await ask(`/dashboard/history?q=${encodeURIComponent(`request:${id.slice(0, 100)}`)}&limit=1`);
     item = found.exchanges.find(one => one.request_id === id);
     if (item) older = [item, ...older];
   }

@@ -42,7 +42,7 @@ function showRunning() {
 
 async function ask(path) {
   const headers = { authorization: `Bearer ${token}`, "anthropic-version": "2023-06-01" };
-  const answer = await fetch(path, { headers, credentials: "omit" });
+  const answer = await fetch(path, { headers, credentials: "omit" }).catch(() => { throw new Error("The gateway does not answer. It is asked again every 3 seconds."); });
   if (answer.status === 401 || answer.status === 429) throw new Error("This is not the gateway's token.");
   if (!answer.ok) {
     const said = await answer.json().then(body => body.error?.message, () => null);
@@ -124,6 +124,7 @@ async function run() {
   try {
     await look();
     if (!$("models").tBodies[0].rows.length) await models();
+    if ($("main").hidden && location.hash === "#advice") $("advice").open = true;
     sessionStorage.setItem("token", token);
     $("door").hidden = $("problem").hidden = true;
     $("main").hidden = $("search").hidden = false;
@@ -137,6 +138,20 @@ async function run() {
   }
 }
 
+/* Another token may be of somebody else, who sees nothing of what this page has had before. */
+function begin() {
+  book = historyDays = totals = undefined;
+  after = 0;
+  kept = [];
+  mayAsk = false;
+  forget();
+  $("main").hidden = $("search").hidden = $("backends").hidden = true;
+  $("models").tBodies[0].replaceChildren();
+  $("advice").querySelector("pre").textContent = "Measuring…";
+  $("advice").open = false;
+  $("planned").hidden = true;
+}
+
 function filtered() {
   shown = STEP;
   findSoon();
@@ -146,7 +161,7 @@ function filtered() {
 
 function linked() {
   const found = parsed(location.hash);
-  if (location.hash === "#advice") $("advice").open = true;
+  if (location.hash === "#advice" && !$("main").hidden) $("advice").open = true;
   const changed = $("q").value !== (found.q || "") || $("failed").checked !== (found.failed === "1");
   $("q").value = found.q || "";
   $("failed").checked = found.failed === "1";
@@ -163,7 +178,13 @@ $("failed").onchange = () => { address(); filtered(); };
 $("kept").addEventListener("toggle", event => { if (event.target.querySelector(":scope > summary[data-request]")) address(); }, true);
 $("search").onsubmit = event => event.preventDefault();
 $("more").onclick = () => { shown += STEP; showKept(); };
-$("door").onsubmit = event => { event.preventDefault(); token = $("token").value.trim(); $("token").value = ""; run(); };
+$("door").onsubmit = event => {
+  event.preventDefault();
+  token = $("token").value.trim();
+  $("token").value = "";
+  begin();
+  run();
+};
 window.onhashchange = linked;
 linked();
 if (token) run(); else $("door").hidden = false;

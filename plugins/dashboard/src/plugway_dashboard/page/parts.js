@@ -13,6 +13,9 @@ function when(time) {
 }
 const short = text => (text || "").split("/").pop().slice(0, 8);
 
+/* One line of text that others wrote: what would break it, or turn the rest of it around, is shown as a sign. */
+const oneLine = text => String(text).replace(/[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "\ufffd");
+
 function make(tag, text, kind) {
   const made = document.createElement(tag);
   if (text != null) made.textContent = text;
@@ -114,11 +117,12 @@ function haystack(item) {
     .filter(([, value]) => value).map(([name, value]) => `${name}:${value}`).join("\n").toLowerCase();
 }
 
-/* The words of the filter; `today` and `yesterday` are days. */
+/* The words of the filter; `today` and `yesterday` are days. All of them fit an address. */
 function words() {
-  const ago = { today: 0, yesterday: 1 };
+  const ago = new Map([["today", 0], ["yesterday", 1]]), now = new Date();
+  const before = count => new Date(now.getFullYear(), now.getMonth(), now.getDate() - count);
   return $("q").value.toLowerCase().split(/\s+/).filter(Boolean).slice(0, 12)
-    .map(word => word in ago ? `day:${days.format(Date.now() - ago[word] * 864e5)}` : word);
+    .map(word => ago.has(word) ? `day:${days.format(before(ago.get(word)))}` : [...word].slice(0, 50).join(""));
 }
 
 function matching(items) {
