@@ -148,9 +148,13 @@ async def test_a_killed_worker_is_one_failed_request(make, serving):
         async with running.client.stream("POST", "/v1/audio/speech", json=body) as answer:
             lines = answer.aiter_lines()
             assert "speech.audio.delta" in await anext(lines)
-            psutil.Process(plugin.engines[0].pid).kill()
+            worker = psutil.Process(plugin.engines[0].pid)
+            programs = worker.children(recursive=True)
+            assert programs
+            worker.kill()
             rest = [line async for line in lines]
         assert "SIGKILL" in rest[-2] + rest[-1]
+        assert not psutil.wait_procs(programs, timeout=10)[1]
         assert (await ask(sdk)).content.startswith(b"RIFF")
 
 

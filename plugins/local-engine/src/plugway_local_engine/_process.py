@@ -49,13 +49,12 @@ async def spawn(log: BinaryIO) -> asyncio.subprocess.Process:
 
 
 def end(process: asyncio.subprocess.Process) -> None:
-    """Kill the whole session, because an engine may have started helpers."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if hasattr(os, "killpg"):
-                os.killpg(process.pid, signal.SIGKILL)
-            else:
-                process.kill()
+    """Kill the whole session: programs that an engine has started may outlive its process."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        elif process.returncode is None:
+            process.kill()
 
 
 def open_log(path: Path) -> BinaryIO:
