@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import sys
 from itertools import count
 from pathlib import Path
@@ -34,6 +35,10 @@ SLOWNESS = (hypothesis.HealthCheck.too_slow,)
 hypothesis.settings.register_profile("plugway", deadline=None, suppress_health_check=SLOWNESS)
 hypothesis.settings.load_profile("plugway")
 _numbers = count()
+
+
+# A shell without job control lets its background jobs ignore Ctrl-C, and programs inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config):

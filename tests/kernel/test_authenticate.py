@@ -95,7 +95,7 @@ async def test_a_plugin_says_whose_token_it_is(served, witness, headers):
         answer = await client.post("/v1/messages", json=request_body(model="mine/a"))
         assert answer.status_code == 200, answer.text
         other = await client.post("/v1/messages", json=request_body(model="far/large"))
-        assert other.status_code == 403
+        assert other.status_code == 400
     caller = witness.callers[0]
     assert isinstance(caller, Person)
     assert (caller.name, caller.team) == ("ada", "x")

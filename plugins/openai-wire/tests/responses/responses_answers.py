@@ -1,5 +1,6 @@
 """Answers of the Responses API as its reference documents them, and small helpers to read ours."""
 
+import copy
 from itertools import count
 
 from plugway_openai_wire.responses import Reader, ReplyContext
@@ -57,6 +58,7 @@ def reasoning(*summary, id="rs_1", encrypted="gAAAA-secret", content=()):
 
 def response(*output, status="completed", usage=USAGE, **more):
     head = {"id": "resp_0a1", "object": "response", "created_at": 1, "model": "gpt-5"}
+    usage = copy.deepcopy(usage)  # the caller may change it
     return {**head, "status": status, "output": list(output), "usage": usage, "error": None, **more}
 
 
