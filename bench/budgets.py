@@ -97,7 +97,7 @@ class Stack:
     async def once(self) -> float:
         """Milliseconds of one request, from its key to its last byte."""
         began = time.perf_counter()
-        caller = await self.snapshot.hooks.authenticate(self.key) if self.key else None
+        caller = await self.snapshot.hooks.authenticate(self.key.encode()) if self.key else None
         self.written += await served(self.snapshot.exchanges, BODY, LINES, caller)
         return (time.perf_counter() - began) * 1000
 
