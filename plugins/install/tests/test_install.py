@@ -9,10 +9,12 @@ import subprocess
 import sys
 import threading
 import zipfile
+from contextlib import suppress
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psutil
 import pytest
 from install_wheels import make_environment, make_wheel, sha256
 
@@ -304,10 +306,14 @@ def halfway(gateway, wheels, tmp_path):
     newer = make_wheel(wheels, version="2.0", files=files)
     process = gateway.start("install", newer, "--yes", MARK=str(mark))
     assert mark.read_text() == "halfway\n", process.communicate()
+    programs = psutil.Process(process.pid).children(recursive=True)
     yield process, before
     if process.poll() is None:
         process.kill()
     process.communicate()
+    for program in programs:  # the pip of a command that was killed waits for ever
+        with suppress(psutil.NoSuchProcess):
+            program.kill()
 
 
 def without_fake(gateway):
