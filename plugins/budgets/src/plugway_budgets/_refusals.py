@@ -1,4 +1,4 @@
-"""What a caller is told about its limits: error replies, and headers of successes.
+"""How a caller learns of its limits: error replies, and headers of successes.
 
 The format is that of Claude Code's gateways (its page `/protocol`), so that the client shows the
 message as it is.

@@ -61,7 +61,7 @@ def is_open_ended(request: MessagesRequest) -> bool:
 
 
 def limited(request: MessagesRequest, most: int) -> MessagesRequest:
-    """The request with a limit that the server is told too."""
+    """The request with a limit that is sent to the server too."""
     if request.original is not None:
         request.original.made_up.discard("max_tokens")  # otherwise it would not be sent
     return request.replace(max_tokens=most, because="a budget limits replies")
