@@ -69,8 +69,6 @@ class Open:
     """What an exchange has not settled yet."""
 
     sent: list[Sent] = field(default_factory=list["Sent"])
-    counted: bool = False
-    """Whether the exchange was counted against rates."""
     estimated: int = 0
     """Tokens that were counted against rates before they were used."""
     used: int = 0
