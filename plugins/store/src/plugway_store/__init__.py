@@ -9,7 +9,7 @@ from plugway_store._errors import StoreError
 from plugway_store._options import StoreOptions
 from plugway_store._plugin import HoldsStore, StorePlugin, configured_store, the_store
 from plugway_store._schema import Schema
-from plugway_store._store import Store, open_store
+from plugway_store._store import Store, insert_into, open_store
 
 __all__ = [
     "Counters",
@@ -21,6 +21,7 @@ __all__ = [
     "StoreOptions",
     "StorePlugin",
     "configured_store",
+    "insert_into",
     "open_store",
     "the_store",
 ]
