@@ -20,7 +20,6 @@ from plugway import PlugwayError
 from plugway_budgets import _ledger as ledger
 from plugway_budgets._limits import BUDGETS, MOST, Limit, Subject, Unit, subject_of
 from plugway_budgets._periods import PERIODS, PeriodName, zone_of
-from plugway_budgets._refusals import amount_text
 from plugway_budgets._report import report
 from plugway_budgets._schema import SCHEMA
 from plugway_prices import DOLLAR, dollars, nano_dollars
@@ -234,8 +233,8 @@ def _row(
     accounts = [
         {
             "owner": owner,
-            "spent": amount_text(limit, spent) if limit.unit in BUDGETS else "",
-            "reserved": amount_text(limit, reserved) if reserved else "",
+            "spent": limit.text_of(spent) if limit.unit in BUDGETS else "",
+            "reserved": limit.text_of(reserved) if reserved else "",
             "spent_amount": spent,
             "reserved_amount": reserved,
         }

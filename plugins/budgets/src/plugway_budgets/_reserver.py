@@ -228,7 +228,7 @@ class Reserver:
 
 def _because(accounts: Sequence[Account], balances: Sequence[Balance]) -> str:
     parts = [
-        f"{refusals.amount_text(account.limit, balance.left(account.limit))} of the "
+        f"{account.limit.text_of(balance.left(account.limit))} of the "
         f"{refusals.PERIOD[account.limit.period]} budget of {account.limit.text}"
         for account, balance in zip(accounts, balances, strict=True)
         if account.limit.unit in BUDGETS and account.owner.kind != "group"
