@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
-import anyio
 import typer
 
 from plugway import PlugwayError
@@ -20,7 +19,7 @@ from plugway_accounts._errors import no_group, no_person
 from plugway_accounts._names import EVERYTHING
 from plugway_accounts._people import People
 from plugway_accounts._tables import SCHEMA
-from plugway_store import configured_store
+from plugway_store import run_with_store
 
 T = TypeVar("T")
 
@@ -311,14 +310,8 @@ def leave_group(
 
 def _run(config: Path | None, work: Callable[[People], Awaitable[T]]) -> T:
     """The result of work on the people of a configuration; prints a failure and exits."""
-
-    async def run() -> T:
-        async with configured_store(SCHEMA, config) as store:
-            return await work(People(store))
-        raise AssertionError("the store lets errors pass")
-
     try:
-        return anyio.run(run)
+        return run_with_store(SCHEMA, lambda store: work(People(store)), config)
     except PlugwayError as error:
         _fail(str(error))
 

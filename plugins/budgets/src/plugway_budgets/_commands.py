@@ -11,7 +11,6 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
-import anyio
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -23,7 +22,7 @@ from plugway_budgets._periods import PERIODS, PeriodName, zone_of
 from plugway_budgets._report import report
 from plugway_budgets._schema import SCHEMA
 from plugway_prices import DOLLAR, dollars, nano_dollars
-from plugway_store import Store, configured_store
+from plugway_store import Store, run_with_store
 
 T = TypeVar("T")
 
@@ -261,12 +260,8 @@ def _described(limit: Limit) -> str:
 
 
 def _run(work: Callable[[Store], Awaitable[T]], config: Path | None) -> T:
-    async def main() -> T:
-        async with configured_store(SCHEMA, config) as store:
-            return await work(store)
-
     try:
-        return anyio.run(main)
+        return run_with_store(SCHEMA, work, config)
     except PlugwayError as error:
         _fail(str(error))
 
