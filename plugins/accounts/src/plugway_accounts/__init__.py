@@ -7,6 +7,7 @@ Other plugins know a person by `Member`, the caller of an exchange, and find the
 from plugway_accounts._errors import AccountError
 from plugway_accounts._keys import NewKey
 from plugway_accounts._member import Member
+from plugway_accounts._names import is_name
 from plugway_accounts._people import People
 from plugway_accounts._plugin import Accounts, KnowsPeople, the_accounts
 from plugway_accounts._records import Group, Key, Person
@@ -23,5 +24,6 @@ __all__ = [
     "NewKey",
     "People",
     "Person",
+    "is_name",
     "the_accounts",
 ]

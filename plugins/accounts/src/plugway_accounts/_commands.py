@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
-import anyio
 import typer
 
 from plugway import PlugwayError
@@ -20,7 +19,7 @@ from plugway_accounts._errors import no_group, no_person
 from plugway_accounts._names import EVERYTHING
 from plugway_accounts._people import People
 from plugway_accounts._tables import SCHEMA
-from plugway_store import configured_store
+from plugway_store import run_with_store
 
 T = TypeVar("T")
 
@@ -81,7 +80,7 @@ def add_user(
     """Add a person, who may use all models unless --models says otherwise."""
     secret = _new_password(name) if password else None
 
-    async def work(people: People) -> Any:
+    async def work(people: People) -> None:
         await people.add(name, models=_models(models, EVERYTHING), groups=group or ())
         if secret is not None:
             try:
@@ -91,10 +90,8 @@ def add_user(
                     f"`{name}` was added without a password: {error}. Run `plugway users set "
                     f"{name} --password`"
                 ) from error
-        return await people.person(name)
 
-    found = _run(config, work)
-    _shown.one(found, as_json)
+    _change_person(config, name, work, as_json)
     _note(f"added `{name}`; next: plugway users keys issue {name}")
 
 
@@ -133,40 +130,29 @@ def set_user(
     """Change a person's models or password."""
     secret = _new_password(name) if password else None
 
-    async def work(people: People) -> Any:
+    async def work(people: People) -> None:
         if models:
             await people.set_models(name, _models(models, ()))
         if password is not None:
             await people.set_password(name, secret)
-        return await people.person(name)
 
     if not models and password is None:
         _fail("nothing to change: use --models, --password or --no-password", 2)
-    _shown.one(_run(config, work), as_json)
+    _change_person(config, name, work, as_json)
     _note(f"changed `{name}`")
 
 
 @users_app.command("disable", epilog="Example: plugway users disable ann")
 def disable_user(name: Name, as_json: Json = False, config: ConfigPath = None) -> None:
     """Lock a person out at once, with all keys; nothing is deleted."""
-
-    async def work(people: People) -> Any:
-        await people.disable(name)
-        return await people.person(name)
-
-    _shown.one(_run(config, work), as_json)
+    _change_person(config, name, lambda people: people.disable(name), as_json)
     _note(f"disabled `{name}`; `plugway users enable {name}` undoes it")
 
 
 @users_app.command("enable", epilog="Example: plugway users enable ann")
 def enable_user(name: Name, as_json: Json = False, config: ConfigPath = None) -> None:
     """Let a disabled person in again."""
-
-    async def work(people: People) -> Any:
-        await people.enable(name)
-        return await people.person(name)
-
-    _shown.one(_run(config, work), as_json)
+    _change_person(config, name, lambda people: people.enable(name), as_json)
     _note(f"enabled `{name}`")
 
 
@@ -324,16 +310,22 @@ def leave_group(
 
 def _run(config: Path | None, work: Callable[[People], Awaitable[T]]) -> T:
     """The result of work on the people of a configuration; prints a failure and exits."""
-
-    async def run() -> T:
-        async with configured_store(SCHEMA, config) as store:
-            return await work(People(store))
-        raise AssertionError("the store lets errors pass")
-
     try:
-        return anyio.run(run)
+        return run_with_store(SCHEMA, lambda store: work(People(store)), config)
     except PlugwayError as error:
         _fail(str(error))
+
+
+def _change_person(
+    config: Path | None, name: str, work: Callable[[People], Awaitable[None]], as_json: bool
+) -> None:
+    """Change a person, and print them if JSON is wanted."""
+
+    async def changed(people: People) -> Any:
+        await work(people)
+        return await people.person(name)
+
+    _shown.one(_run(config, changed), as_json)
 
 
 def _change_group(

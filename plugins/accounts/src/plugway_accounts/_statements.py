@@ -146,8 +146,8 @@ def insert_key(connection: Connection, made: NewKey, values: Values) -> None:
         raise AccountError("this key's id is taken: try again") from None
 
 
-def rotate(connection: Connection, key: str, made: NewKey, overlap: int) -> Key:
-    """Store a key like another, which expires after `overlap` seconds; returns the old one."""
+def rotate(connection: Connection, key: str, made: NewKey, overlap: int) -> None:
+    """Store a key like another, which expires after `overlap` seconds."""
     old = _valid_key(connection, key)
     ends = now() + overlap
     expires = ends if old.expires is None else min(ends, old.expires)
@@ -160,7 +160,6 @@ def rotate(connection: Connection, key: str, made: NewKey, overlap: int) -> Key:
         "expires": None if old.expires is None else now() + old.expires - old.created,
     }
     insert_key(connection, made, values)
-    return old
 
 
 def revoke(connection: Connection, key: str) -> Key:

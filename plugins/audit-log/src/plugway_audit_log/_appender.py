@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from plugway_audit_log._chain import FIRST, Line, Signer, decode, encode
+from plugway_audit_log._chain import FIRST, Line, Signer, decode, encode, timestamp
 from plugway_audit_log._folder import claim_chain
 from plugway_audit_log._options import AuditLogOptions
 
@@ -158,8 +158,8 @@ class Appender:
 
 
 def now() -> str:
-    """The time in UTC, as records contain it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    """The time now, as records contain it."""
+    return timestamp(datetime.now(UTC))
 
 
 def last_line(path: Path) -> tuple[Line | None, bytes]:

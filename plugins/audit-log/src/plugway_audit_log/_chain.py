@@ -11,6 +11,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Mapping
+from datetime import datetime
 from importlib import import_module
 from typing import Any, Final, NamedTuple
 
@@ -43,6 +44,11 @@ class Line(NamedTuple):
     def kind(self) -> str:
         """`exchange`, `checkpoint`, `start` and so on."""
         return str(self.data.get("kind", ""))
+
+
+def timestamp(moment: datetime) -> str:
+    """A time in UTC, as records contain it: its text sorts by time."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def canonical(record: Mapping[str, Any]) -> bytes:

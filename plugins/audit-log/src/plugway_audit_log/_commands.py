@@ -16,7 +16,7 @@ from rich.table import Table
 
 from plugway import LocalGateway, PlugwayError, as_object
 from plugway_audit_log._appender import last_line, now
-from plugway_audit_log._chain import Line, Signer, decode
+from plugway_audit_log._chain import Line, Signer, decode, timestamp
 from plugway_audit_log._folder import (
     KEY_FILE,
     ChainFolder,
@@ -253,7 +253,7 @@ def _time(text: str) -> str:
         except ValueError:
             _fail(f"{text!r} is not a time: use 2026-11-30, 2026-11-30T09:00, 30m, 12h or 7d", 2)
         moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return timestamp(moment)
 
 
 # ── prune ────────────────────────────────────────────────────────────────────────────────────

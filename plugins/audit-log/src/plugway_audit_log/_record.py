@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, runtime_checkable
 
 from plugway import Exchange, Outcome, Usage
+from plugway_audit_log._chain import timestamp
 from plugway_tools import RUN_CALLS, loop_usages, verdicts_of
 
 MAX_TEXT: Final = 256
@@ -49,8 +50,8 @@ def record_of(
         began = ended - timedelta(seconds=outcome.seconds)
         return {
             "kind": "exchange",
-            "time": ended.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "began": began.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "time": timestamp(ended),
+            "began": timestamp(began),
             "id": exchange.id,
             "endpoint": exchange.endpoint,
             "caller": caller.name,

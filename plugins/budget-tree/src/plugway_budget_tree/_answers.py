@@ -1,4 +1,4 @@
-"""What clients and users are told."""
+"""The messages for clients and users."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import anyio
 from starlette.requests import Request
@@ -34,7 +34,6 @@ from plugway import (
     Send,
     StateKey,
     Usage,
-    as_object,
     hookimpl,
 )
 from plugway_budget_tree._answers import message, refusal, spent
@@ -44,7 +43,8 @@ from plugway_budget_tree._rules import HEADER, asked_in, limits_of, may_hold_lin
 from plugway_budget_tree._size import Meter, Size, copies_of, size_of, usage_of
 from plugway_budget_tree._tree import Reservation, Shortage, Tree, Trees
 from plugway_endpoints import GatewayLine, is_formatted, line_of, turn_of
-from plugway_prices import Price, TellsPrices, choices_of, missing_price, prices_in
+from plugway_prices import LONG, Price, TellsPrices, choices_of, missing_price, prices_in
+from plugway_wire.reply_limit import reply_limit
 
 if TYPE_CHECKING:
     from plugway_budget_tree._saved import Saved
@@ -53,10 +53,6 @@ if TYPE_CHECKING:
 PATH: Final = "/budget-tree/conversations"
 FASTEST: Final = 1000
 """Tokens per second that a model is assumed to have written if the reply was cut off."""
-LEAST_THINKING: Final = 1024
-"""The smallest thinking budget that the Messages API accepts."""
-_LONG: Final = "cache: long"
-"""See `choices_of`."""
 _WORKS_ON: Final = ("tool_use", "pause_turn")
 """Stop reasons after which a subagent sends another request."""
 
@@ -327,7 +323,7 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         if price is None and limits.nano is not None:
             message = missing_price(attempt.backend, attempt.model)
             raise InvalidRequest(f"budget in dollars: {message}", retry=False, record=True)
-        return price, _LONG in choices
+        return price, LONG in choices
 
     def _settle(self, turn: _Turn, outcome: Outcome | None) -> None:
         """Settle the open calls; with `outcome`, at the end of the exchange."""
@@ -371,13 +367,7 @@ def _shortened(request: MessagesRequest, tokens: int) -> MessagesRequest:
     wanted = request.get("max_tokens")
     if wanted == tokens or not isinstance(wanted, int):  # the server refuses what is no number
         return request
-    fields: dict[str, Any] = {"max_tokens": tokens}
-    thinking = as_object(request.get("thinking"))
-    budget = thinking.get("budget_tokens")
-    if isinstance(budget, int) and budget >= tokens:
-        less = tokens // 2
-        enough = less >= LEAST_THINKING
-        fields["thinking"] = {**thinking, "budget_tokens": less} if enough else {"type": "disabled"}
+    fields = reply_limit(request.get("thinking"), tokens)
     return request.replace(because="what is left of the conversation's budget", **fields)
 
 

@@ -21,7 +21,7 @@ import sqlalchemy as sa
 from plugway import Gateway
 from plugway_budget_tree._limits import Limits
 from plugway_budget_tree._tree import Totals, Tree
-from plugway_store import HoldsStore, Schema, Store, StoreError
+from plugway_store import HoldsStore, Schema, Store, StoreError, insert_into
 
 SCHEMA: Final = Schema("budget_tree", Path(__file__).parent / "migrations")
 READ_SECONDS: Final = 1.5
@@ -185,9 +185,8 @@ def _write(
     connection: sa.Connection, rows: list[dict[str, Any]], limits: list[dict[str, Any]]
 ) -> None:
     """Insert or replace. Sums only grow, so an older row never replaces a newer one."""
-    insert = _insert_of(connection)
     for row in rows:
-        statement = insert(_SPENT).values(row)
+        statement = insert_into(connection, _SPENT).values(row)
         new = statement.excluded
         connection.execute(
             statement.on_conflict_do_update(
@@ -197,16 +196,8 @@ def _write(
             )
         )
     for row in limits:
-        statement = insert(_ASKED).values(row)
+        statement = insert_into(connection, _ASKED).values(row)
         new = {name: statement.excluded[name] for name in (*Limits._fields, "used")}
         connection.execute(
             statement.on_conflict_do_update(index_elements=[_ASKED.c.conversation], set_=new)
         )
-
-
-def _insert_of(connection: sa.Connection) -> Any:
-    if connection.dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert  # only where it is used
-    else:
-        from sqlalchemy.dialects.sqlite import insert
-    return insert

@@ -22,11 +22,10 @@ AGENT_IDLE_SECONDS: Final = 600.0
 _MAX_AGENTS: Final = 4096
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class Reservation:
     """What a call may cost at most, until it is settled."""
 
-    tree: Tree
     price: Price | None
     """None if no price is known; then no dollar limit holds."""
     prompt: int
@@ -37,8 +36,6 @@ class Reservation:
     """Whether the request asks for cache entries that live long."""
     nano: int
     began: float = field(default_factory=time.monotonic)
-    agent: str = ""
-    settled: bool = False
 
     @property
     def tokens(self) -> int:
@@ -148,7 +145,7 @@ class Tree:
             later = self._affordable(limits, price, prompt, wanted, 0, 0, long=long)
             return self._shortage(limits, prompt + least, temporary=later >= least)
         nano = 0 if price is None else price.worst_case(prompt, now, long=long)
-        made = Reservation(self, price, prompt, now, long, nano)
+        made = Reservation(price, prompt, now, long, nano)
         self._open.add(made)
         self.used = time.time()
         return made
@@ -175,10 +172,9 @@ class Tree:
 
     def settle(self, reservation: Reservation, usage: Usage | None) -> None:
         """Count what a call has used, or nothing for one that was not made (None)."""
-        if reservation.settled:
+        if reservation not in self._open:
             return
-        reservation.settled = True
-        self._open.discard(reservation)
+        self._open.remove(reservation)
         if usage is not None:
             price = reservation.price
             cost = price.cost(usage, long=reservation.long) if price is not None else 0

@@ -11,7 +11,6 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
-import anyio
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -20,11 +19,10 @@ from plugway import PlugwayError
 from plugway_budgets import _ledger as ledger
 from plugway_budgets._limits import BUDGETS, MOST, Limit, Subject, Unit, subject_of
 from plugway_budgets._periods import PERIODS, PeriodName, zone_of
-from plugway_budgets._refusals import amount_text
 from plugway_budgets._report import report
 from plugway_budgets._schema import SCHEMA
 from plugway_prices import DOLLAR, dollars, nano_dollars
-from plugway_store import Store, configured_store
+from plugway_store import Store, run_with_store
 
 T = TypeVar("T")
 
@@ -234,8 +232,8 @@ def _row(
     accounts = [
         {
             "owner": owner,
-            "spent": amount_text(limit, spent) if limit.unit in BUDGETS else "",
-            "reserved": amount_text(limit, reserved) if reserved else "",
+            "spent": limit.text_of(spent) if limit.unit in BUDGETS else "",
+            "reserved": limit.text_of(reserved) if reserved else "",
             "spent_amount": spent,
             "reserved_amount": reserved,
         }
@@ -262,12 +260,8 @@ def _described(limit: Limit) -> str:
 
 
 def _run(work: Callable[[Store], Awaitable[T]], config: Path | None) -> T:
-    async def main() -> T:
-        async with configured_store(SCHEMA, config) as store:
-            return await work(store)
-
     try:
-        return anyio.run(main)
+        return run_with_store(SCHEMA, work, config)
     except PlugwayError as error:
         _fail(str(error))
 

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, bindparam
 
 from plugway_budgets._limits import Account, Balance, Limit, Subject
 from plugway_budgets._schema import ACCOUNT, CHARGE, LEASE, LIMIT, RESERVATION
+from plugway_store import insert_into
 
 LEASE_SECONDS: Final = 30
 """A gateway whose lease was not renewed for so long is dead."""
@@ -166,7 +167,7 @@ def _create(connection: Connection, key: tuple[int, str, str]) -> None:
     """Create an account if there is none."""
     limit, owner, start = key
     row = {"limit_id": limit, "owner": owner, "start": start, "spent": 0, "reserved": 0}
-    statement = _insert(connection, ACCOUNT).values(row).on_conflict_do_nothing()
+    statement = insert_into(connection, ACCOUNT).values(row).on_conflict_do_nothing()
     connection.execute(statement)
 
 
@@ -237,7 +238,7 @@ def _new_charges(connection: Connection, charges: Mapping[str, Settlement]) -> I
     ]
     if not rows:
         return ()
-    statement = _insert(connection, CHARGE).on_conflict_do_nothing().returning(CHARGE.c.id)
+    statement = insert_into(connection, CHARGE).on_conflict_do_nothing().returning(CHARGE.c.id)
     return connection.execute(statement, rows).scalars().all()
 
 
@@ -256,22 +257,13 @@ def _sums(rows: Iterable[Any]) -> Mapping[tuple[int, str, str], int]:
     return sums
 
 
-def _insert(connection: Connection, table: sa.Table) -> Any:
-    """An insert that can ignore conflicts, which both databases write alike."""
-    if connection.dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert  # only where it is used
-    else:
-        from sqlalchemy.dialects.sqlite import insert
-    return insert(table)
-
-
 # ── gateways ─────────────────────────────────────────────────────────────────────────────────────
 
 
 def renew(connection: Connection, lease: str) -> None:
     """Say that a gateway lives. Its reservations were released if it was thought dead."""
     row = {"id": lease, "expires": sa.literal(LEASE_SECONDS) + _now(connection)}
-    statement = _insert(connection, LEASE).values(row)
+    statement = insert_into(connection, LEASE).values(row)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[LEASE.c.id], set_={"expires": statement.excluded.expires}
@@ -330,7 +322,7 @@ def set_limit(connection: Connection, limit: Limit) -> None:
         "period": limit.period,
         "zone": limit.zone,
     }
-    statement = _insert(connection, LIMIT).values(row)
+    statement = insert_into(connection, LIMIT).values(row)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=[LIMIT.c.kind, LIMIT.c.subject, LIMIT.c.unit, LIMIT.c.period],

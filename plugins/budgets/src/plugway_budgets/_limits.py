@@ -69,7 +69,11 @@ class Limit:
     @property
     def text(self) -> str:
         """The amount for people."""
-        return dollars(self.amount) if self.unit == "dollars" else f"{self.amount:,} {self.unit}"
+        return self.text_of(self.amount)
+
+    def text_of(self, amount: int) -> str:
+        """An amount in this unit, for people."""
+        return dollars(amount) if self.unit == "dollars" else f"{amount:,} {self.unit}"
 
 
 class Account(NamedTuple):

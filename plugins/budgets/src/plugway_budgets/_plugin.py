@@ -21,6 +21,7 @@ from plugway import (
     BackendUnavailable,
     Exchange,
     Gateway,
+    Headers,
     InvalidRequest,
     MessagesRequest,
     Outcome,
@@ -119,10 +120,10 @@ class Budgets(Plugin[BudgetsOptions]):
             return
         demand = await reserver.counted(demand, request, attempt)
         if (short := reserver.short(accounts, balances, demand)) is not None:
-            told = refusals.spent(*short, demand, self.options.contact)
+            refusal = refusals.spent(*short, demand, self.options.contact)
             why = f"skipped `{attempt.target}`: what is left of a budget does not pay for it"
             exchange.note(self.name, why, stage="prepare_attempt")
-            raise _skipped(told, exchange.id)
+            raise _skipped(refusal, exchange.id)
 
     @hookimpl
     async def around_attempt(
@@ -338,19 +339,21 @@ class Budgets(Plugin[BudgetsOptions]):
             await anyio.sleep(RENEW_SECONDS)
 
 
-def _with_headers(reply: Reply, told: Sequence[tuple[str, str]]) -> Reply:
+def _with_headers(reply: Reply, own: Headers) -> Reply:
     """A reply that reports the caller's own limits instead of those of the upstream's account."""
-    if not told:
+    if not own:
         return reply
     kept = tuple(line for line in reply.headers if not line[0].startswith(refusals.PREFIX))
-    return reply.replace(headers=(*kept, *told))
+    return reply.replace(headers=(*kept, *own))
 
 
-def _skipped(told: RequestRejected, request_id: str) -> BackendError:
+def _skipped(refusal: RequestRejected, request_id: str) -> BackendError:
     """The failure of an attempt that is not made, so that the next target is tried."""
-    error = {"type": told.type, "message": told.message}
+    error = {"type": refusal.type, "message": refusal.message}
     body = orjson.dumps({"type": "error", "error": error, "request_id": request_id})
-    headers = (("content-type", "application/json"), *told.headers)
-    failure = BackendRefused(told.status, body, headers=headers, native=True, record=told.record)
+    headers = (("content-type", "application/json"), *refusal.headers)
+    failure = BackendRefused(
+        refusal.status, body, headers=headers, native=True, record=refusal.record
+    )
     failure.try_next = True
     return failure

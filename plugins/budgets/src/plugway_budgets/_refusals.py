@@ -1,4 +1,4 @@
-"""What a caller is told about its limits: error replies, and headers of successes.
+"""How a caller learns of its limits: error replies, and headers of successes.
 
 The format is that of Claude Code's gateways (its page `/protocol`), so that the client shows the
 message as it is.
@@ -13,7 +13,6 @@ from typing import Final
 from plugway import Headers, RequestRejected
 from plugway_budgets._limits import BUDGETS, Account, Balance, Demand, Limit, Subject
 from plugway_budgets._periods import PeriodName, zone_of
-from plugway_prices import dollars
 
 PREFIX: Final = "anthropic-ratelimit-"
 _UNIFIED: Final = f"{PREFIX}unified"
@@ -65,7 +64,7 @@ def spent(account: Account, balance: Balance, demand: Demand, contact: str) -> R
     left = max(0, limit.amount - balance.spent)
     what = f"The {PERIOD[limit.period]} budget of {named(account.owner)} is spent"
     if account.owner.kind != "group":
-        what += f": {amount_text(limit, balance.spent)} of {limit.text}"
+        what += f": {limit.text_of(balance.spent)} of {limit.text}"
     if left:
         prompt = f"a prompt of {demand.prompt:,} tokens and a useful reply"
         what += f"; what is left does not pay for {prompt}"
@@ -143,11 +142,6 @@ def unavailable(reason: str) -> RequestRejected:
     return RequestRejected(
         message, status=429, type="billing_error", headers=headers, retry=False, record=reason
     )
-
-
-def amount_text(limit: Limit, amount: int) -> str:
-    """An amount in the unit of a limit."""
-    return dollars(amount) if limit.unit == "dollars" else f"{amount:,} {limit.unit}"
 
 
 def named(owner: Subject) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
-from plugway import MessagesRequest, as_object
+from plugway import MessagesRequest
 from plugway_budgets._limits import Demand
 from plugway_prices import LONG, Price, media_in
+from plugway_wire.reply_limit import reply_limit
 
-_LEAST_THINKING: Final = 1024
-"""The smallest thinking budget that the API accepts."""
 _TOOLS: Final = 600
 """Most tokens that a server adds for tools; Anthropic adds up to 499:
 https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview#pricing."""
@@ -61,7 +60,7 @@ def is_open_ended(request: MessagesRequest) -> bool:
 
 
 def limited(request: MessagesRequest, most: int) -> MessagesRequest:
-    """The request with a limit that the server is told too."""
+    """The request with a limit that is sent to the server too."""
     if request.original is not None:
         request.original.made_up.discard("max_tokens")  # otherwise it would not be sent
     return request.replace(max_tokens=most, because="a budget limits replies")
@@ -69,11 +68,4 @@ def limited(request: MessagesRequest, most: int) -> MessagesRequest:
 
 def shorter(request: MessagesRequest, most: int, because: str) -> MessagesRequest:
     """The request with a shorter reply, and its thinking budget below that."""
-    fields: dict[str, Any] = {"max_tokens": most}
-    thinking = as_object(request.get("thinking"))
-    budget = thinking.get("budget_tokens")
-    if isinstance(budget, int) and budget >= most:
-        less = most // 2
-        enough = less >= _LEAST_THINKING
-        fields["thinking"] = {**thinking, "budget_tokens": less} if enough else {"type": "disabled"}
-    return request.replace(because=because, **fields)
+    return request.replace(because=because, **reply_limit(request.get("thinking"), most))

@@ -69,8 +69,6 @@ class Open:
     """What an exchange has not settled yet."""
 
     sent: list[Sent] = field(default_factory=list["Sent"])
-    counted: bool = False
-    """Whether the exchange was counted against rates."""
     estimated: int = 0
     """Tokens that were counted against rates before they were used."""
     used: int = 0
@@ -230,7 +228,7 @@ class Reserver:
 
 def _because(accounts: Sequence[Account], balances: Sequence[Balance]) -> str:
     parts = [
-        f"{refusals.amount_text(account.limit, balance.left(account.limit))} of the "
+        f"{account.limit.text_of(balance.left(account.limit))} of the "
         f"{refusals.PERIOD[account.limit.period]} budget of {account.limit.text}"
         for account, balance in zip(accounts, balances, strict=True)
         if account.limit.unit in BUDGETS and account.owner.kind != "group"

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
 
-from plugway import MessagesRequest, as_object
+from plugway import MessagesRequest
 from plugway_context_guard._meter import MOST_BOUND, Count
 from plugway_context_guard._windows import Window
-
-LEAST_THINKING: Final = 1024
-"""The smallest thinking budget that the API accepts."""
+from plugway_wire.reply_limit import reply_limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +85,4 @@ def shorter_answer(
 
 def with_answer(request: MessagesRequest, tokens: int, because: str) -> MessagesRequest:
     """The request with `max_tokens` of at most that many, its thinking budget below."""
-    fields: dict[str, Any] = {"max_tokens": tokens}
-    thinking = as_object(request.body.get("thinking"))
-    budget = thinking.get("budget_tokens")
-    if isinstance(budget, int) and budget >= tokens:
-        less = tokens // 2
-        enough = less >= LEAST_THINKING
-        fields["thinking"] = {**thinking, "budget_tokens": less} if enough else {"type": "disabled"}
-    return request.replace(because=because, **fields)
+    return request.replace(because=because, **reply_limit(request.body.get("thinking"), tokens))

@@ -12,14 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
-import anyio
 import orjson
 import typer
 from sqlalchemy import Select, delete, select
 
 from plugway import PlugwayError
 from plugway_sign_in._tables import IDENTITIES, SCHEMA, SESSIONS
-from plugway_store import Store, configured_store
+from plugway_store import Store, run_with_store
 
 T = TypeVar("T")
 
@@ -96,14 +95,8 @@ def forget_identity(name: Name, config: ConfigPath = None) -> None:
 
 def _run(config: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:
     """The result of work on the configured database; prints a failure and exits."""
-
-    async def run() -> T:
-        async with configured_store(SCHEMA, config) as store:
-            return await work(store)
-        raise AssertionError("the store lets errors pass")
-
     try:
-        return anyio.run(run)
+        return run_with_store(SCHEMA, work, config)
     except PlugwayError as error:
         print(f"plugway: {error}", file=sys.stderr)
         raise typer.Exit(1) from None

@@ -43,6 +43,10 @@ _LATER: Final = "Too many attempts. Wait a minute, and try again."
 _AGAIN: Final = "This code is unknown or has expired. Check it, or run /login again."
 
 
+class _EndedError(Exception):
+    """A browser may not answer a request, or not any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Browser:
     """A browser that may answer a request."""
@@ -108,8 +112,6 @@ class Pages:
 
     async def _ways(self, request: Request) -> Response:
         browser = await self._browser(request)
-        if browser is None:
-            return code_page("", _AGAIN, 400)
         person, people = browser.request.person, self._parts().people
         if person is None or await people.member(person) is None:
             return self._ask(browser)
@@ -118,8 +120,6 @@ class Pages:
     async def _password(self, request: Request) -> Response:
         form = await read_form(request)
         browser = await self._browser(request, form)
-        if browser is None:
-            return code_page("", _AGAIN, 400)
         parts, name = self._parts(), form.get("name", "").strip().lower()[:200]
         counters = parts.store.counters
         allowed = await counters.take(_PASSWORDS, "sign-in", "password", peer(request))
@@ -135,8 +135,6 @@ class Pages:
         """Send the browser to the provider. This is a link, not a form, because the provider may
         redirect to other sites, which `form-action` would have to allow."""
         browser = await self._browser(request)
-        if browser is None:
-            return code_page("", _AGAIN, 400)
         parts = self._parts()
         try:
             redirect = await parts.provider.begin(self._callback(request))
@@ -144,14 +142,12 @@ class Pages:
             return self._not_let_in(browser, problem, 502)
         known = (redirect.state, redirect.nonce, redirect.verifier)
         if not await parts.requests.set_oidc(browser.secret, *known):
-            return code_page("", _AGAIN, 400)
+            raise _EndedError
         return self._see(redirect.url)
 
     async def _return(self, request: Request) -> Response:
         """The browser comes back from the provider."""
         browser = await self._browser(request)
-        if browser is None:
-            return code_page("", _AGAIN, 400)
         parts, query = self._parts(), dict(request.query_params)
         known = await parts.requests.take_oidc(browser.secret, query.get("state", ""))
         if known is None:
@@ -168,13 +164,13 @@ class Pages:
     async def _decide(self, request: Request) -> Response:
         form = await read_form(request)
         browser = await self._browser(request, form)
-        if browser is None or browser.request.person is None:
-            return code_page("", _AGAIN, 400)
         parts, person = self._parts(), browser.request.person
+        if person is None:
+            raise _EndedError
         wanted = form.get("decision") == "allow"
         allow = wanted and await parts.people.member(person) is not None
         if not await parts.requests.decide(browser.secret, person, allow):
-            return code_page("", _AGAIN, 400)
+            raise _EndedError
         log.info("%s %s a sign-in", person, "allowed" if allow else "denied")
         if allow:
             response = last_page("You are signed in", "Go back to your terminal.")
@@ -186,24 +182,23 @@ class Pages:
 
     # ── parts ────────────────────────────────────────────────────────────────────────────────
 
-    async def _browser(
-        self, request: Request, form: Mapping[str, str] | None = None
-    ) -> _Browser | None:
-        """The browser, if its cookie belongs to a request that waits, and the form is its own."""
+    async def _browser(self, request: Request, form: Mapping[str, str] | None = None) -> _Browser:
+        """The browser. Raises `_EndedError` unless its cookie belongs to a request that waits, and
+        the form is its own."""
         secret = request.cookies.get(_cookie(secure=self._is_secure(request)), "")
         row = await self._parts().requests.of_browser(secret) if secret else None
         if row is None:
-            return None
+            raise _EndedError
         browser = _Browser(secret, row)
         if form is not None and not hmac.compare_digest(
             form.get("csrf", "").encode(), browser.csrf.encode()
         ):
-            return None
+            raise _EndedError
         return browser
 
     async def _signed_in(self, browser: _Browser, person: str) -> Response:
         if not await self._parts().requests.sign_in(browser.secret, person):
-            return code_page("", _AGAIN, 400)
+            raise _EndedError
         return self._see(WAYS)
 
     def _not_let_in(self, browser: _Browser, problem: NotLetIn, status: int) -> Response:
@@ -238,11 +233,14 @@ def _cookie(*, secure: bool) -> str:
 def _page(
     answer: Callable[[Request], Awaitable[Response]],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """A page that is shown even if the database does not respond."""
+    """A page that is shown even if the request to sign in has ended, or the database does not
+    respond."""
 
     async def endpoint(request: Request) -> Response:
         try:
             return await answer(request)
+        except _EndedError:
+            return code_page("", _AGAIN, 400)
         except StoreError as error:
             log.warning("the page cannot answer: %s", error)
             text = "The gateway's database does not respond. Try again in a minute."

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from plugway_accounts import AccountError, KnowsPeople, Member
+from plugway_accounts import AccountError, KnowsPeople, Member, is_name
 from plugway_sign_in._errors import NotLetIn
 from plugway_sign_in._options import OidcOptions
 from plugway_sign_in._tables import IDENTITIES
@@ -17,7 +16,6 @@ from plugway_store import Store
 if TYPE_CHECKING:
     from plugway_sign_in._oidc import Identity
 
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SAME: Final = (
     IDENTITIES.c.issuer == bindparam("of"),
     IDENTITIES.c.subject == bindparam("who"),
@@ -110,7 +108,7 @@ def name_of(identity: Identity, oidc: OidcOptions) -> str:
         name = domain
     elif domain not in oidc.domains or len(oidc.domains) > 1:
         name = f"{name}_at_{domain}"
-    if _NAME.fullmatch(name) is None:
+    if not is_name(name):
         raise NotLetIn(
             f"Your `{oidc.person}` cannot be a name here, which has at most 64 letters, digits, "
             "`.`, `_` and `-`: ask whoever runs this gateway to name people by another claim."

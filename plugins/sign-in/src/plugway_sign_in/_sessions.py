@@ -14,7 +14,7 @@ from plugway_sign_in._tables import SESSIONS, TOKENS, hashed, new_secret
 from plugway_store import Store
 
 ACCESS: Final = "pwa_"
-"""Start of access tokens, by which they are told from keys."""
+"""Start of access tokens, which distinguishes them from keys."""
 REFRESH: Final = "pwr_"
 _DAY: Final = 86400
 

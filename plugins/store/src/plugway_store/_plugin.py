@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import anyio
 
@@ -15,6 +15,7 @@ from plugway_store._options import StoreOptions
 from plugway_store._schema import Schema
 from plugway_store._store import Store, open_store
 
+T = TypeVar("T")
 Flaw = tuple[tuple[str | int, ...], str]
 """A place below the options, and what is wrong there."""
 
@@ -121,3 +122,15 @@ async def configured_store(schema: Schema, config: Path | None = None) -> AsyncG
     async with open_store(options) as store:
         await store.migrate(schema)
         yield store
+
+
+def run_with_store(
+    schema: Schema, work: Callable[[Store], Awaitable[T]], config: Path | None = None
+) -> T:
+    """The result of work on `configured_store`, for commands that are not asynchronous."""
+
+    async def run() -> T:
+        async with configured_store(schema, config) as store:
+            return await work(store)
+
+    return anyio.run(run)

@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 import anyio
 import anyio.to_thread
-from sqlalchemy import Connection, Executable, Row, text
+from sqlalchemy import Connection, Executable, Row, Table, text
 
 from plugway_store._counters import Counters, open_counters
 from plugway_store._engines import Runs, open_engine, run_once
@@ -119,6 +119,16 @@ async def open_store(
         finally:
             with anyio.CancelScope(shield=True):
                 await engine.close()
+
+
+def insert_into(connection: Connection, table: Table) -> Any:
+    """An insert that can handle conflicts (`on_conflict_do_update`), which both databases write
+    alike."""
+    if connection.dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert  # only where it is used
+    else:
+        from sqlalchemy.dialects.sqlite import insert
+    return insert(table)
 
 
 def _check(connection: Connection) -> None:

@@ -19,7 +19,7 @@ from plugway_wire.json import MAX_DEPTH, opens_more
 
 MAX_VALUES: Final = 100_000
 """Most JSON values in a request, a response, or an event. A conversation of a million tokens has
-estimated_marks half of it, the longest reply of a model a fifth."""
+about half of that, the longest reply of a model a fifth."""
 MAX_ESCAPES: Final = 4 * 2**20
 """Most backslashes in a request: they are the most expensive part of a string."""
 MAX_DIGITS: Final = 16 * 2**20
