@@ -10,7 +10,6 @@ from plugway_endpoints._names import Endpoint, Match, choices_text, close_to, en
 from plugway_endpoints._needs import Needs, needs_of
 from plugway_endpoints._state import (
     CHOSEN,
-    UNDERSTOOD,
     Advice,
     Advises,
     Conversations,
@@ -21,19 +20,22 @@ from plugway_endpoints._state import (
     no_consent,
 )
 from plugway_endpoints._turn import (
+    REPLAY_HEADER,
     GatewayLine,
     ReadsLines,
     Turn,
     is_formatted,
+    is_typed,
     line_of,
     turn_of,
+    typed_line,
 )
 
 __all__ = [
     "AGENTS",
     "CHOSEN",
     "MAX_CHOICES",
-    "UNDERSTOOD",
+    "REPLAY_HEADER",
     "Advice",
     "Advises",
     "Choice",
@@ -56,9 +58,11 @@ __all__ = [
     "close_to",
     "endpoints_of",
     "is_formatted",
+    "is_typed",
     "line_of",
     "match",
     "needs_of",
     "no_consent",
     "turn_of",
+    "typed_line",
 ]

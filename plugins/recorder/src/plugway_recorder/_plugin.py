@@ -28,13 +28,13 @@ from plugway import (
     StateKey,
     hookimpl,
 )
-from plugway_endpoints import UNDERSTOOD, KeepsConversations
+from plugway_endpoints import REPLAY_HEADER, GatewayLine, KeepsConversations, typed_line
 from plugway_recorder import _answers as answers
 from plugway_recorder._options import RecorderOptions
 from plugway_recorder._routes import Routes
 from plugway_recorder._store import Key, Limits, Store, recordings_path
-from plugway_recorder._turn import Ended, Observed, Taken, facts_of, is_formatted
-from plugway_recorder._wish import REPLAY_HEADER, Wish, header_wish, typed_wish
+from plugway_recorder._turn import Ended, Observed, Taken, facts_of
+from plugway_recorder._wish import Wish, header_wish, wish_in
 from plugway_tools import ToolCall, ToolSpec, Verdict
 
 _MOST_SEEN: Final = 256
@@ -86,7 +86,6 @@ class Recorder(Plugin[RecorderOptions]):
         replayed = request.header(REPLAY_HEADER)
         if replayed is not None:
             exchange.state[_REPLAYED] = replayed
-            exchange.state[UNDERSTOOD] = True  # lines in it were for the gateway of that time
             return None
         key = key_of(exchange)
         if key is not None:
@@ -155,6 +154,12 @@ class Recorder(Plugin[RecorderOptions]):
             return Verdict("denied", "a replay runs no tool")
         return Verdict("undecided", "the recorder has no rule about it")
 
+    # ── for other plugins: `plugway_endpoints.ReadsLines` ────────────────────────────────────
+
+    def reads_line(self, line: GatewayLine) -> bool:
+        """`@plugway record` and its variants; an unknown one is left to `switch`, which says so."""
+        return wish_in(line) is not None
+
     # ── the lifespan ─────────────────────────────────────────────────────────────────────────
 
     @hookimpl
@@ -219,8 +224,6 @@ class Recorder(Plugin[RecorderOptions]):
 
     async def _heed(self, wish: Wish, key: Key | None, exchange: Exchange) -> None:
         said = await self._obey(wish, key)
-        if wish.line:
-            exchange.state[UNDERSTOOD] = True
         if wish.alone:
             exchange.state[_SAID] = said
         elif said and (key is None or self.known.get(key) != ""):
@@ -285,10 +288,6 @@ def key_of(exchange: Exchange) -> Key | None:
 
 
 def _wish(request: MessagesRequest, exchange: Exchange) -> Wish | None:
-    """What is asked for. A model wrote the prompt of a subagent, so its lines are ignored."""
-    line = None
-    if exchange.agent_id is None:
-        line = typed_wish(request)
-        if line is not None and is_formatted(request.body):
-            line = None
-    return line or header_wish(request)
+    """What is asked for."""
+    line = typed_line(request, exchange)
+    return (wish_in(line) if line else None) or header_wish(request)

@@ -23,10 +23,10 @@ from plugway import (
     as_object,
     collected,
 )
+from plugway_endpoints import REPLAY_HEADER
 from plugway_recorder._compare import Difference, judge
 from plugway_recorder._routes import TURN
 from plugway_recorder._turn import SENT_AGAIN
-from plugway_recorder._wish import REPLAY_HEADER
 from plugway_upstream_errors import meaning_of
 from plugway_wire.sse import Decoder
 
