@@ -6,6 +6,7 @@ Shared by `switch`, `recommend` and `mcp`. Nothing here sends a request.
 from plugway_endpoints._cache import ExplainsCache
 from plugway_endpoints._choices import AGENTS, MAX_CHOICES, Choice, Choices
 from plugway_endpoints._health import TargetHealth, TellsHealth
+from plugway_endpoints._message import message_of
 from plugway_endpoints._names import Endpoint, Match, choices_text, close_to, endpoints_of, match
 from plugway_endpoints._needs import Needs, needs_of
 from plugway_endpoints._state import (
@@ -61,6 +62,7 @@ __all__ = [
     "is_typed",
     "line_of",
     "match",
+    "message_of",
     "needs_of",
     "no_consent",
     "turn_of",

@@ -28,7 +28,7 @@ from plugway import (
     StateKey,
     hookimpl,
 )
-from plugway_endpoints import REPLAY_HEADER, GatewayLine, KeepsConversations, typed_line
+from plugway_endpoints import REPLAY_HEADER, GatewayLine, KeepsConversations, message_of, typed_line
 from plugway_recorder import _answers as answers
 from plugway_recorder._options import RecorderOptions
 from plugway_recorder._routes import Routes
@@ -110,8 +110,8 @@ class Recorder(Plugin[RecorderOptions]):
         said = exchange.state.get(_SAID)
         if said is None:
             return None
-        session = exchange.session_id
-        return Reply.message(answers.message(request, said, self._keeper, session))
+        last = self._keeper.conversations.last(exchange.session_id, None) if self._keeper else None
+        return Reply.message(message_of(request, said, last))
 
     @hookimpl
     async def transform_response(self, reply: Reply, exchange: Exchange) -> None:

@@ -46,6 +46,7 @@ from plugway_endpoints import (
     is_typed,
     line_of,
     match,
+    message_of,
     needs_of,
     no_consent,
     turn_of,
@@ -169,7 +170,7 @@ class Switch(Plugin[SwitchOptions]):
         if text is None:
             return None
         last = self.conversations.last(_session(exchange), exchange.agent_id)
-        message = answers.message(request, text, last)
+        message = message_of(request, text, last)
         if exchange.endpoint == "messages":
             self._warm(wished, request, exchange, text)
         return Reply.message(message)
