@@ -32,7 +32,7 @@ from plugway_endpoints import REPLAY_HEADER, GatewayLine, KeepsConversations, me
 from plugway_recorder import _answers as answers
 from plugway_recorder._options import RecorderOptions
 from plugway_recorder._routes import Routes
-from plugway_recorder._store import Key, Limits, Store, recordings_path
+from plugway_recorder._store import Key, Limits, Store, recordings_path, short_of
 from plugway_recorder._turn import Ended, Observed, Taken, facts_of
 from plugway_recorder._wish import Wish, header_wish, wish_in
 from plugway_tools import ToolCall, ToolSpec, Verdict
@@ -233,7 +233,7 @@ class Recorder(Plugin[RecorderOptions]):
         """Do what a person asks for; returns a sentence about it."""
         if key is None:
             return answers.NO_SESSION
-        name, state = key[1].removeprefix(f"{key[0]}/"), self.known.get(key)
+        name, state = short_of(key), self.known.get(key)
         if not wish.line and (state == "" if wish.on else state != ""):
             return ""
         if wish.on and not wish.line and state is not None:
