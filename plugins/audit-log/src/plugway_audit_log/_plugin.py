@@ -41,10 +41,8 @@ from plugway_audit_log._folder import folder_of, open_signer
 from plugway_audit_log._options import AuditLogOptions
 from plugway_audit_log._record import record_of, usages_of
 from plugway_audit_log._writer import Writer
-from plugway_prices import DOLLAR, TellsPrices, choices_of, prices_in
+from plugway_prices import DOLLAR, LONG, TellsPrices, choices_of, prices_in
 
-LONG: Final = "cache: long"
-"""The choice of a request whose cache entries live long; see `choices_of`."""
 _FULL: Final = "too many records wait to be written"
 
 

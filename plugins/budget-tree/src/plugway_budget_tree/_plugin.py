@@ -44,7 +44,7 @@ from plugway_budget_tree._rules import HEADER, asked_in, limits_of
 from plugway_budget_tree._size import Meter, Size, copies_of, size_of, usage_of
 from plugway_budget_tree._tree import Reservation, Shortage, Tree, Trees
 from plugway_endpoints import GatewayLine, typed_line
-from plugway_prices import Price, TellsPrices, choices_of, missing_price, prices_in
+from plugway_prices import LONG, Price, TellsPrices, choices_of, missing_price, prices_in
 
 if TYPE_CHECKING:
     from plugway_budget_tree._saved import Saved
@@ -55,8 +55,6 @@ FASTEST: Final = 1000
 """Tokens per second that a model is assumed to have written if the reply was cut off."""
 LEAST_THINKING: Final = 1024
 """The smallest thinking budget that the Messages API accepts."""
-_LONG: Final = "cache: long"
-"""See `choices_of`."""
 _WORKS_ON: Final = ("tool_use", "pause_turn")
 """Stop reasons after which a subagent sends another request."""
 
@@ -324,7 +322,7 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         if price is None and limits.nano is not None:
             message = missing_price(attempt.backend, attempt.model)
             raise InvalidRequest(f"budget in dollars: {message}", retry=False, record=True)
-        return price, _LONG in choices
+        return price, LONG in choices
 
     def _settle(self, turn: _Turn, outcome: Outcome | None) -> None:
         """Settle the open calls; with `outcome`, at the end of the exchange."""

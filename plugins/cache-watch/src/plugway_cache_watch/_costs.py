@@ -6,9 +6,7 @@ from datetime import UTC, datetime
 
 from plugway import Attempt, Gateway, MessagesRequest, Usage
 from plugway_endpoints import TellsCosts
-from plugway_prices import DOLLAR, TellsPrices, choices_of, prices_in
-
-_LONG = "cache: long"
+from plugway_prices import DOLLAR, LONG, TellsPrices, choices_of, prices_in
 
 
 def cost_of_miss(
@@ -34,7 +32,7 @@ def cost_of_miss(
     price = prices_in(gateway).price_of(served.backend, served.model, now, choices)
     if price is None:
         return None
-    long = _LONG in choices
+    long = LONG in choices
     return _difference(price.cost(usage, long=long) / DOLLAR, price.cost(ideal, long=long) / DOLLAR)
 
 

@@ -8,12 +8,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from plugway import Exchange, Outcome, Usage
-from plugway_prices import DOLLAR, TellsPrices
+from plugway_prices import DOLLAR, LONG, TellsPrices
 from plugway_tools import loop_usages
 
 _REFUSED: Final = re.compile(r"(4\d\d|503|529) ")
 """Results of attempts that vendors refuse before any work on them."""
-_LONG: Final = "cache: long"
 _SOME: Final = Usage(1_000_000, 1_000_000)
 
 
@@ -31,7 +30,7 @@ def cost_of(
     answers = sum(one.result == "answered" for one in exchange.attempts)
     if answers > len(usages) and price.cost(_SOME, long=False):
         return None  # of replies that a plugin did not use, such as one with a bad call
-    return sum(price.cost(usage, long=_LONG in choices) for usage in usages) / DOLLAR
+    return sum(price.cost(usage, long=LONG in choices) for usage in usages) / DOLLAR
 
 
 def _costs_nothing(exchange: Exchange, outcome: Outcome) -> bool:
