@@ -12,6 +12,7 @@ import platformdirs
 import pytest
 
 from plugway.testing import ScriptedUpstream, checking, postgresql_server, redis_server
+from plugway_log import _secrets
 from tests.e2e import claude
 from tests.slow import SLOW
 
@@ -112,6 +113,15 @@ def own_folders(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.getbasetemp() / f"user-{next(_numbers)}"
     for name in ("CONFIG", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(folder / name.lower()))
+
+
+@pytest.fixture(autouse=True)
+def own_secrets(monkeypatch):
+    """The key of one test is an ordinary word in the texts of the next."""
+    for name in ("_known", "_passing"):
+        monkeypatch.setattr(_secrets, name, dict(getattr(_secrets, name)))
+    for name in ("_secrets", "_cores"):
+        monkeypatch.setattr(_secrets, name, getattr(_secrets, name))
 
 
 @pytest.fixture

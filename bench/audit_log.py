@@ -25,8 +25,7 @@ from contextlib import AsyncExitStack
 import anyio
 
 from bench import bodies
-from bench.plugins import Upstream, served
-from bench.telemetry import running
+from bench.plugins import Upstream, running, served
 from plugway import Exchange, MessagesRequest, Outcome, hookimpl
 from plugway.config.config import parse_config
 from plugway.http.snapshot import Snapshot
@@ -93,7 +92,7 @@ async def measure(rounds: int, folder: str) -> dict[str, float]:
     path: list[float] = []
     async with AsyncExitStack() as exits:
         for stack in stacks.values():
-            await exits.enter_async_context(running(stack))
+            await exits.enter_async_context(running(stack.snapshot))
         for _ in range(rounds):
             for name, stack in stacks.items():
                 plugin.spent = 0.0

@@ -22,14 +22,14 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 import anyio
 
-from bench.plugins import Upstream, served
+from bench.plugins import Upstream, running, served
 from plugway import Plugin
 from plugway.config.config import parse_config
 from plugway.http.snapshot import Snapshot
@@ -131,16 +131,6 @@ class Stack:
         return LOAD / seconds, cpu * 1000 / LOAD
 
 
-@asynccontextmanager
-async def running(stack: Stack) -> AsyncIterator[Stack]:
-    """The stack with its lifespans."""
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(stack.snapshot.run)
-        await stack.fill()
-        yield stack
-        stack.snapshot.close()
-
-
 async def measure(rounds: int) -> dict[str, float]:
     """The figures by name."""
     with postgresql_server() as server, tempfile.TemporaryDirectory() as folder:
@@ -150,10 +140,10 @@ async def measure(rounds: int) -> dict[str, float]:
             "postgresql": server.database(),
         }
         async with AsyncExitStack() as exits:
-            stacks = {
-                name: await exits.enter_async_context(running(Stack(options)))
-                for name, options in databases.items()
-            }
+            stacks = {name: Stack(options) for name, options in databases.items()}
+            for stack in stacks.values():
+                await exits.enter_async_context(running(stack.snapshot))
+                await stack.fill()
             times: dict[str, list[float]] = {name: [] for name in stacks}
             for number in range(rounds + 1):
                 for name, stack in stacks.items():

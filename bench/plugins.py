@@ -25,11 +25,14 @@ import time
 from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from typing import Any
 
+import anyio
+
 from bench import bodies
 from plugway import Attempt, Caller, MessagesRequest, ModelInfo, NoOptions, Plugin, Reply, hookimpl
 from plugway.exchange.intake import ExchangeServer
 from plugway.exchange.pipeline import Limits, Pipeline
 from plugway.exchange.writer import AsgiChannel
+from plugway.http.snapshot import Snapshot
 from plugway.plugins.hooks import Hooks
 from plugway.testing import anthropic_stream, build_plugin
 from plugway_context_guard import ContextGuard
@@ -137,6 +140,15 @@ async def served(
 
 
 _LINES = [(b"x-claude-code-session-id", b"s"), (b"content-type", b"application/json")]
+
+
+@contextlib.asynccontextmanager
+async def running(snapshot: Snapshot) -> AsyncIterator[None]:
+    """The lifespans of a configuration's plugins."""
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(snapshot.run)
+        yield
+        snapshot.close()
 
 
 class Stack:

@@ -21,13 +21,10 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, Protocol
+from contextlib import AsyncExitStack
+from typing import Any
 
-import anyio
-
-from bench.plugins import Upstream, served
+from bench.plugins import Upstream, running, served
 from plugway.config.config import parse_config
 from plugway.http.snapshot import Snapshot
 from plugway.testing import build_plugin
@@ -98,21 +95,6 @@ class Stack:
         return (time.process_time() - began) * 1e6
 
 
-class Serves(Protocol):
-    """A stack that is served without sockets."""
-
-    snapshot: Snapshot
-
-
-@asynccontextmanager
-async def running(stack: Serves) -> AsyncIterator[None]:
-    """The stack with its lifespans."""
-    async with anyio.create_task_group() as tasks:
-        await tasks.start(stack.snapshot.run)
-        yield
-        stack.snapshot.close()
-
-
 async def measure(rounds: int, endpoint: str) -> dict[str, float]:
     """Microseconds that each way of using the plugin adds to a request, and `(none)`: those of a
     request without it."""
@@ -129,7 +111,7 @@ async def measure(rounds: int, endpoint: str) -> dict[str, float]:
     async with AsyncExitStack() as exits:
         stacks = {name: Stack(options) for name, options in ways.items()}
         for stack in stacks.values():
-            await exits.enter_async_context(running(stack))
+            await exits.enter_async_context(running(stack.snapshot))
         order = list(stacks.items())
         for number in range(rounds):
             random.shuffle(order)

@@ -48,6 +48,16 @@ async def test_without_this_plugin_switch_answers_such_a_line_with_its_help():
     assert "@plugway use" in message["content"][0]["text"]
 
 
+async def test_a_line_in_a_request_that_is_replayed_sets_no_budget():
+    async with budgeted() as talk:
+        for times in (1, 2):
+            response = await talk.send(
+                "@plugway budget 1 calls\nGo on.", headers={"plugway-replay": "s-0"}
+            )
+            assert message_of(response) == "Hello.", times
+        assert talk.tree.asked.listed == ""
+
+
 # ── several requests for one ─────────────────────────────────────────────────────────────────
 
 

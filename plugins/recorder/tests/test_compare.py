@@ -150,7 +150,7 @@ class Priced:
 
     def price_of(self, backend, model, at, choices=frozenset()):
         known = model == "m" and "speed: fast" not in choices
-        return Price(Rates(1_000_000, 10_000_000, 0, 2_000_000, 0)) if known else None
+        return Price(Rates(1_000_000, 10_000_000, 0, 2_000_000, 4_000_000)) if known else None
 
 
 def recorded(tokens, **fields):
@@ -179,6 +179,15 @@ def test_a_plan_says_what_it_costs_and_at_most_and_from_where_it_does_not_fit():
     assert plan["most_dollars"] == 9000 * 2000 + 300 * 10_000
     assert plan["first_too_long"] == 2
     assert plan_of(recorded(1000), window=2000)["first_too_long"] is None
+
+
+def test_what_a_turn_writes_to_a_cache_for_an_hour_costs_more():
+    mark = {"type": "ephemeral", "ttl": "1h"}
+    turn = recorded(1000, system=[{"type": "text", "text": "Help.", "cache_control": mark}])
+    assert plan_of(turn)["most_dollars"] == 1000 * 4000 + 100 * 10_000
+    pricing = Pricing(Priced(), SimpleNamespace(name="cloud", zone="vendor"), "m")
+    usage = {"cache_creation_tokens": 1000, "output_tokens": 10}
+    assert pricing.costs([facts_of(1, turn)], {"1": usage}) == {"1": 1000 * 4000 + 10 * 10_000}
 
 
 def test_an_unknown_price_of_one_turn_makes_the_whole_cost_unknown():

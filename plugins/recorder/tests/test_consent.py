@@ -111,6 +111,14 @@ async def test_a_line_with_a_task_records_its_turn_and_the_line_off_stops(stack)
     assert "is not recorded." in text_of(await say(running, "@plugway stop recording"))
 
 
+@pytest.mark.parametrize("line", ["@plugway record everything", "@plugway stop"])
+async def test_a_line_that_is_not_understood_records_nothing_and_switch_says_so(stack, line):
+    running, upstream, _model = stack
+    assert "Unknown command." in text_of(await say(running, line))
+    assert await recordings(running) == []
+    assert posted(upstream) == []
+
+
 @pytest.mark.parametrize(
     "messages",
     [

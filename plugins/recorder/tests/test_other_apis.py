@@ -7,10 +7,10 @@ from recording import recorder, replay, turns_of
 
 from plugway import Exchange, MessagesRequest
 from plugway.testing import ScriptedUpstream, build_plugin, gateway
+from plugway_endpoints import REPLAY_HEADER
 from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_server
-from plugway_recorder._wish import REPLAY_HEADER
 from plugway_tools import ToolCall, ToolSpec
 
 pytestmark = pytest.mark.anyio

@@ -39,10 +39,10 @@ from plugway import (
 from plugway_budget_tree._answers import message, refusal, spent
 from plugway_budget_tree._limits import InvalidLimits, Limits
 from plugway_budget_tree._options import BudgetTreeOptions
-from plugway_budget_tree._rules import HEADER, asked_in, limits_of, may_hold_line
+from plugway_budget_tree._rules import HEADER, asked_in, limits_of
 from plugway_budget_tree._size import Meter, Size, copies_of, size_of, usage_of
 from plugway_budget_tree._tree import Reservation, Shortage, Tree, Trees
-from plugway_endpoints import GatewayLine, is_formatted, line_of, turn_of
+from plugway_endpoints import GatewayLine, typed_line
 from plugway_prices import LONG, Price, TellsPrices, choices_of, missing_price, prices_in
 from plugway_wire.reply_limit import reply_limit
 
@@ -81,9 +81,6 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
     """Limits what a conversation with its subagents may spend: dollars, tokens, calls, agents."""
 
     outside: ClassVar[tuple[str, ...]] = ("budgets",)  # which should not reserve while this waits
-
-    line_words = frozenset(("budget",))
-    """See `plugway_endpoints.ReadsLines`."""
 
     def __init__(self, options: BudgetTreeOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
@@ -228,6 +225,12 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
                 record=True,
             )
 
+    # ── for other plugins: `plugway_endpoints.ReadsLines` ────────────────────────────────────
+
+    def reads_line(self, line: GatewayLine) -> bool:
+        """All lines `@plugway budget …`; it also answers those that are not understood."""
+        return line.word == "budget"
+
     # ── limits ───────────────────────────────────────────────────────────────────────────────
 
     def _tree(self, name: str | None, exchange: Exchange) -> Tree:
@@ -235,16 +238,10 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         return Tree(exchange.id, caller) if name is None else self.trees.of(name[:256], caller)
 
     def _read_line(self, request: MessagesRequest, exchange: Exchange, turn: _Turn) -> None:
-        """Read what the user typed. A subagent's prompt is ignored: a model wrote it."""
-        if exchange.agent_id is not None or not may_hold_line(request) or is_formatted(request):
-            return
-        typed = turn_of(request.body)
-        line = line_of(typed.text) if typed is not None else None
-        if line is None or typed is None or line.word not in self.line_words:
-            return
-        if not typed.fresh or not (typed.clear or line.alone):
-            return
-        turn.answer = self._obey(line, turn.tree, exchange)
+        """Read what the user typed."""
+        line = typed_line(request, exchange)
+        if line is not None and self.reads_line(line):
+            turn.answer = self._obey(line, turn.tree, exchange)
 
     def _obey(self, line: GatewayLine, tree: Tree, exchange: Exchange) -> str:
         """Set what a line asks for; the reply to it, empty if a model replies."""

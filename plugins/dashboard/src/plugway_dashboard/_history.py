@@ -102,7 +102,7 @@ class History:
             if time.monotonic() - self._warned >= _WARN_SECONDS:
                 self._warned = time.monotonic()
                 log.warning(
-                    "cannot use the history in %s: %s. Until that is mended, what ends is kept in "
+                    "cannot use the history in %s: %s. Until that is fixed, what ends is kept in "
                     "memory only",
                     self.path,
                     error,

@@ -215,15 +215,15 @@ class Dashboard(Plugin[DashboardOptions]):
         book.look()
         kept = [item for item in book.kept if item["number"] > after]
         more = len(kept) > limit
-        running = [running_data(one, now) for one in book.running.values()]
-        shown = map(self._explained, kept[:limit])
+        shown = (item for item in kept[:limit] if only in (None, item["caller"]))
+        running = (one for one in book.running.values() if only in (None, one.exchange.caller.name))
         return _json(
             {
                 "book": book.id,
                 "last": kept[limit - 1]["number"] if more else book.number,
                 "more": more,
-                "exchanges": [item for item in shown if only in (None, item["caller"])],
-                "running": [one for one in running if only in (None, one["caller"])],
+                "exchanges": [self._explained(item) for item in shown],
+                "running": [running_data(one, now) for one in running],
                 "limited": only is not None,
                 "history_days": self.options.history_days if self.history else None,
             }

@@ -6,11 +6,11 @@ Shared by `switch`, `recommend` and `mcp`. Nothing here sends a request.
 from plugway_endpoints._cache import ExplainsCache
 from plugway_endpoints._choices import AGENTS, MAX_CHOICES, Choice, Choices
 from plugway_endpoints._health import TargetHealth, TellsHealth
+from plugway_endpoints._message import message_of
 from plugway_endpoints._names import Endpoint, Match, choices_text, close_to, endpoints_of, match
 from plugway_endpoints._needs import Needs, needs_of
 from plugway_endpoints._state import (
     CHOSEN,
-    UNDERSTOOD,
     Advice,
     Advises,
     Conversations,
@@ -21,19 +21,22 @@ from plugway_endpoints._state import (
     no_consent,
 )
 from plugway_endpoints._turn import (
+    REPLAY_HEADER,
     GatewayLine,
     ReadsLines,
     Turn,
     is_formatted,
+    is_typed,
     line_of,
     turn_of,
+    typed_line,
 )
 
 __all__ = [
     "AGENTS",
     "CHOSEN",
     "MAX_CHOICES",
-    "UNDERSTOOD",
+    "REPLAY_HEADER",
     "Advice",
     "Advises",
     "Choice",
@@ -56,9 +59,12 @@ __all__ = [
     "close_to",
     "endpoints_of",
     "is_formatted",
+    "is_typed",
     "line_of",
     "match",
+    "message_of",
     "needs_of",
     "no_consent",
     "turn_of",
+    "typed_line",
 ]

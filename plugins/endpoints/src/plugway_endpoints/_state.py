@@ -22,8 +22,6 @@ from plugway_endpoints._needs import Needs
 MAX_CONVERSATIONS: Final = 256
 CHOSEN: StateKey[bool] = StateKey("endpoints.chosen")
 """Set by `switch` in exchanges that a choice routes instead of the configuration."""
-UNDERSTOOD: StateKey[bool] = StateKey("endpoints.understood")
-"""Set by a plugin listed before `switch` for which the line `@plugway ...` of an exchange was."""
 
 
 @dataclass(frozen=True, slots=True)

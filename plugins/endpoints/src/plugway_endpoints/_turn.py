@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
-from plugway import MessagesRequest, as_list, as_object
+from plugway import Exchange, MessagesRequest, as_list, as_object
 
 _SLIPPED_IN: Final = re.compile(
     r"<(system-reminder|command-[\w-]+|local-command-[\w-]+|ide_[\w-]+|user-prompt-submit-hook)>"
@@ -16,16 +16,19 @@ _SLIPPED_IN: Final = re.compile(
 
 _INTERRUPTED: Final = "[Request interrupted by user"
 
+REPLAY_HEADER: Final = "plugway-replay"
+"""Marks a recorded request that is sent again, with the conversation that it is from."""
+
+_NAME: Final = b"@plugway"
 _LINE: Final = re.compile(r"@plugway(?:[ \t]+(?P<rest>[^\r\n]{0,200}))?[ \t]*", re.IGNORECASE)
 
 
 @runtime_checkable
 class ReadsLines(Protocol):
-    """A plugin that understands lines `@plugway WORD …` with certain words."""
+    """A plugin with lines `@plugway …` of its own, which it finds with `typed_line`."""
 
-    @property
-    def line_words(self) -> frozenset[str]:
-        """The words, in lower case."""
+    def reads_line(self, line: GatewayLine) -> bool:
+        """Whether a line is for this plugin; `switch` then leaves it alone."""
         ...
 
 
@@ -82,10 +85,42 @@ def line_of(text: str) -> GatewayLine | None:
     return GatewayLine((found["rest"] or "").strip(), not rest.strip())
 
 
-def is_formatted(request: MessagesRequest) -> bool:
+def typed_line(request: MessagesRequest, exchange: Exchange) -> GatewayLine | None:
+    """The line for the gateway that the user typed just now, or None.
+
+    It is the first of a message, and no model has replied to it. In a turn of several texts, of
+    which one may be a file, it must be all of the last one.
+    """
+    if not _may_hold_line(request) or not is_typed(request, exchange):
+        return None
+    turn = turn_of(request.body)
+    line = line_of(turn.text) if turn is not None and turn.fresh else None
+    return line if turn and line and (turn.clear or line.alone) else None
+
+
+def is_typed(request: MessagesRequest, exchange: Exchange) -> bool:
+    """Whether a user types in this request, so that lines in it are for the gateway.
+
+    A model wrote the prompt of a subagent, and the client its own requests, such as one for a
+    title. Lines in a request that is replayed were for the gateway of that time.
+    """
+    own = exchange.agent_id is None and request.header(REPLAY_HEADER) is None
+    return own and not is_formatted(request.body)
+
+
+def is_formatted(body: Mapping[str, Any]) -> bool:
     """Whether a reply format is set: the client's own request, such as a title."""
-    config: Any = request.body.get("output_config")
-    return isinstance(config, Mapping) and "format" in config
+    return "format" in as_object(body.get("output_config"))
+
+
+def _may_hold_line(request: MessagesRequest) -> bool:
+    """Whether a request can contain a line for the gateway, without parsing it."""
+    original = request.original
+    raw = original.body if original is not None and original.body else request.raw
+    at = raw.find(b"@")  # a search for one byte is ten times as fast
+    while at >= 0 and raw[at : at + len(_NAME)].lower() != _NAME:
+        at = raw.find(b"@", at + 1)
+    return at >= 0
 
 
 def _typed(content: object) -> Iterator[str]:

@@ -1,12 +1,9 @@
-"""What the person of a conversation is told: what is kept, for how long, and how to stop."""
+"""What the person of a conversation reads: what is kept, for how long, and how to stop."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from plugway import MessagesRequest, new_id
-from plugway_endpoints import KeepsConversations, needs_of
 from plugway_recorder._options import RecorderOptions
 
 STOP: Final = "`@plugway record off` stops it"
@@ -34,22 +31,3 @@ def stopped(was: bool, name: str) -> str:
         return "This conversation is not recorded."
     kept = f"`plugway recordings rm {name}` removes what was recorded"
     return f"This conversation is not recorded any more. {kept}."
-
-
-def message(
-    request: MessagesRequest, text: str, keeper: KeepsConversations | None, session: str | None
-) -> Mapping[str, Any]:
-    """The reply as a message, with the usage of the conversation, by which clients fill their
-    meter."""
-    last = keeper.conversations.last(session, None) if keeper else None
-    tokens = last.prompt_tokens if last and last.prompt_tokens else needs_of(request).tokens
-    return {
-        "id": new_id("msg"),
-        "type": "message",
-        "role": "assistant",
-        "model": request.model,
-        "content": [{"type": "text", "text": text}],
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {"input_tokens": max(1, tokens), "output_tokens": max(1, len(text) // 4)},
-    }

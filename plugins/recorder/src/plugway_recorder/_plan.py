@@ -11,7 +11,7 @@ import orjson
 
 from plugway import Backend, MessagesRequest, ModelInfo, Usage, as_object
 from plugway_endpoints import needs_of
-from plugway_prices import Price, TellsPrices, choices_of, missing_price
+from plugway_prices import LONG, Price, TellsPrices, choices_of, missing_price
 from plugway_recorder._turn import Shape, shape_of
 
 
@@ -27,6 +27,11 @@ class Facts(NamedTuple):
     """Most tokens that the reply may have."""
     choices: frozenset[str]
     """What the request chooses that changes its price."""
+
+    @property
+    def long(self) -> bool:
+        """Whether what it writes to a cache should live for an hour."""
+        return LONG in self.choices
 
 
 def facts_of(number: int, turn: Mapping[str, Any]) -> Facts:
@@ -57,7 +62,7 @@ class Pricing:
         found: dict[str, int | None] = {}
         for turn in turns:
             usage, price = as_object(usages.get(str(turn.number))), self._of(turn)
-            found[str(turn.number)] = price and price.cost(usage_of(usage))
+            found[str(turn.number)] = price and price.cost(usage_of(usage), long=turn.long)
         return found
 
     def planned(self, turns: Sequence[Facts], info: ModelInfo | None) -> dict[str, Any]:
@@ -67,7 +72,9 @@ class Pricing:
         priced = [(turn, price) for turn in turns if (price := self._of(turn)) is not None]
         known = len(priced) == len(turns)
         dollars = sum(price.cost(Usage(turn.prompt, turn.output)) for turn, price in priced)
-        most = sum(price.worst_case(turn.prompt, turn.longest) for turn, price in priced)
+        most = sum(
+            price.worst_case(turn.prompt, turn.longest, long=turn.long) for turn, price in priced
+        )
         return {
             "prompt_tokens": sum(turn.prompt for turn in turns),
             "output_tokens": sum(turn.output for turn in turns),

@@ -28,13 +28,13 @@ from plugway import (
     StateKey,
     hookimpl,
 )
-from plugway_endpoints import UNDERSTOOD, KeepsConversations
+from plugway_endpoints import REPLAY_HEADER, GatewayLine, KeepsConversations, message_of, typed_line
 from plugway_recorder import _answers as answers
 from plugway_recorder._options import RecorderOptions
 from plugway_recorder._routes import Routes
-from plugway_recorder._store import Key, Limits, Store, recordings_path
-from plugway_recorder._turn import Ended, Observed, Taken, facts_of, is_formatted
-from plugway_recorder._wish import REPLAY_HEADER, Wish, header_wish, typed_wish
+from plugway_recorder._store import Key, Limits, Store, recordings_path, short_of
+from plugway_recorder._turn import Ended, Observed, Taken, facts_of
+from plugway_recorder._wish import Wish, header_wish, wish_in
 from plugway_tools import ToolCall, ToolSpec, Verdict
 
 _MOST_SEEN: Final = 256
@@ -86,7 +86,6 @@ class Recorder(Plugin[RecorderOptions]):
         replayed = request.header(REPLAY_HEADER)
         if replayed is not None:
             exchange.state[_REPLAYED] = replayed
-            exchange.state[UNDERSTOOD] = True  # lines in it were for the gateway of that time
             return None
         key = key_of(exchange)
         if key is not None:
@@ -111,8 +110,8 @@ class Recorder(Plugin[RecorderOptions]):
         said = exchange.state.get(_SAID)
         if said is None:
             return None
-        session = exchange.session_id
-        return Reply.message(answers.message(request, said, self._keeper, session))
+        last = self._keeper.conversations.last(exchange.session_id, None) if self._keeper else None
+        return Reply.message(message_of(request, said, last))
 
     @hookimpl
     async def transform_response(self, reply: Reply, exchange: Exchange) -> None:
@@ -154,6 +153,12 @@ class Recorder(Plugin[RecorderOptions]):
         if call.exchange.state.get(_REPLAYED) is not None:
             return Verdict("denied", "a replay runs no tool")
         return Verdict("undecided", "the recorder has no rule about it")
+
+    # ── for other plugins: `plugway_endpoints.ReadsLines` ────────────────────────────────────
+
+    def reads_line(self, line: GatewayLine) -> bool:
+        """`@plugway record` and its variants; an unknown one is left to `switch`, which says so."""
+        return wish_in(line) is not None
 
     # ── the lifespan ─────────────────────────────────────────────────────────────────────────
 
@@ -219,8 +224,6 @@ class Recorder(Plugin[RecorderOptions]):
 
     async def _heed(self, wish: Wish, key: Key | None, exchange: Exchange) -> None:
         said = await self._obey(wish, key)
-        if wish.line:
-            exchange.state[UNDERSTOOD] = True
         if wish.alone:
             exchange.state[_SAID] = said
         elif said and (key is None or self.known.get(key) != ""):
@@ -230,7 +233,7 @@ class Recorder(Plugin[RecorderOptions]):
         """Do what a person asks for; returns a sentence about it."""
         if key is None:
             return answers.NO_SESSION
-        name, state = key[1].removeprefix(f"{key[0]}/"), self.known.get(key)
+        name, state = short_of(key), self.known.get(key)
         if not wish.line and (state == "" if wish.on else state != ""):
             return ""
         if wish.on and not wish.line and state is not None:
@@ -285,10 +288,6 @@ def key_of(exchange: Exchange) -> Key | None:
 
 
 def _wish(request: MessagesRequest, exchange: Exchange) -> Wish | None:
-    """What is asked for. A model wrote the prompt of a subagent, so its lines are ignored."""
-    line = None
-    if exchange.agent_id is None:
-        line = typed_wish(request)
-        if line is not None and is_formatted(request.body):
-            line = None
-    return line or header_wish(request)
+    """What is asked for."""
+    line = typed_line(request, exchange)
+    return (wish_in(line) if line else None) or header_wish(request)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 import anyio
@@ -23,10 +23,10 @@ from plugway import (
     as_object,
     collected,
 )
+from plugway_endpoints import REPLAY_HEADER
 from plugway_recorder._compare import Difference, judge
 from plugway_recorder._routes import TURN
 from plugway_recorder._turn import SENT_AGAIN
-from plugway_recorder._wish import REPLAY_HEADER
 from plugway_upstream_errors import meaning_of
 from plugway_wire.sse import Decoder
 
@@ -152,7 +152,7 @@ class Sender:
             raise Hopeless(why)
         judgement = judge(turn, answer.body)
         result: Result = "different" if judgement.difference else "same"
-        return _with(done, result=result, difference=judgement.difference, free=judgement.free)
+        return replace(done, result=result, difference=judgement.difference, free=judgement.free)
 
     async def _once(self, turn: Mapping[str, Any], body: Mapping[str, Any]) -> _Answer:
         """One try. Status 0 if the connection failed, 599 if the reply was cut off."""
@@ -248,10 +248,10 @@ def _failed(done: Replayed, answer: _Answer) -> Replayed:
     if _is_passing(answer.status):
         tries = f" after {done.retries + 1} tries" if done.retries else ""
         shown = answer.status if answer.status != 599 else "cut off"
-        return _with(done, why=f"{shown}{tries}: {text[:200]}")
+        return replace(done, why=f"{shown}{tries}: {text[:200]}")
     overflow = meaning_of(BackendRefused(answer.status, answer.raw)).kind == "overflow"
     wrong = Difference("window" if overflow else "rejected", text[:300])
-    return _with(done, result="different", difference=wrong)
+    return replace(done, result="different", difference=wrong)
 
 
 def _is_passing(status: int) -> bool:
@@ -286,8 +286,3 @@ def _object(raw: bytes) -> Mapping[str, Any]:
         return as_object(orjson.loads(raw))
     except orjson.JSONDecodeError:
         return {}
-
-
-def _with(done: Replayed, **changes: Any) -> Replayed:
-    values = {name: getattr(done, name) for name in done.__slots__}
-    return Replayed(**(values | changes))

@@ -30,7 +30,7 @@ from plugway import (
 )
 from plugway_prices import prices_in
 from plugway_recorder._plan import Pricing, facts_of
-from plugway_recorder._store import Key, Recorded, Unreadable
+from plugway_recorder._store import Key, Recorded, Unreadable, short_of
 from plugway_recorder._turn import summary_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Routes:
         found = await self._visible(caller)
         there = {one.key for one in found}
         seen = [
-            {"conversation": key[1].removeprefix(f"{key[0]}/"), "at": at}
+            {"conversation": short_of(key), "at": at}
             for key, at in reversed(self._recorder.seen.items())
             if key[0] == caller.name and key not in there
         ]
@@ -113,7 +113,7 @@ class Routes:
             raise InvalidRequest("`on` must be true or false", retry=False)
         key = self._seen(name, caller) if on else None
         if key is None and on and not await self._visible(caller):
-            seen = [_short(key) for key in self._recorder.seen if key[0] == caller.name][-3:]
+            seen = [short_of(key) for key in self._recorder.seen if key[0] == caller.name][-3:]
             known = "; there are " + ", ".join(f"`{one}`" for one in seen) if seen else ""
             what = f"no conversation `{name[:80]}` was served since the gateway started{known}"
             raise NoRoute(f"{what}. Or write `@plugway record` in it", retry=False)
@@ -124,7 +124,7 @@ class Routes:
             key = one.key
         if why := await self._recorder.switch(key, on):
             raise RequestRejected(f"nothing was changed: {why}", status=409, retry=False)
-        return _json({"conversation": key[1].removeprefix(f"{key[0]}/"), "on": on})
+        return _json({"conversation": short_of(key), "on": on})
 
     async def _plan(self, request: Request) -> Response:
         """What a replay on each target would send and cost."""
@@ -205,12 +205,12 @@ class Routes:
     def _seen(self, name: str, caller: Caller) -> Key | None:
         """The caller's conversation of the last time that `name` means."""
         own = [key for key in self._recorder.seen if key[0] == caller.name]
-        fitting = [key for key in own if _short(key).startswith(name)]
+        fitting = [key for key in own if short_of(key).startswith(name)]
         if len(name) < _LEAST_OF_ID or not fitting:
             return None
-        if len(fitting) > 1 and not any(_short(key) == name for key in fitting):
+        if len(fitting) > 1 and not any(short_of(key) == name for key in fitting):
             raise InvalidRequest(f"`{name[:80]}` is ambiguous: give more of it", retry=False)
-        return next((key for key in fitting if _short(key) == name), fitting[0])
+        return next((key for key in fitting if short_of(key) == name), fitting[0])
 
     def _backend(self, target: str) -> tuple[Backend, str]:
         instance, _, model = target.removeprefix("anthropic/").partition("/")
@@ -244,10 +244,6 @@ def _not_yours(one: Recorded) -> RequestRejected:
 
 def _caller(request: Request) -> Caller:
     return request.scope["plugway.caller"]
-
-
-def _short(key: Key) -> str:
-    return key[1].removeprefix(f"{key[0]}/")
 
 
 def _is(one: Recorded, name: str) -> bool:

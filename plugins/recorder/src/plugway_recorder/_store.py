@@ -63,7 +63,7 @@ class Recorded(NamedTuple):
     @property
     def short(self) -> str:
         """The id as its caller knows it."""
-        return self.session.removeprefix(f"{self.caller}/")
+        return short_of(self.key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +116,7 @@ class Store:
     def stop(self, key: Key, why: str) -> None:
         """Record a conversation no more."""
         with self._open() as db:
-            where = "caller = ? and session = ?"
-            db.execute(f"update conversations set why = ? where {where}", (why, *key))
+            _end(db, key, why)
 
     def remove(self, key: Key) -> int:
         """Remove a recording; the number of its turns."""
@@ -184,7 +183,7 @@ class Store:
         row = db.execute(
             f"select key, cast(data as blob) from turns {where}", (*key, number)
         ).fetchone()
-        name = key[1].removeprefix(f"{key[0]}/")
+        name = short_of(key)
         remedy = f"Restore the file from a backup, or remove it: plugway recordings rm {name}"
         if row is None:
             raise Unreadable(f"turn {number} of `{name}` is missing in {self.path}. {remedy}")
@@ -239,6 +238,11 @@ class Store:
         old = db.execute("select caller, session from conversations where changed < ?", (oldest,))
         for key in old.fetchall():
             _remove(db, key)
+
+
+def short_of(key: Key) -> str:
+    """The id of a conversation as its caller knows it."""
+    return key[1].removeprefix(f"{key[0]}/")
 
 
 def recordings_path(name: str) -> Path:

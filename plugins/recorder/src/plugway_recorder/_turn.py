@@ -23,6 +23,7 @@ from plugway import (
     as_object,
     collected,
 )
+from plugway_endpoints import is_formatted
 from plugway_log import redact
 
 _HEADERS: Final = ("anthropic-beta", "anthropic-version", "user-agent", "x-app")
@@ -142,11 +143,6 @@ def calls_of(message: Mapping[str, Any]) -> Sequence[Call]:
         for block in blocks
         if block.get("type") == "tool_use"
     ]
-
-
-def is_formatted(body: Mapping[str, Any]) -> bool:
-    """Whether a reply format is set: a client's own request, such as a title."""
-    return "format" in as_object(body.get("output_config"))
 
 
 class Shape(NamedTuple):

@@ -7,18 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from plugway import InvalidRequest, MessagesRequest
-from plugway_endpoints import turn_of
+from plugway_endpoints import GatewayLine
 
 HEADER: Final = "plugway-record"
-REPLAY_HEADER: Final = "plugway-replay"
-"""Marks a request that is replayed, with the conversation that it is from."""
-_MENTIONED: Final = re.compile(rb"@plugway", re.IGNORECASE)
-"""Only requests with it are parsed; the search takes 30 us per 100 KB."""
-_LINE: Final = re.compile(
-    r"@plugway[ \t]+(?:record(?:[ \t]+(?P<word>on|off|stop))?|stop[ \t]+recording)[ \t]*[.!]?",
-    re.IGNORECASE,
+_SAID: Final = re.compile(
+    r"(?:record(?:[ \t]+(?P<word>on|off|stop))?|stop[ \t]+recording)[ \t]*[.!]?", re.IGNORECASE
 )
-_MOST: Final = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +26,14 @@ class Wish:
     """Whether it was typed; otherwise it came as a header."""
 
 
-def typed_wish(request: MessagesRequest) -> Wish | None:
-    """The wish in the line that the user typed just now.
-
-    A line counts if no model has replied to it, and if it is the first of a message. In a turn of
-    several texts, of which one may be a file, it must be all of the last one.
-    """
-    source = request.raw if request.original is None else request.original.body
-    if not _MENTIONED.search(source):
+def wish_in(line: GatewayLine) -> Wish | None:
+    """The wish in a line; None if it is about something else."""
+    found = _SAID.fullmatch(line.said)
+    if found is None:
         return None
-    turn = turn_of(request.body)
-    if turn is None or not turn.fresh:
-        return None
-    first, _, rest = turn.text[:_MOST].strip().partition("\n")
-    found = _LINE.fullmatch(first.strip())
-    if found is None or (rest.strip() and not turn.clear):
-        return None
-    on = found["word"] is None and "stop" not in first.casefold()
-    on = on or (found["word"] or "").casefold() == "on"
-    return Wish(on, alone=not rest.strip())
+    word = (found["word"] or "").casefold()
+    on = word == "on" or (not word and line.word.startswith("record"))
+    return Wish(on, alone=line.alone)
 
 
 def header_wish(request: MessagesRequest) -> Wish | None:

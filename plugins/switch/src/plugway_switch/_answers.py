@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
-from plugway import MessagesRequest, new_id
+from plugway import MessagesRequest
 from plugway_endpoints import Advises, Endpoint, Served, choices_text, close_to, needs_of
 
 NO_SESSION: Final = (
@@ -104,19 +104,3 @@ def listing(endpoints: Sequence[Endpoint], instances: Iterable[str], now: str, l
     ]
     start = ["Unknown command."] if lost else []
     return "\n".join([" ".join([*start, now, _HOW]), *lines])
-
-
-def message(request: MessagesRequest, text: str, last: Served | None) -> dict[str, Any]:
-    """The reply as a message. Its usage is that of the conversation, because the client fills its
-    meter and decides about compacting by the last usage it received."""
-    tokens = last.prompt_tokens if last and last.prompt_tokens else needs_of(request).tokens
-    return {
-        "id": new_id("msg"),
-        "type": "message",
-        "role": "assistant",
-        "model": request.model,
-        "content": [{"type": "text", "text": text}],
-        "stop_reason": "end_turn",
-        "stop_sequence": None,
-        "usage": {"input_tokens": max(1, tokens), "output_tokens": max(1, len(text) // 4)},
-    }

@@ -35,16 +35,18 @@ from plugway import (
 from plugway_endpoints import (
     AGENTS,
     CHOSEN,
-    UNDERSTOOD,
     Advises,
     Choice,
     Conversations,
     Endpoint,
     KeepsConversations,
+    ReadsLines,
     Served,
     choices_path,
-    is_formatted,
+    is_typed,
+    line_of,
     match,
+    message_of,
     needs_of,
     no_consent,
     turn_of,
@@ -52,7 +54,7 @@ from plugway_endpoints import (
 from plugway_switch import _answers as answers
 from plugway_switch._options import SwitchOptions
 from plugway_switch._warm import WARM_HEADER, next_request, warm_request
-from plugway_switch._wish import Wish, read_by_others, wish_of
+from plugway_switch._wish import Wish, wish_of
 
 ASK_SECONDS: Final = 1.2
 """Time limit for the backends' lists of models; the kernel allows a hook 2 s."""
@@ -89,7 +91,7 @@ class Switch(Plugin[SwitchOptions]):
         self._zones: dict[str, str] = {}
         self._gateway: Gateway | None = None
         self._group: anyio.abc.TaskGroup | None = None
-        self._words_of_others = frozenset[str]()
+        self._readers: Sequence[tuple[str, ReadsLines]] = ()
         self._names: Bounded[str, tuple[Endpoint, ...]] = Bounded(MAX_NAMES)
         """Endpoints by names of `for this`, so that a loop of tool calls looks them up once."""
 
@@ -117,7 +119,7 @@ class Switch(Plugin[SwitchOptions]):
 
     @asynccontextmanager
     async def _live(self, gateway: Gateway) -> AsyncGenerator[None]:
-        self._words_of_others = read_by_others(gateway)
+        self._readers = gateway.find(ReadsLines)
         before = gateway.predecessor
         for _, keeper in before.find(KeepsConversations) if before else ():
             self.conversations = keeper.conversations
@@ -168,7 +170,7 @@ class Switch(Plugin[SwitchOptions]):
         if text is None:
             return None
         last = self.conversations.last(_session(exchange), exchange.agent_id)
-        message = answers.message(request, text, last)
+        message = message_of(request, text, last)
         if exchange.endpoint == "messages":
             self._warm(wished, request, exchange, text)
         return Reply.message(message)
@@ -243,11 +245,14 @@ class Switch(Plugin[SwitchOptions]):
     # ── wishes and choices ───────────────────────────────────────────────────────────────────
 
     def _read(self, wished: _Wished, request: MessagesRequest, exchange: Exchange) -> None:
-        """Read the user's wish. A subagent's prompt is ignored: a model wrote it."""
-        if exchange.state.get(UNDERSTOOD) or exchange.agent_id or is_formatted(request):
+        """Read the user's wish, unless it is a line that another plugin reads."""
+        if not is_typed(request, exchange):
             return
         turn = turn_of(request.body)
-        wish = wish_of(turn.text, self._words_of_others) if turn is not None else None
+        line = line_of(turn.text) if turn is not None else None
+        if line is not None and any(one.reads_line(line) for _, one in self._readers):
+            return
+        wish = wish_of(turn.text) if turn is not None else None
         if wish is None or turn is None:
             return
         if not (wish.sure and wish.alone) and not turn.clear:

@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from plugway import Gateway
-from plugway_endpoints import ReadsLines, line_of
+from plugway_endpoints import line_of
 
 Verb = Literal["use", "list", "recommend", "help"]
 Span = Literal["session", "turn", "agents"]
@@ -83,21 +82,15 @@ class Wish:
     """Whether the turn asks for nothing else."""
 
 
-def wish_of(text: str, words_of_others: frozenset[str] = frozenset()) -> Wish | None:
-    """The wish in `text`; None if it is meant for the model, or for another plugin: a line with one
-    of `words_of_others`."""
+def wish_of(text: str) -> Wish | None:
+    """The wish in `text`; None if it is meant for the model."""
     head = text[:_MAX_LOOKED_AT].strip()
-    return _line(head, words_of_others) or _sentence(head)
+    return _line(head) or _sentence(head)
 
 
-def read_by_others(gateway: Gateway) -> frozenset[str]:
-    """The first words of lines `@plugway WORD …` that other plugins read."""
-    return frozenset[str]().union(*(one.line_words for _, one in gateway.find(ReadsLines)))
-
-
-def _line(head: str, words_of_others: frozenset[str]) -> Wish | None:
+def _line(head: str) -> Wish | None:
     line = line_of(head)
-    if line is None or line.word in words_of_others:
+    if line is None:
         return None
     said, alone = line
     if said.casefold() in ("list", "models", "endpoints"):
