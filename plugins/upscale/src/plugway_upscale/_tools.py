@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from plugway import RequestRejected
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.engine import Engine
+from plugway_media.folders import allowed_folders, file_inside
 from plugway_tools import ToolCall, ToolResult, ToolSpec, failed, harmless, problems_of, schema_of
 from plugway_upscale._enlarging import Wish, enlarge
 from plugway_upscale._files import create
@@ -58,9 +59,9 @@ class UpscaleTools:
         except ValidationError as error:
             problems, known = problems_of(Arguments, error)
             return failed(f"invalid arguments: {problems} (known: {known})")
-        folders = [path.resolve() for path in self._allowed(call)]
+        folders = allowed_folders(self._folders, call.roots)
         try:
-            path = await anyio.to_thread.run_sync(_find, wish.path, folders)
+            path = await anyio.to_thread.run_sync(file_inside, wish.path, folders)
             target = path.with_name(f"{path.stem}-{wish.scale}x.png")
             data = await anyio.to_thread.run_sync(_read, path, target)
             engine = self._engines[wish.model or self._model]
@@ -72,29 +73,6 @@ class UpscaleTools:
             reason = error.strerror or type(error).__name__
             return failed(f"`{call.name}` failed: {harmless(reason)}")
         return ToolResult.of(harmless(f"created {target} ({found.width} x {found.height} pixels)"))
-
-    def _allowed(self, call: ToolCall) -> list[Path]:
-        """The configured folders, or those of the call that are inside of them."""
-        own = [folder.resolve() for folder in self._folders]
-        if not call.roots:
-            return own
-        roots = [root.resolve() for root in call.roots]
-        inside = [root for root in roots if any(root.is_relative_to(folder) for folder in own)]
-        return inside + [f for f in own if any(f.is_relative_to(root) for root in roots)]
-
-
-def _find(name: str, folders: Sequence[Path]) -> Path:
-    """The path of a file in one of the folders. Raises `OSError`."""
-    path = Path(name).expanduser()
-    if not path.is_absolute():
-        path = next((f / path for f in folders if (f / path).is_file()), path)
-    path = path.resolve()
-    if not any(path.is_relative_to(folder) for folder in folders):
-        allowed = ", ".join(map(str, folders)) or "none"
-        raise OSError(0, f"the path is not in a folder that may be used: {allowed}")
-    if not path.is_file():
-        raise OSError(0, "there is no such file")
-    return path
 
 
 def _read(path: Path, target: Path) -> bytes:
