@@ -14,20 +14,13 @@ from starlette.routing import BaseRoute, Route
 from plugway import Gateway, Plugin, hookimpl
 from plugway_media.checks import MAX_AUDIO_BYTES, check_audio
 from plugway_media.engine import Engine, HoldsEngines
-from plugway_media.streams import Streamed, Write
+from plugway_media.streams import Streamed, Write, event_stream
 from plugway_media.uploads import MULTIPART, decode_base64, read_form
 from plugway_speech_to_text._ask import Ask, Task, read_ask
 from plugway_speech_to_text._engines import engine_spec, offered, problem_of
 from plugway_speech_to_text._listener import Listener
 from plugway_speech_to_text._options import SpeechToTextOptions
-from plugway_speech_to_text._texts import (
-    EVENTS,
-    MEDIA_TYPES,
-    body,
-    delta_event,
-    done_event,
-    error_event,
-)
+from plugway_speech_to_text._texts import MEDIA_TYPES, body, delta_event, done_event
 from plugway_speech_to_text._tools import SpeechTools
 from plugway_tools import ToolCall, ToolResult, ToolSpec
 from plugway_wire.errors import InvalidRequest
@@ -93,9 +86,7 @@ class SpeechToText(HoldsEngines, Plugin[SpeechToTextOptions]):
             data = await decode_base64(text, "file", max_bytes=MAX_AUDIO_BYTES)
         check_audio(data)
         if ask.stream:
-            work = partial(self._streamed, data, ask)
-            headers = {"cache-control": "no-store"}
-            return Streamed(work, EVENTS, headers=headers, last_words=error_event)
+            return event_stream(partial(self._streamed, data, ask))
         return Streamed(partial(self._whole, data, ask), MEDIA_TYPES[ask.format])
 
     async def _whole(self, data: bytes, ask: Ask, write: Write) -> None:
@@ -104,12 +95,12 @@ class SpeechToText(HoldsEngines, Plugin[SpeechToTextOptions]):
     async def _streamed(self, data: bytes, ask: Ask, write: Write) -> None:
         first = True
 
-        async def tell(segment: Mapping[str, Any]) -> None:
+        async def send_delta(segment: Mapping[str, Any]) -> None:
             nonlocal first
             await write(delta_event(segment["text"].lstrip() if first else segment["text"]))
             first = False
 
-        heard = await self.listener.hear(data, ask, tell)
+        heard = await self.listener.hear(data, ask, send_delta)
         await write(done_event(heard.text))
 
     def _spec(self, model: str) -> Any:

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from plugway import Gateway, Plugin, hookimpl
+from plugway import Gateway, Plugin, RequestRejected, hookimpl
 from plugway_media.engine import Engine, HoldsEngines
+from plugway_media.streams import unless_gone
 from plugway_media.uploads import MULTIPART
 from plugway_tools import ToolCall, ToolResult, ToolSpec
 from plugway_upscale import _endpoint
@@ -70,7 +71,10 @@ class Upscale(HoldsEngines, Plugin[UpscaleOptions]):
             engine = self._by_model[model]
             return await enlarge(engine, data, scale=body.scale, kind=body.output_format)
 
-        return _endpoint.answer(await _endpoint.unless_gone(request, work), model, body)
+        found = await unless_gone(request.receive, work)
+        if found is None:
+            raise RequestRejected("the client has left", status=499, retry=False, record=True)
+        return _endpoint.answer(found, model, body)
 
     async def tools(self) -> Sequence[ToolSpec]:
         """The tools that are on (`HoldsTools`)."""
