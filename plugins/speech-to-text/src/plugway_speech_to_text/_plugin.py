@@ -9,13 +9,14 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from plugway import Gateway, Plugin, hookimpl
 from plugway_media.checks import MAX_AUDIO_BYTES, check_audio
 from plugway_media.engine import Engine, HoldsEngines
+from plugway_media.routes import EngineRoute
 from plugway_media.streams import Streamed, Write, event_stream
-from plugway_media.uploads import MULTIPART, decode_base64, read_form
+from plugway_media.uploads import decode_base64, read_form
 from plugway_speech_to_text._ask import Ask, Task, read_ask
 from plugway_speech_to_text._engines import engine_spec, offered, problem_of
 from plugway_speech_to_text._listener import Listener
@@ -63,14 +64,9 @@ class SpeechToText(HoldsEngines, Plugin[SpeechToTextOptions]):
             self._route("/v1/audio/translations", "translate"),
         ]
 
-    def _route(self, path: str, task: Task) -> Route:
-        async def serve(request: Request) -> Response:
-            return await self._serve(request, task)
-
-        route = Route(path, serve, methods=["POST"])
-        setattr(route, "accepts", (MULTIPART,))  # noqa: B010 - attributes that the kernel reads
-        setattr(route, "limited_callers", self.options.limited_callers)  # noqa: B010
-        return route
+    def _route(self, path: str, task: Task) -> EngineRoute:
+        serve = partial(self._serve, task=task)
+        return EngineRoute(path, serve, limited_callers=self.options.limited_callers, forms=True)
 
     async def _serve(self, request: Request, task: Task) -> Response:
         form = await read_form(request, max_bytes=MAX_AUDIO_BYTES)

@@ -9,10 +9,11 @@ from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from plugway import Gateway, Plugin, hookimpl
 from plugway_media.engine import Engine, HoldsEngines
+from plugway_media.routes import EngineRoute
 from plugway_media.streams import Streamed, Write, event, event_stream
 from plugway_media.uploads import read_form
 from plugway_text_to_speech._ask import MEDIA_TYPES, Ask, read_ask
@@ -53,13 +54,11 @@ class TextToSpeech(HoldsEngines, Plugin[TextToSpeechOptions]):
     @hookimpl
     def register_routes(self) -> list[BaseRoute]:
         """`POST /v1/audio/speech` and `GET /v1/audio/voices`."""
-        routes = [
-            Route("/v1/audio/speech", self._speak, methods=["POST"]),
-            Route("/v1/audio/voices", self._list, methods=["GET"]),
+        limited = self.options.limited_callers
+        return [
+            EngineRoute("/v1/audio/speech", self._speak, limited_callers=limited),
+            EngineRoute("/v1/audio/voices", self._list, limited_callers=limited, methods=["GET"]),
         ]
-        for route in routes:
-            setattr(route, "limited_callers", self.options.limited_callers)  # noqa: B010 - read by the kernel
-        return list(routes)
 
     async def _list(self, request: Request) -> JSONResponse:
         found = await self._speaker.one({"list": True})
