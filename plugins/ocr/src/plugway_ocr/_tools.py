@@ -22,8 +22,9 @@ from plugway_tools import (
     ToolResult,
     ToolSpec,
     failed,
-    problems_of,
+    invalid_arguments,
     schema_of,
+    unknown_tool,
 )
 
 _SCREENSHOT: Final = "system_screenshot"
@@ -76,16 +77,14 @@ class OcrTools:
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Run a call; every failure is a result."""
-        specs = {spec.name: spec for spec in await self.tools()}
-        if call.name not in specs:
-            names = ", ".join(f"`{name}`" for name in specs) or "none"
-            return failed(f"{call.name[:100]!r} is unknown or off; tools that are on: {names}")
+        names = [spec.name for spec in await self.tools()]
+        if call.name not in names:
+            return unknown_tool(call.name, names)
         kind = ImageArguments if call.name == _IMAGE.name else NoArguments
         try:
             arguments = kind.model_validate(dict(call.arguments))
         except ValidationError as error:
-            problems, known = problems_of(kind, error)
-            return failed(f"invalid arguments: {problems} (known: {known})")
+            return invalid_arguments(kind, error)
         try:
             if isinstance(arguments, ImageArguments):
                 folders = allowed_folders(self._folders, call.roots)

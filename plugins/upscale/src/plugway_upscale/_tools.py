@@ -13,7 +13,15 @@ from plugway import RequestRejected
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.engine import Engine
 from plugway_media.folders import allowed_folders, file_inside
-from plugway_tools import ToolCall, ToolResult, ToolSpec, failed, harmless, problems_of, schema_of
+from plugway_tools import (
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    failed,
+    invalid_arguments,
+    schema_of,
+    unknown_tool,
+)
 from plugway_upscale._enlarging import Wish, enlarge
 from plugway_upscale._files import create
 from plugway_upscale._options import ModelName
@@ -51,14 +59,13 @@ class UpscaleTools:
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Run a call; every failure is a result."""
-        if call.name != _TOOL.name or not self._folders:
-            names = ", ".join(f"`{spec.name}`" for spec in self.tools()) or "none"
-            return failed(f"{call.name[:100]!r} is unknown or off; tools that are on: {names}")
+        names = [spec.name for spec in self.tools()]
+        if call.name not in names:
+            return unknown_tool(call.name, names)
         try:
             wish = Arguments.model_validate(dict(call.arguments))
         except ValidationError as error:
-            problems, known = problems_of(Arguments, error)
-            return failed(f"invalid arguments: {problems} (known: {known})")
+            return invalid_arguments(Arguments, error)
         folders = allowed_folders(self._folders, call.roots)
         try:
             path = await anyio.to_thread.run_sync(file_inside, wish.path, folders)
@@ -67,12 +74,10 @@ class UpscaleTools:
             engine = self._engines[wish.model or self._model]
             found = await enlarge(engine, data, scale=wish.scale, kind="png")
             await anyio.to_thread.run_sync(create, target, found.pieces)
-        except RequestRejected as error:
-            return failed(f"`{call.name}` failed: {error.message}")
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            return failed(f"`{call.name}` failed: {harmless(reason)}")
-        return ToolResult.of(harmless(f"created {target} ({found.width} x {found.height} pixels)"))
+        except (RequestRejected, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.message
+            return failed(f"`{call.name}` failed: {reason or type(error).__name__}")
+        return ToolResult.of(f"created {target} ({found.width} x {found.height} pixels)")
 
 
 def _read(path: Path, target: Path) -> bytes:
