@@ -13,6 +13,7 @@ from plugway_local_models._folder import (
     is_inside,
     log_folder,
     models_folder,
+    named_model,
     unknown_model,
 )
 from plugway_local_models._kinds import (
@@ -68,5 +69,6 @@ __all__ = [
     "log_folder",
     "model_kinds",
     "models_folder",
+    "named_model",
     "unknown_model",
 ]

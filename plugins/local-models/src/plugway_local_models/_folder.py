@@ -50,6 +50,18 @@ def is_inside(path: Path, folder: Path) -> bool:
     return path.parent.resolve().is_relative_to(folder.resolve())
 
 
+def named_model(name: str, known: Sequence[ModelFile]) -> ModelFile | None:
+    """The model with that name, or the only one with that last part of a name; None if there is
+    none. Raises `NoSuchModel` if there are several."""
+    if exact := [model for model in known if model.name == name]:
+        return exact[0]
+    found = [model for model in known if model.name.rpartition("/")[2] == name]
+    if len(found) > 1:
+        listed = " or ".join(f"`{model.name}`" for model in found[:4])
+        raise NoSuchModel(f"`{name}` is ambiguous: name {listed}")
+    return found[0] if found else None
+
+
 def unknown_model(name: str, known: Sequence[ModelFile], folder: Path) -> NoSuchModel:
     """The error for a name that no model in the folder has."""
     return NoSuchModel(f"there is no model `{name}` in {folder}. {advice(name, known)}")

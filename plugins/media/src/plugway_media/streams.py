@@ -1,14 +1,18 @@
-"""A response that is sent while an engine works, and cancels the work when the client leaves."""
+"""Responses while an engine works, and the end of its work when the client leaves."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
 
 import anyio
+import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from plugway import RequestRejected
+
+T = TypeVar("T")
 
 Write = Callable[[bytes], Awaitable[None]]
 Produce = Callable[[Write], Awaitable[None]]
@@ -44,24 +48,53 @@ class Streamed(Response):
                 await send({**head, "headers": self.raw_headers})
             await send({"type": "http.response.body", "body": piece, "more_body": True})
 
-        failure: RequestRejected | None = None
-        async with anyio.create_task_group() as group:
+        async def work() -> None:
+            await self._produce(write)
+            await write(b"")
 
-            async def watch() -> None:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-                group.cancel_scope.cancel()
-
-            group.start_soon(watch)
-            try:
-                await self._produce(write)
-                await write(b"")
-            except RequestRejected as error:  # raised below, outside of the group
-                failure = error
-            group.cancel_scope.cancel()
-        if failure is not None:
+        try:
+            await unless_gone(receive, work)
+        except RequestRejected as error:
             if not started or self._last_words is None:
-                raise failure
-            await write(self._last_words(failure))
+                raise
+            await write(self._last_words(error))
         if started:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def unless_gone(receive: Receive, work: Callable[[], Awaitable[T]]) -> T | None:
+    """The result of the work; None if the client leaves before, which cancels it. Raises
+    `RequestRejected` as the work does."""
+    found: list[T] = []
+    failures: list[RequestRejected] = []
+    async with anyio.create_task_group() as group:
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            group.cancel_scope.cancel()
+
+        group.start_soon(watch)
+        try:
+            found.append(await work())
+        except RequestRejected as error:  # raised below, outside of the group
+            failures.append(error)
+        group.cancel_scope.cancel()
+    if failures:
+        raise failures[0]
+    return found[0] if found else None
+
+
+def event_stream(produce: Produce) -> Streamed:
+    """Server-sent events in OpenAI's form; a failure after the first is the last of them."""
+    headers = {"cache-control": "no-store"}
+    return Streamed(produce, "text/event-stream", headers=headers, last_words=_error_event)
+
+
+def event(data: Mapping[str, object]) -> bytes:
+    """One event of such a stream."""
+    return b"data: " + orjson.dumps(data) + b"\n\n"
+
+
+def _error_event(error: RequestRejected) -> bytes:
+    return event({"error": {"type": error.type, "message": error.message}})

@@ -1,7 +1,6 @@
 """Bodies with files: `multipart/form-data`, as audio endpoints use it, and base64 in JSON.
 
-The kernel has read the body within `server.max_body_bytes`. A route takes forms if it has an
-attribute `accepts = ("multipart/form-data",)`.
+The kernel has read the body within `server.max_body_bytes`. `routes` has routes that take forms.
 """
 
 from __future__ import annotations

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from pathlib import Path
 
 from plugway_local_engine.demo import DEMO
-from plugway_local_models import ModelFile, NoSuchModel, models_folder, unknown_model
+from plugway_local_models import (
+    ModelFile,
+    NoSuchModel,
+    models_folder,
+    named_model,
+    unknown_model,
+)
 from plugway_mlx._folder import CONFIG, WEIGHTS, is_gguf
 
 
@@ -32,7 +37,7 @@ def find_model(name: str) -> ModelFile:
     if name == DEMO:
         return ModelFile(DEMO, _demo_path())
     known, folder = list_models(), models_folder()
-    if model := _named(name, known):
+    if model := named_model(name, known):
         return model
     try:
         path = Path(name).expanduser()
@@ -60,20 +65,9 @@ def find_in_folder(name: str) -> ModelFile:
     if name == DEMO:
         return ModelFile(DEMO, _demo_path())
     known = list_models()
-    if model := _named(name, known):
+    if model := named_model(name, known):
         return model
     raise unknown_model(name, known, models_folder())
-
-
-def _named(name: str, known: Sequence[ModelFile]) -> ModelFile | None:
-    """The model with that name, or the only one whose folder has it."""
-    if exact := [model for model in known if model.name == name]:
-        return exact[0]
-    found = [model for model in known if model.path.name == name]
-    if len(found) > 1:
-        listed = " or ".join(f"`{model.name}`" for model in found[:4])
-        raise NoSuchModel(f"`{name}` is ambiguous: name {listed}")
-    return found[0] if found else None
 
 
 def _demo_path() -> Path:

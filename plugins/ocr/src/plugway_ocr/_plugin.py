@@ -9,7 +9,7 @@ from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from plugway import (
     Attempt,
@@ -25,7 +25,8 @@ from plugway import (
 )
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.engine import Engine, HoldsEngines
-from plugway_media.uploads import MULTIPART, decode_base64, read_form
+from plugway_media.routes import EngineRoute
+from plugway_media.uploads import decode_base64, read_form
 from plugway_ocr._engines import engine_spec, problem_of
 from plugway_ocr._eyes import (
     Pending,
@@ -132,10 +133,8 @@ class Ocr(HoldsEngines, Plugin[OcrOptions]):
     @hookimpl
     def register_routes(self) -> list[BaseRoute]:
         """`POST /v1/ocr`."""
-        route = Route("/v1/ocr", self._serve, methods=["POST"])
-        setattr(route, "accepts", (MULTIPART,))  # noqa: B010 - attributes that the kernel reads
-        setattr(route, "limited_callers", self.options.limited_callers)  # noqa: B010
-        return [route]
+        limited = self.options.limited_callers
+        return [EngineRoute("/v1/ocr", self._serve, limited_callers=limited, forms=True)]
 
     async def _serve(self, request: Request) -> JSONResponse:
         form = await read_form(request, max_bytes=MAX_PICTURE_BYTES)

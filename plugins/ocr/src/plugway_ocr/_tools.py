@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from plugway import Gateway, RequestRejected, as_object
 from plugway_media.checks import MAX_PICTURE_BYTES
+from plugway_media.folders import allowed_folders, read_inside
 from plugway_ocr._eyes import words
 from plugway_ocr._reader import Reader
 from plugway_tools import (
@@ -21,8 +22,9 @@ from plugway_tools import (
     ToolResult,
     ToolSpec,
     failed,
-    problems_of,
+    invalid_arguments,
     schema_of,
+    unknown_tool,
 )
 
 _SCREENSHOT: Final = "system_screenshot"
@@ -75,20 +77,20 @@ class OcrTools:
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Run a call; every failure is a result."""
-        specs = {spec.name: spec for spec in await self.tools()}
-        if call.name not in specs:
-            names = ", ".join(f"`{name}`" for name in specs) or "none"
-            return failed(f"{call.name[:100]!r} is unknown or off; tools that are on: {names}")
+        names = [spec.name for spec in await self.tools()]
+        if call.name not in names:
+            return unknown_tool(call.name, names)
         kind = ImageArguments if call.name == _IMAGE.name else NoArguments
         try:
             arguments = kind.model_validate(dict(call.arguments))
         except ValidationError as error:
-            problems, known = problems_of(kind, error)
-            return failed(f"invalid arguments: {problems} (known: {known})")
+            return invalid_arguments(kind, error)
         try:
             if isinstance(arguments, ImageArguments):
-                folders = [path.resolve() for path in self._allowed(call)]
-                data = await anyio.to_thread.run_sync(_file, arguments.path, folders)
+                folders = allowed_folders(self._folders, call.roots)
+                data = await anyio.to_thread.run_sync(
+                    read_inside, arguments.path, folders, MAX_PICTURE_BYTES
+                )
             else:
                 data = await self._screen(call)
             found = await self._reader.read(data, call.exchange.caller)
@@ -96,15 +98,6 @@ class OcrTools:
             reason = error.strerror if isinstance(error, OSError) else error.message
             return failed(f"`{call.name}` failed: {reason or type(error).__name__}")
         return ToolResult.of(words(found))
-
-    def _allowed(self, call: ToolCall) -> list[Path]:
-        """The configured folders, or those of the call that are inside of them."""
-        own = [folder.resolve() for folder in self._folders]
-        if not call.roots:
-            return own
-        roots = [root.resolve() for root in call.roots]
-        inside = [root for root in roots if any(root.is_relative_to(folder) for folder in own)]
-        return inside + [f for f in own if any(f.is_relative_to(root) for root in roots)]
 
     async def _camera(self) -> HoldsTools | None:
         """The plugin whose tool takes a picture of the screen, if it is switched on."""
@@ -125,18 +118,3 @@ class OcrTools:
             if block.get("type") == "image" and isinstance(source.get("data"), str):
                 return base64.b64decode(source["data"])
         raise OSError(0, taken.text or f"`{_SCREENSHOT}` returned no picture")
-
-
-def _file(name: str, folders: Sequence[Path]) -> bytes:
-    """The bytes of a file in one of the folders. Raises `OSError`."""
-    path = Path(name).expanduser()
-    if not path.is_absolute():
-        path = next((f / path for f in folders if (f / path).is_file()), path)
-    path = path.resolve()
-    if not any(path.is_relative_to(folder) for folder in folders):
-        allowed = ", ".join(map(str, folders)) or "none"
-        raise OSError(0, f"the path is not in a folder that may be read: {allowed}")
-    if not path.is_file():
-        raise OSError(0, "there is no such file")
-    with path.open("rb") as file:
-        return file.read(MAX_PICTURE_BYTES + 1)

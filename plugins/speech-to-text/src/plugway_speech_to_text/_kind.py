@@ -12,11 +12,11 @@ from typing import Any, Final
 from plugway_local_models import (
     ModelFacts,
     ModelFile,
-    NoSuchModel,
     PullFailed,
     RemoteFile,
     UnusableModel,
     models_folder,
+    named_model,
     unknown_model,
 )
 
@@ -57,13 +57,8 @@ class WhisperFolder:
     def find(self, name: str) -> ModelFile:
         """A folder, or a name in the models folder or its last part; raises `NoSuchModel`."""
         known = self.models()
-        exact = [model for model in known if model.name == name]
-        short = [model for model in known if model.path.name == name]
-        if exact or len(short) == 1:
-            return (exact or short)[0]
-        if short:
-            listed = " or ".join(f"`{model.name}`" for model in short[:4])
-            raise NoSuchModel(f"`{name}` is ambiguous: name {listed}")
+        if model := named_model(name, known):
+            return model
         try:
             path = Path(name).expanduser()
             if _spec_of(path / WEIGHTS) == _SPEC:

@@ -9,25 +9,19 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from plugway import Gateway, Plugin, hookimpl
 from plugway_media.checks import MAX_AUDIO_BYTES, check_audio
 from plugway_media.engine import Engine, HoldsEngines
-from plugway_media.streams import Streamed, Write
-from plugway_media.uploads import MULTIPART, decode_base64, read_form
+from plugway_media.routes import EngineRoute
+from plugway_media.streams import Streamed, Write, event_stream
+from plugway_media.uploads import decode_base64, read_form
 from plugway_speech_to_text._ask import Ask, Task, read_ask
 from plugway_speech_to_text._engines import engine_spec, offered, problem_of
 from plugway_speech_to_text._listener import Listener
 from plugway_speech_to_text._options import SpeechToTextOptions
-from plugway_speech_to_text._texts import (
-    EVENTS,
-    MEDIA_TYPES,
-    body,
-    delta_event,
-    done_event,
-    error_event,
-)
+from plugway_speech_to_text._texts import MEDIA_TYPES, body, delta_event, done_event
 from plugway_speech_to_text._tools import SpeechTools
 from plugway_tools import ToolCall, ToolResult, ToolSpec
 from plugway_wire.errors import InvalidRequest
@@ -70,14 +64,9 @@ class SpeechToText(HoldsEngines, Plugin[SpeechToTextOptions]):
             self._route("/v1/audio/translations", "translate"),
         ]
 
-    def _route(self, path: str, task: Task) -> Route:
-        async def serve(request: Request) -> Response:
-            return await self._serve(request, task)
-
-        route = Route(path, serve, methods=["POST"])
-        setattr(route, "accepts", (MULTIPART,))  # noqa: B010 - attributes that the kernel reads
-        setattr(route, "limited_callers", self.options.limited_callers)  # noqa: B010
-        return route
+    def _route(self, path: str, task: Task) -> EngineRoute:
+        serve = partial(self._serve, task=task)
+        return EngineRoute(path, serve, limited_callers=self.options.limited_callers, forms=True)
 
     async def _serve(self, request: Request, task: Task) -> Response:
         form = await read_form(request, max_bytes=MAX_AUDIO_BYTES)
@@ -93,9 +82,7 @@ class SpeechToText(HoldsEngines, Plugin[SpeechToTextOptions]):
             data = await decode_base64(text, "file", max_bytes=MAX_AUDIO_BYTES)
         check_audio(data)
         if ask.stream:
-            work = partial(self._streamed, data, ask)
-            headers = {"cache-control": "no-store"}
-            return Streamed(work, EVENTS, headers=headers, last_words=error_event)
+            return event_stream(partial(self._streamed, data, ask))
         return Streamed(partial(self._whole, data, ask), MEDIA_TYPES[ask.format])
 
     async def _whole(self, data: bytes, ask: Ask, write: Write) -> None:
@@ -104,12 +91,12 @@ class SpeechToText(HoldsEngines, Plugin[SpeechToTextOptions]):
     async def _streamed(self, data: bytes, ask: Ask, write: Write) -> None:
         first = True
 
-        async def tell(segment: Mapping[str, Any]) -> None:
+        async def send_delta(segment: Mapping[str, Any]) -> None:
             nonlocal first
             await write(delta_event(segment["text"].lstrip() if first else segment["text"]))
             first = False
 
-        heard = await self.listener.hear(data, ask, tell)
+        heard = await self.listener.hear(data, ask, send_delta)
         await write(done_event(heard.text))
 
     def _spec(self, model: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from plugway import RequestRejected
+from plugway_media.streams import event
 from plugway_speech_to_text._ask import Ask, Format
 from plugway_tools import harmless
 
@@ -19,7 +19,6 @@ MEDIA_TYPES: Final[Mapping[Format, str]] = {
     "srt": "text/plain; charset=utf-8",
     "vtt": "text/vtt; charset=utf-8",
 }
-EVENTS: Final = "text/event-stream"
 _SEGMENT: Final = (
     *("id", "seek", "start", "end", "text", "tokens", "temperature", "avg_logprob"),
     *("compression_ratio", "no_speech_prob"),
@@ -82,21 +81,12 @@ def verbose(heard: Heard, ask: Ask) -> dict[str, Any]:
 
 def delta_event(text: str) -> bytes:
     """An event with text that was just heard."""
-    return _event({"type": "transcript.text.delta", "delta": text})
+    return event({"type": "transcript.text.delta", "delta": text})
 
 
 def done_event(text: str) -> bytes:
     """The last event, with all of the text."""
-    return _event({"type": "transcript.text.done", "text": text})
-
-
-def error_event(error: RequestRejected) -> bytes:
-    """The last event of a stream that failed after its start."""
-    return _event({"error": {"type": error.type, "message": error.message}})
-
-
-def _event(data: Mapping[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(data) + b"\n\n"
+    return event({"type": "transcript.text.done", "text": text})
 
 
 def _usage(heard: Heard) -> dict[str, Any]:

@@ -15,7 +15,15 @@ from plugway_media.folders import allowed_folders, read_inside
 from plugway_speech_to_text._ask import Ask
 from plugway_speech_to_text._listener import Listener
 from plugway_speech_to_text._texts import body
-from plugway_tools import ToolCall, ToolResult, ToolSpec, failed, harmless, problems_of, schema_of
+from plugway_tools import (
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    failed,
+    invalid_arguments,
+    schema_of,
+    unknown_tool,
+)
 
 
 class TranscribeArguments(BaseModel, extra="forbid"):
@@ -55,14 +63,13 @@ class SpeechTools:
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Run a call; every failure is a result."""
-        if call.name not in [spec.name for spec in self.tools()]:
-            names = ", ".join(f"`{spec.name}`" for spec in self.tools()) or "none"
-            return failed(f"{call.name[:100]!r} is unknown or off; tools that are on: {names}")
+        names = [spec.name for spec in self.tools()]
+        if call.name not in names:
+            return unknown_tool(call.name, names)
         try:
             arguments = TranscribeArguments.model_validate(dict(call.arguments))
         except ValidationError as error:
-            problems, known = problems_of(TranscribeArguments, error)
-            return failed(f"invalid arguments: {problems} (known: {known})")
+            return invalid_arguments(TranscribeArguments, error)
         folders = allowed_folders(self._folders, call.roots)
         ask = Ask(format="srt" if arguments.times else "text", language=arguments.language)
         try:
@@ -75,4 +82,4 @@ class SpeechTools:
             return failed(f"`{call.name}` failed: {reason or type(error).__name__}")
         if not heard.segments:
             return ToolResult.of("(no speech was heard)")
-        return ToolResult.of(harmless(body(heard, ask).decode()))
+        return ToolResult.of(body(heard, ask).decode())

@@ -11,7 +11,6 @@ from plugway_local_engine import Channel, LoadFailed
 from plugway_media.worker import Piece, serve
 
 POCKETSPHINX: Final = "pocketsphinx"
-_RATE: Final = 16_000
 
 
 class Recognizer(Protocol):
@@ -30,7 +29,7 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
     model = config["model"]
     try:
         from plugway_speech_to_text._cut import Cutter
-        from plugway_speech_to_text._sound import decode
+        from plugway_speech_to_text._sound import RATE, decode
 
         import_module("av")  # now, not with the first file
         engine, cutter = load(model, config), Cutter()
@@ -41,13 +40,13 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
     def handle(header: Mapping[str, Any], body: bytes) -> Iterator[Piece]:
         samples = decode(body, config["max_seconds"])
         ask, number = dict(header), 0
-        yield {"duration": len(samples) / _RATE}, b""
+        yield {"duration": len(samples) / RATE}, b""
         for start, stop in cutter.windows(samples):
             for segment in engine.segments(samples[start:stop], ask):
-                yield {"segment": _moved(segment, start / _RATE, number)}, b""
+                yield {"segment": _moved(segment, start / RATE, number)}, b""
                 number += 1
             ask["language"] = engine.language
-            yield {"done": stop / _RATE}, b""
+            yield {"done": stop / RATE}, b""
         yield {"language": ask.get("language") or ""}, b""
 
     serve(channel, handle)

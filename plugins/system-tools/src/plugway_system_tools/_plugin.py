@@ -29,8 +29,9 @@ from plugway_tools import (
     ToolSpec,
     failed,
     harmless,
-    problems_of,
+    invalid_arguments,
     schema_of,
+    unknown_tool,
 )
 
 Flaw = tuple[tuple[str | int, ...], str]
@@ -102,8 +103,7 @@ class SystemTools(Plugin[SystemToolsOptions]):
         """Run a call."""
         tool = self._tools.get(call.name)
         if tool is None:
-            names = ", ".join(f"`{name}`" for name in self._tools) or "none"
-            return failed(f"{call.name[:100]!r} is unknown or off; tools that are on: {names}")
+            return unknown_tool(call.name, self._tools)
         state = call.exchange.state
         run = state.get(_RUN) or frozenset()
         if call.id in run:
@@ -112,8 +112,7 @@ class SystemTools(Plugin[SystemToolsOptions]):
         try:
             arguments = tool.arguments.model_validate(dict(call.arguments))
         except ValidationError as error:
-            problems, known = problems_of(tool.arguments, error)
-            return failed(f"invalid arguments: {problems} (known: {known})")
+            return invalid_arguments(tool.arguments, error)
         try:
             with anyio.fail_after(self.options.timeout_seconds):
                 return await self._run(tool, arguments)

@@ -19,11 +19,10 @@ from plugway_media.commands import fail, own_engine, progress, read_input, write
 from plugway_text_to_speech._ask import Ask, Format, read_ask
 from plugway_text_to_speech._engines import engine_spec, problem_of
 from plugway_text_to_speech._options import MOST_CHARACTERS
-from plugway_text_to_speech._worker import wav_header
+from plugway_text_to_speech._worker import WAV_HEADER, wav_header
 from plugway_tools import harmless
 
 say_app = typer.Typer()
-_HEADER: Final = 44
 _PLAYERS: Final = (
     ("afplay",),
     ("paplay",),
@@ -67,14 +66,14 @@ def say(
     except RequestRejected as error:
         fail(error.message)
     if ask.format == "wav":
-        sound = wav_header(facts["sample_rate"], len(sound) - _HEADER) + sound[_HEADER:]
+        sound = wav_header(facts["sample_rate"], len(sound) - WAV_HEADER) + sound[WAV_HEADER:]
     if place:
         write_output(place, sound)
     else:
         _play(player, sound, ask.format)
     if as_json and place != "-":
-        told = {"file": place or None, "format": ask.format, "bytes": len(sound), "voice": facts}
-        typer.echo(json.dumps(told, indent=2))
+        about = {"file": place or None, "format": ask.format, "bytes": len(sound), "voice": facts}
+        typer.echo(json.dumps(about, indent=2))
 
 
 def _text(words: Sequence[str] | None) -> str:

@@ -11,11 +11,11 @@ from plugway import as_object
 from plugway_local_models import (
     ModelFacts,
     ModelFile,
-    NoSuchModel,
     PullFailed,
     RemoteFile,
     UnusableModel,
     models_folder,
+    named_model,
     unknown_model,
 )
 
@@ -54,13 +54,8 @@ class PiperVoices:
     def find(self, name: str) -> ModelFile:
         """A file, or a name in the models folder or its last part; raises `NoSuchModel`."""
         known = self.models()
-        exact = [voice for voice in known if voice.name == name]
-        short = [voice for voice in known if voice.name.rpartition("/")[2] == name]
-        if exact or len(short) == 1:
-            return (exact or short)[0]
-        if short:
-            listed = " or ".join(f"`{voice.name}`" for voice in short[:4])
-            raise NoSuchModel(f"`{name}` is ambiguous: name {listed}")
+        if voice := named_model(name, known):
+            return voice
         try:
             path = Path(name).expanduser()
             if path.suffix == _ONNX and path.is_file() and _is_voice(path):

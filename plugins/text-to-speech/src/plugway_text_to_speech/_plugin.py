@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
-from plugway import Gateway, Plugin, RequestRejected, hookimpl
+from plugway import Gateway, Plugin, hookimpl
 from plugway_media.engine import Engine, HoldsEngines
-from plugway_media.streams import Streamed, Write
+from plugway_media.routes import EngineRoute
+from plugway_media.streams import Streamed, Write, event, event_stream
 from plugway_media.uploads import read_form
 from plugway_text_to_speech._ask import MEDIA_TYPES, Ask, read_ask
 from plugway_text_to_speech._engines import engine_spec, problem_of
@@ -54,13 +54,11 @@ class TextToSpeech(HoldsEngines, Plugin[TextToSpeechOptions]):
     @hookimpl
     def register_routes(self) -> list[BaseRoute]:
         """`POST /v1/audio/speech` and `GET /v1/audio/voices`."""
-        routes = [
-            Route("/v1/audio/speech", self._speak, methods=["POST"]),
-            Route("/v1/audio/voices", self._list, methods=["GET"]),
+        limited = self.options.limited_callers
+        return [
+            EngineRoute("/v1/audio/speech", self._speak, limited_callers=limited),
+            EngineRoute("/v1/audio/voices", self._list, limited_callers=limited, methods=["GET"]),
         ]
-        for route in routes:
-            setattr(route, "limited_callers", self.options.limited_callers)  # noqa: B010 - read by the kernel
-        return list(routes)
 
     async def _list(self, request: Request) -> JSONResponse:
         found = await self._speaker.one({"list": True})
@@ -70,10 +68,7 @@ class TextToSpeech(HoldsEngines, Plugin[TextToSpeechOptions]):
         form = await read_form(request, max_bytes=0)
         ask = read_ask(form.fields, self.options.max_characters)
         work = partial(self._spoken, ask)
-        if ask.events:
-            headers = {"cache-control": "no-store"}
-            return Streamed(work, "text/event-stream", headers=headers, last_words=_error)
-        return Streamed(work, MEDIA_TYPES[ask.format])
+        return event_stream(work) if ask.events else Streamed(work, MEDIA_TYPES[ask.format])
 
     async def _spoken(self, ask: Ask, write: Write) -> None:
         async with self._speaker.call(ask.header(), ask.text.encode()) as pieces:
@@ -83,9 +78,9 @@ class TextToSpeech(HoldsEngines, Plugin[TextToSpeechOptions]):
                     await write(sound)
                 elif sound:
                     data = base64.b64encode(sound).decode()
-                    await write(_event({"type": "speech.audio.delta", "audio": data}))
+                    await write(event({"type": "speech.audio.delta", "audio": data}))
         if ask.events:
-            await write(_event({"type": "speech.audio.done"}))
+            await write(event({"type": "speech.audio.done"}))
 
     async def tools(self) -> Sequence[ToolSpec]:
         """The tools that are on (`HoldsTools`)."""
@@ -94,11 +89,3 @@ class TextToSpeech(HoldsEngines, Plugin[TextToSpeechOptions]):
     async def run_tool(self, call: ToolCall) -> ToolResult:
         """Run a call (`HoldsTools`)."""
         return await self._tools.run(call)
-
-
-def _event(data: Mapping[str, object]) -> bytes:
-    return b"data: " + orjson.dumps(data) + b"\n\n"
-
-
-def _error(error: RequestRejected) -> bytes:
-    return _event({"error": {"type": error.type, "message": error.message}})

@@ -13,7 +13,15 @@ from plugway import RequestRejected
 from plugway_media.engine import Engine
 from plugway_media.folders import allowed_folders, path_inside
 from plugway_text_to_speech._ask import Format, read_ask
-from plugway_tools import ToolCall, ToolResult, ToolSpec, failed, problems_of, schema_of
+from plugway_tools import (
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    failed,
+    invalid_arguments,
+    schema_of,
+    unknown_tool,
+)
 
 _SUFFIXES: Final = {f".{name}": name for name in get_args(Format) if name != "pcm"}
 
@@ -53,14 +61,13 @@ class SpeechTools:
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Run a call; every failure is a result."""
-        if call.name not in [spec.name for spec in self.tools()]:
-            names = ", ".join(f"`{spec.name}`" for spec in self.tools()) or "none"
-            return failed(f"{call.name[:100]!r} is unknown or off; tools that are on: {names}")
+        names = [spec.name for spec in self.tools()]
+        if call.name not in names:
+            return unknown_tool(call.name, names)
         try:
             arguments = SaveArguments.model_validate(dict(call.arguments))
         except ValidationError as error:
-            problems, known = problems_of(SaveArguments, error)
-            return failed(f"invalid arguments: {problems} (known: {known})")
+            return invalid_arguments(SaveArguments, error)
         try:
             path = path_inside(arguments.path, allowed_folders(self._folders, call.roots))
             shape = _SUFFIXES.get(path.suffix.lower())

@@ -21,7 +21,8 @@ _READ: Final = 1 << 15
 _BEAT_SECONDS: Final = 0.25
 _PCM_RATE: Final = 24_000
 """Samples in a second of OpenAI's `pcm`."""
-_WAV_HEADER: Final = 44
+WAV_HEADER: Final = 44
+"""Bytes of the header of a wav file, of espeak-ng and ours."""
 _ENCODERS: Final[Mapping[str, tuple[str, ...]]] = {
     "mp3": ("-c:a", "libmp3lame", "-b:a", "64k", "-f", "mp3"),
     "opus": ("-c:a", "libopus", "-b:a", "32k", "-f", "ogg"),
@@ -108,7 +109,7 @@ def _shaped(pieces: Iterator[bytes], voice: Voice, shape: str) -> Iterator[bytes
     if shape not in ("wav", "pcm"):
         yield from pieces
         return
-    skip = _WAV_HEADER if voice.engine == "espeak-ng" else 0
+    skip = WAV_HEADER if voice.engine == "espeak-ng" else 0
     front = wav_header(voice.rate) if shape == "wav" else b""
     change = _resampler(voice.rate) if shape == "pcm" and voice.rate != _PCM_RATE else None
     for piece in pieces:

@@ -1,6 +1,6 @@
 """Tools that the gateway runs; see the README."""
 
-from plugway_tools._arguments import problems_of, schema_of
+from plugway_tools._arguments import invalid_arguments, problems_of, schema_of
 from plugway_tools._guard import ProxyLimits, guard_proxy
 from plugway_tools._progress import (
     Judged,
@@ -21,6 +21,7 @@ from plugway_tools._protocols import (
     ToolSpec,
     Verdict,
     failed,
+    unknown_tool,
 )
 from plugway_tools._public import NotPublic, is_public, public_addresses
 from plugway_tools._recorded import RUN_CALLS, RunCall, record_run
@@ -45,6 +46,7 @@ __all__ = [
     "failed",
     "guard_proxy",
     "harmless",
+    "invalid_arguments",
     "is_public",
     "loop_usages",
     "problems_of",
@@ -53,6 +55,7 @@ __all__ = [
     "record_verdict",
     "running_tools",
     "schema_of",
+    "unknown_tool",
     "unquoted",
     "verdicts_of",
 ]

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from plugway_tools._protocols import ToolResult, failed
+
 
 def schema_of(arguments: type[BaseModel]) -> dict[str, Any]:
     """The JSON schema of a tool's arguments, without titles."""
@@ -27,3 +29,9 @@ def problems_of(arguments: type[BaseModel], error: ValidationError) -> tuple[str
         for problem in error.errors(include_url=False, include_input=False)[:5]
     ]
     return "; ".join(problems), known
+
+
+def invalid_arguments(arguments: type[BaseModel], error: ValidationError) -> ToolResult:
+    """The result of a call with these problems."""
+    problems, known = problems_of(arguments, error)
+    return failed(f"invalid arguments: {problems} (known: {known})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -73,6 +73,12 @@ class ToolResult:
 def failed(reason: str) -> ToolResult:
     """The result of a call that failed; `reason` tells the model why, and what would help."""
     return ToolResult.of(reason, is_error=True)
+
+
+def unknown_tool(name: str, on: Iterable[str]) -> ToolResult:
+    """The result of a call of a tool that is not among those that are on."""
+    names = ", ".join(f"`{one}`" for one in on) or "none"
+    return failed(f"{name[:100]!r} is unknown or off; tools that are on: {names}")
 
 
 @runtime_checkable

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Final, Literal
 
-import anyio
 import anyio.lowlevel
 import orjson
 from pydantic import Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from plugway import RequestRejected
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.uploads import Form, decode_base64, read_form
 from plugway_tools import problems_of
@@ -76,30 +74,6 @@ def answer(found: Enlarged, model: str, body: Body) -> Response:
         "size": f"{found.width}x{found.height}",
     }
     return StreamingResponse(_json(found, about), media_type="application/json")
-
-
-async def unless_gone(request: Request, work: Callable[[], Awaitable[Enlarged]]) -> Enlarged:
-    """Do the work, unless the client leaves: it takes minutes. Raises what the work raises."""
-    found: list[Enlarged] = []
-    failures: list[RequestRejected] = []
-    async with anyio.create_task_group() as group:
-
-        async def watch() -> None:
-            while (await request.receive())["type"] != "http.disconnect":
-                pass
-            group.cancel_scope.cancel()
-
-        group.start_soon(watch)
-        try:
-            found.append(await work())
-        except RequestRejected as error:
-            failures.append(error)
-        group.cancel_scope.cancel()
-    if failures:
-        raise failures[0]
-    if not found:
-        raise RequestRejected("the client has left", status=499, retry=False, record=True)
-    return found[0]
 
 
 async def _raw(found: Enlarged) -> AsyncGenerator[bytes]:

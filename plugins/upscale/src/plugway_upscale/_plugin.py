@@ -7,11 +7,12 @@ from contextlib import AbstractAsyncContextManager
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
-from plugway import Gateway, Plugin, hookimpl
+from plugway import Gateway, Plugin, RequestRejected, hookimpl
 from plugway_media.engine import Engine, HoldsEngines
-from plugway_media.uploads import MULTIPART
+from plugway_media.routes import EngineRoute
+from plugway_media.streams import unless_gone
 from plugway_tools import ToolCall, ToolResult, ToolSpec
 from plugway_upscale import _endpoint
 from plugway_upscale._enlarging import Enlarged, enlarge
@@ -57,10 +58,8 @@ class Upscale(HoldsEngines, Plugin[UpscaleOptions]):
     @hookimpl
     def register_routes(self) -> list[BaseRoute]:
         """`POST /v1/images/upscale`."""
-        route = Route("/v1/images/upscale", self._serve, methods=["POST"])
-        setattr(route, "accepts", (MULTIPART,))  # noqa: B010 - attributes that the kernel reads
-        setattr(route, "limited_callers", self.options.limited_callers)  # noqa: B010
-        return [route]
+        limited = self.options.limited_callers
+        return [EngineRoute("/v1/images/upscale", self._serve, limited_callers=limited, forms=True)]
 
     async def _serve(self, request: Request) -> Response:
         body, data = await _endpoint.read(request)
@@ -70,7 +69,10 @@ class Upscale(HoldsEngines, Plugin[UpscaleOptions]):
             engine = self._by_model[model]
             return await enlarge(engine, data, scale=body.scale, kind=body.output_format)
 
-        return _endpoint.answer(await _endpoint.unless_gone(request, work), model, body)
+        found = await unless_gone(request.receive, work)
+        if found is None:
+            raise RequestRejected("the client has left", status=499, retry=False, record=True)
+        return _endpoint.answer(found, model, body)
 
     async def tools(self) -> Sequence[ToolSpec]:
         """The tools that are on (`HoldsTools`)."""

@@ -12,7 +12,16 @@ from pydantic import Field, ValidationError
 from plugway import RequestRejected
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.engine import Engine
-from plugway_tools import ToolCall, ToolResult, ToolSpec, failed, harmless, problems_of, schema_of
+from plugway_media.folders import allowed_folders, file_inside
+from plugway_tools import (
+    ToolCall,
+    ToolResult,
+    ToolSpec,
+    failed,
+    invalid_arguments,
+    schema_of,
+    unknown_tool,
+)
 from plugway_upscale._enlarging import Wish, enlarge
 from plugway_upscale._files import create
 from plugway_upscale._options import ModelName
@@ -50,51 +59,25 @@ class UpscaleTools:
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Run a call; every failure is a result."""
-        if call.name != _TOOL.name or not self._folders:
-            names = ", ".join(f"`{spec.name}`" for spec in self.tools()) or "none"
-            return failed(f"{call.name[:100]!r} is unknown or off; tools that are on: {names}")
+        names = [spec.name for spec in self.tools()]
+        if call.name not in names:
+            return unknown_tool(call.name, names)
         try:
             wish = Arguments.model_validate(dict(call.arguments))
         except ValidationError as error:
-            problems, known = problems_of(Arguments, error)
-            return failed(f"invalid arguments: {problems} (known: {known})")
-        folders = [path.resolve() for path in self._allowed(call)]
+            return invalid_arguments(Arguments, error)
+        folders = allowed_folders(self._folders, call.roots)
         try:
-            path = await anyio.to_thread.run_sync(_find, wish.path, folders)
+            path = await anyio.to_thread.run_sync(file_inside, wish.path, folders)
             target = path.with_name(f"{path.stem}-{wish.scale}x.png")
             data = await anyio.to_thread.run_sync(_read, path, target)
             engine = self._engines[wish.model or self._model]
             found = await enlarge(engine, data, scale=wish.scale, kind="png")
             await anyio.to_thread.run_sync(create, target, found.pieces)
-        except RequestRejected as error:
-            return failed(f"`{call.name}` failed: {error.message}")
-        except OSError as error:
-            reason = error.strerror or type(error).__name__
-            return failed(f"`{call.name}` failed: {harmless(reason)}")
-        return ToolResult.of(harmless(f"created {target} ({found.width} x {found.height} pixels)"))
-
-    def _allowed(self, call: ToolCall) -> list[Path]:
-        """The configured folders, or those of the call that are inside of them."""
-        own = [folder.resolve() for folder in self._folders]
-        if not call.roots:
-            return own
-        roots = [root.resolve() for root in call.roots]
-        inside = [root for root in roots if any(root.is_relative_to(folder) for folder in own)]
-        return inside + [f for f in own if any(f.is_relative_to(root) for root in roots)]
-
-
-def _find(name: str, folders: Sequence[Path]) -> Path:
-    """The path of a file in one of the folders. Raises `OSError`."""
-    path = Path(name).expanduser()
-    if not path.is_absolute():
-        path = next((f / path for f in folders if (f / path).is_file()), path)
-    path = path.resolve()
-    if not any(path.is_relative_to(folder) for folder in folders):
-        allowed = ", ".join(map(str, folders)) or "none"
-        raise OSError(0, f"the path is not in a folder that may be used: {allowed}")
-    if not path.is_file():
-        raise OSError(0, "there is no such file")
-    return path
+        except (RequestRejected, OSError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error.message
+            return failed(f"`{call.name}` failed: {reason or type(error).__name__}")
+        return ToolResult.of(f"created {target} ({found.width} x {found.height} pixels)")
 
 
 def _read(path: Path, target: Path) -> bytes:
