@@ -149,6 +149,9 @@ def has_mcp(gateway: LocalGateway) -> bool:
 
 def _announce(gateway: LocalGateway, started: Started, main: Choice) -> None:
     verb = "started" if started.fresh else "uses"
+    if started.service:
+        _console.print(f"started the service `{started.service}`, which was not running")
+        verb = "uses"
     size = f", window {main.window:,} tokens" if main.window else ""
     _console.print(f"plugway {verb} the gateway at {gateway.url}: {main.name}{size}")
     for line in (main.notice, too_small_for_claude_code(main.name, main.window)):

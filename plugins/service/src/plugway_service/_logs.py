@@ -57,8 +57,9 @@ def last_lines(system: Manager, service: Service, count: int) -> list[str]:
 def _check_access(done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode == 0:
         return
-    if "permission" in done.stderr.lower() or "no journal files" in done.stderr.lower():
-        raise PlugwayError(_NO_ACCESS.format(reason=said(done).rstrip(".")))
+    for line in done.stderr.splitlines():
+        if line.startswith("No journal files were"):  # "opened ..." or "found."
+            raise PlugwayError(_NO_ACCESS.format(reason=line.strip().rstrip(".")))
     raise PlugwayError(f"`journalctl` failed: {said(done)}")
 
 

@@ -36,6 +36,6 @@ def run(words: Sequence[str], seconds: float = _SECONDS) -> subprocess.Completed
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
-    """The last line that a command wrote."""
+    """The first line that a command wrote about a failure."""
     lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
-    return lines[-1].strip() if lines else f"exit status {done.returncode}"
+    return lines[0].strip() if lines else f"exit status {done.returncode}"

@@ -10,10 +10,11 @@ import threading
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final, NoReturn
+from urllib.parse import urlsplit
 
 from plugway import LocalGateway, PlugwayError
 
-_POLL_SECONDS: Final = 0.05
+_POLL_SECONDS: Final = 0.02
 
 
 def serve(config: Path | None, port: int | None, environment: Path | None) -> NoReturn:
@@ -64,11 +65,14 @@ def _report_ready(target: str, config: Path | None, port: int | None) -> None:
         gateway = LocalGateway.find(config, port)
     except PlugwayError:
         return  # the gateway says why, and exits
+    address = urlsplit(gateway.url)
     pause = threading.Event()
     while not pause.wait(_POLL_SECONDS):
         try:
+            # Asking takes time from the start itself, so first see whether anything listens.
+            socket.create_connection((str(address.hostname), gateway.port), timeout=1).close()
             state = gateway.state() or {}
-        except PlugwayError:
+        except (OSError, PlugwayError):
             continue  # it does not answer yet, or another program does
         if state.get("pid") == os.getpid():
             notify(target, f"READY=1\nSTATUS=answers at {gateway.url}")

@@ -30,7 +30,7 @@ _RESULTS: Final = {
     "oom-kill": "the system ran out of memory",
     "timeout": "it did not start or stop in time",
     "watchdog": "it did not respond",
-    "start-limit-hit": "it failed five times in two minutes, so systemd gave up",
+    "start-limit-hit": "it was started too often in two minutes, so systemd gave up",
     "protocol": "it ended before it was ready",
     "resources": "systemd could not set it up; `journalctl --user` says why",
 }

@@ -44,7 +44,14 @@ def start(service: Service) -> None:
     system = manager()
     if problem := system.problem():
         raise PlugwayError(problem)
-    carry_out(system.start_steps(service.unit))
+    try:
+        carry_out(system.start_steps(service.unit))
+    except PlugwayError as error:
+        reason = system.state(service.unit).failure or error
+        raise PlugwayError(
+            f"the service `{service.name}` does not start: {reason}. `plugway service logs --name "
+            f"{service.name}` shows its log, `plugway service uninstall` removes it"
+        ) from None
 
 
 def carry_out(steps: list[Step]) -> None:
