@@ -14,7 +14,8 @@ import platformdirs
 
 from plugway import LocalGateway, PlugwayError
 from plugway_http.server.port_owner import port_owner
-from plugway_service._model import Manager, Service
+from plugway_service._model import Manager, Service, Setting
+from plugway_service._serve import variables_in
 
 _CHECK_SECONDS: Final = 120.0
 _KEPT: Final = ("HOME", "USER", "LOGNAME", "LANG", "PATH", "XDG_RUNTIME_DIR")
@@ -55,10 +56,28 @@ def writable_text(paths: Iterable[Path]) -> None:
 
 
 def valid_configuration(
-    plugway: str, config: Path | None, variables: Mapping[str, str], environment_file: Path
+    plugway: str, config: Path | None, trial: Sequence[str], setting: Setting
 ) -> None:
-    """Run `plugway check` with the variables that the service will have."""
+    """Run `plugway check` as the service will run: with its variables, and in its sandbox if
+    `trial` is the beginning of a command that runs there."""
     words = [plugway, "check", *(["--config", str(config)] if config else [])]
+    given = variables_in(setting.environment_file)
+    variables = os.environ if trial else service_variables(setting.variables, given)
+    failed = _problems([*trial, *words], variables)
+    if not failed:
+        return
+    hint = ""
+    if not _problems(words, os.environ):
+        sandbox = ", and in its sandbox files of other users belong to nobody (`--no-isolate`)"
+        hint = (
+            "\nit is valid in this shell, but the service does not have this shell's variables "
+            f"(put them into {setting.environment_file}){sandbox if setting.isolated else ''}"
+        )
+    raise PlugwayError(f"nothing was written, because the configuration fails:\n{failed}{hint}")
+
+
+def _problems(words: Sequence[str], variables: Mapping[str, str]) -> str:
+    """What `plugway check` reports; empty if the configuration is valid."""
     try:
         done = subprocess.run(
             words,
@@ -74,14 +93,9 @@ def valid_configuration(
     except subprocess.TimeoutExpired:
         raise PlugwayError(f"`plugway check` timed out after {_CHECK_SECONDS:g} s") from None
     if done.returncode == 0:
-        return
-    problems = done.stderr.strip().removeprefix("plugway: ")
-    hint = ""
-    if "variable" in problems:
-        hint = (
-            f"\nthe service does not see this shell's variables: put them into {environment_file}"
-        )
-    raise PlugwayError(f"nothing was written, because the configuration fails:\n{problems}{hint}")
+        return ""
+    said = done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}"
+    return said.removeprefix("plugway: ")
 
 
 def service_variables(folders: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:

@@ -47,6 +47,10 @@ def install(
             "--write", help="A folder that it may write to; repeatable.", metavar="FOLDER"
         ),
     ] = None,
+    isolate: Annotated[
+        bool,
+        typer.Option(help="Whether it can only write to its own folders, where the system can."),
+    ] = True,
     as_root: Annotated[
         bool, typer.Option("--as-root", help="Install it for root, with all rights.")
     ] = False,
@@ -62,7 +66,7 @@ def install(
     from plugway_service._install import install as carry_out
     from plugway_service.find import manager  # slow to import: `serve` must start fast
 
-    plan = make_plan(manager(), Wanted(name, config, port, tuple(write or ()), as_root))
+    plan = make_plan(manager(), Wanted(name, config, port, tuple(write or ()), isolate, as_root))
     _say(*plan.lines())
     if dry_run:
         if as_json:

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event
 from typing import Any, Final
@@ -22,7 +22,6 @@ from plugway_claude_client import plugway_command
 from plugway_service import _checks
 from plugway_service._logs import last_lines
 from plugway_service._model import Manager, Service, Setting, Step, service_in, unit_name
-from plugway_service._serve import variables_in
 from plugway_service.find import carry_out, installed, text_of
 
 _READY_SECONDS: Final = 120.0
@@ -48,6 +47,7 @@ class Wanted:
     config: Path | None
     port: int | None
     writable: Sequence[Path]
+    isolate: bool
     as_root: bool
 
 
@@ -120,24 +120,24 @@ def make_plan(system: Manager, wanted: Wanted) -> Plan:
         )
     environment_file = platformdirs.user_config_path("plugway", appauthor=False) / "environment"
     folders = _checks.folder_variables()
-    variables = _checks.service_variables(folders, variables_in(environment_file))
-    _checks.valid_configuration(command, config, variables, environment_file)
     if problem := system.problem():
         raise PlugwayError(problem)
-    gateway = LocalGateway.find(config, wanted.port)
-    log = None if system.keeps_log() else _state_folder() / f"{unit}.log"
-    service = Service(wanted.name, config, gateway.port, wanted.port is not None, log)
-    _checks.own_port(service, installed(system), gateway)
-    _checks.free_port(gateway, system, service_in(before) if before else None)
     setting = Setting(
         _command(command),
         environment_file,
         folders,
         [*_own_folders(), *(folder.expanduser().absolute() for folder in wanted.writable)],
-        math.ceil(_drain_seconds(config)) + _CLEAN_UP_SECONDS,
-        isolated=system.can_isolate(),
+        isolated=wanted.isolate and system.can_isolate(),
     )
     _checks.writable_text([Path(command), environment_file, *setting.writable, config or path])
+    _checks.valid_configuration(command, config, system.trial(setting), setting)
+    gateway = LocalGateway.find(config, wanted.port)
+    log = None if system.keeps_log() else _state_folder() / f"{unit}.log"
+    service = Service(wanted.name, config, gateway.port, wanted.port is not None, log)
+    _checks.own_port(service, installed(system), gateway)
+    _checks.free_port(gateway, system, service_in(before) if before else None)
+    drain = math.ceil(_drain_seconds(config)) + _CLEAN_UP_SECONDS
+    setting = replace(setting, stop_seconds=drain)
     content = system.content(service, setting)
     return Plan(system, gateway, service, setting, before, content, system.install_steps(unit))
 
@@ -171,8 +171,8 @@ def warnings(plan: Plan) -> list[str]:
         notes.append(f"others can read {file}: run `chmod 600 {file}`")
     if plan.system.title == "systemd" and not plan.setting.isolated:
         notes.append(
-            "this system refuses user namespaces, so the service can write to all your files; "
-            "the rest of the sandbox is on"
+            "it can write to all your files, because it has no file system of its own "
+            "(`--no-isolate`, or the system refuses user namespaces); the rest of the sandbox is on"
         )
     if plan.service.log:
         notes.append(f"its log is {plan.service.log}, which is not rotated")

@@ -74,6 +74,10 @@ class Launchd:
         """Property lists have no sandbox."""
         return False
 
+    def trial(self, setting: Setting) -> list[str]:
+        """The system has none."""
+        return []
+
     def keeps_log(self) -> bool:
         """launchd writes output to a file."""
         return False

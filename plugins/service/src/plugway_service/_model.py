@@ -97,10 +97,10 @@ class Setting:
     """Variables that locate the user's folders."""
     writable: Sequence[Path]
     """Folders that the service may write to, if it is sandboxed."""
-    stop_seconds: int
+    isolated: bool
+    """Whether it gets its own view of the file system."""
+    stop_seconds: int = 40
     """How long it may take to stop."""
-    isolated: bool = True
-    """Whether the system can give it its own view of the file system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,7 @@ class State:
     """What the system says about a service."""
 
     running: bool = False
+    starting: bool = False
     enabled: bool | None = None
     """Whether it starts at login; None if the system does not say."""
     pid: int | None = None
@@ -152,6 +153,11 @@ class Manager(Protocol):
 
     def can_isolate(self) -> bool:
         """Whether services can get their own view of the file system."""
+        ...
+
+    def trial(self, setting: Setting) -> list[str]:
+        """The beginning of a command that runs another one as a service would run; empty if the
+        system has none."""
         ...
 
     def keeps_log(self) -> bool:

@@ -51,6 +51,7 @@ class Status:
         """It, for the user."""
         known = self.state
         word = "runs" if known.running else "failed" if known.failure else "is stopped"
+        word = "is starting" if known.starting else word
         pid = f" (process {known.pid})" if known.running and known.pid else ""
         since = (
             f" since {datetime.fromtimestamp(known.since):%Y-%m-%d %H:%M:%S}" if known.since else ""

@@ -6,6 +6,7 @@ import getpass
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -25,6 +26,7 @@ _SHOWN: Final = (
     "ExecMainStatus",
     "ActiveEnterTimestampMonotonic",
 )
+_TRIAL: Final = ("systemd-run", "--user", "--wait", "--collect", "--quiet")
 _RUNNING: Final = frozenset({"active", "reloading"})
 _RESULTS: Final = {
     "oom-kill": "the system ran out of memory",
@@ -85,9 +87,16 @@ class Systemd:
 
     def can_isolate(self) -> bool:
         """Whether a trial run with the options that need namespaces works."""
-        options = [f"--property={option}" for option in ISOLATION]
-        words = ["systemd-run", "--user", "--wait", "--collect", "--quiet", *options]
-        return run([*words, "/bin/true"], 30).returncode == 0
+        return run([*_TRIAL, *_properties(ISOLATION), "/bin/true"], 30).returncode == 0
+
+    def trial(self, setting: Setting) -> list[str]:
+        """`systemd-run` with the sandbox; it does not expand `%`."""
+        options = [
+            *(ISOLATION if setting.isolated else ()),
+            f"EnvironmentFile=-{setting.environment_file}",
+        ]
+        variables = [f"--setenv={name}={value}" for name, value in setting.variables.items()]
+        return [*_TRIAL, "--pipe", *_properties(options), *variables]
 
     def keeps_log(self) -> bool:
         """Whether this user can read the journal of its services.
@@ -135,6 +144,7 @@ class Systemd:
         entered = _number(shown.get("ActiveEnterTimestampMonotonic"))
         return State(
             running=running,
+            starting=shown.get("ActiveState") == "activating" and shown["SubState"] == "start",
             enabled=shown.get("UnitFileState") == "enabled",
             pid=_number(shown.get("MainPID")) or None,
             # systemd's clock is the one of `time.monotonic` (CLOCK_MONOTONIC).
@@ -157,6 +167,10 @@ class Systemd:
                 f"`sudo loginctl enable-linger {_user()}`"
             )
         return lines
+
+
+def _properties(options: Sequence[str]) -> list[str]:
+    return [f"--property={option}" for option in options]
 
 
 def _step(*words: str, required: bool = True) -> Step:

@@ -81,6 +81,10 @@ class TaskScheduler:
         """Tasks have no sandbox."""
         return False
 
+    def trial(self, setting: Setting) -> list[str]:
+        """The system has none."""
+        return []
+
     def keeps_log(self) -> bool:
         """A task writes its own log."""
         return False

@@ -29,7 +29,8 @@ SystemCallErrorNumber=EPERM
 # processes), CapabilityBoundingSet (a user has none).
 """
 _ISOLATED: Final = """
-# These need a user namespace. Without PrivateUsers, systemd before 257 ignores them silently.
+# These need a user namespace. Without PrivateUsers, systemd 252 ignores them without a message.
+# In it, files of other users, root's included, belong to nobody.
 PrivateUsers=yes
 # Nothing is writable but these folders. Add more with `plugway service install --write FOLDER`.
 ProtectSystem=strict
@@ -42,8 +43,8 @@ ProtectControlGroups=yes
 ProtectHostname=yes
 """
 _NOT_ISOLATED: Final = """
-# Not possible on this system, which refuses user namespaces: PrivateUsers, ProtectSystem,
-# PrivateTmp, ProtectKernel*, ProtectControlGroups, ProtectHostname.
+# Left out, because the system refuses user namespaces, or because of `--no-isolate`: PrivateUsers,
+# ProtectSystem, PrivateTmp, ProtectKernel*, ProtectControlGroups, ProtectHostname.
 """
 ISOLATION: Final = (
     "PrivateUsers=yes",
