@@ -25,7 +25,7 @@ _FOLDERS: Final = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CA
 
 def not_root(allowed: bool) -> None:
     """Refuse to run the gateway with all rights by accident."""
-    if not allowed and getattr(os, "geteuid", lambda: 1)() == 0:
+    if not allowed and _is_root():
         raise PlugwayError(
             "as root, the gateway and everything that it starts could change the whole system: "
             "run this as an ordinary user, or add `--as-root`"
@@ -47,7 +47,7 @@ def writable_text(paths: Iterable[Path]) -> None:
     """Refuse paths that the file of a service cannot contain."""
     for path in paths:
         text = str(path)
-        if any(ord(character) < 32 or ord(character) == 127 for character in text):
+        if any(ord(c) < 32 or ord(c) == 127 or ord(c) & 0xFFFE == 0xFFFE for c in text):
             raise PlugwayError(f"{text!r} contains a control character: rename it")
         try:
             text.encode()
@@ -145,6 +145,10 @@ def free_port(gateway: LocalGateway, system: Manager, before: Service | None) ->
             f"a gateway runs on port {port} already (process {pid}): stop it ({stop}, or "
             "`plugway up --stop` if `plugway claude` started it), or choose another with `--port`"
         )
+
+
+def _is_root() -> bool:
+    return getattr(os, "geteuid", lambda: 1)() == 0
 
 
 def _temporary_folders() -> list[tuple[Path, str]]:

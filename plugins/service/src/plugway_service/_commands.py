@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from plugway import PlugwayError
@@ -215,7 +214,7 @@ def _confirm(question: str, *, yes: bool) -> None:
         raise PlugwayError("nothing was changed: confirm with `--yes`")
     try:
         agreed = typer.confirm(question, err=True)
-    except (click.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         _say("\nnothing was changed")
         raise typer.Exit(130) from None
     if not agreed:

@@ -26,6 +26,8 @@ _SHOWN: Final = (
     "ExecMainStatus",
     "ActiveEnterTimestampMonotonic",
 )
+_JOURNALS: Final = Path("/var/log/journal")
+"""Where systemd keeps journals on disk, of each user apart."""
 _TRIAL: Final = ("systemd-run", "--user", "--wait", "--collect", "--quiet")
 _RUNNING: Final = frozenset({"active", "reloading"})
 _RESULTS: Final = {
@@ -104,7 +106,7 @@ class Systemd:
         Without a journal on disk, all services share one, which users cannot read.
         """
         with suppress(OSError):
-            if any(Path("/var/log/journal").iterdir()):
+            if any(_JOURNALS.iterdir()):
                 return True
         if shutil.which("journalctl") is None:
             return False

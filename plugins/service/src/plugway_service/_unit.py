@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from plugway import PlugwayError
 from plugway_service._model import WRITTEN_BY, Service, Setting
 
 _BASIC: Final = """
@@ -71,8 +72,13 @@ def raw(path: Path) -> str:
 
 
 def unit_text(service: Service, setting: Setting) -> str:
-    """The unit of a service."""
+    """The unit of a service. Raises `PlugwayError`."""
     program, *words = [*setting.command, *service.arguments()]
+    if any(character in program for character in "\"'\\"):
+        raise PlugwayError(
+            f"systemd refuses programs with a quote or a backslash in their path: `{program}`. "
+            "Move the environment to another folder"
+        )
     # `:` turns the expansion of variables off (`systemd.service(5)`).
     command = " ".join(quoted(word) for word in (f":{program}", *words))
     writable = " ".join(quoted(f"-{folder}") for folder in setting.writable)
