@@ -47,7 +47,7 @@ def test_a_service_is_installed_shown_and_uninstalled(machine):
         "line" in json.loads(line) for line in machine.run("logs", "--json").stdout.splitlines()
     )
 
-    again = machine.install("--json")
+    again = machine.install("--dry-run", "--json")
     assert json.loads(again.stdout)["changed"] is False, again.stderr
 
     gone = machine.run("uninstall", "--yes", "--json")
@@ -121,6 +121,46 @@ def test_a_unit_of_somebody_else_stays(machine, quick):
         assert "was not written by Plugway" in done.stderr
     assert machine.text() == "[Service]\nExecStart=/opt/mine\n"
     assert machine.run("status").returncode == 4
+    machine.unit().unlink()
+
+
+@pytest.mark.parametrize("target", ["/dev/null", "/nowhere"])
+def test_a_masked_or_dangling_unit_stays(machine, quick, target):
+    """`systemctl mask` links a unit to `/dev/null`."""
+    machine.unit().parent.mkdir(parents=True)
+    machine.unit().symlink_to(target)
+    done = machine.install()
+    assert (done.returncode, "was not written by Plugway" in done.stderr) == (1, True)
+    assert str(machine.unit().readlink()) == target
+    machine.unit().unlink()
+
+
+def test_a_broken_file_does_not_hide_what_systemd_says(machine, quick):
+    machine.unit().parent.mkdir(parents=True)
+    shown = machine.install("--dry-run").stderr.partition(":\n")[2].partition("\nwrite ")[0]
+    machine.unit().write_text("\n".join(line.removeprefix("  ") for line in shown.splitlines()))
+    machine.config.write_text("plugins: [")
+    done = machine.run("status")
+    assert (done.returncode, done.stdout.splitlines()[0]) == (3, "default: is stopped")
+    assert "problem" in done.stdout
+    (machine.state / "no-bus").touch()
+    assert machine.run("status").stdout.splitlines()[0] == "default: unknown"
+    machine.unit().unlink()
+
+
+def test_a_service_of_the_stack_is_that_of_the_default_configuration(machine, quick):
+    machine.unit().parent.mkdir(parents=True)
+    shown = machine.run("install", "--dry-run", "--port", str(machine.port)).stderr
+    text = shown.partition(":\n")[2].partition("\nwrite ")[0]
+    machine.unit().write_text("\n".join(line.removeprefix("  ") for line in text.splitlines()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(machine.home))
+        for name in [name for name in os.environ if name.startswith("XDG_")]:
+            patch.delenv(name)
+        default = machine.home / ".config/plugway/config.yaml"
+        assert installed_on(machine.port, None) == installed_on(machine.port, default) is not None
+        assert installed_on(machine.port, machine.config) is None
+        assert installed_on(machine.port + 1, None) is None
     machine.unit().unlink()
 
 
@@ -275,6 +315,9 @@ def test_the_folders_of_this_shell_are_those_of_the_service(machine, quick):
 
 
 def test_a_folder_that_it_may_write_to_is_added(machine, quick):
+    missing = machine.install("--dry-run", "--write", "~/.npm")
+    assert (missing.returncode, "create it first" in missing.stderr) == (1, True)
+    (machine.home / ".npm").mkdir()
     shown = machine.install("--dry-run", "--write", "~/.npm").stderr
     assert '/.npm"' in next(line for line in shown.splitlines() if "ReadWritePaths" in line)
 

@@ -13,8 +13,8 @@ from types import SimpleNamespace
 import pytest
 
 from plugway import PlugwayError
-from plugway_service import _launchd, _logs, _serve, _systemd
-from plugway_service._model import Service, exit_meaning
+from plugway_service import _launchd, _logs, _serve, _systemd, find
+from plugway_service._model import Service, Step, exit_meaning
 
 from .conftest import free_port
 
@@ -214,3 +214,19 @@ def test_a_journal_that_cannot_be_read_is_explained(monkeypatch):
 def test_a_log_that_does_not_exist_yet_is_named(tmp_path):
     with pytest.raises(PlugwayError, match="no log yet"):
         list(_logs.log_lines(_systemd.Systemd(), service(tmp_path / "no"), 5, follow=False))
+
+
+def test_a_step_that_needs_patience_is_repeated_until_it_works(monkeypatch):
+    codes = iter([5, 5, 0, 1])
+    asked = []
+
+    def run(words):
+        asked.append(words)
+        return SimpleNamespace(returncode=next(codes), stderr="Bootstrap failed: 5", stdout="")
+
+    monkeypatch.setattr(find, "run", run)
+    monkeypatch.setattr(find, "_RETRY_SECONDS", 0)
+    find.carry_out([Step(["launchctl", "bootstrap"], patience=60)])
+    assert len(asked) == 3
+    with pytest.raises(PlugwayError, match="`false` failed: Bootstrap failed: 5"):
+        find.carry_out([Step(["false"])])

@@ -3,5 +3,6 @@
 import sys
 from importlib.metadata import entry_points
 
-(command,) = entry_points(group="console_scripts", name="plugway")
-command.load()(["service", *sys.argv[1:]])
+if __name__ == "__main__":
+    (command,) = entry_points(group="console_scripts", name="plugway")
+    command.load()(["service", *sys.argv[1:]])

@@ -14,7 +14,7 @@ import platformdirs
 
 from plugway import LocalGateway, PlugwayError
 from plugway_http.server.port_owner import port_owner
-from plugway_service._model import Manager, Service, Setting
+from plugway_service._model import Manager, Service, Setting, State
 from plugway_service._serve import variables_in
 
 _CHECK_SECONDS: Final = 120.0
@@ -35,6 +35,11 @@ def not_root(allowed: bool) -> None:
 def lasting(paths: Mapping[str, Path | None]) -> None:
     """Refuse paths that may be gone when the service starts the next time."""
     for what, path in paths.items():
+        if path is not None and ".cache" in path.parts:
+            raise PlugwayError(
+                f"{what} is `{path}`, in a cache, such as that of `uvx` and `pipx run`: the "
+                "service would stop working when it is cleaned. Install Plugway in a folder that stays"
+            )
         for folder, kind in _temporary_folders():
             if path is not None and (_inside(path, folder) or _inside(path.resolve(), folder)):
                 raise PlugwayError(
@@ -126,10 +131,9 @@ def own_port(service: Service, others: Sequence[Service], gateway: LocalGateway)
 
 def free_port(gateway: LocalGateway, system: Manager, before: Service | None) -> None:
     """Refuse a port that another process has."""
-    if before and before.port == gateway.port:
-        known = system.state(before.unit)
-        if known.running or sys.platform == "win32":
-            return  # it is this service, which is restarted
+    known = system.state(before.unit) if before and before.port == gateway.port else State()
+    if known.running or known.starting or (known.enabled and sys.platform == "win32"):
+        return  # it is this service, which is restarted
     port, owner = gateway.port, port_owner(gateway.port)
     try:
         state = gateway.state()

@@ -154,6 +154,9 @@ def uninstall(name: Name = DEFAULT_NAME, yes: Yes = False, as_json: AsJson = Fal
     if problem := system.problem():
         raise PlugwayError(problem)
     carry_out(stop)
+    state = system.state(service.unit)
+    if state.running or state.enabled:
+        raise PlugwayError(f"{system.title} still has the service; nothing was removed")
     path.unlink(missing_ok=True)
     carry_out(after)
     left = _left(path, service)

@@ -113,11 +113,14 @@ def make_plan(system: Manager, wanted: Wanted) -> Plan:
     places = {"the command `plugway`": Path(command), "its Python": Path(sys.prefix)}
     _checks.lasting({**places, "the configuration": config})
     path = system.path(unit)
-    before = text_of(path) if path.exists() else None
+    before = text_of(path) if os.path.lexists(path) else None
     if before is not None and service_in(before) is None:
         raise PlugwayError(
             f"`{path}` was not written by Plugway: remove it, or choose another name with `--name`"
         )
+    for folder in wanted.writable:
+        if not folder.expanduser().is_dir():
+            raise PlugwayError(f"there is no folder `{folder}` to write to: create it first")
     environment_file = platformdirs.user_config_path("plugway", appauthor=False) / "environment"
     folders = _checks.folder_variables()
     if problem := system.problem():

@@ -87,7 +87,8 @@ class Launchd:
         return [
             Step(["launchctl", "bootout", f"{_domain()}/{unit}"], required=False),
             Step(["launchctl", "enable", f"{_domain()}/{unit}"]),
-            Step(["launchctl", "bootstrap", _domain(), str(self.path(unit))]),
+            # It fails until an older process has ended.
+            Step(["launchctl", "bootstrap", _domain(), str(self.path(unit))], patience=60),
         ]
 
     def start_steps(self, unit: str) -> list[Step]:
@@ -99,7 +100,7 @@ class Launchd:
 
     def stop_steps(self, unit: str) -> list[Step]:
         """Unload it."""
-        return [Step(["launchctl", "bootout", f"{_domain()}/{unit}"])]
+        return [Step(["launchctl", "bootout", f"{_domain()}/{unit}"], required=False)]
 
     def removed_steps(self, unit: str) -> list[Step]:
         """Nothing: without a file, launchd has no trace of it."""

@@ -126,6 +126,8 @@ class Step(NamedTuple):
     words: Sequence[str]
     required: bool = True
     """Whether its failure ends the operation."""
+    patience: float = 0.0
+    """For how many seconds it is repeated while it fails."""
 
 
 class Manager(Protocol):

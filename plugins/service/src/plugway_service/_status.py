@@ -58,7 +58,7 @@ class Status:
         )
         at = f" at {self.address}" if self.address and known.running else ""
         first = f"{self.service.name}: {word}{at}{since}{pid}"
-        if self.problem and not known.running:
+        if self.problem and known == State():
             first = f"{self.service.name}: unknown"
         rows = [
             ("file", str(self.path)),

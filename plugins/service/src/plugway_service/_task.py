@@ -107,7 +107,7 @@ class TaskScheduler:
         """End the task, which aborts its exchanges, and remove it."""
         return [
             Step(["schtasks", "/End", "/TN", unit], required=False),
-            Step(["schtasks", "/Delete", "/F", "/TN", unit]),
+            Step(["schtasks", "/Delete", "/F", "/TN", unit], required=False),
         ]
 
     def removed_steps(self, unit: str) -> list[Step]:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
+from threading import Event
+from typing import Final
+
+import platformdirs
 
 from plugway import PlugwayError
 from plugway_service._launchd import Launchd
@@ -11,6 +16,8 @@ from plugway_service._model import Manager, Service, Step, service_in
 from plugway_service._run import run, said
 from plugway_service._systemd import Systemd
 from plugway_service._task import TaskScheduler
+
+_RETRY_SECONDS: Final = 0.5
 
 
 def manager() -> Manager:
@@ -28,10 +35,15 @@ def installed(system: Manager) -> list[Service]:
 
 
 def installed_on(port: int, config: Path | None) -> Service | None:
-    """The service with this port and configuration, running or not. None is the installed stack."""
+    """The service with this port and configuration, running or not.
+
+    None is the installed stack, which runs until there is a file at the default path.
+    """
+    default = platformdirs.user_config_path("plugway", appauthor=False) / "config.yaml"
     wanted = config.expanduser().absolute() if config else None
     for service in installed(manager()):
-        if (service.port, service.config) == (port, wanted):
+        same = service.config == wanted or (service.config is None and wanted == default)
+        if service.port == port and same:
             return service
     return None
 
@@ -56,8 +68,11 @@ def start(service: Service) -> None:
 
 def carry_out(steps: list[Step]) -> None:
     """Run the commands in order. Raises `PlugwayError` at the first one that fails."""
+    pause = Event()
     for step in steps:
-        done = run(step.words)
+        deadline = time.monotonic() + step.patience
+        while (done := run(step.words)).returncode and time.monotonic() < deadline:
+            pause.wait(_RETRY_SECONDS)
         if done.returncode and step.required:
             raise PlugwayError(f"`{' '.join(step.words)}` failed: {said(done)}")
 
