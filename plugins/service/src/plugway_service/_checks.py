@@ -38,7 +38,7 @@ def lasting(paths: Mapping[str, Path | None]) -> None:
         if path is not None and ".cache" in path.parts:
             raise PlugwayError(
                 f"{what} is `{path}`, in a cache, such as that of `uvx` and `pipx run`: the "
-                "service would stop working when it is cleaned. Install Plugway in a folder that stays"
+                "service would stop working when it is cleaned. Use one in a folder that stays"
             )
         for folder, kind in _temporary_folders():
             if path is not None and (_inside(path, folder) or _inside(path.resolve(), folder)):
