@@ -124,6 +124,18 @@ def test_a_unit_of_somebody_else_stays(machine, quick):
     machine.unit().unlink()
 
 
+def test_a_copy_of_a_unit_does_not_stand_for_the_original(machine, quick):
+    machine.unit().parent.mkdir(parents=True)
+    shown = machine.install("--dry-run").stderr.partition(":\n")[2].partition("\nwrite ")[0]
+    machine.unit("plugway-copy").write_text(shown)
+    for words in (["uninstall", "--yes"], ["logs"], ["install", "--yes"]):
+        done = machine.run(*words, "--name", "copy")
+        assert done.returncode == 1
+        assert "plugway-copy.service` was not written by Plugway" in done.stderr
+    assert machine.run("status").returncode == 4
+    machine.unit("plugway-copy").unlink()
+
+
 @pytest.mark.parametrize("target", ["/dev/null", "/nowhere"])
 def test_a_masked_or_dangling_unit_stays(machine, quick, target):
     """`systemctl mask` links a unit to `/dev/null`."""

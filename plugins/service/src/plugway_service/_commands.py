@@ -191,7 +191,7 @@ def _installed(system: Manager, name: str) -> Service:
         known = f"; installed: {others}" if others else ""
         raise PlugwayError(f"the service `{name}` is not installed{known}")
     service = service_in(text_of(path))
-    if service is None:
+    if service is None or service.name != name:  # of somebody else, or a copy
         raise PlugwayError(f"`{path}` was not written by Plugway, so it is left alone")
     return service
 

@@ -114,7 +114,8 @@ def make_plan(system: Manager, wanted: Wanted) -> Plan:
     _checks.lasting({**places, "the configuration": config})
     path = system.path(unit)
     before = text_of(path) if os.path.lexists(path) else None
-    if before is not None and service_in(before) is None:
+    known = service_in(before) if before is not None else None
+    if before is not None and (known is None or known.name != wanted.name):
         raise PlugwayError(
             f"`{path}` was not written by Plugway: remove it, or choose another name with `--name`"
         )
@@ -138,7 +139,7 @@ def make_plan(system: Manager, wanted: Wanted) -> Plan:
     log = None if system.keeps_log() else _state_folder() / f"{unit}.log"
     service = Service(wanted.name, config, gateway.port, wanted.port is not None, log)
     _checks.own_port(service, installed(system), gateway)
-    _checks.free_port(gateway, system, service_in(before) if before else None)
+    _checks.free_port(gateway, system, known)
     drain = math.ceil(_drain_seconds(config)) + _CLEAN_UP_SECONDS
     setting = replace(setting, stop_seconds=drain)
     content = system.content(service, setting)

@@ -132,8 +132,8 @@ class Systemd:
         return [_step("disable", "--now", f"{unit}.service")]
 
     def removed_steps(self, unit: str) -> list[Step]:
-        """Forget it."""
-        return [_step("daemon-reload")]
+        """Forget it, also that it failed."""
+        return [_step("daemon-reload"), _step("reset-failed", f"{unit}.service", required=False)]
 
     def state(self, unit: str) -> State:
         """From `systemctl show`, which is meant for programs."""
