@@ -183,7 +183,7 @@ class Container:
             else:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.touch()
-        unshare = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork", "--kill-child"]
+        unshare = ["unshare", "--mount", "--pid", "--uts", "--ipc", "--fork"]
         self.process = subprocess.Popen(
             [*unshare, "/bin/sh", "-c", script, "sh", *words],
             env={**built.env, **(env or {})},
@@ -198,7 +198,8 @@ class Container:
         return self
 
     def __exit__(self, *exc):
-        self.process.kill()  # and with it, by `--kill-child`, all of the container
+        if self.process.poll() is None:
+            self.first().kill()  # and with it, as their process 1, all of the container
         self.process.communicate()
 
     def line_with(self, text):
@@ -212,8 +213,9 @@ class Container:
 
     def first(self):
         """The process that is number 1 in the container."""
-        (child,) = psutil.Process(self.process.pid).children()
-        return child
+        while not (children := psutil.Process(self.process.pid).children()):
+            assert self.process.poll() is None, "it has ended"
+        return children[0]
 
     def ended(self, seconds=60):
         """Wait for its end: the exit status, and the rest of its output."""
@@ -221,11 +223,12 @@ class Container:
         return self.process.returncode, said
 
     def execute(self, command):
-        """Run a command in the container as its user, like `docker exec`: its exit status."""
+        """Run a command in the container as its user, like `docker exec`: exit status, output."""
         user, group = self._built.user.split(":")
         enter = ["nsenter", "--target", str(self.first().pid), "--mount", "--pid", "--root", "--wd"]
         limits = ["setpriv", "--reuid", user, "--regid", group, "--clear-groups"]
+        words = [*enter, *limits, *command]
         done = subprocess.run(
-            [*enter, *limits, *command], env=self._built.env, check=False, capture_output=True
+            words, env=self._built.env, check=False, capture_output=True, text=True
         )
-        return done.returncode
+        return done.returncode, done.stdout + done.stderr
