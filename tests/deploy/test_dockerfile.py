@@ -26,7 +26,9 @@ def plugins():
         name = wanted.pop().partition("[")[0]
         if name not in found:
             found.add(name)
-            project = tomllib.loads((ROOT / f"plugins/{name}/pyproject.toml").read_text())["project"]
+            project = tomllib.loads((ROOT / f"plugins/{name}/pyproject.toml").read_text())[
+                "project"
+            ]
             needed = [re.match(r"[\w-]+", one)[0] for one in project["dependencies"]]
             wanted += [one.removeprefix("plugway-") for one in needed if one.startswith("plugway-")]
     return found

@@ -145,7 +145,9 @@ async def healthy(running):
 
 def size(folder):
     """In MiB, each file once."""
-    return int(subprocess.run(["du", "-sm", folder], capture_output=True, text=True).stdout.split()[0])
+    return int(
+        subprocess.run(["du", "-sm", folder], capture_output=True, text=True).stdout.split()[0]
+    )
 
 
 # ── what is in it ──────────────────────────────────────────────────────────────────────────────────
@@ -153,7 +155,9 @@ def size(folder):
 
 def test_it_has_no_compiler_no_sources_and_nothing_that_its_user_could_change(image):
     found = {path.name for folder in ("bin", "usr/bin") for path in (image.root / folder).iterdir()}
-    assert not {name for name in found if re.fullmatch(r"(.*-)?(gcc|g\+\+|cc|ld|make)(-\d+)?", name)}
+    assert not {
+        name for name in found if re.fullmatch(r"(.*-)?(gcc|g\+\+|cc|ld|make)(-\d+)?", name)
+    }
     assert not (image.root / "source").exists()
     assert not (image.root / "wheels").exists()
     ours = image.root / "opt/plugway"
@@ -184,7 +188,12 @@ def test_commands_of_the_plugins_are_there(image, container, folders):
     folders.writes("  - use: echo\n")
     code, said = ended(container, "--version")
     assert (code, said.strip()) == (0, version("plugway"))
-    for words in (("users", "--help"), ("budgets", "--help"), ("audit", "--help"), ("status", "--help")):
+    for words in (
+        ("users", "--help"),
+        ("budgets", "--help"),
+        ("audit", "--help"),
+        ("status", "--help"),
+    ):
         code, said = ended(container, *words)
         assert code == 0, said
 
@@ -224,7 +233,10 @@ async def test_sigterm_ends_what_runs_and_accepts_nothing_more(folders, containe
         with container() as running:
             await listening(running)
             body = {**request_body("hello"), "stream": True}
-            async with client() as asking, asking.stream("POST", "/v1/messages", json=body) as reply:
+            async with (
+                client() as asking,
+                asking.stream("POST", "/v1/messages", json=body) as reply,
+            ):
                 pieces = reply.aiter_bytes()
                 said = await anext(pieces)
                 running.first().terminate()
