@@ -97,7 +97,9 @@ def shell(text, folder):
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="Redis is not installed")
-@pytest.mark.parametrize("password", ["0123456789abcdef", 'with "quotes", \\ and #'])
+@pytest.mark.parametrize(
+    "password", ["0123456789abcdef", 'with "quotes", \\ and #'], ids=["plain", "with quotes"]
+)
 def test_the_counters_want_their_password_and_their_health_check_knows_it(tmp_path, password):
     service = SERVICES["counters"]
     secret = tmp_path / "counters_password"

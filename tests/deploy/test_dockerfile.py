@@ -1,6 +1,8 @@
 """What `deploy/Dockerfile` says; `test_image` builds it."""
 
+import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -79,6 +81,23 @@ def test_the_versions_are_those_of_the_kernel():
 def test_the_plugins_of_a_configuration_are_in_the_image(name):
     used = {entry["use"] for entry in yaml.safe_load((DEPLOY / name).read_text())["plugins"]}
     assert used <= plugins()
+
+
+@pytest.mark.parametrize(
+    ("plugins", "status", "said"),
+    [
+        ("store[postgresql,redis] budgets", 0, ""),
+        ("store[redis] budgetz", 1, "PLUGINS: there is no folder plugins/budgetz\n"),
+        ("", 0, ""),
+    ],
+)
+def test_a_misspelt_plugin_stops_the_build_before_its_name_is_looked_up(plugins, status, said):
+    (step,) = [text for text in BUILD.all("RUN") if text.startswith("for plugin in")]
+    check, _, rest = step.partition(" && /build/bin/pip wheel")
+    assert rest
+    env = {"PLUGINS": plugins, "PATH": os.defpath}
+    done = subprocess.run(["sh", "-c", check], cwd=ROOT, env=env, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (status, said)
 
 
 def test_engines_of_this_machine_are_left_out_by_default():
