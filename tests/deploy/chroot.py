@@ -24,7 +24,7 @@ PACKAGES = "ca-certificates,python3,python3-venv"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 TRUSTED = Path("/etc/ssl/certs/ca-certificates.crt")
 PIP = ("PIP_INDEX_URL", "PIP_DEFAULT_TIMEOUT")
-"""Where this machine's pip looks; Docker's builds take the same as `--build-arg`."""
+"""Where this machine's pip looks, which the build has to be told: it sees none of its settings."""
 
 
 def needed():

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path, PurePosixPath
 
@@ -42,12 +42,6 @@ class Stage:
     def one(self, name):
         (text,) = self.all(name)
         return text
-
-
-@dataclass
-class _Reading:
-    stages: list[Stage] = field(default_factory=list)
-    before: dict[str, str] = field(default_factory=dict)
 
 
 def instructions(text):

@@ -65,6 +65,8 @@ async def test_the_configuration_of_the_compose_file_serves_people(
                     "/v1/messages", json=request_body("hello"), headers={"x-api-key": key}
                 )
             assert reply.status_code == 200, reply.text
+            (served,) = running.first().children()
+            print(f"it uses {served.memory_info().rss >> 20} MiB")
 
 
 async def _inside(running, *command):
