@@ -83,6 +83,7 @@ def test_the_plugins_of_a_configuration_are_in_the_image(name):
     assert used <= plugins()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs `sh`")
 @pytest.mark.parametrize(
     ("plugins", "status", "said"),
     [
