@@ -27,7 +27,7 @@ HOSTILE = '/home/é ü/100%h/it\'s "quoted"/$HOME ${X}/a;b/back\\slash/--x -->/#
 NAMES = st.text(
     st.characters(blacklist_categories=("Cs", "Cc"), blacklist_characters="/\ufffe\uffff"),
     min_size=1,
-).map(lambda name: f"/{name}")
+).map(lambda name: f"/home/{name}")
 
 
 def service(path=HOSTILE, **more):
