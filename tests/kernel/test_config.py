@@ -22,8 +22,9 @@ from plugway.config.config import (
     parse_config,
 )
 from plugway.config.document import MAX_VALUES, read_document
-from plugway.config.settings import ServerOptions, gateway_token, is_loopback
+from plugway.config.settings import ServerOptions, gateway_token
 from plugway.types.errors import ConfigError, Problem
+from plugway_http.hosts import is_loopback_host
 
 posix = pytest.mark.skipif(os.name == "nt", reason="file modes")
 
@@ -359,7 +360,7 @@ def test_an_address_beyond_this_machine_needs_token_and_encryption(host: str) ->
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST."])
 def test_loopback_needs_neither(host: str) -> None:
-    assert is_loopback(host)
+    assert is_loopback_host(host)
     assert parse_config(f"server: {{host: '{host}'}}\nplugins: []").server.token is None
 
 

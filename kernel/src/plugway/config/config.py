@@ -18,8 +18,9 @@ import platformdirs
 from pydantic import field_validator
 
 from plugway.config.document import MAX_BYTES, Document, did_you_mean, in_order, read_document
+from plugway.config.listen import exposure, weak_tokens
 from plugway.config.options import Built, OptionsT, build_options
-from plugway.config.settings import ServerOptions, exposure
+from plugway.config.settings import ServerOptions
 from plugway.kept import user_id
 from plugway.types.errors import ConfigError, Problem
 from plugway.types.options import Options
@@ -205,6 +206,7 @@ def _build(
     entries, more = _entries(document, root)
     problems += [*found, *more]
     exposed = exposure(server, document) if server else None
+    problems += weak_tokens(server, document) if server else []
     if exposed and not problems:
         raise ExposedError([exposed])
     if server is None or problems or exposed:

@@ -38,6 +38,7 @@ from plugway.types.backend import ANONYMOUS, OWNER, Caller, ModelInfo, Reaches
 from plugway.types.errors import HookError
 from plugway.types.exchange import EXCHANGES, EXPLAIN, Exchange
 from plugway.types.request import MessagesRequest
+from plugway_http.hosts import in_url
 from plugway_wire.errors import Forbidden, InvalidRequest, NoRoute, RequestRejected
 
 log = logging.getLogger("plugway.app")
@@ -279,7 +280,7 @@ def _policy(snapshot: Snapshot) -> GuardPolicy:
                 for one in server.tokens
             },
         },
-        hosts=frozenset(server.allowed_hosts),
+        hosts=frozenset({*server.allowed_hosts, in_url(server.host)}),
         origins=frozenset(server.allowed_origins),
         open_paths=snapshot.open_paths,
         accepts=snapshot.accepts,
