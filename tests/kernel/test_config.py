@@ -351,10 +351,10 @@ def test_settings_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.com", "0x7f000001"])
 def test_an_address_beyond_this_machine_needs_token_and_encryption(host: str) -> None:
-    for extra in ("", ", token: " + "t" * 20, ", behind_tls: true"):
+    for extra in ("", ", token: " + "t" * 32, ", behind_tls: true"):
         with pytest.raises(ExposedError, match="reachable from other machines"):
             parse_config(f"server: {{host: '{host}'{extra}}}\nplugins: []")
-    full = f"server: {{host: '{host}', token: {'t' * 20}, behind_tls: true}}\nplugins: []"
+    full = f"server: {{host: '{host}', token: {'t' * 32}, behind_tls: true}}\nplugins: []"
     assert parse_config(full).server.host == host
 
 

@@ -70,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _add_plugin_commands(words)
         app(words, prog_name="plugway")
     except ExposedError as error:
-        _print_error(f"plugway: {error.problems[0]}")
+        for problem in error.problems:
+            _print_error(f"plugway: {problem}")
         sys.exit(EXIT_EXPOSED)
     except ConfigError as error:
         _print_error(f"plugway: {configs.all_problems(error)}")

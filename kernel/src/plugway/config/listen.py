@@ -21,39 +21,34 @@ if TYPE_CHECKING:
 LEAST_CHARACTERS = 22
 """Of a token that other machines can try: 128 random bits in base64, which OWASP's verification
 standard requires of a token."""
+NEW_TOKEN = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 - a command
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 
 log = logging.getLogger("plugway.app")
 
 
-def exposure(server: ServerOptions, document: Document) -> Problem | None:
-    """The problem if the gateway would listen beyond this machine without protection."""
+def exposure(server: ServerOptions, document: Document) -> list[Problem]:
+    """What is missing to listen beyond this machine; nothing if the gateway does not."""
+    if is_loopback_host(server.host):
+        return []
     encrypted = server.tls or server.behind_tls
-    if is_loopback_host(server.host) or (server.token and encrypted):
-        return None
     missing = [
         *([] if server.token else ["a `token`"]),
         *([] if encrypted else ["`tls`, or `behind_tls: true` and a proxy that encrypts"]),
     ]
-    reason = (
-        f"`{server.host}` is reachable from other machines; that requires {' and '.join(missing)}"
-    )
-    return document.problem(("server", "host"), reason, "or listen on 127.0.0.1")
-
-
-def weak_tokens(server: ServerOptions, document: Document) -> list[Problem]:
-    """The problems of tokens that are too short for other machines to try."""
-    if is_loopback_host(server.host):
-        return []
-    tokens = {("server", "tokens", i, "token"): t.token for i, t in enumerate(server.tokens)}
-    found = {**({("server", "token"): server.token} if server.token else {}), **tokens}
-    reason = f"a token that other machines can try needs at least {LEAST_CHARACTERS} characters"
-    fix = "`python3 -c 'import secrets; print(secrets.token_urlsafe(32))'` prints one"
-    return [
-        document.problem(place, reason, fix)
-        for place, token in found.items()
-        if len(token.get_secret_value()) < LEAST_CHARACTERS
-    ]
+    problems: list[Problem] = []
+    if missing:
+        reason = f"`{server.host}` is reachable from other machines; that requires "
+        place, fix = ("server", "host"), "or listen on 127.0.0.1"
+        problems.append(document.problem(place, reason + " and ".join(missing), fix))
+    tokens = [(("server", "token"), server.token)] if server.token else []
+    tokens += [(("server", "tokens", i, "token"), t.token) for i, t in enumerate(server.tokens)]
+    for place, token in tokens:
+        if len(token.get_secret_value()) < LEAST_CHARACTERS:
+            reason = f"must have at least {LEAST_CHARACTERS} characters, because other machines "
+            reason += f"can reach `{server.host}` and try tokens"
+            problems.append(document.problem(place, reason, f"`{NEW_TOKEN}` prints a new one"))
+    return problems
 
 
 def certificate_files(config: Config) -> CertificateFiles | None:

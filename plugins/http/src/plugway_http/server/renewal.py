@@ -25,6 +25,7 @@ class RenewedCertificate:
         """Serves every handshake, by the newest certificate."""
         self.context.sni_callback = self._use_newest
         self._changed = anyio.Event()
+        self._changed.set()  # the files may change until they are watched
 
     def check(self) -> None:
         """Load the files soon, because they may have changed."""
