@@ -121,12 +121,14 @@ async def renewed(port, name):
 
 
 async def test_requests_on_one_connection_are_served_with_tls(tmp_path):
-    async with running(issued(tmp_path, "localhost")) as server:
-        async with await connected(server.port) as stream:
-            for _ in range(3):
-                await stream.send(ASK)
-                assert b"https end" in await until(stream, b"0\r\n\r\n")
-            version = stream.extra(anyio.streams.tls.TLSAttribute.tls_version)
+    async with (
+        running(issued(tmp_path, "localhost")) as server,
+        await connected(server.port) as stream,
+    ):
+        for _ in range(3):
+            await stream.send(ASK)
+            assert b"https end" in await until(stream, b"0\r\n\r\n")
+        version = stream.extra(anyio.streams.tls.TLSAttribute.tls_version)
     assert version == "TLSv1.3"
 
 
@@ -156,32 +158,38 @@ async def test_old_versions_of_tls_are_refused(tmp_path, version):
 async def test_a_client_that_offers_http2_gets_http_1(tmp_path):
     context = trusts()
     context.set_alpn_protocols(["h2", "http/1.1"])
-    async with running(issued(tmp_path, "localhost")) as server:
-        async with await connected(server.port, context) as stream:
-            assert stream.extra(anyio.streams.tls.TLSAttribute.alpn_protocol) == "http/1.1"
+    async with (
+        running(issued(tmp_path, "localhost")) as server,
+        await connected(server.port, context) as stream,
+    ):
+        assert stream.extra(anyio.streams.tls.TLSAttribute.alpn_protocol) == "http/1.1"
 
 
 async def test_a_slow_reader_gets_the_whole_reply_before_the_connection_closes(tmp_path):
-    async with running(issued(tmp_path, "localhost")) as server:
-        async with await connected(server.port) as stream:
-            await stream.send(b"GET /big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            received = bytearray()
-            with suppress(anyio.EndOfStream):
-                while True:
-                    received += await stream.receive(20_000)
-                    await anyio.lowlevel.checkpoint()
+    async with (
+        running(issued(tmp_path, "localhost")) as server,
+        await connected(server.port) as stream,
+    ):
+        await stream.send(b"GET /big HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        received = bytearray()
+        with suppress(anyio.EndOfStream):
+            while True:
+                received += await stream.receive(20_000)
+                await anyio.lowlevel.checkpoint()
     assert received.count(b"x") == 10_000_000
     assert received.endswith(b"0\r\n\r\n")
 
 
 async def test_a_closing_reply_does_not_keep_an_http_1_0_client_waiting(tmp_path):
-    async with running(issued(tmp_path, "localhost"), linger_seconds=15) as server:
-        async with await connected(server.port) as stream:
-            await stream.send(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
-            received = b""
-            with anyio.fail_after(5), suppress(anyio.EndOfStream):
-                while True:
-                    received += await stream.receive()
+    async with (
+        running(issued(tmp_path, "localhost"), linger_seconds=15) as server,
+        await connected(server.port) as stream,
+    ):
+        await stream.send(b"GET / HTTP/1.0\r\nHost: localhost\r\n\r\n")
+        received = b""
+        with anyio.fail_after(5), suppress(anyio.EndOfStream):
+            while True:
+                received += await stream.receive()
     assert received.endswith(b"https end")
 
 
@@ -190,12 +198,14 @@ async def test_a_closing_reply_does_not_keep_an_http_1_0_client_waiting(tmp_path
 
 async def test_plain_http_is_told_to_use_https_and_logs_nothing(tmp_path, caplog):
     caplog.set_level(logging.WARNING)
-    async with running(issued(tmp_path, "localhost")) as server:
-        async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
-            body = b"x" * 300_000
-            head = b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
-            await stream.send(head % len(body) + body)
-            answer = await until(stream, b"https://")
+    async with (
+        running(issued(tmp_path, "localhost")) as server,
+        await anyio.connect_tcp("127.0.0.1", server.port) as stream,
+    ):
+        body = b"x" * 300_000
+        head = b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+        await stream.send(head % len(body) + body)
+        answer = await until(stream, b"https://")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"speaks HTTPS" in answer
     assert caplog.records == []
@@ -259,15 +269,17 @@ async def test_a_stream_survives_a_renewal_and_new_handshakes_see_the_new_certif
 ):
     caplog.set_level(logging.INFO, "plugway")
     app = App()
-    async with running(issued(tmp_path, "localhost"), app) as server:
-        async with await connected(server.port) as stream:
-            await stream.send(ASK.replace(b"/ ", b"/stream "))
-            await until(stream, b"begin")
-            issued(tmp_path, "localhost", "new.test")
-            server.reload()
-            assert "new.test" in await renewed(server.port, "new.test")
-            app.end.set()
-            assert b"https end" in await until(stream, b"0\r\n\r\n")
+    async with (
+        running(issued(tmp_path, "localhost"), app) as server,
+        await connected(server.port) as stream,
+    ):
+        await stream.send(ASK.replace(b"/ ", b"/stream "))
+        await until(stream, b"begin")
+        issued(tmp_path, "localhost", "new.test")
+        server.reload()
+        assert "new.test" in await renewed(server.port, "new.test")
+        app.end.set()
+        assert b"https end" in await until(stream, b"0\r\n\r\n")
     (line,) = [record.message for record in caplog.records if record.name == "plugway.server"]
     assert line.startswith("the renewed certificate is in use until ")
 
