@@ -85,8 +85,7 @@ def bench(
     workloads = _workloads(workload or WORKLOADS)
     plan = Plan(workloads, rounds, random.randrange(2**32) if seed is None else seed)
     with measured_gateway(config, port) as (gateway, own):
-        ask = partial(list_models, gateway.url, gateway.token, tls=gateway.tls)
-        models = anyio.run(ask)
+        models = anyio.run(partial(list_models, gateway.url, gateway.token, tls=gateway.tls))
         chosen = _chosen(plan, endpoints(gateway, models, endpoint or ()), yes=yes)
         _talk("Through a gateway started for this run." if own else f"Through {gateway.url}.")
         run = Run(plan, chosen)
