@@ -144,7 +144,7 @@ def _measure(run: Run, gateway: LocalGateway, seconds: float) -> bool:
                 now = f"{TITLES[step.question.workload]}, {step.question.label}"
                 bars.update(tasks[endpoint], advance=1, now=now)
 
-            anyio.run(run.run, gateway, seconds, done)
+            anyio.run(run.run, gateway.url, gateway.token, seconds, done, gateway.tls)
     except KeyboardInterrupt:
         _talk("interrupted: these are the figures up to now")
         return True

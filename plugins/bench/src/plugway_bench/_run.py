@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ssl import SSLContext
 from typing import Final, Literal
 
-from plugway import LocalGateway
 from plugway_bench._bodies import MAX_TOKENS, TURNS_PER_ROUND, Bodies, Question, Workload
 from plugway_bench._exchange import Client, connected
 from plugway_bench._machine import machine_facts, versions
@@ -81,10 +81,15 @@ class Run:
         self._machine = machine_facts()
 
     async def run(
-        self, gateway: LocalGateway, seconds: float, done: Callable[[Endpoint, Step], None]
+        self,
+        url: str,
+        token: str,
+        seconds: float,
+        done: Callable[[Endpoint, Step], None],
+        tls: SSLContext | None = None,
     ) -> None:
         """Send everything; `done` is called after each step of each endpoint."""
-        async with connected(gateway.url, gateway.token, seconds, gateway.tls) as client:
+        async with connected(url, token, seconds, tls) as client:
             can_cancel = await client.has_plugin()
             for step in self.plan.steps:
                 for samples in self.samples:
