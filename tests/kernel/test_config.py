@@ -332,6 +332,7 @@ def test_a_pipe_or_folder_is_no_configuration_and_does_not_hang(tmp_path: Path) 
         "token: ''",
         "allowed_hosts: box",
         "behind_tls: perhaps",
+        "tls: true",
     ],
 )
 def test_a_wrong_setting_is_refused_at_its_place(section: str) -> None:

@@ -150,6 +150,16 @@ async def test_the_address_that_it_listens_on_is_a_name_for_it():
             assert response.status_code == status
 
 
+@pytest.mark.parametrize(("host", "sent"), [("0.0.0.0", "0.0.0.0"), ("::", "[::]")])
+@pytest.mark.anyio
+async def test_all_addresses_is_not_a_name(host, sent):
+    server = {"host": host, "behind_tls": True, "token": TOKEN}
+    async with gateway([build_plugin(Echo, "echo")], **server) as running:
+        for name in (sent, f"{sent}:{running.port}"):
+            response = await running.client.get("/health", headers={"host": name})
+            assert response.status_code == 421
+
+
 @pytest.mark.parametrize(
     ("settings", "address", "others"),
     [

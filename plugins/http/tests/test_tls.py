@@ -430,3 +430,26 @@ async def test_a_port_that_others_flood_with_handshakes_still_answers(tmp_path):
             assert await names_shown(server.port) == ["localhost"]
         for one in flood:
             one.close()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_session_from_before_a_renewal_is_resumed_or_renegotiated(tmp_path, version):
+    context = trusts()
+    context.minimum_version = context.maximum_version = version
+
+    def ask(session=None):
+        sock = socket.create_connection(("127.0.0.1", server.port))
+        with context.wrap_socket(sock, server_hostname="localhost", session=session) as secure:
+            secure.sendall(ASK)
+            received = b""
+            while b"0\r\n\r\n" not in received:
+                received += secure.recv(65536)
+            return secure.session, received
+
+    async with running(issued(tmp_path, "localhost")) as server:
+        session, _ = await anyio.to_thread.run_sync(ask)
+        issued(tmp_path, "localhost", "new.test")
+        server.reload()
+        assert "new.test" in await renewed(server.port, "new.test")
+        _, received = await anyio.to_thread.run_sync(ask, session)
+        assert b"https end" in received

@@ -22,7 +22,7 @@ LEAST_CHARACTERS = 22
 """Of a token that other machines can try: 128 random bits in base64, which OWASP's verification
 standard requires of a token."""
 NEW_TOKEN = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 - a command
-WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+WILDCARDS = ("0.0.0.0", "::", "[::]")  # noqa: S104 - compared, not bound
 
 log = logging.getLogger("plugway.app")
 
@@ -91,9 +91,8 @@ def reached_at(server: ServerOptions) -> str:
     if not (names := _names(server)):
         name = f"such as `{socket.gethostname()}`"
         return f"nowhere: list the name that they use, {name}, in `server.allowed_hosts`"
-    scheme = "https" if server.tls or server.behind_tls else "http"
     port = f":{server.port}" if server.tls and server.port != 443 else ""  # noqa: PLR2004
-    return ", ".join(f"{scheme}://{n}{'' if has_port(n) else port}" for n in names)
+    return ", ".join(f"https://{n}{'' if has_port(n) else port}" for n in names)
 
 
 def ca_hint(files: CertificateFiles | None) -> str:

@@ -125,7 +125,7 @@ class ServerOptions(Options):
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean_for_a_number(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, bool) and info.field_name != "behind_tls":
+        if isinstance(value, bool) and info.field_name not in ("behind_tls", "tls"):
             raise ValueError("expected a number, got a boolean")
         return value
 

@@ -26,6 +26,7 @@ from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugway.config.config import Config
+from plugway.config.listen import WILDCARDS
 from plugway.config.settings import gateway_token
 from plugway.exchange.dialect import DialectChannel
 from plugway.exchange.failures import rejection_reply
@@ -280,7 +281,7 @@ def _policy(snapshot: Snapshot) -> GuardPolicy:
                 for one in server.tokens
             },
         },
-        hosts=frozenset({*server.allowed_hosts, in_url(server.host)}),
+        hosts=frozenset({*server.allowed_hosts, in_url(server.host)}.difference(WILDCARDS)),
         origins=frozenset(server.allowed_origins),
         open_paths=snapshot.open_paths,
         accepts=snapshot.accepts,
