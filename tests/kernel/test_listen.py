@@ -1,6 +1,7 @@
 """What listening beyond this machine requires, and the URLs and names that follow from it."""
 
 import datetime
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -21,6 +22,7 @@ from plugway_echo import Echo
 from plugway_http.certificate import CertificateFiles, trusting
 from plugway_wire.errors import PlugwayError
 
+ROOT = Path(__file__).parents[2]
 TOKEN = "t" * 32
 
 
@@ -83,7 +85,8 @@ def test_a_short_token_is_refused_beyond_this_machine(tokens, place):
 
 
 def test_the_command_that_makes_a_token_makes_one_that_is_accepted():
-    code = NEW_TOKEN.partition("'")[2].rstrip("'")
+    assert NEW_TOKEN in (ROOT / "docs/https.md").read_text("utf-8")
+    code = NEW_TOKEN.partition('"')[2].rstrip('"')
     printed = []
     exec(code, {"print": printed.append})
     text = f"server: {{host: 0.0.0.0, behind_tls: true, token: '{printed[0]}'}}\nplugins: []"

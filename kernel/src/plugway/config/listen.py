@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LEAST_CHARACTERS = 22
 """Of a token that other machines can try: 128 random bits in base64, which OWASP's verification
 standard requires of a token."""
-NEW_TOKEN = "python3 -c 'import secrets; print(secrets.token_urlsafe(32))'"  # noqa: S105 - a command
+NEW_TOKEN = 'python3 -c "import secrets; print(secrets.token_urlsafe(32))"'  # noqa: S105 - a command
 WILDCARDS = ("0.0.0.0", "::", "[::]")  # noqa: S104 - compared, not bound
 
 log = logging.getLogger("plugway.app")
