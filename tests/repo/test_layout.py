@@ -22,7 +22,7 @@ LAYERS = (
 MOST_LINES = {
     "types": 1_315,
     "upstream": 631,
-    "config": 1_393,
+    "config": 1_392,
     "plugins": 1_194,
     "exchange": 2_298,
     "http": 949,
