@@ -25,7 +25,7 @@ MOST_LINES = {
     "config": 1_392,
     "plugins": 1_194,
     "exchange": 2_298,
-    "http": 949,
+    "http": 952,
     "cli": 956,
 }
 """They may be lowered; a commit that raises one gives the reason."""

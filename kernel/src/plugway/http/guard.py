@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from plugway.exchange.intake import check_length, refuse
 from plugway.kept import Bounded
-from plugway.types.backend import ANONYMOUS, Caller
+from plugway.types.backend import ANONYMOUS, OWNER, Caller
 from plugway.types.errors import HookError
 from plugway_http.hosts import has_port, matches
 from plugway_wire.errors import Forbidden, RequestRejected
@@ -105,9 +105,12 @@ class Guard:
         self, scope: Scope, policy: GuardPolicy, lines: _Lines
     ) -> tuple[Caller, _Lines]:
         """The caller that plugins know by one of these credentials, and the other ones; an
-        anonymous caller where no token is needed."""
+        anonymous caller where no token is needed. Two with one name would share conversations."""
         for line in lines:
             if (token := _token(line)) and (caller := await policy.authenticate(token)):
+                if caller.name != OWNER and caller.name in {c.name for c in policy.tokens.values()}:
+                    reason = "is a person and a token in `server.tokens`: rename the token"
+                    raise Forbidden(f"`{caller.name}` {reason}", retry=False)
                 return caller, [one for one in lines if one is not line]
         is_public = scope["path"] in PUBLIC_PATHS and scope["method"] in ("GET", "HEAD")
         if is_public or scope["path"] in policy.open_paths:
