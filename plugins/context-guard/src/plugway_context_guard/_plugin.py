@@ -211,7 +211,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         asked = request.body.get("max_tokens")
         asked = asked if isinstance(asked, int) else 0
         over_output = window.output and asked > window.output
-        loose = at_most(request.raw, seen.thoughts)
+        loose = at_most(request, seen.thoughts)
         if not over_output and (not window.context or loose + asked <= window.context):
             return request
         if not window.context:
@@ -287,7 +287,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if not edits:
             return request, []
         target, size = seen.target, len(request.raw)
-        prompt = at_most(request.raw, seen.thoughts)
+        prompt = at_most(request, seen.thoughts)
         if prompt * scale > least_trigger(edits):
             prompt = self._meter.count(target, seen.measured(request)).tokens
         share = prompt / max(1, size)
@@ -358,8 +358,8 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             if room.window.cuts and count.most > limit and tokens < count.tokens:
                 return
         self._windows.served(seen.target, tokens)
-        new = seen.size <= MOST_TO_LEARN and self._meter.is_new(seen.target)
-        if seen.features is None and new and tokens and seen.request is not None:
+        new = seen.size <= MOST_TO_LEARN and self._meter.is_new(seen.target, tokens, seen.size)
+        if seen.features is None and new and seen.request is not None:
             seen.features = seen.measured(seen.request)
         if seen.features is not None:
             self._meter.learn(seen.target, tokens, seen.size, seen.features)
