@@ -113,7 +113,6 @@ class Thinking(Plugin[ThinkingOptions]):
         attempt = exchange.served_by
         if attempt is None or self._is_native(attempt.backend):
             return None
-        session = session_hash(exchange.session_id)
         name, model = attempt.backend.name, attempt.model
         note = "signed the thinking, so that only its model gets it back"
 
@@ -121,6 +120,6 @@ class Thinking(Plugin[ThinkingOptions]):
             if not exchange.state.get(_NOTED):
                 exchange.state[_NOTED] = True
                 exchange.note(self.name, note, stage="sign")
-            return signature(name, model, state_of(mark), session)
+            return signature(name, model, state_of(mark), session_hash(exchange.session_id))
 
         return sign

@@ -105,7 +105,7 @@ class Mark:
             if data is None:  # small, edited or missing
                 if name in request.fields and self.is_in(request.raw):
                     return True
-            elif request.heavy:
+            elif request.heavy or memoryview(data).nbytes <= PIECE_BYTES:
                 if self.is_in(bytes(data)):
                     return True
             elif _MARKS.within(data) & self._bit:
