@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from plugway_wire.errors import Headers
-from plugway_wire.events import EventStream, StreamEvent, replayed
+from plugway_wire.events import StreamEvent, replayed
 from plugway_wire.json import loaded
 from plugway_wire.sse import Decoder
 
@@ -132,9 +132,9 @@ class Reply:
         headers: Headers = (),
         close: Close | None = None,
     ) -> Reply:
-        """A stream of events; by default an `EventStream` is closed by its `aclose`."""
-        if close is None:
-            close = events.aclose if isinstance(events, EventStream) else _nothing
+        """A stream of events; by default it is closed by its `aclose`, if it has one."""
+        if close is None:  # `isinstance` of a protocol takes 10 us
+            close = getattr(events, "aclose", _nothing)
         return cls(headers=headers, events=events, close=close)
 
     @property

@@ -105,7 +105,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
     @hookimpl
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
         """Remember what the client wants cleared, before other plugins remove the field."""
-        edits = request.body.get("context_management")
+        edits = request.get("context_management")
         if edits is not None and self.options.emulate_context_management:
             exchange.state[_EDITS] = edits
 
@@ -208,7 +208,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         seen: _Seen,
         exchange: Exchange,
     ) -> MessagesRequest:
-        asked = request.body.get("max_tokens")
+        asked = request.get("max_tokens")
         asked = asked if isinstance(asked, int) else 0
         over_output = window.output and asked > window.output
         loose = at_most(request, seen.thoughts)
@@ -291,7 +291,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if prompt * scale > least_trigger(edits):
             prompt = self._meter.count(target, seen.measured(request)).tokens
         share = prompt / max(1, size)
-        messages = as_list(request.body.get("messages"))
+        messages = as_list(request.get("messages"))
         edited = apply(
             messages, edits, round(prompt * scale), lambda piece: round(len(piece) * share)
         )
@@ -300,7 +300,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             "because the server does not edit contexts"
         )
         fields: dict[str, Any] = {"messages": edited.messages} if edited.applied else {}
-        if "context_management" in request.body:
+        if "context_management" in request.fields:
             fields["context_management"] = REMOVE
         if not fields:
             return request, []

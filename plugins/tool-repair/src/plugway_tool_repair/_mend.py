@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
@@ -35,6 +36,11 @@ _MAX_HELD: Final = 2 * MAX_EVENT_BYTES
 _HIDDEN: Final = frozenset(("thinking", "redacted_thinking"))
 
 
+@lru_cache(256)
+def _signed(model: str) -> str:
+    return signature("tool-repair", model)
+
+
 class Mender(Writer):
     """Converts the events of a source to those for the client."""
 
@@ -53,7 +59,7 @@ class Mender(Writer):
         """`most`: maximum tokens of the reply, 0 if unknown. `stops`: the client has stop
         sequences. `objects`: arguments sent as an object are complete."""
         self._toolbox = toolbox
-        super().__init__(note, signature("tool-repair", model))
+        super().__init__(note, _signed(model))
         self._rescue = toolbox if rescue else None
         self._leaks: Counter[str] | None = Counter[str]() if leaks else None
         self._thought = Thought(toolbox) if rescue else None
