@@ -23,7 +23,7 @@ _MOST_PIECES: Final = 4096
 
 
 def pieces(data: bytes) -> Iterable[bytes]:
-    """JSON text, cut before a `{` here and there, so that what has none in it stays in one piece."""
+    """JSON text, cut before a `{` here and there: no piece ends inside what has no `{` in it."""
     at, length = 0, len(data)
     while at < length:
         end = data.find(b"{", at + PIECE_BYTES)
