@@ -87,13 +87,15 @@ def _first_spread() -> list[list[float]]:
 class _Scale:
     """The weights of one target, and their uncertainty."""
 
-    __slots__ = ("_shares", "_spread", "_weights", "learned", "tries", "worst")
+    __slots__ = ("_shares", "_spread", "_weights", "learned", "tools", "tries", "worst")
 
     def __init__(self) -> None:
         self._weights = list(WEIGHTS)
         self._spread = _first_spread()
         self._shares = NOTHING
         """The largest share of each class in a prompt that was counted."""
+        self.tools = False
+        """Whether one of them had tools."""
         self.tries = 0
         """Prompts whose count was looked at."""
         self.learned = 0
@@ -108,16 +110,17 @@ class _Scale:
         bound = max(LEAST_BOUND, _SURE * math.sqrt(variance) / tokens, 1.5 * self.worst)
         return Count(round(tokens), min(MOST_BOUND, bound))
 
-    def fewest(self, features: Features) -> int:
+    def fewest(self, features: Features, *, tools: bool) -> int:
         """The estimate at its lower end, with the fewest tokens that a vocabulary makes of each
-        class which prompts that were counted here did not have as much of.
+        class which prompts that were counted here did not have as much of. If none of those had
+        `tools`, none of it is known: there are chat templates that leave out most of a tool.
 
         Characters outside ASCII never count more than the mean over vocabularies: one script may
         need far more than another of the same class, as Ethiopic does where Chinese needs little.
         """
         sure = 1 - self.count(features).bound
         known = (
-            share <= _KNOWN_SHARE * most
+            share <= _KNOWN_SHARE * most and (self.tools or not tools)
             for share, most in zip(_shares(features), self._shares, strict=True)
         )
         weights = [
@@ -201,9 +204,9 @@ class Meter:
         """The estimate by public vocabularies alone."""
         return self._unknown.count(features).tokens
 
-    def fewest(self, target: str, features: Features) -> int:
+    def fewest(self, target: str, features: Features, *, tools: bool = False) -> int:
         """The fewest tokens that the prompt can have at the target, as far as that can be known."""
-        return self._scales.get(target, self._unknown).fewest(features)
+        return self._scales.get(target, self._unknown).fewest(features, tools=tools)
 
     def is_new(self, target: str, tokens: int, size: int) -> bool:
         """Whether few prompts of a target were counted, so that this count should be learned."""
@@ -211,7 +214,9 @@ class Meter:
         few = scale is None or (scale.learned < _FIRST_PROMPTS and scale.tries < _MOST_TRIES)
         return few and _may_be(tokens, size)
 
-    def learn(self, target: str, tokens: int, size: int, features: Features) -> None:
+    def learn(
+        self, target: str, tokens: int, size: int, features: Features, *, tools: bool = False
+    ) -> None:
         """Learn from the server's count of a prompt of `size` bytes, if that is plausible.
 
         A count that only runs of one character explain says nothing of other text.
@@ -224,6 +229,7 @@ class Meter:
         scale.tries += 1
         if tokens >= _PLAUSIBLE * _product(_FEWEST, features):
             scale.learn(features, tokens)
+            scale.tools = scale.tools or tools
 
 
 def _may_be(tokens: int, size: int) -> bool:

@@ -234,7 +234,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
     def _fewest(self, request: MessagesRequest, seen: _Seen) -> int:
         """The fewest tokens that some vocabulary makes of the prompt."""
         features = collapsed(request, seen.thoughts, seen.sees)
-        return self._meter.fewest(seen.target, features)
+        return self._meter.fewest(seen.target, features, tools="tools" in request.fields)
 
     def _refuse(self, room: Room, attempt: Attempt, exchange: Exchange) -> None:
         """The overflow, before the upstream sees it; another target may have a larger window."""
@@ -275,7 +275,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             self._uncountable.add(attempt.backend.name)
             return None
         if seen.features is not None:
-            self._meter.learn(attempt.target, counted, seen.size, seen.features)
+            self._learn_count(seen, counted, seen.features)
         return Count(counted)
 
     def _edited(
@@ -343,7 +343,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         seen.features = seen.features or seen.measured(seen.request)
         guess = self._meter.count(seen.target, seen.features).tokens
         if meaning.prompt > meaning.limit + 1 or meaning.prompt > guess:
-            self._meter.learn(seen.target, meaning.prompt, seen.size, seen.features)
+            self._learn_count(seen, meaning.prompt, seen.features)
         # otherwise it stopped counting at its limit, as vLLM does
 
     def _learn_usage(self, seen: _Seen, tokens: int) -> None:
@@ -362,7 +362,11 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if seen.features is None and new and seen.request is not None:
             seen.features = seen.measured(seen.request)
         if seen.features is not None:
-            self._meter.learn(seen.target, tokens, seen.size, seen.features)
+            self._learn_count(seen, tokens, seen.features)
+
+    def _learn_count(self, seen: _Seen, tokens: int, features: Features) -> None:
+        tools = seen.request is not None and "tools" in seen.request.fields
+        self._meter.learn(seen.target, tokens, seen.size, features, tools=tools)
 
     def _shorter(self, request: MessagesRequest, meaning: Meaning) -> MessagesRequest | None:
         if meaning.kind != "overflow" or not meaning.limit:
