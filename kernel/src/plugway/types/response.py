@@ -133,9 +133,8 @@ class Reply:
         close: Close | None = None,
     ) -> Reply:
         """A stream of events; by default it is closed by its `aclose`, if it has one."""
-        if close is None:  # `isinstance` of a protocol takes 10 us
-            close = getattr(events, "aclose", _nothing)
-        return cls(headers=headers, events=events, close=close)
+        made: Close = close or getattr(events, "aclose", _nothing)
+        return cls(headers=headers, events=events, close=made)
 
     @property
     def is_stream(self) -> bool:
