@@ -10,13 +10,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 
 from plugway import BackendProtocolError, StreamEvent, as_object, event, new_id
-from plugway_signature import signature
 from plugway_tool_repair._blocks import BadCall, Block, Quoted
 from plugway_tool_repair._ending import DONE, OWN_END, ended_with, fitting, output_tokens
 from plugway_tool_repair._native import LEFT_OUT
@@ -34,11 +32,6 @@ _MAX_OPEN: Final = 100
 """Maximum open blocks of a source."""
 _MAX_HELD: Final = 2 * MAX_EVENT_BYTES
 _HIDDEN: Final = frozenset(("thinking", "redacted_thinking"))
-
-
-@lru_cache(256)
-def _signed(model: str) -> str:
-    return signature("tool-repair", model)
 
 
 class Mender(Writer):
@@ -59,7 +52,7 @@ class Mender(Writer):
         """`most`: maximum tokens of the reply, 0 if unknown. `stops`: the client has stop
         sequences. `objects`: arguments sent as an object are complete."""
         self._toolbox = toolbox
-        super().__init__(note, _signed(model))
+        super().__init__(note, model)
         self._rescue = toolbox if rescue else None
         self._leaks: Counter[str] | None = Counter[str]() if leaks else None
         self._thought = Thought(toolbox) if rescue else None
