@@ -667,3 +667,28 @@ async def test_how_a_client_writes_its_json_makes_no_prompt_longer(guard, writte
         assert response.status_code == 200, response.text
         await running.post(orjson.dumps(body))
     assert backend.seen[0].body["max_tokens"] == backend.seen[1].body["max_tokens"]
+
+
+class WithoutTools(Small):
+    """A backend whose chat template writes the names of tools only."""
+
+    def tokens(self, request):
+        return super().tokens(request.replace(because="t", tools=[]))
+
+
+@pytest.mark.parametrize("can_count", [True, False])
+async def test_tools_are_not_too_long_by_a_count_of_prompts_without_tools(guard, can_count):
+    backend = WithoutTools(PlainOptions(), name="small")
+    backend.counts = 2
+    if not can_count:
+        backend.count = _cannot_count
+    tool = {"name": "t", "description": words(25_000), "input_schema": {"type": "object"}}
+    async with gateway([guard, backend]) as running:
+        await running.post(request_body(words(3000), model="m"))
+        response = await running.post(request_body(words(3000), model="m", tools=[tool]))
+        assert response.status_code == 200, response.text
+        assert len(backend.answered) == 2
+        backend.seen.clear()
+        long = await running.post(request_body(words(90_000), model="m", tools=[tool]))
+    assert long.status_code == 400
+    assert backend.seen == []

@@ -57,7 +57,7 @@ def test_after_one_answer_the_error_in_a_conversation_is_below_five_percent(name
             (within if turn else first).append(abs(count.tokens / real - 1))
             if turn or seed or name != "demo":  # 4,096 pieces are fewer than any in use has
                 assert count.least <= real <= count.most, "the stated bound holds"
-            assert real <= at_most(raw)
+            assert real <= at_most(MessagesRequest(raw))
             meter.learn(name, real, len(raw), features)
     shown = " ".join(f"{error:.3f}" for error in first)
     print(f"{name}: largest error {max(within):.3f}; first requests {shown}")
@@ -109,7 +109,7 @@ def test_no_text_has_more_tokens_than_the_cheap_bound_says_and_each_count_is_lea
     for kind, text in (KINDS | DENSE).items():
         raw, features = sized(spoken(text))
         real, meter = tokens_in(text), Meter()
-        assert real <= at_most(raw), kind
+        assert real <= at_most(MessagesRequest(raw)), kind
         meter.learn("x", real, len(raw), features)
         assert meter.count("x", features).tokens == pytest.approx(real, rel=0.15), kind
 
@@ -220,7 +220,7 @@ def weighed(backend, *messages):
     request = MessagesRequest(orjson.dumps({"model": "m", "messages": talk}))
     thoughts, meter = thoughts_in(request, backend), Meter()
     features = features_of(request, thoughts)
-    return meter.count("x", features).tokens, at_most(request.raw, thoughts)
+    return meter.count("x", features).tokens, at_most(request, thoughts)
 
 
 @pytest.mark.parametrize("redacted", [False, True])

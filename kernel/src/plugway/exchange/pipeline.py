@@ -56,8 +56,6 @@ class Pipeline:
         self.hooks = hooks
         self.backends = backends
         self.limits = limits
-        self.reads_all = all(isinstance(b, Translates) for b in backends.values())
-        """Every backend parses the whole request, so splitting it into members would be wasted."""
         self._translating = {b.name for b in backends.values() if isinstance(b, Translates)}
 
     async def run(

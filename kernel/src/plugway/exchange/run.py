@@ -122,8 +122,7 @@ class ExchangeRun:
         try:
             arrived = not self.request.deferred
             if arrived:
-                # Both raise if the body is not a JSON object.
-                _ = self.request.body if self.pipeline.reads_all else self.request.fields
+                _ = self.request.fields  # raises if the body is not a JSON object
             exchange = self.exchange = Exchange(
                 self.request, id=self.request_id, caller=self.caller, endpoint=self.endpoint
             )

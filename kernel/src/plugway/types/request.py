@@ -96,7 +96,7 @@ class Original:
         return default if value is ... else value
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
-        """The client's bytes of a field; None if the body is small or has been parsed."""
+        """The client's bytes of a field; None if the body is small."""
         return self._source.unparsed(name)
 
     @property
@@ -227,7 +227,7 @@ class MessagesRequest:
         return default if value is ... else value
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
-        """The client's bytes of a field; None if the body was parsed or the field changed."""
+        """The client's bytes of a field; None if the body is small or the field changed."""
         return None if name in self._edits else self._source.unparsed(name)
 
     @property

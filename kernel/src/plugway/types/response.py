@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from plugway_wire.errors import Headers
-from plugway_wire.events import EventStream, StreamEvent, replayed
+from plugway_wire.events import StreamEvent, replayed
 from plugway_wire.json import loaded
 from plugway_wire.sse import Decoder
 
@@ -132,10 +132,9 @@ class Reply:
         headers: Headers = (),
         close: Close | None = None,
     ) -> Reply:
-        """A stream of events; by default an `EventStream` is closed by its `aclose`."""
-        if close is None:
-            close = events.aclose if isinstance(events, EventStream) else _nothing
-        return cls(headers=headers, events=events, close=close)
+        """A stream of events; by default it is closed by its `aclose`, if it has one."""
+        made: Close = close or getattr(events, "aclose", _nothing)
+        return cls(headers=headers, events=events, close=made)
 
     @property
     def is_stream(self) -> bool:

@@ -33,8 +33,11 @@ from plugway_anthropic_wire._system_turns import plain_texts, with_reminders, wi
 from plugway_capabilities import NOTHING_KNOWN
 from plugway_translation import Media, Notes, paired_request, replaced_media, unreadable
 from plugway_wire.bounds import aside
+from plugway_wire.pieces import Mark
 from plugway_wire.shape import wrong_choice
 
+_SOURCE: Final = Mark(b'"source"')
+_MEDIA: Final = Mark(b'"image"', b'"document"')
 AddressOptionsT = TypeVar("AddressOptionsT", bound=AddressOptions)
 
 ASKED_SECONDS: Final = 1.0
@@ -198,9 +201,7 @@ def _is_requested(asked: str, model: str) -> bool:
 
 def _may_show(request: MessagesRequest) -> bool:
     """Whether there may be an image or document; a fast check: each has a `source`."""
-    raw = request.unparsed("messages")
-    data = request.raw if raw is None else bytes(raw)
-    return b'"source"' in data and (b'"image"' in data or b'"document"' in data)
+    return _SOURCE.may_be_in(request, "messages") and _MEDIA.may_be_in(request, "messages")
 
 
 def _with_valid_choice(request: MessagesRequest) -> MessagesRequest:

@@ -13,12 +13,13 @@ from typing import Any, Final
 
 from plugway import MessagesRequest, as_list, as_object
 from plugway_translation import CALL_PREFIX, PREFIX, block_text, blocks_of
+from plugway_wire.pieces import Mark
 
 _UNSEALED: Final = re.compile(
     rb'"encrypted_(?:content|index)"\s*:\s*(?:""|null|"%b)|"%b'
     % (PREFIX.encode(), CALL_PREFIX.encode())
 )
-_MARKS: Final = (b'"encrypted_', CALL_PREFIX.encode())
+_MARK: Final = Mark(b'"encrypted_', CALL_PREFIX.encode())
 
 
 def searches_as_text(request: MessagesRequest) -> MessagesRequest:
@@ -26,9 +27,10 @@ def searches_as_text(request: MessagesRequest) -> MessagesRequest:
 
     Returns the same object if there are none.
     """
+    if not _MARK.may_be_in(request, "messages"):
+        return request
     raw = request.unparsed("messages")
-    data = request.raw if raw is None else bytes(raw)
-    if not any(mark in data for mark in _MARKS) or not _UNSEALED.search(data):
+    if not _UNSEALED.search(request.raw if raw is None else bytes(raw)):
         return request
     messages = [as_object(message) for message in as_list(request.get("messages"))]
     blocks = [as_object(b) for message in messages for b in blocks_of(message.get("content"))]

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from plugway import MessagesRequest, as_list, as_object
 from plugway_translation import blocks_of, is_blank, readable_text, reminder
+from plugway_wire.pieces import Mark
 
 Blocks = list[Any]
 
@@ -79,13 +80,12 @@ def without_end(turn: dict[str, Any]) -> dict[str, Any]:
     return {**turn, "content": [*blocks[:-1], {**final, "text": text.rstrip()}]}
 
 
-_BLANK: Final = re.compile(rb'"text"\s*:\s*"(?:\s|\\[ntr])*"')
+_BLANK: Final = Mark(re.compile(rb'"text"\s*:\s*"(?:\s|\\[ntr])*"'))
 
 
 def without_blanks(request: MessagesRequest) -> MessagesRequest:
     """Remove blank assistant texts; returns the same object if there are none."""
-    raw = request.unparsed("messages")
-    if not _BLANK.search(request.raw if raw is None else bytes(raw)):
+    if not _BLANK.may_be_in(request, "messages"):
         return request
     messages = as_list(request.get("messages"))
     turns = list(map(_without_blanks, map(as_object, messages)))

@@ -15,6 +15,7 @@ import orjson
 
 from plugway import MessagesRequest, as_list, as_object
 from plugway_context_guard._thoughts import NONE, Thoughts
+from plugway_wire.pieces import PIECE_BYTES, Mark, Remembered
 
 IMAGE_TOKENS: Final = 1600
 DOCUMENT_BYTES_PER_TOKEN: Final = 27
@@ -25,6 +26,9 @@ UTF-8, characters of three (longer ones count double), line ends, pairs of space
 characters without a break, as in base64; and the tokens of what is no text: media, and encrypted
 reasoning."""
 
+ENCODED: Final = Mark(b'"base64"')
+"""Of images and documents."""
+_ESCAPED: Final = Mark(b"\\u")
 MEDIA_AT: Final = -1
 NOTHING: Final[Features] = (0.0,) * 12
 
@@ -78,14 +82,17 @@ ALL: Final = Sees()
 
 
 def features_of(request: MessagesRequest, thoughts: Thoughts = NONE, sees: Sees = ALL) -> Features:
-    """The features of a request; about 1 ms for 100 KB."""
-    return _features(*_text_and_media(request, thoughts, sees), thoughts)
+    """The features of a request: about 0.6 ms for 100 KB that are new, 0.1 ms for known ones."""
+    texts, media = _texts_and_media(request, thoughts, sees)
+    parts = (features for text in texts for features in _KNOWN.of(text))
+    return _features(tuple(map(sum, zip(*parts, strict=True))), media, thoughts)
 
 
 def collapsed(request: MessagesRequest, thoughts: Thoughts = NONE, sees: Sees = ALL) -> Features:
     """The features of the first MiB of a request, each run of a character as one character."""
-    raw, media = _text_and_media(request, thoughts, sees)
-    return _features(without_runs(raw[:_MOST_FOR_RUNS]), media, thoughts)
+    texts, media = _texts_and_media(request, thoughts, sees)
+    text = without_runs(b"".join(texts)[:_MOST_FOR_RUNS])
+    return _features(text_features(text), media, thoughts)
 
 
 def without_runs(raw: bytes) -> bytes:
@@ -126,39 +133,54 @@ def text_features(raw: bytes) -> Features:
     return (*counts, 0.0)
 
 
-def _features(raw: bytes, media: float, thoughts: Thoughts) -> Features:
-    found = text_features(raw)
+def _features(found: Features, media: float, thoughts: Thoughts) -> Features:
     if thoughts.apart:
         apart = text_features(thoughts.apart)
         found = tuple(max(0, all_of - part) for all_of, part in zip(found, apart, strict=True))
     return (*found[:MEDIA_AT], media)
 
 
-def _text_and_media(
+_KNOWN: Final = Remembered(text_features)
+"""Nothing that is counted continues over a `{`, so that the pieces add up to the whole."""
+
+
+def _texts_and_media(
     request: MessagesRequest, thoughts: Thoughts, sees: Sees
-) -> tuple[bytes, float]:
-    """The bytes of what is text, and the tokens of what is none."""
-    raw, tokens = _as_sent(request), thoughts.tokens
-    for block in _media(request.body) if b'"base64"' in raw else ():
+) -> tuple[list[bytes], float]:
+    """The bytes of what is text, in parts, and the tokens of what is none."""
+    texts, tokens = _as_sent(request), thoughts.tokens
+    for block in _media(request) if ENCODED.may_be_in(request, "messages") else ():
         data = as_object(block.get("source")).get("data")
         if not isinstance(data, str):
             continue
-        raw = raw.replace(data.encode(), b"", 1)
+        gone = data.encode()
+        at = next((i for i, text in enumerate(texts) if gone in text), None)
+        if at is not None:
+            texts[at] = texts[at].replace(gone, b"", 1)
         if block.get("type") == "image":
             tokens += IMAGE_TOKENS * sees.images
         else:
             tokens += len(data) / DOCUMENT_BYTES_PER_TOKEN * sees.documents
-    return raw, tokens
+    return texts, tokens
 
 
-def _as_sent(request: MessagesRequest) -> bytes:
-    """The body in the fewest bytes: neither escapes nor white space of a client reach a model."""
+def _as_sent(request: MessagesRequest) -> list[bytes]:
+    """The body in the fewest bytes, a large one by member: neither escapes nor white space of a
+    client reach a model."""
     raw = request.raw
-    return orjson.dumps(request.body) if b"\\u" in raw or raw[1:2].isspace() else raw
+    spaced = raw[1:2].isspace()
+    if len(raw) <= PIECE_BYTES:
+        return [orjson.dumps(request.body) if b"\\u" in raw or spaced else raw]
+    names, texts = list[bytes](), list[bytes]()
+    for name in request.fields:
+        data = None if spaced or _ESCAPED.may_be_in(request, name) else request.unparsed(name)
+        texts.append(orjson.dumps(request.get(name)) if data is None else bytes(data))
+        names.append(orjson.dumps(name) + b":")
+    return [b"{%b}" % b",".join(names), *texts]
 
 
-def _media(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    for message in as_list(body.get("messages")):
+def _media(request: MessagesRequest) -> Iterator[Mapping[str, Any]]:
+    for message in as_list(request.get("messages")):
         for block in map(as_object, as_list(as_object(message).get("content"))):
             if "source" in block:
                 yield block

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from plugway import Bounded
-from plugway_context_guard._features import IMAGE_TOKENS, NOTHING, Features
+from plugway import Bounded, MessagesRequest
+from plugway_context_guard._features import ENCODED, IMAGE_TOKENS, NOTHING, Features
 from plugway_context_guard._thoughts import NONE, Thoughts
 
 LEAST_BOUND: Final = 0.06
@@ -52,6 +52,8 @@ _SURE: Final = 2.5
 """Standard deviations in the stated bound."""
 _FORGETTING: Final = 0.98
 _FIRST_PROMPTS: Final = 8
+_MOST_TRIES: Final = 32
+"""Prompts that are measured to learn from their counts, even if none was plausible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,17 @@ def _first_spread() -> list[list[float]]:
 class _Scale:
     """The weights of one target, and their uncertainty."""
 
-    __slots__ = ("_shares", "_spread", "_weights", "learned", "worst")
+    __slots__ = ("_shares", "_spread", "_weights", "learned", "tools", "tries", "worst")
 
     def __init__(self) -> None:
         self._weights = list(WEIGHTS)
         self._spread = _first_spread()
         self._shares = NOTHING
         """The largest share of each class in a prompt that was counted."""
+        self.tools = False
+        """Whether one of them had tools."""
+        self.tries = 0
+        """Prompts whose count was looked at."""
         self.learned = 0
         """Prompts of known features that were counted."""
         self.worst = 0.0
@@ -104,16 +110,17 @@ class _Scale:
         bound = max(LEAST_BOUND, _SURE * math.sqrt(variance) / tokens, 1.5 * self.worst)
         return Count(round(tokens), min(MOST_BOUND, bound))
 
-    def fewest(self, features: Features) -> int:
+    def fewest(self, features: Features, *, tools: bool) -> int:
         """The estimate at its lower end, with the fewest tokens that a vocabulary makes of each
-        class which prompts that were counted here did not have as much of.
+        class which prompts that were counted here did not have as much of. If none of those had
+        `tools`, none of it is known: there are chat templates that leave out most of a tool.
 
         Characters outside ASCII never count more than the mean over vocabularies: one script may
         need far more than another of the same class, as Ethiopic does where Chinese needs little.
         """
         sure = 1 - self.count(features).bound
         known = (
-            share <= _KNOWN_SHARE * most
+            share <= _KNOWN_SHARE * most and (self.tools or not tools)
             for share, most in zip(_shares(features), self._shares, strict=True)
         )
         weights = [
@@ -171,12 +178,14 @@ def _shares(features: Features) -> list[float]:
     return [part / whole for part in parts]
 
 
-def at_most(raw: bytes, thoughts: Thoughts = NONE) -> int:
-    """An upper bound on the tokens of a request with the body `raw`: cheap, but loose.
+def at_most(request: MessagesRequest, thoughts: Thoughts = NONE) -> int:
+    """An upper bound on the tokens of a request: cheap, but loose.
 
     No vocabulary has more tokens than bytes, and some have as many in numbers and signs.
     """
-    apart = thoughts.tokens * (1 + MOST_BOUND) + raw.count(b'"base64"') * IMAGE_TOKENS
+    raw = request.raw
+    media = raw.count(b'"base64"') if ENCODED.may_be_in(request, "messages") else 0
+    apart = thoughts.tokens * (1 + MOST_BOUND) + media * IMAGE_TOKENS
     return int(len(raw) - len(thoughts.apart) + apart)
 
 
@@ -195,25 +204,34 @@ class Meter:
         """The estimate by public vocabularies alone."""
         return self._unknown.count(features).tokens
 
-    def fewest(self, target: str, features: Features) -> int:
+    def fewest(self, target: str, features: Features, *, tools: bool = False) -> int:
         """The fewest tokens that the prompt can have at the target, as far as that can be known."""
-        return self._scales.get(target, self._unknown).fewest(features)
+        return self._scales.get(target, self._unknown).fewest(features, tools=tools)
 
-    def is_new(self, target: str) -> bool:
-        """Whether few prompts of a target were counted, so that each should be learned from."""
+    def is_new(self, target: str, tokens: int, size: int) -> bool:
+        """Whether few prompts of a target were counted, so that this count should be learned."""
         scale = self._scales.get(target)
-        return scale is None or scale.learned < _FIRST_PROMPTS
+        few = scale is None or (scale.learned < _FIRST_PROMPTS and scale.tries < _MOST_TRIES)
+        return few and _may_be(tokens, size)
 
-    def learn(self, target: str, tokens: int, size: int, features: Features) -> None:
+    def learn(
+        self, target: str, tokens: int, size: int, features: Features, *, tools: bool = False
+    ) -> None:
         """Learn from the server's count of a prompt of `size` bytes, if that is plausible.
 
         A count that only runs of one character explain says nothing of other text.
         """
-        if tokens < 50 or tokens > size:  # too small to be useful, or not this prompt's count
-            return
-        if tokens < _PLAUSIBLE * _product(_FEWEST, features):
+        if not _may_be(tokens, size):
             return
         scale = self._scales.get(target)
         if scale is None:
             scale = self._scales[target] = _Scale()
-        scale.learn(features, tokens)
+        scale.tries += 1
+        if tokens >= _PLAUSIBLE * _product(_FEWEST, features):
+            scale.learn(features, tokens)
+            scale.tools = scale.tools or tools
+
+
+def _may_be(tokens: int, size: int) -> bool:
+    """Whether a count is large enough to be useful, and may be that of a prompt of `size` bytes."""
+    return 50 <= tokens <= size

@@ -105,7 +105,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
     @hookimpl
     def transform_request(self, request: MessagesRequest, exchange: Exchange) -> None:
         """Remember what the client wants cleared, before other plugins remove the field."""
-        edits = request.body.get("context_management")
+        edits = request.get("context_management")
         if edits is not None and self.options.emulate_context_management:
             exchange.state[_EDITS] = edits
 
@@ -208,10 +208,10 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         seen: _Seen,
         exchange: Exchange,
     ) -> MessagesRequest:
-        asked = request.body.get("max_tokens")
+        asked = request.get("max_tokens")
         asked = asked if isinstance(asked, int) else 0
         over_output = window.output and asked > window.output
-        loose = at_most(request.raw, seen.thoughts)
+        loose = at_most(request, seen.thoughts)
         if not over_output and (not window.context or loose + asked <= window.context):
             return request
         if not window.context:
@@ -234,7 +234,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
     def _fewest(self, request: MessagesRequest, seen: _Seen) -> int:
         """The fewest tokens that some vocabulary makes of the prompt."""
         features = collapsed(request, seen.thoughts, seen.sees)
-        return self._meter.fewest(seen.target, features)
+        return self._meter.fewest(seen.target, features, tools="tools" in request.fields)
 
     def _refuse(self, room: Room, attempt: Attempt, exchange: Exchange) -> None:
         """The overflow, before the upstream sees it; another target may have a larger window."""
@@ -275,7 +275,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             self._uncountable.add(attempt.backend.name)
             return None
         if seen.features is not None:
-            self._meter.learn(attempt.target, counted, seen.size, seen.features)
+            self._learn_count(seen, counted, seen.features)
         return Count(counted)
 
     def _edited(
@@ -287,11 +287,11 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if not edits:
             return request, []
         target, size = seen.target, len(request.raw)
-        prompt = at_most(request.raw, seen.thoughts)
+        prompt = at_most(request, seen.thoughts)
         if prompt * scale > least_trigger(edits):
             prompt = self._meter.count(target, seen.measured(request)).tokens
         share = prompt / max(1, size)
-        messages = as_list(request.body.get("messages"))
+        messages = as_list(request.get("messages"))
         edited = apply(
             messages, edits, round(prompt * scale), lambda piece: round(len(piece) * share)
         )
@@ -300,7 +300,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             "because the server does not edit contexts"
         )
         fields: dict[str, Any] = {"messages": edited.messages} if edited.applied else {}
-        if "context_management" in request.body:
+        if "context_management" in request.fields:
             fields["context_management"] = REMOVE
         if not fields:
             return request, []
@@ -343,7 +343,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         seen.features = seen.features or seen.measured(seen.request)
         guess = self._meter.count(seen.target, seen.features).tokens
         if meaning.prompt > meaning.limit + 1 or meaning.prompt > guess:
-            self._meter.learn(seen.target, meaning.prompt, seen.size, seen.features)
+            self._learn_count(seen, meaning.prompt, seen.features)
         # otherwise it stopped counting at its limit, as vLLM does
 
     def _learn_usage(self, seen: _Seen, tokens: int) -> None:
@@ -358,11 +358,15 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             if room.window.cuts and count.most > limit and tokens < count.tokens:
                 return
         self._windows.served(seen.target, tokens)
-        new = seen.size <= MOST_TO_LEARN and self._meter.is_new(seen.target)
-        if seen.features is None and new and tokens and seen.request is not None:
+        new = seen.size <= MOST_TO_LEARN and self._meter.is_new(seen.target, tokens, seen.size)
+        if seen.features is None and new and seen.request is not None:
             seen.features = seen.measured(seen.request)
         if seen.features is not None:
-            self._meter.learn(seen.target, tokens, seen.size, seen.features)
+            self._learn_count(seen, tokens, seen.features)
+
+    def _learn_count(self, seen: _Seen, tokens: int, features: Features) -> None:
+        tools = seen.request is not None and "tools" in seen.request.fields
+        self._meter.learn(seen.target, tokens, seen.size, features, tools=tools)
 
     def _shorter(self, request: MessagesRequest, meaning: Meaning) -> MessagesRequest | None:
         if meaning.kind != "overflow" or not meaning.limit:

@@ -85,4 +85,4 @@ def shorter_answer(
 
 def with_answer(request: MessagesRequest, tokens: int, because: str) -> MessagesRequest:
     """The request with `max_tokens` of at most that many, its thinking budget below."""
-    return request.replace(because=because, **reply_limit(request.body.get("thinking"), tokens))
+    return request.replace(because=because, **reply_limit(request.get("thinking"), tokens))

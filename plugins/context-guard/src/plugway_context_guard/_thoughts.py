@@ -15,9 +15,11 @@ import orjson
 
 from plugway import MessagesRequest, as_list, as_object
 from plugway_signature import PREFIX, is_ours, parse_signature
+from plugway_wire.pieces import Mark
 
 STATE_BYTES_PER_TOKEN: Final = 5
 """Characters per token of encrypted text in base64: 4 characters of base64 encode 3 of it."""
+_MARK: Final = Mark(PREFIX.encode())
 _SIGNED: Final = {"thinking": "signature", "redacted_thinking": "data"}
 
 
@@ -36,7 +38,7 @@ NONE: Final = Thoughts()
 
 def thoughts_in(request: MessagesRequest, backend: str) -> Thoughts:
     """The thoughts in a request to `backend`. Costs nothing if there are none."""
-    if PREFIX.encode() not in request.raw:
+    if not _MARK.may_be_in(request, "messages"):
         return NONE
     apart, tokens = list[str](), 0.0
     for block, mark in _signed(request):
@@ -52,7 +54,7 @@ def thoughts_in(request: MessagesRequest, backend: str) -> Thoughts:
 
 def _signed(request: MessagesRequest) -> Iterator[tuple[dict[str, Any], str]]:
     """Blocks with a signature of ours, and that signature."""
-    for message in as_list(request.body.get("messages")):
+    for message in as_list(request.get("messages")):
         for block in map(as_object, as_list(as_object(message).get("content"))):
             mark = block.get(_SIGNED.get(str(block.get("type")), ""))
             if isinstance(mark, str) and is_ours(mark):

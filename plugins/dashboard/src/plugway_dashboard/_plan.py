@@ -8,11 +8,13 @@ from typing import Any, Final
 import orjson
 
 from plugway import Caller, Gateway, MessagesRequest, PlugwayError, as_object
+from plugway_wire.pieces import Mark
 
 MAX_BYTES: Final = 4 * 2**20
 """Longest text that stands for the content of a request."""
 _TOKEN_BYTES: Final = 4
 _PIXEL: Final = "R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
+_IMAGE: Final = Mark(b'"image"')
 _TOOL: Final = {"name": "a_tool", "description": "", "input_schema": {"type": "object"}}
 
 
@@ -21,12 +23,11 @@ def shape_of(request: MessagesRequest) -> Mapping[str, Any] | None:
     API, which would have to be translated for it."""
     if request.original is not None:
         return None
-    raw = request.raw
     return {
-        "tokens": len(raw) // _TOKEN_BYTES,
+        "tokens": len(request.raw) // _TOKEN_BYTES,
         "tools": "tools" in request.fields,
         "thinking": as_object(request.get("thinking")).get("type") in ("enabled", "adaptive"),
-        "images": b'"image"' in raw,
+        "images": _IMAGE.may_be_in(request, "messages"),
     }
 
 

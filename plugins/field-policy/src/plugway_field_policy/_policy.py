@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from plugway import Backend, SpeaksMessages
@@ -73,6 +74,7 @@ class Policy:
         return "their fields in the body are left out, too"
 
 
+@lru_cache(256)
 def _beta_field(value: str) -> str | None:
     """The name of what a value of `anthropic-beta` adds to the body, if known."""
     return next((name for prefix, name in BETAS if value.startswith(prefix)), None)

@@ -44,10 +44,9 @@ class LocalAnswers(Plugin[LocalAnswersOptions]):
         """The reply if no model is needed, otherwise None."""
         if request.original is not None:
             return None  # other clients use similar schemas for their own requests
-        body = request.body
-        if body.get("tools") or len(request.raw) > MAX_BYTES:
+        if len(request.raw) > MAX_BYTES or request.get("tools"):
             return None
-        known = self._known(body)
+        known = self._known(request.body)
         if known is None:
             return None
         exchange.note(self.name, known.why, stage="answer")

@@ -9,7 +9,7 @@ import logging
 import queue
 import secrets
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -163,11 +163,12 @@ class Preparer(Generic[J]):
                 self._refuse(number, type(error).__name__, 500, None)
 
     def _too_long(self, frame: Frame, error: TemplateError) -> str:
-        """The overflow message, if rendering failed for a request larger than the window."""
+        """The overflow message, if rendering failed for a request whose messages alone are larger
+        than the window. Of the rest, such as tools, a template may leave out anything."""
         if "SecurityError" not in str(error):
             return ""
-        text, window = frame.body.decode("utf-8", "replace"), self._window.tokens
-        size = len(self._vocabulary.tokenize(text))
+        text = "".join(_strings(orjson.loads(frame.body).get("messages")))
+        size, window = len(self._vocabulary.tokenize(text)), self._window.tokens
         return f"prompt is too long: {size} tokens > {window - 1} maximum" if size > window else ""
 
     def _refuse(
@@ -332,6 +333,15 @@ def _stops(body: Mapping[str, Any]) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):  # pyright: ignore
         raise Refused("`stop_sequences` must be a list of strings", retry=False)
     return tuple(value)  # pyright: ignore
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All texts in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (list, dict)):
+        for part in value.values() if isinstance(value, dict) else value:  # pyright: ignore
+            yield from _strings(part)
 
 
 def _read_template(path: str) -> str:

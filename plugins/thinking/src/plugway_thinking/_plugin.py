@@ -6,7 +6,7 @@ A backend is Anthropic if it reports that (`SpeaksMessages.native`), or is named
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import orjson
 
@@ -27,10 +27,13 @@ from plugway import (
 from plugway_signature import session_hash, signature
 from plugway_thinking._blocks import Elsewhere, Recipient, for_recipient, stamped, state_of
 from plugway_thinking._layer import Sign, SignedStream
+from plugway_wire.pieces import Mark
 from plugway_wire.protocols import implements
 
 SIGNED: StateKey[bool] = StateKey("thinking.signed")
 """Whether the complete reply was signed before it was replayed as a stream."""
+_THINKING: Final = Mark(b'thinking"', b"\\u00")
+"""Of the type of a block, which a client may write with escapes."""
 _NOTED: StateKey[bool] = StateKey("thinking.noted")
 """Whether the receipt notes that a block was signed."""
 
@@ -67,10 +70,12 @@ class Thinking(Plugin[ThinkingOptions]):
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
         """The conversation with the thinking that the target may receive."""
+        if not _THINKING.may_be_in(request, "messages"):
+            return None
         backend = attempt.backend
         native = self._is_native(backend)
         recipient = Recipient(backend.name, attempt.model, native, self.options.elsewhere)
-        messages = as_list(request.body.get("messages"))
+        messages = as_list(request.get("messages"))
         result = for_recipient(messages, recipient)
         if result.messages is messages:
             return None
@@ -113,7 +118,6 @@ class Thinking(Plugin[ThinkingOptions]):
         attempt = exchange.served_by
         if attempt is None or self._is_native(attempt.backend):
             return None
-        session = session_hash(exchange.session_id)
         name, model = attempt.backend.name, attempt.model
         note = "signed the thinking, so that only its model gets it back"
 
@@ -121,6 +125,6 @@ class Thinking(Plugin[ThinkingOptions]):
             if not exchange.state.get(_NOTED):
                 exchange.state[_NOTED] = True
                 exchange.note(self.name, note, stage="sign")
-            return signature(name, model, state_of(mark), session)
+            return signature(name, model, state_of(mark), session_hash(exchange.session_id))
 
         return sign

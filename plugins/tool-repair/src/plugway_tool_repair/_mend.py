@@ -15,7 +15,6 @@ from typing import Any, Final
 import orjson
 
 from plugway import BackendProtocolError, StreamEvent, as_object, event, new_id
-from plugway_signature import signature
 from plugway_tool_repair._blocks import BadCall, Block, Quoted
 from plugway_tool_repair._ending import DONE, OWN_END, ended_with, fitting, output_tokens
 from plugway_tool_repair._native import LEFT_OUT
@@ -53,7 +52,7 @@ class Mender(Writer):
         """`most`: maximum tokens of the reply, 0 if unknown. `stops`: the client has stop
         sequences. `objects`: arguments sent as an object are complete."""
         self._toolbox = toolbox
-        super().__init__(note, signature("tool-repair", model))
+        super().__init__(note, model)
         self._rescue = toolbox if rescue else None
         self._leaks: Counter[str] | None = Counter[str]() if leaks else None
         self._thought = Thought(toolbox) if rescue else None

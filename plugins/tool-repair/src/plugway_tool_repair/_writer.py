@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from plugway import BackendProtocolError, StreamEvent, as_object, event
+from plugway_signature import signature
 from plugway_tool_repair._blocks import Block, Quoted
 
 _MAX_BLOCKS: Final = 10_000
@@ -16,10 +17,10 @@ _MAX_BLANK: Final = 4096
 class Writer:
     """One reply for the client."""
 
-    def __init__(self, note: Callable[[str], None], signature: str) -> None:
-        """`signature` is used for thinking that was written as text."""
+    def __init__(self, note: Callable[[str], None], model: str) -> None:
+        """`model` signs thinking that was written as text."""
         self._note = note
-        self._signature = signature
+        self._model = model
         self._index = -1
         self._open: Block | None = None
         self._open_kind = ""
@@ -100,7 +101,8 @@ class Writer:
         if not self._open_kind:
             return
         if self._open_kind == "thinking" and self._open is None:
-            delta = {"type": "signature_delta", "signature": self._signature}
+            signed = signature("tool-repair", self._model)
+            delta = {"type": "signature_delta", "signature": signed}
             out.append(event("content_block_delta", index=self._index, delta=delta))
         self._open, self._open_kind = None, ""
         if item is not None:

@@ -157,9 +157,10 @@ class Source:
         return self._members
 
     def unparsed(self, name: str) -> msgspec.Raw | None:
-        """The bytes of a member, or None if the body was parsed."""
-        value = self.members.get(name)
-        return value if isinstance(value, msgspec.Raw) else None
+        """The bytes of a member; None if the body is small, or was parsed as a whole before any
+        member was asked for."""
+        found = self._split if self.members else None
+        return None if found is None else found.get(name)
 
     def get(self, name: str) -> Any:
         """One member, parsed alone; `...` if it is missing."""
