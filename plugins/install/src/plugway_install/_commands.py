@@ -29,7 +29,7 @@ from plugway_install._plan import (
 )
 from plugway_install._signatures import LIST, sign
 from plugway_install._wheel import GROUPS, inspect, sha256_of
-from plugway_packages import PermissionsError, editable_source, permissions
+from plugway_packages import PermissionsError, editable_source, observed, permissions
 
 install_app = typer.Typer()
 remove_app = typer.Typer()
@@ -155,6 +155,7 @@ def show_permissions(
 ) -> None:
     """Show what the installed plugins declare to use; nothing is imported."""
     found = Environment().with_plugins
+    seen = observed({dist.name: dist.version for dist in found.values()})
     for name in map(canonicalize_name, names or sorted(found)):
         if name not in found:
             raise PlugwayError(f"no installed package of plugins is called `{name}`")
@@ -168,6 +169,8 @@ def show_permissions(
         nothing = ["declares nothing: it can do all that the gateway can"]
         for line in declared.words() if declared else nothing:
             print(f"  - {line}")
+        for line in seen.get(found[name].name, ()):
+            print(f"  - NOT DECLARED, but seen: {line}")
 
 
 @contextmanager
