@@ -43,7 +43,7 @@ def _host(address: object) -> Iterable[Use]:
 
 
 def _open(args: tuple[Any, ...]) -> Iterable[Use]:
-    path, mode, flags = args
+    path, mode, flags = args[:3]
     by_mode = isinstance(mode, str)
     writes = not set(mode).isdisjoint("wax+") if by_mode else bool(flags & _WRITES)
     return _path(path, "writes" if writes else "reads")
