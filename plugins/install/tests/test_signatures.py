@@ -36,7 +36,7 @@ def public(key):
 def settings(tmp_path, monkeypatch):
     folder = tmp_path / "settings"
     folder.mkdir()
-    monkeypatch.setattr(_signatures, "_settings", lambda: folder)
+    monkeypatch.setattr(_signatures, "settings", lambda: folder)
     return folder
 
 
@@ -96,7 +96,7 @@ def test_a_signature_for_another_purpose_is_not_valid(tmp_path, key, monkeypatch
     sign([PIN], tmp_path / LIST, key)
     monkeypatch.undo()
     allowed = tmp_path / "settings" / "allowed-signers"
-    monkeypatch.setattr(_signatures, "_settings", lambda: allowed.parent)
+    monkeypatch.setattr(_signatures, "settings", lambda: allowed.parent)
     with pytest.raises(PlugwayError, match="not valid"):
         verified(tmp_path / LIST)
 
@@ -111,7 +111,7 @@ def test_only_ed25519_keys_count(tmp_path, settings):
 
 def test_a_machine_without_openssh_is_named(tmp_path, key, monkeypatch):
     sign([PIN], tmp_path / LIST, key)
-    monkeypatch.setattr(_signatures.shutil, "which", lambda _: None)
+    monkeypatch.setattr(_signatures.shutil, "which", lambda *_, **__: None)
     with pytest.raises(PlugwayError, match="`ssh-keygen` is missing"):
         verified(tmp_path / LIST)
 

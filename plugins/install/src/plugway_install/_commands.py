@@ -27,8 +27,9 @@ from plugway_install._plan import (
     requirements,
     run_plugway,
 )
-from plugway_install._signatures import LIST, sign
-from plugway_install._wheel import GROUPS, inspect, sha256_of
+from plugway_install._signatures import LIST, sign, signers_path
+from plugway_install._signers import known_signers, remember_signers
+from plugway_install._wheel import inspect, is_ours, sha256_of
 from plugway_packages import PermissionsError, editable_source, observed, permissions
 
 install_app = typer.Typer()
@@ -66,6 +67,9 @@ def install(
     unsigned: Annotated[
         bool, typer.Option("--unsigned", help="Install without a signature.")
     ] = False,
+    new_signer: Annotated[
+        bool, typer.Option("--new-signer", help="Accept that somebody else signed an update.")
+    ] = False,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Install newer versions.")] = False,
     outdated: Annotated[
         bool, typer.Option("--outdated", help="Only list plugins with a newer version.")
@@ -87,7 +91,11 @@ def install(
         if lock is not None:
             pins = read_lock(_text(lock), lock)
         else:
-            _confirm_builds([text for text in wanted or () if is_source(text)], yes)
+            folders = [text for text in wanted or () if is_source(text)]
+            if folders and not unsigned and signers_path().is_file():
+                reason = f"`{folders[0]}` is a source folder, which nobody can sign"
+                raise PlugwayError(f"{reason}: build its wheel and sign that, or use `--unsigned`")
+            _confirm_builds(folders, yes)
             named = requirements(wanted or (), where, work, isolated=isolated)
             pins = _pip.resolve(named, where, work, upgrade=upgrade)
         if not pins:
@@ -99,6 +107,9 @@ def install(
             write_lock(plan.pins, write_to)
         if dry_run:
             return
+        for change in plan.other_signers():
+            _say(change)
+            _confirm("Accept the other signer?", new_signer, by="--new-signer")
         _confirm("Install?", yes)
         plan.carry_out(work)
         _report(plan)
@@ -128,6 +139,7 @@ def remove(
         _confirm("Remove?", yes)
         with undone_on_failure(environment.files(going), ()):
             _pip.uninstall(going, work)
+            remember_signers({}, going)
         _say(f"removed: {', '.join(going)}")
 
 
@@ -155,12 +167,14 @@ def show_permissions(
 ) -> None:
     """Show what the installed plugins declare to use; nothing is imported."""
     found = Environment().with_plugins
+    signers = known_signers()
     seen = observed({dist.name: dist.version for dist in found.values()})
     for name in map(canonicalize_name, names or sorted(found)):
         if name not in found:
             raise PlugwayError(f"no installed package of plugins is called `{name}`")
-        print(f"{name} {found[name].version}")
-        point = next(point for point in found[name].entry_points if point.group in GROUPS)
+        signer = f", signed by {signers[name]}" if name in signers else ""
+        print(f"{name} {found[name].version}{signer}")
+        point = next(point for point in found[name].entry_points if is_ours(point.group))
         try:
             declared = permissions(point)
         except PermissionsError as error:
@@ -237,11 +251,11 @@ def _confirm_builds(folders: Sequence[str], yes: bool) -> None:
         _confirm(f"Build `{folder}`? This runs the code of its build.", yes)
 
 
-def _confirm(question: str, yes: bool) -> None:
+def _confirm(question: str, yes: bool, *, by: str = "--yes") -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise PlugwayError("nothing was changed: confirm with `--yes`")
+        raise PlugwayError(f"nothing was changed: confirm with `{by}`")
     if not typer.confirm(question, err=True):
         raise PlugwayError("nothing was changed")
 
