@@ -113,6 +113,8 @@ def test_a_package_does_not_begin_a_namespace_that_others_share(tmp_path, monkey
     monkeypatch.setattr(
         _environment, "packages_distributions", lambda: {"shared": ["Somebody-Else"]}
     )
+    (tmp_path / "site" / "shared").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
     points = {"plugway": {"mine": "shared.mine:Probe"}}
     environment = Environment()
     shared = make_wheel(tmp_path, files={"shared/mine.py": PLUGIN}, points=points)

@@ -65,7 +65,7 @@ class Environment:
             self._refuse_points(wheel, points)
             for path in wheel.hashes:
                 self._refuse_path(wheel, path, new, replaced)
-            for module in sorted(wheel.modules):
+            for module in sorted(filter(_exists, wheel.modules)):
                 known = self._modules.get(module, set())
                 if wheel.pin.name not in known and (place := _regular(module)):
                     whose = f"`{min(known)}`" if known else str(place)
@@ -77,12 +77,13 @@ class Environment:
     def _refuse_path(
         self, wheel: Wheel, path: Path, new: dict[Path, str], replaced: Set[str]
     ) -> None:
-        former = self._owners.get(_normal(path))
+        there = os.path.lexists(path) and not path.is_dir()
+        former = self._owners.get(_normal(path)) if there else None
         owner = former if former and former not in replaced else new.get(_normal(path))
         new[_normal(path)] = wheel.pin.name
         if owner is not None:
             raise _refused(wheel, f"it would replace {path}, which belongs to `{owner}`")
-        if former is None and os.path.lexists(path) and not path.is_dir():
+        if there and former is None:
             raise _refused(wheel, f"it would replace {path}, which belongs to no package")
 
     @cached_property
@@ -130,6 +131,13 @@ class Environment:
 
 def _refused(wheel: Wheel, reason: str) -> PlugwayError:
     return PlugwayError(f"`{wheel.path.name}` is refused: {reason}")
+
+
+def _exists(module: str) -> bool:
+    try:
+        return module in sys.builtin_module_names or find_spec(module) is not None
+    except (ImportError, ValueError):
+        return True
 
 
 def _regular(module: str) -> Path | None:
