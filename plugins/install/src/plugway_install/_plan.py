@@ -24,6 +24,9 @@ from plugway_install._signatures import LIST, SignedList, signers_path, verified
 from plugway_install._signers import Signer, known_signers, remember_signers
 from plugway_install._wheel import Wheel, inspect, installed_as
 
+_ARCHIVES = (".whl", ".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".egg")
+"""Ends of file names, which would be valid names of packages, too."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -146,7 +149,7 @@ def is_source(text: str) -> bool:
 
 def _requirement(text: str, source: Source) -> str:
     try:
-        requirement = Requirement(text)
+        requirement = Requirement("" if text.endswith(_ARCHIVES) else text)
     except InvalidRequirement:
         reason = "is neither a package name, a wheel (`.whl`), nor a source folder"
         raise PlugwayError(f"`{text}` {reason}") from None
