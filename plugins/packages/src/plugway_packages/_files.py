@@ -82,11 +82,9 @@ def editable_source(distribution: Distribution) -> str:
 def _specs(module: str) -> Iterator[ModuleSpec]:
     """Where Python finds a module and its parents."""
     place: list[str] | None = None
-    name = ""
     for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        try:
-            spec = find_spec(name) if place is None else PathFinder.find_spec(name, place)
+        try:  # without the parent in the name, which need not be imported then
+            spec = find_spec(part) if place is None else PathFinder.find_spec(part, place)
         except (ImportError, ValueError):
             return
         if spec is None:
