@@ -91,11 +91,7 @@ def install(
         if lock is not None:
             pins = read_lock(_text(lock), lock)
         else:
-            folders = [text for text in wanted or () if is_source(text)]
-            if folders and not unsigned and signers_path().is_file():
-                reason = f"`{folders[0]}` is a source folder, which nobody can sign"
-                raise PlugwayError(f"{reason}: build its wheel and sign that, or use `--unsigned`")
-            _confirm_builds(folders, yes)
+            _confirm_builds(wanted or (), yes, unsigned=unsigned)
             named = requirements(wanted or (), where, work, isolated=isolated)
             pins = _pip.resolve(named, where, work, upgrade=upgrade)
         if not pins:
@@ -107,9 +103,7 @@ def install(
             write_lock(plan.pins, write_to)
         if dry_run:
             return
-        for change in plan.other_signers():
-            _say(change)
-            _confirm("Accept the other signer?", new_signer, by="--new-signer")
+        _confirm_signers(plan, new_signer)
         _confirm("Install?", yes)
         plan.carry_out(work)
         _report(plan)
@@ -246,8 +240,17 @@ def _text(path: Path) -> str:
         raise PlugwayError(f"cannot read `{path}`: {error}") from None
 
 
-def _confirm_builds(folders: Sequence[str], yes: bool) -> None:
-    for folder in folders:
+def _confirm_signers(plan: Plan, yes: bool) -> None:
+    for change in plan.other_signers():
+        _say(change)
+        _confirm("Accept the other signer?", yes, by="--new-signer")
+
+
+def _confirm_builds(wanted: Sequence[str], yes: bool, *, unsigned: bool) -> None:
+    for folder in filter(is_source, wanted):
+        if not unsigned and signers_path().is_file():
+            reason = f"`{folder}` is a source folder, which nobody can sign"
+            raise PlugwayError(f"{reason}: build its wheel and sign that, or use `--unsigned`")
         _confirm(f"Build `{folder}`? This runs the code of its build.", yes)
 
 
