@@ -41,6 +41,10 @@ ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="Configuration file.", metavar="FILE")
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Unsigned = Annotated[bool, typer.Option("--unsigned", help="Install without a signature.")]
+NewSigner = Annotated[
+    bool, typer.Option("--new-signer", help="Accept that somebody else signed an update.")
+]
 
 
 @install_app.command(epilog="Example: plugway install some-plugin --from ./wheels")
@@ -64,12 +68,8 @@ def install(
     signed: Annotated[
         Path | None, typer.Option(help="Signed list of names and hashes.", metavar="FILE")
     ] = None,
-    unsigned: Annotated[
-        bool, typer.Option("--unsigned", help="Install without a signature.")
-    ] = False,
-    new_signer: Annotated[
-        bool, typer.Option("--new-signer", help="Accept that somebody else signed an update.")
-    ] = False,
+    unsigned: Unsigned = False,
+    new_signer: NewSigner = False,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Install newer versions.")] = False,
     outdated: Annotated[
         bool, typer.Option("--outdated", help="Only list plugins with a newer version.")
