@@ -285,8 +285,9 @@ def test_a_file_or_link_of_another_user_is_refused(tmp_path: Path, link: bool) -
         target, path = path, tmp_path / "link.yaml"
         path.symlink_to(target)
     os.chown(path, 12345, -1, follow_symlinks=False)
-    with pytest.raises(ConfigError, match="belongs to another user"):
+    with pytest.raises(ConfigError, match="belongs to another user") as caught:
         load_config(path)
+    assert f"run `sudo chown {os.geteuid()} {path}`" in str(caught.value)
 
 
 @posix

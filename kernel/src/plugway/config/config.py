@@ -175,7 +175,7 @@ def _refuse_foreign(
     for owner in (link_owner, status.st_uid):
         if owner not in (mine, 0):
             reason = f"belongs to another user (uid {owner}), who could change what runs here"
-            raise ConfigError([Problem(where, "", reason, f"run `sudo chown $USER {path}`")])
+            raise ConfigError([Problem(where, "", reason, f"run `sudo chown {mine} {path}`")])
     if status.st_mode & 0o002:
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
         reason = f"every user can write to it (mode {mode})"

@@ -15,14 +15,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from plugway import PlugwayError
+from plugway import LocalGateway, PlugwayError
 from plugway_budgets import _ledger as ledger
-from plugway_budgets._limits import BUDGETS, MOST, Limit, Subject, Unit, subject_of
+from plugway_budgets._limits import BUDGETS, EVERYBODY, MOST, Limit, Subject, Unit, subject_of
 from plugway_budgets._periods import PERIODS, PeriodName, zone_of
 from plugway_budgets._report import report
 from plugway_budgets._schema import SCHEMA
 from plugway_prices import DOLLAR, dollars, nano_dollars
-from plugway_store import Store, run_with_store
+from plugway_store import Schema, Store, run_with_store
 
 T = TypeVar("T")
 
@@ -114,6 +114,13 @@ def set_command(
     _run(work, config)
     for limit in limits:
         print(f"{subject}: {_described(limit)}")
+    if _is_unknown(subject, config):
+        kind = subject.kind
+        print(
+            f"note: there is no {kind} `{subject.name}` yet, so this limits nobody; "
+            f"`plugway {'users' if kind == 'person' else 'groups'} list` shows all",
+            file=sys.stderr,
+        )
 
 
 @budgets_app.command("list", epilog="Example: plugway budgets list --json")
@@ -259,11 +266,28 @@ def _described(limit: Limit) -> str:
     return f"{limit.amount:,} {what} a minute"
 
 
-def _run(work: Callable[[Store], Awaitable[T]], config: Path | None) -> T:
+def _run(work: Callable[[Store], Awaitable[T]], config: Path | None, schema: Schema = SCHEMA) -> T:
     try:
-        return run_with_store(SCHEMA, work, config)
+        return run_with_store(schema, work, config)
     except PlugwayError as error:
         _fail(str(error))
+
+
+def _is_unknown(subject: Subject, config: Path | None) -> bool:
+    """Whether `accounts`, where the configuration lists it, has no such person or group."""
+    listed = any(entry.use == "accounts" for entry in LocalGateway.find(config).plugins())
+    if subject.kind == "key" or subject.name == EVERYBODY or not listed:
+        return False
+    from plugway_accounts import SCHEMA as ACCOUNTS  # optional: budgets work for tokens too
+    from plugway_accounts import People
+
+    async def work(store: Store) -> bool:
+        people = People(store)
+        if subject.kind == "person":
+            return await people.person(subject.name) is None
+        return subject.name not in {group.name for group in await people.groups()}
+
+    return _run(work, config, ACCOUNTS)
 
 
 def _dollars(text: str) -> int:
