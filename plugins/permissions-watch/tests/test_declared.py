@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import pytest
 
+from plugway import Secret
 from plugway.testing import FeatureContract
 from plugway_packages import parse_permissions
 from plugway_permissions_watch import PermissionsWatch
@@ -117,6 +119,53 @@ def test_files(home, path, access, allowed):
 def test_processes(home, patterns, program, allowed):
     one = declared(f"processes = {patterns}", {"program": "/opt/engine"})
     assert one.allows(Use("process", program)) is allowed
+
+
+@pytest.mark.parametrize("value", ["", None, Secret("sk-1"), 3, [], {}])
+def test_an_option_that_names_nothing_allows_nothing(home, value):
+    one = declared('hosts = ["{o}"]\nfiles = ["{o}"]\nprocesses = ["{o}"]', {"o": value})
+    for use in (Use("host", "h"), Use("file", "/etc/passwd"), Use("process", "git")):
+        assert not one.allows(use)
+
+
+def greedy_watch(owner="greedy", declare=True):
+    watch = Watch(Owners({__file__: owner}), lambda: None)
+    if declare:
+        watch.declare({"greedy": declared("hosts = []")})
+    return watch
+
+
+def test_the_running_watch_goes_on_while_another_configuration_fails_to_load(home):
+    running = greedy_watch()
+    running.start()
+    try:
+        for number in range(3):
+            greedy_watch(declare=False).start()
+            sys.audit("socket.connect", None, (f"host-{number}", 1))
+        assert [f"connected to `host-{number}`" for number in range(3)] == list(
+            running.seen["greedy"]
+        )
+        after = greedy_watch(declare=False)
+        after.start()
+        after.declare({"greedy": declared('hosts = ["host-4"]')})
+        running.stop()
+        sys.audit("socket.connect", None, ("host-3", 1))
+        sys.audit("socket.connect", None, ("host-4", 1))
+        assert list(after.seen["greedy"]) == ["connected to `host-3`"]
+        assert len(running.seen["greedy"]) == 3
+    finally:
+        after.stop()
+
+
+async def test_reloads_do_not_add_up():
+    loop = asyncio.get_running_loop()
+    try:
+        for _ in range(5):
+            greedy_watch().owners.follow(loop)
+        assert not isinstance(loop.get_task_factory().inner, type(loop.get_task_factory()))
+        assert await asyncio.create_task(asyncio.sleep(0, "done")) == "done"
+    finally:
+        loop.set_task_factory(None)
 
 
 def test_an_event_with_any_arguments_stops_nothing(home):

@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
+from plugway import Secret
 from plugway_packages import Permissions
 from plugway_permissions_watch._events import Use
 
@@ -115,5 +116,5 @@ def _texts(value: object) -> Iterator[str]:
     elif isinstance(value, list | tuple | set | frozenset):
         for item in cast("Iterable[object]", value):
             yield from _texts(item)
-    elif not isinstance(value, bool | int | float | None):
+    elif value and not isinstance(value, bool | int | float | Secret):
         yield str(value)

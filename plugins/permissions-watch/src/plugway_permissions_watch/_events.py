@@ -64,7 +64,7 @@ def _path(path: object, access: Access, folder: object = -1) -> Iterable[Use]:
 def _program(name: Any, words: Any = ()) -> Iterable[Use]:
     given: list[Any] = [name, *(words or ())]
     for program in [item for item in given if item is not None][:1]:
-        yield Use("process", _text(os.fspath(program)))
+        yield Use("process", _text(os.fspath(cast("str", program))))
 
 
 def _text(value: str | bytes) -> str:

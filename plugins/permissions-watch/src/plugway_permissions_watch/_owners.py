@@ -13,7 +13,7 @@ from gc import get_referents
 from inspect import currentframe
 from threading import get_ident
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
-from typing import Any, Final, cast
+from typing import Any, Final
 from weakref import ref
 
 UNKNOWN: Final = ""
@@ -101,21 +101,29 @@ class Owners:
         """Let each new task of this loop, which runs in this thread, know which package created
         it."""
         self._thread = get_ident()
-        inner = cast("Callable[..., asyncio.Task[Any]] | None", loop.get_task_factory())
+        inner: Any = loop.get_task_factory()
+        while isinstance(inner, _Factory):  # of the gateway before a reload
+            inner = inner.inner
+        loop.set_task_factory(_Factory(self, inner or _task))
 
-        def create(
-            loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any
-        ) -> asyncio.Future[Any]:
-            context: Context = more.pop("context", None) or copy_context()
-            make = inner or _task
-            task = make(loop, coroutine, context=context, **more)
-            before = context.get(_origin)
-            owner = self.of_frame(currentframe()) or (before.owner if before else UNKNOWN)
-            with suppress(RuntimeError):  # somebody shares a context that is in use
-                context.run(_origin.set, _Origin(owner, ref(task)))
-            return task
 
-        loop.set_task_factory(create)
+@dataclass(frozen=True, slots=True)
+class _Factory:
+    """Makes tasks, in contexts that say who made them."""
+
+    owners: Owners
+    inner: Callable[..., asyncio.Task[Any]]
+
+    def __call__(
+        self, loop: asyncio.AbstractEventLoop, coroutine: Any, /, **more: Any
+    ) -> asyncio.Task[Any]:
+        context: Context = more.pop("context", None) or copy_context()
+        task = self.inner(loop, coroutine, context=context, **more)
+        before = context.get(_origin)
+        owner = self.owners.of_frame(currentframe()) or (before.owner if before else UNKNOWN)
+        with suppress(RuntimeError):  # somebody shares a context that is in use
+            context.run(_origin.set, _Origin(owner, ref(task)))
+        return task
 
 
 def _task(loop: asyncio.AbstractEventLoop, coroutine: Any, **more: Any) -> asyncio.Task[Any]:

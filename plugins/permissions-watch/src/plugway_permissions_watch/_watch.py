@@ -48,6 +48,8 @@ class Watch:
         self._declared: Mapping[str, Declared] | None = None
         self._pending: dict[tuple[str, Use], None] = {}
         """Uses before the options of all plugins were known."""
+        self._before: Watch | None = None
+        """The watch of the gateway that runs until this one is declared."""
         self._judged: Bounded[tuple[str, Use], None] = Bounded(_MOST_JUDGED)
         self._names: Bounded[str, tuple[str, ...]] = Bounded(_MOST_JUDGED)
 
@@ -57,6 +59,8 @@ class Watch:
         if _installed.acquire(blocking=False):  # it is never released
             record_names(resolved_names)
             sys.addaudithook(_hook)
+        if _current is not None and _current is not self and self._declared is None:
+            self._before = _current if _current._declared is not None else _current._before
         _current = self
 
     def stop(self) -> None:
@@ -67,13 +71,15 @@ class Watch:
 
     def declare(self, declared: Mapping[str, Declared]) -> None:
         """From now on, judge these packages; first what they used until now."""
-        self._declared = declared
+        self._declared, self._before = declared, None
         pending, self._pending = list(self._pending), {}
         for owner, use in pending:
             self._judge(owner, use)
 
     def resolved(self, name: str, addresses: list[str]) -> None:
         """A name has these addresses."""
+        if self._before is not None:
+            self._before.resolved(name, addresses)
         for address in addresses:
             before = self._names.get(address, ())
             if name.lower() not in before:
@@ -81,6 +87,8 @@ class Watch:
 
     def took_place(self, frame: FrameType | None, event: str, args: tuple[Any, ...]) -> None:
         """An audit event in the current thread."""
+        if self._before is not None:
+            self._before.took_place(frame, event, args)
         owner = self.owners.here(frame)
         if not owner or (self._declared is not None and owner not in self._declared):
             return
