@@ -20,17 +20,17 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_442,
+    "types": 1_320,
     "upstream": 631,
-    "config": 1_219,
-    "plugins": 1_291,
+    "config": 1_326,
+    "plugins": 1_194,
     "exchange": 2_298,
-    "http": 941,
-    "cli": 912,
+    "http": 952,
+    "cli": 948,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
-LIBRARIES = {"grants": 436, "http": 2_659, "log": 678, "packages": 490, "wire": 1_997}
+LIBRARIES = {"grants": 436, "http": 3_219, "log": 678, "packages": 588, "wire": 1_997}
 """The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 

@@ -59,6 +59,7 @@ def test_there_is_a_page_for_each_way():
         "on-device",
         "openai-clients",
         "own-key",
+        "run-as-a-service",
         "switch-in-chat",
         "team",
         "tools",
@@ -99,6 +100,7 @@ def test_a_command_exists(line, plugway):
         "mcp": 2,
         "budgets": 2,
         "groups": 2,
+        "service": 2,
         "users": 3 if "keys" in known else 2,
     }
     code, wrote = plugway(*known[: groups.get(words[1], 1)], "--help")

@@ -18,8 +18,9 @@ import platformdirs
 from pydantic import field_validator
 
 from plugway.config.document import MAX_BYTES, Document, did_you_mean, in_order, read_document
+from plugway.config.listen import exposure
 from plugway.config.options import Built, OptionsT, build_options
-from plugway.config.settings import ServerOptions, exposure
+from plugway.config.settings import ServerOptions
 from plugway.kept import user_id
 from plugway.types.errors import ConfigError, Problem
 from plugway.types.options import Options
@@ -204,11 +205,11 @@ def _build(
     server, found = _server(document, root.get("server"), mode, overrides)
     entries, more = _entries(document, root)
     problems += [*found, *more]
-    exposed = exposure(server, document) if server else None
+    exposed = exposure(server, document) if server else []
     if exposed and not problems:
-        raise ExposedError([exposed])
-    if server is None or problems or exposed:
-        found = in_order([*problems, *([exposed] if exposed else [])])
+        raise ExposedError(exposed)
+    if server is None or problems:
+        found = in_order([*problems, *exposed])
         raise PartlyInvalid(found, Config(path, server or ServerOptions(), entries, document))
     return Config(path, server, entries, document)
 

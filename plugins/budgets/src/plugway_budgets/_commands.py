@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -114,13 +115,7 @@ def set_command(
     _run(work, config)
     for limit in limits:
         print(f"{subject}: {_described(limit)}")
-    if _is_unknown(subject, config):
-        kind = subject.kind
-        print(
-            f"note: there is no {kind} `{subject.name}` yet, so this limits nobody; "
-            f"`plugway {'users' if kind == 'person' else 'groups'} list` shows all",
-            file=sys.stderr,
-        )
+    _note_unknown(subject, config)
 
 
 @budgets_app.command("list", epilog="Example: plugway budgets list --json")
@@ -273,21 +268,26 @@ def _run(work: Callable[[Store], Awaitable[T]], config: Path | None, schema: Sch
         _fail(str(error))
 
 
-def _is_unknown(subject: Subject, config: Path | None) -> bool:
-    """Whether `accounts`, where the configuration lists it, has no such person or group."""
+def _note_unknown(subject: Subject, config: Path | None) -> None:
+    """Say if `accounts`, where the configuration lists it, has no such person or group."""
     listed = any(entry.use == "accounts" for entry in LocalGateway.find(config).plugins())
     if subject.kind == "key" or subject.name == EVERYBODY or not listed:
-        return False
-    from plugway_accounts import SCHEMA as ACCOUNTS  # optional: budgets work for tokens too
-    from plugway_accounts import People
+        return
+    accounts = import_module("plugway_accounts")  # optional: budgets hold for tokens too
 
     async def work(store: Store) -> bool:
-        people = People(store)
+        people = accounts.People(store)
         if subject.kind == "person":
-            return await people.person(subject.name) is None
-        return subject.name not in {group.name for group in await people.groups()}
+            return await people.person(subject.name) is not None
+        return subject.name in {group.name for group in await people.groups()}
 
-    return _run(work, config, ACCOUNTS)
+    if not _run(work, config, accounts.SCHEMA):
+        everybody = "users" if subject.kind == "person" else "groups"
+        print(
+            f"note: there is no {subject.kind} `{subject.name}` yet, so this limits nobody; "
+            f"`plugway {everybody} list` shows all",
+            file=sys.stderr,
+        )
 
 
 def _dollars(text: str) -> int:

@@ -11,6 +11,7 @@ from plugway_packages._permissions import (
     parse_permissions,
     permissions,
 )
+from plugway_packages._startup import RefusedFile, StartupFiles, startup_files
 
 __all__ = [
     "FILE",
@@ -18,6 +19,8 @@ __all__ = [
     "ApprovalsError",
     "Permissions",
     "PermissionsError",
+    "RefusedFile",
+    "StartupFiles",
     "approvals_path",
     "approved",
     "editable_source",
@@ -27,4 +30,5 @@ __all__ = [
     "packages_of_plugins",
     "parse_permissions",
     "permissions",
+    "startup_files",
 ]
