@@ -48,6 +48,7 @@ server: {{port: 0, token: {{$file: {folder}/token}}, max_body_bytes: 200000}}
 plugins:
 """
 STACK = """
+  - use: permissions-watch
   - use: cache-watch
   - use: store
   - use: accounts

@@ -12,14 +12,20 @@ import pytest
 from plugway import ConfigError
 from plugway.cli.config import all_problems, installed_stack
 from plugway.cli.plugins import installed_command
-from plugway.config.approval import Approvals, approvals_path, approve, fingerprint
+from plugway.config.approval import approve
 from plugway.config.config import default_config_path, parse_config
 from plugway.types.errors import PluginError
+from plugway_packages import Approvals, ApprovalsError, approvals_path, fingerprint
 from tests.kernel.loading import load_plugins
 
 
 def refusal(name, path):
     return Approvals(path).refusal(name)
+
+
+@pytest.fixture(autouse=True)
+def own_cache(monkeypatch):
+    monkeypatch.setattr(sys, "pycache_prefix", None)
 
 
 @pytest.fixture
@@ -96,7 +102,7 @@ def test_approving_one_keeps_the_others(installed, tmp_path):
 def test_a_broken_file_of_approvals_lets_nothing_through(installed, tmp_path):
     path = tmp_path / "approved.json"
     path.write_text("[]")
-    with pytest.raises(ConfigError, match="broken"):
+    with pytest.raises(ApprovalsError, match="is invalid"):
         refusal("plugway-mine", path)
 
 

@@ -21,12 +21,12 @@ import typer
 from plugway.cli.config import chosen_config
 from plugway.cli.main import app, main
 from plugway.cli.serve import Reloader, connection, token_hint
-from plugway.config.approval import approvals_path
 from plugway.config.config import Config, parse_config
 from plugway.http.app import model_object
 from plugway.plugins.loader import installed
 from plugway.types.backend import ModelInfo
 from plugway.types.errors import ConfigError
+from plugway_packages import approvals_path
 
 STACK = [
     "dashboard",

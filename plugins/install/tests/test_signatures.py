@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 
 import pytest
 from install_wheels import PERMISSIONS, make_environment, make_wheel, sha256
+from typer.testing import CliRunner
 
 from plugway import PlugwayError
-from plugway_install import _signatures
+from plugway_install import _pip, _signatures, _signers, install_app
+from plugway_install._environment import Environment
 from plugway_install._pip import Pin
-from plugway_install._signatures import LIST, sign, verified
+from plugway_install._plan import Plan
+from plugway_install._signatures import LIST, SignedList, sign, verified
+from plugway_install._signers import Signer, known_signers, remember_signers
+from plugway_install._wheel import inspect
 
 pytestmark = [
     pytest.mark.skipif(sys.platform == "win32", reason="the environments are POSIX ones"),
@@ -36,7 +42,8 @@ def public(key):
 def settings(tmp_path, monkeypatch):
     folder = tmp_path / "settings"
     folder.mkdir()
-    monkeypatch.setattr(_signatures, "_settings", lambda: folder)
+    for module in (_signatures, _signers):
+        monkeypatch.setattr(module, "settings", lambda: folder)
     return folder
 
 
@@ -96,7 +103,7 @@ def test_a_signature_for_another_purpose_is_not_valid(tmp_path, key, monkeypatch
     sign([PIN], tmp_path / LIST, key)
     monkeypatch.undo()
     allowed = tmp_path / "settings" / "allowed-signers"
-    monkeypatch.setattr(_signatures, "_settings", lambda: allowed.parent)
+    monkeypatch.setattr(_signatures, "settings", lambda: allowed.parent)
     with pytest.raises(PlugwayError, match="not valid"):
         verified(tmp_path / LIST)
 
@@ -111,7 +118,7 @@ def test_only_ed25519_keys_count(tmp_path, settings):
 
 def test_a_machine_without_openssh_is_named(tmp_path, key, monkeypatch):
     sign([PIN], tmp_path / LIST, key)
-    monkeypatch.setattr(_signatures.shutil, "which", lambda _: None)
+    monkeypatch.setattr(_signatures.shutil, "which", lambda *_, **__: None)
     with pytest.raises(PlugwayError, match="`ssh-keygen` is missing"):
         verified(tmp_path / LIST)
 
@@ -125,34 +132,32 @@ class Probe(Plugin):
 """
 
 
-def test_in_signed_mode_only_what_is_signed_and_unaltered_runs(tmp_path):
+@pytest.fixture
+def signed_mode(tmp_path):
+    """A gateway in signed mode, and a plugin that leaves a mark when it is imported."""
     gateway, wheels = make_environment(tmp_path / "env"), tmp_path / "wheels"
     files = {"probe_one/__init__.py": MARKED, "probe_one/plugway-permissions.toml": PERMISSIONS}
     path = make_wheel(wheels, files=files)
-    ran = gateway.site / "ran"
-    config = gateway.settings / "config.yaml"
     assert gateway.run("plugins", "--approve", "plugway-install", "plugway-echo").returncode == 0
+    config = gateway.settings / "config.yaml"
     config.write_text("server: {plugins: signed}\nplugins: [{use: echo}, {use: probe-one}]\n")
     config.chmod(0o600)
+    return gateway, path, gateway.site / "ran"
 
-    # without signers it can be installed, but does not run before it is approved
-    assert gateway.run("install", path, "--yes").returncode == 0
-    done = gateway.run("check")
-    assert done.returncode == 2
-    assert "`probe_one:Probe` is not approved: review it" in done.stderr
-    config.write_text("server: {plugins: signed}\nplugins: [{use: echo}]\n")
-    assert gateway.run("remove", "probe-one", "--yes").returncode == 0
-    config.write_text("server: {plugins: signed}\nplugins: [{use: echo}, {use: probe-one}]\n")
 
-    key = make_key(tmp_path)
-    (gateway.settings / "allowed-signers").write_text(f"alice@example.com {public(key)}\n")
-    done = gateway.run("install", path, "--yes")
-    assert "not signed by anyone in" in done.stderr
-    assert not gateway.has("probe-one")
-
-    done = gateway.run("sign", wheels, "--key", key)
+def sign_by(gateway, wheels, folder, *names):
+    """Sign the wheels as the first of `names`; all of them are allowed signers."""
+    keys = {name: make_key(folder, name) for name in names if not (folder / name).exists()}
+    with (gateway.settings / "allowed-signers").open("a") as file:
+        file.writelines(f"{name}@example.com {public(key)}\n" for name, key in keys.items())
+    done = gateway.run("sign", wheels, "--key", folder / names[0])
     assert done.returncode == 0, done.stderr
-    done = gateway.run("install", "probe-one", "--from", wheels, "--yes")
+
+
+def test_in_signed_mode_only_what_is_signed_and_unaltered_runs(tmp_path, signed_mode):
+    gateway, path, ran = signed_mode
+    sign_by(gateway, path.parent, tmp_path, "alice")
+    done = gateway.run("install", "probe-one", "--from", path.parent, "--yes")
     assert done.returncode == 0, done.stderr
     assert "probe-one 1.0, signed by alice@example.com" in done.stderr
     assert "approved: probe-one" in done.stderr
@@ -160,6 +165,8 @@ def test_in_signed_mode_only_what_is_signed_and_unaltered_runs(tmp_path):
     done = gateway.run("check")
     assert done.returncode == 0, done.stderr
     assert ran.exists()
+    shown = gateway.run("permissions", "probe-one").stdout
+    assert shown.startswith("probe-one 1.0, signed by alice@example.com (SHA256:")
 
     ran.unlink()
     module = gateway.site / "probe_one" / "__init__.py"
@@ -168,11 +175,111 @@ def test_in_signed_mode_only_what_is_signed_and_unaltered_runs(tmp_path):
     assert "has changed since it was approved" in done.stderr
     assert not ran.exists()
 
+
+@pytest.mark.slow
+def test_in_signed_mode_nothing_unsigned_is_installed_or_runs(tmp_path, signed_mode):
+    gateway, path, ran = signed_mode
+    # without signers it can be installed, but does not run before it is approved
+    assert gateway.run("install", path, "--yes").returncode == 0
+    done = gateway.run("check")
+    assert done.returncode == 2
+    assert "`probe_one:Probe` is not approved: review it" in done.stderr
+    config = gateway.settings / "config.yaml"
+    text = config.read_text()
+    config.write_text("server: {plugins: signed}\nplugins: [{use: echo}]\n")
+    assert gateway.run("remove", "probe-one", "--yes").returncode == 0
+    config.write_text(text)
+
+    (gateway.settings / "allowed-signers").write_text(
+        f"alice@example.com {public(make_key(tmp_path))}\n"
+    )
+    done = gateway.run("install", path, "--yes")
+    assert "not signed by anyone in" in done.stderr
+    assert not gateway.has("probe-one")
+
     # the mode does not depend on the file of approvals
     (gateway.settings / "approved-plugins.json").unlink()
-    assert "`probe_one:Probe` is not approved" in gateway.run("check").stderr
+    assert "`probe-one`" in gateway.run("check").stderr
     assert "the command is not approved" in gateway.run("install", path).stderr
     assert not ran.exists()
+
+
+@pytest.mark.slow
+def test_an_update_by_another_signer_needs_consent_of_its_own(tmp_path, signed_mode):
+    gateway, path, _ = signed_mode
+    sign_by(gateway, path.parent, tmp_path, "alice", "bob")
+    words = ("install", "probe-one", "--from", path.parent, "--yes")
+    assert gateway.run(*words).returncode == 0
+    make_wheel(path.parent, version="2.0")
+    sign_by(gateway, path.parent, tmp_path, "bob")
+    done = gateway.run(*words, "--upgrade")
+    assert done.returncode == 1
+    assert "`probe-one` was signed by alice@example.com (SHA256:" in done.stderr
+    assert "; this version is signed by bob@example.com (SHA256:" in done.stderr
+    assert "nothing was changed: confirm with `--new-signer`" in done.stderr
+    assert "probe-one 1.0, signed by alice" in gateway.run("permissions", "probe-one").stdout
+    done = gateway.run(*words, "--upgrade", "--new-signer")
+    assert done.returncode == 0, done.stderr
+    assert "probe-one 2.0, signed by bob" in gateway.run("permissions", "probe-one").stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "expected"),
+    [
+        (None, "alice", []),
+        ("alice", "alice", []),
+        ("alice", "bob", ["`probe-one` was signed by alice (SHA256:1); this version is signed by"]),
+        ("alice", None, ["`probe-one` was signed by alice (SHA256:1); this version is not signed"]),
+        (None, None, []),
+    ],
+)
+def test_a_change_of_the_signer_is_a_sentence(tmp_path, settings, before, now, expected):
+    if before:
+        remember_signers({"probe-one": Signer(before, "SHA256:1"), "other": Signer("x", "y")})
+    path = make_wheel(tmp_path)
+    pin = Pin("probe-one", "1.0", sha256(path))
+    pins = frozenset({(pin.name, pin.version, pin.sha256)}) if now else frozenset()
+    environment = Environment()
+    environment.__dict__["installed"] = {"probe-one": None}
+    plan = Plan(
+        (inspect(path, pin),), SignedList(now or "", "SHA256:2", pins), tmp_path, environment
+    )
+    found = plan.other_signers()
+    assert [text[: len(start)] for text, start in zip(found, expected, strict=True)] == expected
+
+
+def test_who_signed_is_forgotten_with_the_package(settings):
+    alice, bob = Signer("alice", "SHA256:1"), Signer("bob", "SHA256:2")
+    remember_signers({"one": alice, "two": alice})
+    remember_signers({"two": bob}, ["one", "two"])
+    assert known_signers() == {"two": bob}
+    (settings / "package-signers.json").write_text("{")
+    with pytest.raises(PlugwayError, match=r"cannot read .*package-signers.json"):
+        known_signers()
+
+
+def test_a_source_folder_is_not_built_where_signatures_are_required(
+    settings, tmp_path, monkeypatch
+):
+    (settings / "allowed-signers").write_text("alice@example.com ssh-ed25519 AAAA\n")
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text("")
+    monkeypatch.setattr(_pip, "pip", lambda *_: pytest.fail("it was built"))
+    done = CliRunner().invoke(install_app, [str(folder), "--yes"])
+    assert "is a source folder, which nobody can sign" in str(done.exception)
+
+
+def test_ssh_keygen_of_the_environment_is_not_used(tmp_path, key, monkeypatch):
+    """A package could have brought it."""
+    sign([PIN], tmp_path / LIST, key)
+    own = tmp_path / "bin"
+    own.mkdir()
+    (own / "ssh-keygen").write_text("#!/bin/sh\necho evil@example.com\n")
+    (own / "ssh-keygen").chmod(0o755)
+    monkeypatch.setattr(_signatures.sysconfig, "get_path", lambda _: str(own))
+    monkeypatch.setenv("PATH", str(own), prepend=os.pathsep)
+    assert verified(tmp_path / LIST).signer == "alice@example.com"
 
 
 def test_the_author_signs_only_sound_wheels(tmp_path):

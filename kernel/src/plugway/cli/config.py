@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from importlib import resources
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
-from plugway.config.approval import Approvals
+from plugway.config.approval import approvals_for
 from plugway.config.config import (
     Config,
     EntryOptions,
@@ -56,18 +57,17 @@ def installed_stack() -> Stack:
         raise PlugwayError(f"{names} each provide a ready stack: uninstall all but one")
     point = points[0]
     distribution = point.dist.name if point.dist else point.name
-    if reason := Approvals(document=default_document()).refusal(distribution):
-        fix = f"review it, then run `plugway plugins --approve {distribution}`"
-        raise PluginError(point.name, f"the ready stack {reason}: {fix}", distribution)
     try:
-        folder = resources.files(point.value)
+        folder = resources.files(cast("ModuleType", approvals_for(default_document()).load(point)))
         return Stack(
             distribution,
             folder.joinpath("stack.yaml").read_text("utf-8"),
             folder.joinpath("config.example.yaml").read_text("utf-8"),
             folder.joinpath("next-steps.txt").read_text("utf-8").rstrip(),
         )
-    except (ImportError, OSError) as error:
+    except PlugwayError as error:
+        raise PluginError(point.name, f"the ready stack {error}", distribution) from error
+    except OSError as error:
         reason = f"cannot read its ready stack: {type(error).__name__}"
         raise PluginError(point.name, reason, distribution) from error
 
@@ -116,7 +116,7 @@ def config_schema(config: Config | None) -> dict[str, object]:
     definitions: dict[str, object] = {"secret": _secret_schema()}
     known = installed()
     listed = dict.fromkeys(entry.use for entry in config.plugins) if config else {}
-    approvals = Approvals(document=config.document if config else None)
+    approvals = approvals_for(config.document if config else None)
     branches = [
         _plugin_branch(name, load_class(known[name], approvals).options_type(), definitions)
         for name in listed

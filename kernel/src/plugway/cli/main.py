@@ -22,17 +22,16 @@ from plugway.cli.plugins import (
     add_command,
     installed_command,
     installed_command_names,
-    installed_packages,
     packages_of,
     plugin_rows,
 )
 from plugway.cli.serve import print_error as _print_error
-from plugway.config.approval import approvals_path, approve
+from plugway.config.approval import approve
 from plugway.config.config import Config, ExposedError, default_config_path, find_config
 from plugway.config.document import did_you_mean
 from plugway.config.listen import certificate_files
 from plugway.types.errors import ConfigError, PluginError
-from plugway_packages import startup_files
+from plugway_packages import approvals_path, packages_of_plugins, startup_files
 from plugway_wire.errors import PlugwayError
 
 EXIT_FAILED = 1
@@ -210,7 +209,7 @@ def plugins(
     """List the installed plugins, and which the configuration uses."""
     rows = plugin_rows(configs.listed_config(config))
     if approved:
-        now = packages_of(names) if names else installed_packages()
+        now = packages_of(names) if names else packages_of_plugins()
         count = len(approve(now))
         _print_error(f"approved: {', '.join(now)}; {approvals_path()} has {count} packages now")
         return

@@ -7,11 +7,11 @@ from importlib.metadata import entry_points
 
 import typer
 
-from plugway.config.approval import Approvals
+from plugway.config.approval import approvals_for
 from plugway.config.config import Config, default_document
-from plugway.config.key_store import GROUP as KEY_STORES
-from plugway.plugins.loader import GROUP, installed
+from plugway.plugins.loader import installed
 from plugway.types.errors import PluginError
+from plugway_packages import packages_of_plugins
 from plugway_wire.errors import PlugwayError
 
 COMMAND_GROUP = "plugway.commands"
@@ -38,19 +38,12 @@ def installed_command_names() -> list[str]:
     return sorted({point.name for point in entry_points(group=COMMAND_GROUP)})
 
 
-def installed_packages() -> list[str]:
-    """The packages that provide plugins, commands or key stores."""
-    groups = (GROUP, COMMAND_GROUP, KEY_STORES)
-    points = [point for group in groups for point in entry_points(group=group)]
-    return sorted({point.dist.name for point in points if point.dist})
-
-
 def packages_of(names: Sequence[str]) -> list[str]:
     """The packages with these names, or with plugins of these names.
 
     Raises `PlugwayError`: a name is unknown.
     """
-    packages = installed_packages()
+    packages = packages_of_plugins()
     plugins = {plugin.name: plugin.distribution for plugin in installed().values()}
     found: set[str] = set()
     for name in names:
@@ -74,7 +67,7 @@ def installed_command(name: str) -> typer.Typer | None:
     if len(points) > 1:
         raise PluginError(name, f"the command is provided by {' and '.join(sources)}", sources[0])
     try:
-        found = Approvals(document=default_document()).load(points[0])
+        found = approvals_for(default_document()).load(points[0])
     except PlugwayError as error:
         raise PluginError(name, f"the command {error}", sources[0]) from error
     if not isinstance(found, typer.Typer):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import cast
 
-from plugway.config.approval import Approvals
+from plugway.config.approval import approvals_for
 from plugway.config.document import Document
 from plugway.config.settings import DEFAULT_STORE
 from plugway.upstream.origins import StoredKey, remember_key
@@ -74,6 +74,6 @@ def _reader(store: str, document: Document | None) -> ReadKey:
             f"the key store `{store}` is claimed by {claimed}", "uninstall all but one"
         )
     try:
-        return cast("ReadKey", Approvals(document=document).load(points[0]))
+        return cast("ReadKey", approvals_for(document).load(points[0]))
     except PlugwayError as error:
         raise SecretError(f"the key store `{store}` of `{sources[0]}` {error}") from error

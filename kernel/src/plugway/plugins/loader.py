@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from plugway.config.approval import Approvals
+from plugway.config.approval import approvals_for
 from plugway.config.config import Config, PluginEntry
 from plugway.config.document import did_you_mean
 from plugway.config.secrets import is_reference
@@ -16,7 +16,7 @@ from plugway.plugins.hookspecs import PROJECT, REPLY_HOOKS
 from plugway.plugins.plugin import Plugin
 from plugway.types.errors import PluginError, Problem
 from plugway_log import redact
-from plugway_packages import permissions, startup_files
+from plugway_packages import Approvals, permissions, startup_files
 from plugway_wire.errors import PlugwayError
 
 GROUP = "plugway"
@@ -75,7 +75,7 @@ def find_plugins(config: Config, registry: Mapping[str, Installed] | None = None
     problems = [Problem(str(file.path), "", file.reason, file.fix) for file in refused]
     classes: dict[str, type[AnyPlugin] | None] = {}
     plugins: list[AnyPlugin] = []
-    approvals = Approvals(document=config.document)
+    approvals = approvals_for(config.document)
     for entry in config.plugins:
         if entry.use not in classes:
             classes[entry.use] = _find(config, entry, known, approvals, problems)

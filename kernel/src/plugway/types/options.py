@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 from pydantic import BaseModel, ConfigDict
 from pydantic import SecretStr as Secret
 
 __all__ = ["NoOptions", "Options", "Secret"]
+
+# pydantic would import what any installed package registers as its plugin
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
 
 class Options(BaseModel):

@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 import yaml
 
 from plugway import LocalGateway, PlugwayError
+from plugway_packages import Approvals
 from plugway_probe import started
 
 NAME = "bench"
@@ -62,7 +64,8 @@ def _text_of(path: Path | None) -> str:
     if path is not None:
         return path.read_text("utf-8-sig")
     for point in entry_points(group="plugway.stack"):
-        return files(point.value).joinpath("stack.yaml").read_text("utf-8")
+        folder = files(cast("ModuleType", Approvals().load(point)))
+        return folder.joinpath("stack.yaml").read_text("utf-8")
     raise PlugwayError("there is no configuration: name one with `--config`")
 
 

@@ -27,9 +27,10 @@ from plugway_install._plan import (
     requirements,
     run_plugway,
 )
-from plugway_install._signatures import LIST, sign
-from plugway_install._wheel import GROUPS, inspect, sha256_of
-from plugway_packages import PermissionsError, editable_source, permissions
+from plugway_install._signatures import LIST, sign, signers_path
+from plugway_install._signers import known_signers, remember_signers
+from plugway_install._wheel import inspect, is_ours, sha256_of
+from plugway_packages import PermissionsError, editable_source, observed, permissions
 
 install_app = typer.Typer()
 remove_app = typer.Typer()
@@ -40,6 +41,10 @@ ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="Configuration file.", metavar="FILE")
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+Unsigned = Annotated[bool, typer.Option("--unsigned", help="Install without a signature.")]
+NewSigner = Annotated[
+    bool, typer.Option("--new-signer", help="Accept that somebody else signed an update.")
+]
 
 
 @install_app.command(epilog="Example: plugway install some-plugin --from ./wheels")
@@ -63,9 +68,8 @@ def install(
     signed: Annotated[
         Path | None, typer.Option(help="Signed list of names and hashes.", metavar="FILE")
     ] = None,
-    unsigned: Annotated[
-        bool, typer.Option("--unsigned", help="Install without a signature.")
-    ] = False,
+    unsigned: Unsigned = False,
+    new_signer: NewSigner = False,
     upgrade: Annotated[bool, typer.Option("--upgrade", help="Install newer versions.")] = False,
     outdated: Annotated[
         bool, typer.Option("--outdated", help="Only list plugins with a newer version.")
@@ -87,7 +91,7 @@ def install(
         if lock is not None:
             pins = read_lock(_text(lock), lock)
         else:
-            _confirm_builds([text for text in wanted or () if is_source(text)], yes)
+            _confirm_builds(wanted or (), yes, unsigned=unsigned)
             named = requirements(wanted or (), where, work, isolated=isolated)
             pins = _pip.resolve(named, where, work, upgrade=upgrade)
         if not pins:
@@ -99,6 +103,7 @@ def install(
             write_lock(plan.pins, write_to)
         if dry_run:
             return
+        _confirm_signers(plan, new_signer)
         _confirm("Install?", yes)
         plan.carry_out(work)
         _report(plan)
@@ -128,6 +133,7 @@ def remove(
         _confirm("Remove?", yes)
         with undone_on_failure(environment.files(going), ()):
             _pip.uninstall(going, work)
+            remember_signers({}, going)
         _say(f"removed: {', '.join(going)}")
 
 
@@ -155,11 +161,14 @@ def show_permissions(
 ) -> None:
     """Show what the installed plugins declare to use; nothing is imported."""
     found = Environment().with_plugins
+    signers = known_signers()
+    seen = observed({dist.name: dist.version for dist in found.values()})
     for name in map(canonicalize_name, names or sorted(found)):
         if name not in found:
             raise PlugwayError(f"no installed package of plugins is called `{name}`")
-        print(f"{name} {found[name].version}")
-        point = next(point for point in found[name].entry_points if point.group in GROUPS)
+        signer = f", signed by {signers[name]}" if name in signers else ""
+        print(f"{name} {found[name].version}{signer}")
+        point = next(point for point in found[name].entry_points if is_ours(point.group))
         try:
             declared = permissions(point)
         except PermissionsError as error:
@@ -168,6 +177,8 @@ def show_permissions(
         nothing = ["declares nothing: it can do all that the gateway can"]
         for line in declared.words() if declared else nothing:
             print(f"  - {line}")
+        for line in seen.get(found[name].name, ()):
+            print(f"  - NOT DECLARED, but seen: {line}")
 
 
 @contextmanager
@@ -229,16 +240,25 @@ def _text(path: Path) -> str:
         raise PlugwayError(f"cannot read `{path}`: {error}") from None
 
 
-def _confirm_builds(folders: Sequence[str], yes: bool) -> None:
-    for folder in folders:
+def _confirm_signers(plan: Plan, yes: bool) -> None:
+    for change in plan.other_signers():
+        _say(change)
+        _confirm("Accept the other signer?", yes, by="--new-signer")
+
+
+def _confirm_builds(wanted: Sequence[str], yes: bool, *, unsigned: bool) -> None:
+    for folder in filter(is_source, wanted):
+        if not unsigned and signers_path().is_file():
+            reason = f"`{folder}` is a source folder, which nobody can sign"
+            raise PlugwayError(f"{reason}: build its wheel and sign that, or use `--unsigned`")
         _confirm(f"Build `{folder}`? This runs the code of its build.", yes)
 
 
-def _confirm(question: str, yes: bool) -> None:
+def _confirm(question: str, yes: bool, *, by: str = "--yes") -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise PlugwayError("nothing was changed: confirm with `--yes`")
+        raise PlugwayError(f"nothing was changed: confirm with `{by}`")
     if not typer.confirm(question, err=True):
         raise PlugwayError("nothing was changed")
 

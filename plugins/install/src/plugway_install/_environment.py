@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from functools import cached_property
 from importlib.metadata import Distribution, distributions, packages_distributions
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from plugway import PlugwayError
-from plugway_install._wheel import CLAIMED, GROUPS, Wheel
+from plugway_install._wheel import Wheel, is_ours
 from plugway_packages import editable_source
 
 
@@ -32,11 +32,11 @@ class Environment:
 
     @property
     def with_plugins(self) -> Mapping[str, Distribution]:
-        """The distributions that provide plugins, commands or key stores."""
+        """The distributions that register something with Plugway."""
         return {
             name: dist
             for name, dist in self.installed.items()
-            if any(point.group in GROUPS for point in dist.entry_points)
+            if any(is_ours(point.group) for point in dist.entry_points)
         }
 
     def files(self, names: Iterable[str]) -> Iterator[Path]:
@@ -59,36 +59,55 @@ class Environment:
     def refuse_collisions(self, wheels: Sequence[Wheel]) -> None:
         """Raise `PlugwayError` if a wheel would replace what belongs to another package."""
         replaced = {wheel.pin.name for wheel in wheels}
-        others = [name for name in self.installed if name not in replaced]
-        points = self._points(others)
-        owners = {path: name for name in others for path in self.files([name])}
-        modules: dict[str, set[str]] = {
-            module: {canonicalize_name(name) for name in names}
-            for module, names in packages_distributions().items()
-        }
+        points = self._points(name for name in self.installed if name not in replaced)
+        new: dict[Path, str] = {}
         for wheel in wheels:
             self._refuse_points(wheel, points)
             for path in wheel.hashes:
-                owner = owners.setdefault(_normal(path), wheel.pin.name)
-                if owner != wheel.pin.name:
-                    raise _refused(wheel, f"it would replace {path}, which belongs to `{owner}`")
-            for module in sorted(wheel.modules):
-                known = modules.get(module, set())
+                self._refuse_path(wheel, path, new, replaced)
+            for module in sorted(filter(_exists, wheel.modules)):
+                known = self._modules.get(module, set())
                 if wheel.pin.name not in known and (place := _regular(module)):
                     whose = f"`{min(known)}`" if known else str(place)
                     raise _refused(wheel, f"the module `{module}` belongs to {whose}")
+                if known - replaced and wheel.begins(module):
+                    reason = f"the module `{module}` is shared with `{min(known - replaced)}`"
+                    raise _refused(wheel, f"{reason}, which its `__init__` would hide")
+
+    def _refuse_path(
+        self, wheel: Wheel, path: Path, new: dict[Path, str], replaced: Set[str]
+    ) -> None:
+        there = os.path.lexists(path) and not path.is_dir()
+        former = self._owners.get(_normal(path)) if there else None
+        owner = former if former and former not in replaced else new.get(_normal(path))
+        new[_normal(path)] = wheel.pin.name
+        if owner is not None:
+            raise _refused(wheel, f"it would replace {path}, which belongs to `{owner}`")
+        if there and former is None:
+            raise _refused(wheel, f"it would replace {path}, which belongs to no package")
+
+    @cached_property
+    def _owners(self) -> Mapping[Path, str]:
+        return {path: name for name in self.installed for path in self.files([name])}
+
+    @cached_property
+    def _modules(self) -> Mapping[str, Set[str]]:
+        return {
+            module: {canonicalize_name(name) for name in names}
+            for module, names in packages_distributions().items()
+        }
 
     def _points(self, names: Iterable[str]) -> dict[tuple[str, str], str]:
         return {
             (point.group, point.name): name
             for name in names
             for point in self.installed[name].entry_points
-            if point.group in CLAIMED
+            if is_ours(point.group)
         }
 
     def _refuse_points(self, wheel: Wheel, points: dict[tuple[str, str], str]) -> None:
-        for group in CLAIMED:
-            for name in wheel.points.get(group, {}):
+        for group in filter(is_ours, wheel.points):
+            for name in wheel.points[group]:
                 owner = points.setdefault((group, name), wheel.pin.name)
                 if owner != wheel.pin.name:
                     raise _refused(wheel, f"the name `{name}` belongs to `{owner}`")
@@ -112,6 +131,13 @@ class Environment:
 
 def _refused(wheel: Wheel, reason: str) -> PlugwayError:
     return PlugwayError(f"`{wheel.path.name}` is refused: {reason}")
+
+
+def _exists(module: str) -> bool:
+    try:
+        return module in sys.builtin_module_names or find_spec(module) is not None
+    except (ImportError, ValueError):
+        return True
 
 
 def _regular(module: str) -> Path | None:

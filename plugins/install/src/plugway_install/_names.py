@@ -9,15 +9,16 @@ from packaging.utils import canonicalize_name
 from plugway import PlugwayError
 
 _OWN = """
-accounts anthropic anthropic-compatible anthropic-wire apple-intelligence audit-log auto-mode
-bench budget-tree budgets cache-watch capabilities claude-client claude-code codex commands
-context-guard dashboard demo-model doctor echo embeddings endpoints error-normalizer
-field-policy gemini gemini-api grants http install keyring llama-cpp llama-server lmstudio
-local-answers local-engine local-models log mcp media memory mlx ocr ollama openai openai-api
-openai-compatible openai-wire packages prices probe recommend recorder resilience router
-server-tools service sign-in signature speech-to-text starter store switch system-tools
-telemetry testing text-to-speech thinking tool-repair toolbelt toolcalls tools translation
-upscale upstream-errors vllm wire
+accounts anthropic anthropic-compatible anthropic-wire apple-intelligence audit-log
+auto-mode bench budget-tree budgets cache-watch capabilities claude-client claude-code
+codex commands context-guard dashboard demo-model doctor echo embeddings endpoints
+error-normalizer field-policy gemini gemini-api grants http install keyring llama-cpp
+llama-server lmstudio local-answers local-engine local-models log mcp media memory mlx
+ocr ollama openai openai-api openai-compatible openai-wire packages permissions-watch
+prices probe recommend recorder resilience router server-tools service sign-in signature
+speech-to-text starter store switch system-tools telemetry testing text-to-speech
+thinking tool-repair toolbelt toolcalls tools translation upscale upstream-errors vllm
+wire
 """
 OWN = frozenset(_OWN.split())
 """The packages of this repository besides the kernel, without `plugway-`; each is a folder."""

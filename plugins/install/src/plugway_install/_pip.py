@@ -35,6 +35,8 @@ class Pin:
     sha256: str
     url: str = ""
     """Where it comes from; empty if a lock file named it."""
+    yanked: bool = False
+    """Whether its author has withdrawn it."""
 
     @property
     def line(self) -> str:
@@ -81,7 +83,8 @@ def _pin(item: dict[str, object]) -> Pin:
     name, version = str(metadata.get("name")), str(metadata.get("version"))
     if not (sha256 := str(hashes.get("sha256") or "")):
         raise PlugwayError(f"pip reports no SHA-256 hash for `{name}` {version}: use another index")
-    return Pin(canonicalize_name(name), version, sha256, str(download.get("url") or ""))
+    url = str(download.get("url") or "")
+    return Pin(canonicalize_name(name), version, sha256, url, item.get("is_yanked") is True)
 
 
 def download(pins: Sequence[Pin], source: Source, work: Path) -> Path:
@@ -146,7 +149,8 @@ def wheel_name(path: Path) -> tuple[str, str]:
     """Name and version in the file name of a wheel. Raises `PlugwayError`."""
     try:
         name, version, _, _ = parse_wheel_filename(path.name)
-    except InvalidWheelFilename:
+        path.name.encode("ascii")
+    except (InvalidWheelFilename, UnicodeEncodeError):
         fix = "give a wheel (`.whl`), a source folder, or a name"
         raise PlugwayError(f"`{path.name}` is not the name of a wheel: {fix}") from None
     return name, str(version)

@@ -6,7 +6,7 @@ import importlib
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,7 +21,11 @@ from plugway_install._environment import Environment
 from plugway_install._names import refuse_own, resembles_own
 from plugway_install._pip import Pin, Source, wheel_name
 from plugway_install._signatures import LIST, SignedList, signers_path, verified
+from plugway_install._signers import Signer, known_signers, remember_signers
 from plugway_install._wheel import Wheel, inspect, installed_as
+
+_ARCHIVES = (".whl", ".gz", ".bz2", ".xz", ".zip", ".tar", ".tgz", ".egg")
+"""Ends of file names, which would be valid names of packages, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,13 @@ class Plan:
             change = pin.version if before is None else f"{before.version} -> {pin.version}"
             if before is not None and Version(pin.version) < Version(before.version):
                 change += " (older)"
+            change += ", withdrawn by its author (yanked)" if pin.yanked else ""
             signer = f", signed by {self.signed.signer}" if self.signed.has(pin) else ""
             yield f"  {kind} {pin.name} {change}{signer}  sha256:{pin.sha256}"
             if similar := resembles_own(pin.name):
                 yield f"         NOT a package of Plugway, though the name is like `{similar}`"
         for wheel in self.wheels:
+            yield from _besides(wheel)
             if wheel.plugins:
                 named = ", ".join(wheel.plugins)
                 yield f"`{wheel.pin.name}` provides {named}, and declares that it"
@@ -60,6 +66,22 @@ class Plan:
     def unsigned(self) -> Sequence[Pin]:
         """The packages that are not signed."""
         return [pin for pin in self.pins if not self.signed.has(pin)]
+
+    def signers(self) -> Mapping[str, Signer]:
+        """Who signed each of the packages that are signed."""
+        signer = Signer(self.signed.signer, self.signed.key)
+        return {pin.name: signer for pin in self.pins if self.signed.has(pin)}
+
+    def other_signers(self) -> Sequence[str]:
+        """For each installed package that somebody else signed until now, a sentence."""
+        now = self.signers()
+        return [
+            f"`{name}` was signed by {before}; this version is "
+            + (f"signed by {now[name]}" if name in now else "not signed")
+            for name, before in known_signers().items()
+            if any(pin.name == name for pin in self.pins) and name in self.environment.installed
+            if name not in now or now[name].name != before.name
+        ]
 
     def carry_out(self, work: Path) -> None:
         """Install it, or restore the former state. Raises `PlugwayError`."""
@@ -70,6 +92,7 @@ class Plan:
             for wheel in self.wheels:
                 if reason := installed_as(wheel):
                     raise PlugwayError(f"`{wheel.pin.name}` was not installed as it is: {reason}")
+            remember_signers(self.signers(), names)
 
     def approve_signed(self) -> str:
         """Approve what is signed, if approvals are in use; returns the output of the command."""
@@ -80,6 +103,17 @@ class Plan:
         importlib.invalidate_caches()
         installed = Environment().installed
         return run_plugway("plugins", "--approve", *(installed[n].metadata["Name"] for n in names))
+
+
+def _besides(wheel: Wheel) -> Iterator[str]:
+    """What a wheel brings besides modules and plugins."""
+    own = sysconfig.get_path("scripts")
+    for name in wheel.programs:
+        other = shutil.which(name)
+        hides = f", which hides {other}" if other and not Path(other).is_relative_to(own) else ""
+        yield f"`{wheel.pin.name}` brings the program `{name}`{hides}"
+    if wheel.other_groups:
+        yield f"`{wheel.pin.name}` registers something for {', '.join(wheel.other_groups)}"
 
 
 def described(wheel: Wheel) -> Sequence[str]:
@@ -115,7 +149,7 @@ def is_source(text: str) -> bool:
 
 def _requirement(text: str, source: Source) -> str:
     try:
-        requirement = Requirement(text)
+        requirement = Requirement("" if text.endswith(_ARCHIVES) else text)
     except InvalidRequirement:
         reason = "is neither a package name, a wheel (`.whl`), nor a source folder"
         raise PlugwayError(f"`{text}` {reason}") from None

@@ -6,9 +6,11 @@ ssh-keygen(1): a line may limit a key to a time (`valid-before="20270101"`).
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,15 +28,16 @@ _MAX_BYTES = 4 << 20
 
 def signers_path() -> Path:
     """The file of allowed signers; signatures are required if it exists."""
-    return _settings() / "allowed-signers"
+    return settings() / "allowed-signers"
 
 
 def revoked_path() -> Path:
     """The file of revoked keys: public keys, or a key revocation list of `ssh-keygen -k`."""
-    return _settings() / "revoked-signers"
+    return settings() / "revoked-signers"
 
 
-def _settings() -> Path:
+def settings() -> Path:
+    """The folder of the user's settings."""
     return platformdirs.user_config_path("plugway", appauthor=False)
 
 
@@ -44,6 +47,8 @@ class SignedList:
 
     signer: str = ""
     """The name in the file of allowed signers; empty if there is no list."""
+    key: str = ""
+    """The fingerprint of the key."""
     pins: frozenset[tuple[str, str, str]] = field(default=frozenset(), repr=False)
 
     def has(self, pin: Pin) -> bool:
@@ -74,14 +79,17 @@ def verified(path: Path) -> SignedList:
         )
     words = ("verify", *files, "-I", signer, "-n", _NAMESPACE)
     status, said = _keygen(*words, given=raw)
+    valid = said
     if status == 0 and revoked_path().exists():
         status, said = _keygen(*words, "-r", str(revoked_path()), given=raw)
         said = f"the key of {signer} is revoked in {revoked_path()}" if status else said
-    if status or not re.search(r"with ED25519(-SK)? key", said):
+    key = re.search(r"with ED25519(?:-SK)? key (\S+)", valid)
+    if status or key is None:
         reason = "; ".join(said.split("\n")).strip("; ")
         raise PlugwayError(f"the signature of {path} is not valid: {reason}")
     pins = read_lock(raw.decode("utf-8", "replace"), path)
-    return SignedList(signer, frozenset((pin.name, pin.version, pin.sha256) for pin in pins))
+    known = frozenset((pin.name, pin.version, pin.sha256) for pin in pins)
+    return SignedList(signer, key.group(1), known)
 
 
 def sign(pins: Sequence[Pin], path: Path, key: Path) -> None:
@@ -95,7 +103,10 @@ def sign(pins: Sequence[Pin], path: Path, key: Path) -> None:
 
 
 def _keygen(*words: str, given: bytes = b"", terminal: bool = False) -> tuple[int, str]:
-    program = shutil.which("ssh-keygen")
+    # not from the environment, where a package could have put one
+    own = sysconfig.get_path("scripts")
+    folders = [f for f in os.environ.get("PATH", os.defpath).split(os.pathsep) if f != own]
+    program = shutil.which("ssh-keygen", path=os.pathsep.join(folders))
     if program is None:
         raise PlugwayError("`ssh-keygen` is missing: install OpenSSH 8.9 or newer")
     done = subprocess.run(

@@ -10,6 +10,7 @@ import configparser
 import csv
 import hashlib
 import io
+import re
 import stat
 import sysconfig
 import zipfile
@@ -23,14 +24,12 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from plugway import PlugwayError
+from plugway_install._change import change_folder
 from plugway_install._pip import Pin, wheel_name
 from plugway_packages import FILE, Permissions, PermissionsError, parse_permissions
 
-GROUPS = ("plugway", "plugway.commands", "plugway.key_stores")
-"""Entry-point groups whose packages are approved."""
-CLAIMED = (*GROUPS, "plugway.stack", "plugway.model_kinds")
-"""Entry-point groups in which a name belongs to one package."""
-_STARTUP = ("sitecustomize", "usercustomize")
+SCRIPTS = ("console_scripts", "gui_scripts")
+_STARTUP = {"sitecustomize", "usercustomize"}
 _SIGNATURES = ("RECORD.jws", "RECORD.p7s")
 _SCHEMES = {
     "purelib": "purelib",
@@ -40,6 +39,9 @@ _SCHEMES = {
     "headers": "include",
 }
 _MOST_BYTES = 8 << 30
+_MOST_OF_METADATA = 16 << 20
+_POINT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+"""Names that look like no other name: they are shown, and written into configurations."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,26 @@ class Wheel:
 
     @property
     def plugins(self) -> tuple[str, ...]:
-        """The names of its plugins, commands and key stores."""
-        return tuple(sorted({name for group in GROUPS for name in self.points.get(group, {})}))
+        """The names of its plugins, commands, key stores and so on."""
+        ours = [names for group, names in self.points.items() if is_ours(group)]
+        return tuple(sorted({name for names in ours for name in names}))
+
+    def begins(self, module: str) -> bool:
+        """Whether it has code that runs before any other of this package of modules."""
+        starts = [path for path in self.hashes if path.parent.name == module]
+        return any(path.name.partition(".")[0] == "__init__" for path in starts)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The names of the programs that it puts beside `plugway`."""
+        folder = Path(sysconfig.get_path("scripts"))
+        return tuple(sorted(path.name for path in self.hashes if path.parent == folder))
+
+    @property
+    def other_groups(self) -> tuple[str, ...]:
+        """The groups in which it registers something for other libraries."""
+        groups = (g for g in self.points if not is_ours(g) and g not in SCRIPTS)
+        return tuple(sorted(groups))
 
     @property
     def modules(self) -> set[str]:
@@ -70,6 +90,12 @@ class Wheel:
                     top = path.relative_to(root).parts[0]
                     found |= {top.partition(".")[0]} if top.count(".dist-info") == 0 else set()
         return found
+
+
+def is_ours(group: str) -> bool:
+    """Whether an entry-point group is one of Plugway: packages in it are approved, and a name in it
+    belongs to one package."""
+    return group.partition(".")[0] == "plugway"
 
 
 def inspect(path: Path, pin: Pin) -> Wheel:
@@ -93,14 +119,20 @@ def inspect(path: Path, pin: Pin) -> Wheel:
 def _inspected(path: Path, pin: Pin, archive: zipfile.ZipFile) -> Wheel:
     names = _names(archive)
     info = _info_folder(names, path)
-    _check_identity(archive.read(f"{info}/METADATA"), pin)
+    _check_identity(_read(archive, f"{info}/METADATA"), pin)
     hashes = _check_record(archive, names, info)
     points = _entry_points(archive, names, info)
-    targets = {_target(name, pin): value for name, value in hashes.items()}
+    targets = _targets(hashes, pin, info)
     scripts = Path(sysconfig.get_path("scripts"))
-    for group in ("console_scripts", "gui_scripts"):
+    for group in SCRIPTS:
         targets |= {scripts / name: "" for name in points.get(group, {})}
     return Wheel(path, pin, targets, points, _permissions(archive, names, points))
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    if archive.getinfo(name).file_size > _MOST_OF_METADATA:
+        raise ValueError(f"{name!r} is larger than 16 MiB")
+    return archive.read(name)
 
 
 def _names(archive: zipfile.ZipFile) -> list[str]:
@@ -114,6 +146,8 @@ def _names(archive: zipfile.ZipFile) -> list[str]:
         parts = name.split("/")
         if name.startswith("/") or ".." in parts or any(c in name for c in "\\:\0"):
             raise ValueError(f"it contains the path {name!r}, which leads out of its folder")
+        if not name.isprintable():
+            raise ValueError(f"it contains {name!r}, which a terminal would not show as it is")
         if stat.S_ISLNK(item.external_attr >> 16):
             raise ValueError(f"it contains the link {name!r}")
         if item.is_dir():
@@ -121,8 +155,8 @@ def _names(archive: zipfile.ZipFile) -> list[str]:
         if name.lower() in seen:
             raise ValueError(f"it contains {name!r} twice")
         seen.add(name.lower())
-        last = parts[-1].lower()
-        if last.endswith(".pth") or last.partition(".")[0] in _STARTUP or parts[0] in _STARTUP:
+        stems = {part.partition(".")[0].lower() for part in parts}
+        if name.lower().endswith(".pth") or stems & _STARTUP:
             raise ValueError(f"{name!r} would run whenever Python starts")
         found.append(name)
     return found
@@ -156,7 +190,7 @@ def _version(text: str) -> str:
 
 def _check_record(archive: zipfile.ZipFile, names: list[str], info: str) -> dict[str, str]:
     """The hash of every file, which must be the one in `RECORD`."""
-    text = archive.read(f"{info}/RECORD").decode("utf-8")
+    text = _read(archive, f"{info}/RECORD").decode("utf-8")
     recorded = {row[0]: row[1] for row in csv.reader(io.StringIO(text)) if len(row) >= 2}
     own = {f"{info}/{name}" for name in ("RECORD", *_SIGNATURES)}
     if unlisted := sorted(set(names) - set(recorded) - own):
@@ -183,20 +217,46 @@ def _entry_points(
         return {}
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None)
     parser.optionxform = str  # pyright: ignore[reportAttributeAccessIssue]
-    parser.read_string(archive.read(f"{info}/entry_points.txt").decode("utf-8"))
-    return {group: dict(parser[group]) for group in parser.sections()}
+    parser.read_string(_read(archive, f"{info}/entry_points.txt").decode("utf-8"))
+    found = {group: dict(parser[group]) for group in parser.sections()}
+    for group, points in found.items():
+        for name in (group, *points) if is_ours(group) or group in SCRIPTS else (group,):
+            if not _POINT.fullmatch(name):
+                raise ValueError(f"the name {name!a} has other characters than A-Z, 0-9, `._-`")
+    return found
 
 
 def _permissions(
     archive: zipfile.ZipFile, names: list[str], points: Mapping[str, Mapping[str, str]]
 ) -> Permissions | None:
     """The declared permissions: the file that the kernel will read, which depends on the module."""
-    values = [value for group in GROUPS for value in points.get(group, {}).values()]
+    values = [v for group in points if is_ours(group) for v in points[group].values()]
     tops = {value.partition(":")[0].partition(".")[0].strip() for value in values}
+    for top in sorted(tops):
+        if not any(re.search(rf"(^|/purelib/|/platlib/){re.escape(top)}[./]", n) for n in names):
+            raise ValueError(f"its plugin is in the module `{top}`, which it does not contain")
     files = [f"{top}/{FILE}" for top in sorted(tops) if f"{top}/{FILE}" in names]
     if files and len(tops) > 1:
         raise ValueError(f"its plugins are in several packages, so `{FILE}` is ambiguous")
     return parse_permissions(archive.read(files[0])) if files else None
+
+
+def _targets(hashes: Mapping[str, str], pin: Pin, info: str) -> dict[Path, str]:
+    """Where each file is installed, with its hash. Raises `ValueError` for a place that is not for
+    it."""
+    found: dict[Path, str] = {}
+    sites = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    for name, value in hashes.items():
+        path = _target(name, pin)
+        if path in found:
+            raise ValueError(f"it contains {name!r} twice, in different folders")
+        top = next((path.relative_to(s).parts[0] for s in sites if path.is_relative_to(s)), "")
+        if top.endswith((".dist-info", ".egg-info", ".egg")) and top != info:
+            raise ValueError(f"it contains {name!r}, the metadata of another package")
+        if path.is_relative_to(change_folder()):
+            raise ValueError(f"it contains {name!r}, in the folder of an installation in progress")
+        found[path] = value
+    return found
 
 
 def _target(name: str, pin: Pin) -> Path:

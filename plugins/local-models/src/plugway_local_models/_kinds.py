@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
+from plugway import PlugwayError
 from plugway_local_models._folder import ModelFile, NoSuchModel
+from plugway_packages import Approvals
 
 KIND_GROUP: Final = "plugway.model_kinds"
 
@@ -115,14 +117,15 @@ class ModelKind(Protocol):
 
 
 def model_kinds() -> list[ModelKind]:
-    """The kinds that the installed packages register, by name; one that cannot be imported is
-    logged and left out."""
+    """The kinds that the installed packages register, by name; one that cannot be imported, or is
+    not approved, is logged and left out."""
     kinds: list[ModelKind] = []
+    approvals = Approvals()
     for entry in sorted(entry_points(group=KIND_GROUP), key=lambda entry: entry.name):
         try:
-            kinds.append(entry.load())
-        except ImportError as error:
-            _log.warning("models of the kind `%s` are left out: %s", entry.name, error)
+            kinds.append(cast("ModelKind", approvals.load(entry)))
+        except PlugwayError as error:
+            _log.warning("models of the kind `%s` are left out: it %s", entry.name, error)
     return kinds
 
 

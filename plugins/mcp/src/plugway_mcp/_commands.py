@@ -7,7 +7,8 @@ import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from types import ModuleType
+from typing import Annotated, Any, NoReturn, cast
 
 import typer
 from rich.console import Console
@@ -19,6 +20,7 @@ from plugway_mcp._definitions import Definitions, Store, difference, lines_of
 from plugway_mcp._offers import offers
 from plugway_mcp._options import ServerOptions
 from plugway_mcp._presets import presets
+from plugway_packages import Approvals
 from plugway_tools import harmless
 
 mcp_app = typer.Typer(
@@ -290,7 +292,8 @@ def _present(gateway: LocalGateway) -> str:
 
     for point in entry_points(group="plugway.stack"):
         _talk.print(f"There is no configuration yet: {path} is created from the example.")
-        return resources.files(point.value).joinpath("config.example.yaml").read_text("utf-8")
+        folder = resources.files(cast("ModuleType", Approvals().load(point)))
+        return folder.joinpath("config.example.yaml").read_text("utf-8")
     raise _edit.CannotEdit("there is no configuration yet")
 
 

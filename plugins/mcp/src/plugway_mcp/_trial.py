@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,6 +16,7 @@ from plugway_mcp._connection import ServerFailed
 from plugway_mcp._definitions import Definitions
 from plugway_mcp._options import PROXY, ServerOptions
 from plugway_mcp._pool import Pool
+from plugway_packages import Approvals
 from plugway_tools import guard_proxy
 
 
@@ -65,7 +66,8 @@ def _secret(kind: str, name: str, folder: Path) -> str:
             value = None
     else:
         for point in entry_points(group="plugway.key_stores", name="keyring"):
-            key = cast("StoredKey | None", point.load()(name))
+            read = cast("Callable[[str], StoredKey | None]", Approvals().load(point))
+            key = read(name)
             value = key.value if key is not None else None
     if not value:
         raise PlugwayError(f"the secret `{{{kind}: {name}}}` has no value here: `plugway check`")

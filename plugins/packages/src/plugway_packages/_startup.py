@@ -12,10 +12,10 @@ import sysconfig
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
-from importlib.metadata import Distribution, distributions, entry_points
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 
-from plugway_packages._files import editable_source
+from plugway_packages._files import editable_source, packages_of_plugins
 
 OVERRIDE = "PLUGWAY_ALLOW_PTH"
 """Environment variable that allows such files if set to 1."""
@@ -56,12 +56,7 @@ def startup_files(
     suspects = list(_suspects(list(_site_folders() if folders is None else folders)))
     if not suspects:
         return StartupFiles()
-    plugins = {
-        point.dist.name
-        for group in ("plugway", "plugway.stack")
-        for point in entry_points(group=group)
-        if point.dist
-    }
+    plugins = packages_of_plugins()
     refused: list[RefusedFile] = []
     warnings: list[str] = []
     for path in suspects:
