@@ -6,6 +6,7 @@ import pytest
 from engines import QUIET
 
 from plugway.testing import BackendContract, ScriptedUpstream
+from plugway_openai_wire.testing import chat_server
 from plugway_pool import Pool
 
 
@@ -25,6 +26,15 @@ class TestMessages(PoolContract):
 
 class TestVllm(PoolContract):
     pass
+
+
+class TestSglang(PoolContract):
+    options = {**PoolContract.options, "kind": "sglang", "server_options": {"learn": False}}
+
+    @asynccontextmanager
+    async def upstream(self):
+        async with ScriptedUpstream(otherwise=chat_server()) as upstream:
+            yield {"servers": [upstream.url]}
 
 
 class TestLlamaServer(PoolContract):

@@ -11,8 +11,8 @@ from hashlib import blake2b
 from typing import Final, Protocol, TypeVar
 
 FACTOR: Final = 1.25
-"""A server is busy above this multiple of the lower median of the servers' loads. The median
-rather than the mean, so that one server that reports nonsense does not change it."""
+"""A server is busy above this multiple of the other servers' median load. The median rather than
+the mean, so that one server that reports nonsense does not change it."""
 
 
 class Candidate(Protocol):
@@ -58,11 +58,19 @@ def chosen(
     order = ranked(key, servers, now)
     order.sort(key=lambda server: server.address != last)
     loads = sorted(server.load(now) for server in servers)
-    limit = FACTOR * (loads[(len(loads) - 1) // 2] + 1)
     for server in order:
-        if server.load(now) < max(limit, server.comfortable):
+        if server.load(now) < max(_limit(server.load(now), loads), server.comfortable):
             return server
     return min(order, key=lambda server: server.load(now))
+
+
+def _limit(load: float, loads: Sequence[float]) -> float:
+    """The load from which on a server with this `load` is busy; `loads` are those of all."""
+    others = list(loads)
+    others.remove(load)
+    if not others:
+        return math.inf
+    return FACTOR * (others[(len(others) - 1) // 2] + 1)
 
 
 def _score(key: bytes, server: Candidate, now: float) -> float:
