@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final, Protocol, TypeVar
 
-FACTOR: Final = 1.25
-"""A server is busy above this multiple of the other servers' median load. The median rather than
-the mean, so that one server that reports nonsense does not change it."""
+FACTOR: Final = 1.5
+"""A server is too busy for its own conversations above this multiple of the other servers' median
+load, and for new ones above the median itself. The median rather than the mean, so that one server
+that reports nonsense does not change it."""
 
 
 class Candidate(Protocol):
@@ -25,11 +26,16 @@ class Candidate(Protocol):
 
     @property
     def comfortable(self) -> int:
-        """Requests with which it is never busy."""
+        """Requests with which it is never too busy for a new conversation."""
+        ...
+
+    @property
+    def capacity(self) -> int:
+        """Requests with which it is never too busy for its own conversations."""
         ...
 
     def load(self, now: float) -> float:
-        """Its requests; waiting ones count more."""
+        """Its requests, running and waiting."""
         ...
 
     def weight(self, now: float) -> float:
@@ -55,22 +61,23 @@ def chosen(
     """
     if not servers:
         return None
-    order = ranked(key, servers, now)
-    order.sort(key=lambda server: server.address != last)
     loads = sorted(server.load(now) for server in servers)
-    for server in order:
-        if server.load(now) < max(_limit(server.load(now), loads), server.comfortable):
+    for server in servers:
+        own = max(FACTOR * _others(server.load(now), loads), server.capacity, server.comfortable)
+        if server.address == last and server.load(now) < own:
             return server
-    return min(order, key=lambda server: server.load(now))
+    for server in ranked(key, servers, now):
+        load = server.load(now)
+        if server.address != last and load < max(_others(load, loads), server.comfortable):
+            return server
+    return min(servers, key=lambda server: server.load(now))
 
 
-def _limit(load: float, loads: Sequence[float]) -> float:
-    """The load from which on a server with this `load` is busy; `loads` are those of all."""
+def _others(load: float, loads: Sequence[float]) -> float:
+    """The median load of the other servers, with the request; `loads` are those of all."""
     others = list(loads)
     others.remove(load)
-    if not others:
-        return math.inf
-    return FACTOR * (others[(len(others) - 1) // 2] + 1)
+    return others[(len(others) - 1) // 2] + 1 if others else math.inf
 
 
 def _score(key: bytes, server: Candidate, now: float) -> float:

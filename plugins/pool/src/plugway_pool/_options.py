@@ -84,9 +84,9 @@ class PoolOptions(NetworkOptions):
     """Further options of the plugin that connects to each server (`vllm`, `llama-server`,
     `anthropic-compatible` for `messages`, `openai-compatible` for the others), such as
     `{images: false}`."""
-    comfortable: int = Field(default=4, ge=1, le=10_000)
-    """Requests with which a server is never too busy for its conversations. A llama-server's own
-    number of slots is used instead if it reports one."""
+    comfortable: int = Field(default=8, ge=1, le=10_000)
+    """Requests with which a server is never too busy. A llama-server's own number of slots is used
+    instead if it reports one."""
     load_seconds: float = Field(default=2.0, ge=0, le=3600)
     """How often the load of each server is read from its metrics; 0 for never: only the requests
     of this gateway count then."""

@@ -28,8 +28,7 @@ LOAD_SECONDS: Final = 1.0
 """Time limit for reading the load."""
 _MOST_WAIT: Final = 60.0
 """Longest time between two tries to read the load of a server that does not report it."""
-_QUEUED: Final = 4
-"""A waiting request counts like this many running ones: it shows that the server is full."""
+_MOST_PEAK: Final = 512
 _HUNG: Final = 3
 """Checks without a response, in a row, after which a server that serves nothing is ejected."""
 _NOT_READY: Final = frozenset((502, 503, 504))
@@ -67,6 +66,7 @@ class Server:
         )
         self._reported: tuple[float, int, Load] | None = None
         """When the load was read, the own requests at that time, and the load."""
+        self._peak = 0
         self._served_at = float("-inf")
         self._hung = 0
         self._opened: AsyncExitStack | None = None
@@ -76,23 +76,27 @@ class Server:
 
     @property
     def comfortable(self) -> int:
-        """Requests with which it is never busy."""
+        """Requests with which it is never too busy for a new conversation."""
         slots = self._reported[2].slots if self._reported else 0
         return slots or self._options.comfortable
+
+    @property
+    def capacity(self) -> int:
+        """The most requests that it ran lately while none waited."""
+        return min(self._peak, _MOST_PEAK)
 
     def weight(self, now: float) -> float:
         """Its share of new conversations."""
         return self.health.weight(now)
 
-    def load(self, now: float) -> float:
-        """Its requests: those of this gateway, or more if its metrics say so."""
+    def load(self, now: float) -> int:
+        """Its requests: those of this gateway now, and those of others when its metrics were read."""
         if self._reported is None:
             return self.running
         when, own, load = self._reported
         if now - when > 3 * self._options.load_seconds + LOAD_SECONDS:
             return self.running
-        reported = load.running + _QUEUED * load.waiting + self.running - own
-        return max(self.running, reported)
+        return self.running + max(0, load.running + load.waiting - own)
 
     # ── use ──────────────────────────────────────────────────────────────────────────────────
 
@@ -211,9 +215,16 @@ class Server:
         while True:
             load = await self._read_load()
             failures = failures + 1 if load is None else 0
-            self._reported = None if load is None else (time.monotonic(), self.running, load)
+            self._note_load(load)
             seconds = self._options.load_seconds * 2 ** min(failures, 10)
             await asyncio.sleep(min(seconds, max(_MOST_WAIT, self._options.load_seconds)))
+
+    def _note_load(self, load: Load | None) -> None:
+        if load is None:
+            self._reported, self._peak = None, 0
+            return
+        self._reported = time.monotonic(), self.running, load
+        self._peak = load.running if load.waiting else max(self._peak, load.running)
 
     async def _read_load(self) -> Load | None:
         """The load by `/metrics`, and the slots by llama-server's `/slots`; None if unknown."""
