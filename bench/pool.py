@@ -7,7 +7,7 @@ Four scripted engines with a prefix cache each (`bench.engine`), 40 conversation
 at once, over Chat Completions. In the second part one engine is slow, one is killed after a quarter
 of the turns, and one leaves the list after half of them. Figures:
 
-`met`       share of the turns after the first that found at least 95 % of the previous prompt cached
+`met`       share of the turns after the first that found 95 % of the previous prompt cached
 `computed`  prompt tokens that the engines computed, relative to what a single cache would need
 `first`     mean seconds to the first token, relative to the first row
 `cut`       replies that broke off after their first words, which the client asks for again
@@ -35,6 +35,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,7 +104,7 @@ class Run:
 
     def met(self) -> float:
         """Share of later turns that met their cache."""
-        pairs = [(a, b) for turns in self.turns for a, b in zip(turns, turns[1:], strict=False)]
+        pairs = [(a, b) for turns in self.turns for a, b in pairwise(turns)]
         pairs = [(a, b) for a, b in pairs if not b.failed and not a.failed]
         return sum(b.cached >= MET * a.prompt for a, b in pairs) / max(1, len(pairs))
 
@@ -117,9 +118,7 @@ class Run:
         found: list[list[bool]] = []
         for turns in self.turns:
             served = [turn for turn in turns if turn.engine]
-            pairs = [
-                (a, b) for a, b in zip(served, served[1:], strict=False) if a.engine != b.engine
-            ]
+            pairs = [(a, b) for a, b in pairwise(served) if a.engine != b.engine]
             found.append([self.gone.get(a.engine, b.began) < b.began for a, b in pairs])
         return found
 
@@ -175,7 +174,8 @@ class Bench:
             command += ["--host", "127.0.0.1", "--port", str(PORT), "--worker-urls", *self.urls]
             command += ["--prometheus-port", str(PORT + 1), "--log-level", "warn", *ROUTER[target]]
             path, environment = "/health", {}
-        request = f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{PORT}\r\nauthorization: Bearer {TOKEN}\r\n\r\n"
+        request = f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1:{PORT}\r\n"
+        request += f"authorization: Bearer {TOKEN}\r\n\r\n"
         async with started(command, None, log, **environment) as process:
             await until_answered(process, PORT, request.encode(), log)
             await self._warm()

@@ -54,6 +54,7 @@ def on_hand(text):
 def test_there_is_a_page_for_each_way():
     assert [page.stem for page in PAGES] == [
         "compare-models",
+        "fleet",
         "local-coder",
         "on-device",
         "openai-clients",

@@ -14,7 +14,7 @@ bench budget-tree budgets cache-watch capabilities claude-client claude-code cod
 context-guard dashboard demo-model doctor echo embeddings endpoints error-normalizer
 field-policy gemini gemini-api grants http install keyring llama-cpp llama-server lmstudio
 local-answers local-engine local-models log mcp media memory mlx ocr ollama openai openai-api
-openai-compatible openai-wire packages prices probe recommend recorder resilience router
+openai-compatible openai-wire packages pool prices probe recommend recorder resilience router
 server-tools sign-in signature speech-to-text starter store switch system-tools telemetry
 testing text-to-speech thinking tool-repair toolbelt toolcalls tools translation upscale
 upstream-errors vllm wire

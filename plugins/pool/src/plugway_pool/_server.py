@@ -90,7 +90,7 @@ class Server:
         return self.health.weight(now)
 
     def load(self, now: float) -> int:
-        """Its requests: those of this gateway now, and those of others when its metrics were read."""
+        """Its requests: this gateway's own now, and those of others when its metrics were read."""
         if self._reported is None:
             return self.running
         when, own, load = self._reported
