@@ -5,6 +5,7 @@ import httpx2
 import pytest
 from engines import engines, pool_of, running, server_of, turn
 
+from plugway import Attempt
 from plugway.testing import (
     Cut,
     Hold,
@@ -17,6 +18,8 @@ from plugway.testing import (
     respond,
     sse,
 )
+from plugway_embeddings import Wanted
+from plugway_pool import Pool
 from plugway_resilience import Resilience, ResilienceOptions
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
@@ -321,4 +324,44 @@ async def test_two_pools_do_not_send_their_ids_to_each_other():
 
 async def test_check_and_doctor_show_the_servers():
     async with engines("a", "b") as found, running(found) as (_, pool):
-        assert pool.backend.way == f"2 servers: {found[0].url}, {found[1].url}"
+        text = f"2 servers: {found[0].url}, {found[1].url}"
+        assert pool.backend.way == text
+        assert pool_of(found).backend.way == text, "before the start, too"
+        named = build_plugin(Pool, "fleet", dns="engines.test:8000")
+        assert named.backend.way == "all addresses of engines.test:8000"
+
+
+async def test_embeddings_come_from_any_server_that_works():
+    async with engines("a", "b") as found, running(found) as (_, pool):
+        found[0].pages["/v1/embeddings"] = respond(503)
+        vectors = {"data": [{"index": 0, "embedding": [0.5, 1.0]}], "usage": {"prompt_tokens": 2}}
+        found[1].pages["/v1/embeddings"] = respond(200, vectors)
+        for _ in range(4):
+            got = await pool.backend.embed(Wanted("m", ("text",)), Attempt(pool.backend, "m"))
+            assert list(got.vectors[0]) == [0.5, 1.0]
+        assert all(server.running == 0 for server in pool.backend.members.active)
+
+
+async def test_a_rejected_key_is_no_reason_to_ask_the_next_server():
+    async with (
+        engines("a", "b") as found,
+        running(found, api_key="wrong-key-000") as (served, pool),
+    ):
+        for one in found:
+            one.fails = anthropic_error(401, "authentication_error", "invalid key wrong-key-000")
+        response = await turn(served, "s")
+        assert "option `api_key` of `fleet`" in response.text
+        assert "wrong-key-000" not in response.text
+        assert sum(len(one.turns) for one in found) == 1
+        assert not pool.health()
+
+
+async def test_what_a_server_says_is_on_no_receipt(caplog):
+    async with engines("a", "b") as found, running(found) as (served, pool):
+        secret = "the user wrote something private"
+        for one in found:
+            one.fails = anthropic_error(500, "api_error", secret)
+        assert secret in (await turn(served, "s")).text, "the client itself may read it"
+        assert secret not in caplog.text
+        assert secret not in str(pool.health())
+        assert secret not in str(pool.backend.members.described())

@@ -298,6 +298,8 @@ async def test_all_addresses_of_a_name_are_servers(monkeypatch, caplog):
         names = DnsAddresses(f"engines.test:{one.port}", pool.log)
         monkeypatch.setattr(socket, "getaddrinfo", resolve)
         assert await names.read() == [f"http://{a}:{one.port}" for a in addresses]
+        addresses.append("169.254.169.254")
+        assert len(await names.read()) == 2, "the metadata service is no model"
         addresses.clear()
         for _ in range(3):
             assert await names.read() is None
@@ -343,7 +345,9 @@ ONE = "http://127.0.0.1:1"
         ({"dns": "http://gpu:1"}, "should be `HOST:PORT`"),
         ({"dns": "gpu:99999"}, "should be `HOST:PORT`"),
         ({"dns": "gpu"}, "should be `HOST:PORT`"),
-        ({"file": "/nowhere/servers.txt"}, "cannot read"),
+        ({"file": "/nowhere/servers.txt"}, "there is no such file"),
+        ({"file": "/dev"}, "there is no such file"),
+        ({"file": "servers.txt"}, "not an absolute path"),
         ({"servers": [ONE], "kind": "tgi"}, "vllm"),
         ({"servers": [ONE], "session_header": "Authorization"}, "name of a header for ids"),
         ({"servers": [ONE], "session_header": "x y"}, "name of a header for ids"),

@@ -36,6 +36,8 @@ def checked_address(address: str, *, with_key: bool) -> str:
 
 def addresses_in(path: Path, *, with_key: bool) -> tuple[list[str], list[str]]:
     """The addresses in a file, and the problems of its lines. Raises `OSError` or `ValueError`."""
+    if not path.is_file():  # opening anything else might wait for ever
+        raise ValueError("there is no such file")
     with path.open("rb") as file:
         raw = file.read(MAX_FILE_BYTES + 1)
     if len(raw) > MAX_FILE_BYTES:
@@ -104,7 +106,7 @@ class DnsAddresses:
         except (OSError, UnicodeError, TimeoutError) as error:
             found, reason = [], str(error) or f"no answer within {RESOLVE_SECONDS:g} s"
         else:
-            reason = "it has no address"
+            reason = "it has no address that may be used"
         if found:
             self._failing = False
             return found
@@ -118,16 +120,18 @@ class DnsAddresses:
         """A resolver that hangs keeps one thread, not one for every try."""
         if self._resolving is None or self._resolving.done():
             self._resolving = asyncio.ensure_future(asyncio.to_thread(self._lookup))
+            self._resolving.add_done_callback(lambda done: done.cancelled() or done.exception())
         async with asyncio.timeout(RESOLVE_SECONDS):
             return await asyncio.shield(self._resolving)
 
     def _lookup(self) -> list[str]:
         entries = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        hosts = {str(entry[4][0]) for entry in entries}
-        urls = [
-            f"http://[{h}]:{self._port}" if ":" in h else f"http://{h}:{self._port}" for h in hosts
-        ]
-        return sorted(urls)[:MAX_SERVERS]
+        found: list[str] = []
+        for host in sorted({str(entry[4][0]) for entry in entries}):
+            url = f"http://[{host}]:{self._port}" if ":" in host else f"http://{host}:{self._port}"
+            with suppress(ValueError):  # such as that of a cloud's metadata service
+                found.append(checked_address(url, with_key=False))
+        return found[:MAX_SERVERS]
 
 
 class FixedAddresses:

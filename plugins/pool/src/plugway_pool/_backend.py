@@ -52,20 +52,21 @@ class Visit:
 class PoolBackend:
     """Equal servers as one backend."""
 
-    def __init__(self, name: str, zone: str, members: Members, template: Member) -> None:
-        """`template` is the plugin of a server, never opened, for what all have in common."""
+    def __init__(self, name: str, zone: str, members: Members, template: Member, way: str) -> None:
+        """`template` is the plugin of a server, never opened, for what all have in common; `way`
+        describes the servers before they are opened."""
         self.name = name
         self.zone = zone
         self.members = members
         self.template = template
+        self._way = way
         self._visits: StateKey[Visit] = StateKey(f"pool.{name}")
 
     @property
     def way(self) -> str:
         """The servers, as text."""
         addresses = [server.address for server in self.members.active]
-        shown = ", ".join(addresses[:_SHOWN]) + (", ..." if len(addresses) > _SHOWN else "")
-        return f"{len(addresses)} servers: {shown}" if addresses else "no server is known yet"
+        return described(addresses) if addresses else self._way
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """The reply of the conversation's server, or of another one if that fails before it.
@@ -94,8 +95,9 @@ class PoolBackend:
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
         """The count of the conversation's server."""
+        visit = self.visit(request, attempt.exchange)
         return await self._once(
-            request, attempt, lambda server: server.backend.count(request, attempt)
+            visit, attempt, lambda server: server.backend.count(request, attempt)
         )
 
     async def models(self) -> Sequence[ModelInfo]:
@@ -150,12 +152,9 @@ class PoolBackend:
     # ── helpers ──────────────────────────────────────────────────────────────────────────────
 
     async def _once(
-        self,
-        request: MessagesRequest,
-        attempt: Attempt,
-        call: Callable[[Server], Awaitable[T]],
+        self, visit: Visit, attempt: Attempt, call: Callable[[Server], Awaitable[T]]
     ) -> T:
-        _, found, end = await self._first(self.visit(request, attempt.exchange), attempt, call)
+        _, found, end = await self._first(visit, attempt, call)
         end()
         return found
 
@@ -225,7 +224,8 @@ class EmbeddingPool(PoolBackend):
             assert isinstance(server.backend, Embeds)
             return await server.backend.embed(wanted, attempt)
 
-        return await self._once(MessagesRequest(b"{}"), attempt, embedded)
+        visit = Visit(attempt.exchange.id.encode())  # no prompt cache: any server will do
+        return await self._once(visit, attempt, embedded)
 
 
 class EngineMessagesPool(EmbeddingPool, MessagesPool):
@@ -247,6 +247,12 @@ class ChatPool(EmbeddingPool):
         backend = self.backend_for(request, attempt).backend
         assert isinstance(backend, OpenAIBackend)
         return backend
+
+
+def described(addresses: Sequence[str]) -> str:
+    """A list of servers, as text."""
+    shown = ", ".join(addresses[:_SHOWN]) + (", ..." if len(addresses) > _SHOWN else "")
+    return f"{len(addresses)} servers: {shown}"
 
 
 async def _models_of(server: Server) -> Sequence[ModelInfo] | None:

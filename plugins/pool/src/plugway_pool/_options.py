@@ -32,7 +32,11 @@ _SHARED: Final = ("api_key", "key_header", *NetworkOptions.model_fields)
 _OWN: Final = frozenset((*_SHARED, "base_url", "zone"))
 _HEADER: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 _RESERVED: Final = frozenset(
-    ("authorization", "x-api-key", "api-key", "cookie", "host", "content-type", "content-length")
+    (
+        *("accept", "accept-encoding", "anthropic-beta", "anthropic-version", "api-key"),
+        *("authorization", "connection", "content-length", "content-type", "cookie", "host"),
+        *("te", "transfer-encoding", "upgrade", "user-agent", "x-api-key"),
+    )
 )
 _DNS: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,252}):[0-9]{1,5}")
 
@@ -124,6 +128,8 @@ class PoolOptions(NetworkOptions):
         return self
 
     def _check_file(self, path: Path) -> None:
+        if not path.is_absolute():
+            raise ValueError(f"`file`: {path} is not an absolute path; start it with `/` or `~/`")
         try:
             found, problems = addresses_in(path, with_key=self.api_key is not None)
         except (OSError, ValueError) as error:

@@ -31,6 +31,7 @@ from plugway_pool._backend import (
     EngineMessagesPool,
     MessagesPool,
     PoolBackend,
+    described,
 )
 from plugway_pool._conversation import parent_of
 from plugway_pool._members import Members
@@ -61,6 +62,7 @@ class Pool(Plugin[PoolOptions]):
             zone,
             Members(self._addresses(), self._server, self.log, local=local),
             options.member(first[0], self.name, zone),
+            f"all addresses of {options.dns}" if options.dns else described(first),
         )
 
     def _addresses(self) -> Addresses:

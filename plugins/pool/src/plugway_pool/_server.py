@@ -17,6 +17,7 @@ from plugway import (
     BackendTimeout,
     BackendUnavailable,
     ModelInfo,
+    PlugwayError,
     Upstream,
 )
 from plugway_anthropic_wire import key_lines
@@ -170,7 +171,8 @@ class Server:
 
     async def _check_often(self) -> None:
         while True:
-            await self.check()
+            with suppress(PlugwayError):  # whatever a list of models contains
+                await self.check()
             seconds = self._options.check_seconds
             left = (self.health.ejected_until or 0.0) - time.monotonic()
             ejected = not self.health.available
