@@ -1,14 +1,18 @@
 """A conversation stays with one server, and moves only if that server cannot serve it."""
 
+import asyncio
+
 import anyio
 import httpx2
+import orjson
 import pytest
 from engines import engines, pool_of, running, server_of, turn
 
-from plugway import Attempt
+from plugway import Attempt, BackendTimeout, Exchange, Identity, MessagesRequest
 from plugway.testing import (
     Cut,
     Hold,
+    ScriptedUpstream,
     WaitFor,
     anthropic_error,
     anthropic_stream,
@@ -19,6 +23,8 @@ from plugway.testing import (
     sse,
 )
 from plugway_embeddings import Wanted
+from plugway_openai_api import OpenAIApi
+from plugway_openai_wire.testing import chat_server
 from plugway_pool import Pool
 from plugway_resilience import Resilience, ResilienceOptions
 
@@ -115,6 +121,33 @@ async def test_a_failure_before_content_is_tried_at_another_server(fails, stream
             assert await server_of(served, "s") != first
         (other,) = [one for one in found if one is not broken]
         assert len(other.turns) == 1
+
+
+async def test_a_server_that_does_not_respond_in_time_is_not_asked_again_for_the_request():
+    async with engines("a", "b") as found, running(found) as (served, pool):
+        first = await server_of(served, "s")
+        hung = next(one for one in found if one.name == first)
+        hung.fails = [Hold()]
+        request = MessagesRequest(orjson.dumps(request_body("hello", model="m")))
+        exchange = Exchange(request)
+        exchange.identify(Identity("s"))
+        attempt = Attempt(pool.backend, "m", exchange=exchange)
+        pool.backend.members.places[pool.backend.visit(request, exchange).key] = hung.url
+
+        async def send(request, attempt):
+            try:
+                async with asyncio.timeout(0.1):
+                    return await pool.backend.send(request, attempt)
+            except TimeoutError:
+                raise BackendTimeout("no content") from None
+
+        with pytest.raises(BackendTimeout):
+            await pool.around_attempt(send, request, attempt, exchange)
+        (health,) = pool.health()
+        assert (health.state, hung.url in health.target) == ("failing", True)
+        reply = await pool.around_attempt(send, request, attempt, exchange)
+        assert reply.body is not None
+        assert all(server.running == 0 for server in pool.backend.members.active)
 
 
 async def test_a_request_that_is_at_fault_is_not_sent_around():
@@ -307,6 +340,22 @@ async def test_ids_are_sent_hashed_and_only_under_configured_names(options, line
         if "x-dynamo-session-id" in lines:
             assert heads[0]["x-dynamo-parent-session-id"] == heads[2]["x-dynamo-session-id"]
             assert "x-dynamo-parent-session-id" not in heads[2]
+
+
+async def test_a_server_of_chat_completions_gets_ids_whether_translated_or_not():
+    async with ScriptedUpstream(otherwise=chat_server()) as one:
+        fleet = pool_of([one], kind="sglang", session_header="x-smg-routing-key")
+        front = build_plugin(OpenAIApi, "openai-api")
+        async with gateway([front, fleet]) as served:
+            await turn(served, "s")
+            body = {"model": "fleet/m", "messages": [{"role": "user", "content": "hello"}]}
+            lines = {"x-test-session-id": "s"}
+            relayed = await served.client.post("/v1/chat/completions", json=body, headers=lines)
+            assert relayed.status_code == 200
+    keys = [r.header("x-smg-routing-key") for r in one.requests if r.method == "POST"]
+    assert len(keys) == 2
+    assert len({*keys}) == 1
+    assert keys[0]
 
 
 async def test_two_pools_do_not_send_their_ids_to_each_other():

@@ -8,7 +8,7 @@ import pytest
 from engines import Engine, engines, pool_of, running, server_of, turn
 from pydantic import ValidationError
 
-from plugway import BackendTimeout
+from plugway import BackendTimeout, StoredKey, remember_key
 from plugway.testing import (
     Hold,
     WaitFor,
@@ -279,6 +279,21 @@ async def test_another_machine_does_not_join_a_pool_in_the_local_zone(tmp_path, 
             write(path, found[0].url, "http://192.0.2.1:8000")
             await until(lambda: "set `zone` to allow" in caplog.text)
             assert [s.address for s in pool.backend.members.active] == [found[0].url]
+
+
+async def test_a_key_goes_to_no_server_that_it_is_not_for(tmp_path, caplog):
+    path = tmp_path / "servers.txt"
+    async with engines("a", "b") as found:
+        remember_key("fleet", StoredKey("stored-key-0123456789", origin=found[0].url))
+        write(path, found[0].url)
+        options = {"file": path, "refresh_seconds": 0.1, "api_key": "stored-key-0123456789"}
+        async with running(found, **options) as (served, pool):
+            write(path, found[0].url, found[1].url)
+            await until(lambda: f"{found[1].url} is ignored: this key is stored for" in caplog.text)
+            assert await server_of(served, "s") == "a"
+            assert len(pool.backend.members.active) == 1
+        assert found[0].turns[0].header("authorization") == "Bearer stored-key-0123456789"
+        remember_key("fleet", StoredKey(""))
 
 
 async def test_all_addresses_of_a_name_are_servers(monkeypatch, caplog):

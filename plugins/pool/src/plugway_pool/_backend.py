@@ -15,6 +15,7 @@ from plugway import (
     Attempt,
     BackendError,
     BackendRefused,
+    BackendTimeout,
     BackendUnavailable,
     Exchange,
     Headers,
@@ -47,6 +48,8 @@ class Visit:
     """Servers that failed for it."""
     server: Server | None = None
     """The one that sends the reply."""
+    waited: Server | None = None
+    """The one whose response was waited for last."""
 
 
 class PoolBackend:
@@ -134,14 +137,17 @@ class PoolBackend:
         return found.server if found else None
 
     def broken(self, exchange: Exchange, failure: BackendError) -> bool:
-        """The server's reply failed before content; whether another server may be tried."""
+        """The server's reply failed before content, or did not begin in time; whether another
+        server may be tried now."""
         visit = exchange.state.get(self._visits)
-        if visit is None or visit.server is None:
+        is_late = isinstance(failure, BackendTimeout)
+        server = visit and (visit.server or (visit.waited if is_late else None))
+        if visit is None or server is None or server in visit.failed:
             return False
-        visit.server.failed(time.monotonic(), failure)
-        visit.failed.append(visit.server)
-        self._note(exchange, visit.server, failure)
-        return len(visit.failed) < TRIES and len(self.members.active) > 1
+        server.failed(time.monotonic(), failure)
+        visit.failed.append(server)
+        self._note(exchange, server, failure)
+        return not is_late and len(visit.failed) < TRIES and len(self.members.active) > 1
 
     def backend_for(self, request: MessagesRequest, attempt: Attempt) -> Member:
         """The plugin of the server that would be chosen; of none in particular without servers."""
@@ -169,7 +175,7 @@ class PoolBackend:
             server = self.members.choose(visit.key, attempt.model, visit.failed)
             if server is None:
                 break
-            end = server.begin()
+            end, visit.waited = server.begin(), server
             try:
                 found = await call(server)
             except BackendError as failure:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
-from plugway import BackendError, Bounded, Upstream
+from plugway import Bounded, PlugwayError, Upstream
 from plugway_pool._addresses import Addresses
 from plugway_pool._choice import chosen
 from plugway_pool._server import Server
@@ -100,10 +100,7 @@ class Members:
             if known is not None:
                 known.draining = False
                 continue
-            server = self._make(address)
-            await server.open()
-            self._servers[address] = server
-            self._log.info("%s joined", address)
+            await self._join(address)
         for server in self.active:
             if server.address in wanted:
                 continue
@@ -114,14 +111,26 @@ class Members:
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
 
+    async def _join(self, address: str) -> None:
+        try:
+            server = self._make(address)
+            await server.open()
+        except PlugwayError as error:  # such as a key that is stored for another address
+            self._refuse(address, str(error))
+        else:
+            self._servers[address] = server
+            self._log.info("%s joined", address)
+
     def _is_allowed(self, address: str) -> bool:
         if not self._local or Upstream(address).loopback:
             return True
+        self._refuse(address, "the pool's zone is `local`; set `zone` to allow other machines")
+        return False
+
+    def _refuse(self, address: str, reason: str) -> None:
         if address not in self._refused:
             self._refused.add(address)
-            text = "%s is ignored: the pool's zone is `local`; set `zone` to allow other machines"
-            self._log.warning(text, address)
-        return False
+            self._log.warning("%s is ignored: %s", address, reason)
 
     async def _drain(self, server: Server) -> None:
         with suppress(TimeoutError):
@@ -136,10 +145,7 @@ class Members:
         while True:
             await asyncio.sleep(seconds)
             if addresses := await self.addresses.read():
-                try:
-                    await self.update(addresses)
-                except BackendError as error:
-                    self._log.warning("cannot add a server: %s", error.record)
+                await self.update(addresses)
 
     async def close(self) -> None:
         """Close all servers."""
