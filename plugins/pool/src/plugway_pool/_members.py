@@ -91,16 +91,16 @@ class Members:
     # ── the list ─────────────────────────────────────────────────────────────────────────────
 
     async def update(self, addresses: Iterable[str]) -> None:
-        """Add new servers, and drain those that left the list."""
+        """Add new servers, and drain those that left the list, unless it has no usable one."""
         wanted = [address for address in dict.fromkeys(addresses) if self._is_allowed(address)]
-        if not wanted:
-            return
         for address in wanted:
             known = self._servers.get(address)
-            if known is not None:
+            if known is None:
+                await self._join(address)
+            else:
                 known.draining = False
-                continue
-            await self._join(address)
+        if not any(address in self._servers for address in wanted):
+            return
         for server in self.active:
             if server.address in wanted:
                 continue
