@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(900)]
 PLUGWAY = str(Path(sys.executable).with_name("plugway"))
 BACKENDS = (
     "local", "anthropic", "openai", "chat", "gemini", "compatible", "ollama", "lmstudio", "server",
-    "vllm", "codex", "echo", "apple",
+    "vllm", "pool", "codex", "echo", "apple",
 )  # fmt: skip
 MODELS = {"local": "demo", "apple": "system"}
 """By backend; the others take any name."""
@@ -101,6 +101,7 @@ LISTED = """
   - {{use: lmstudio, options: {{base_url: "{url}"}}}}
   - {{use: llama-server, name: server, options: {{base_url: "{url}"}}}}
   - {{use: vllm, options: {{base_url: "{url}"}}}}
+  - {{use: pool, options: {{servers: ["{url}"], session_header: x-session-id}}}}
   - {{use: codex, options: {{base_url: "{url}", home: "{folder}/codex", models: [m]}}}}
   - {{use: apple-intelligence, name: apple, options: {{base_url: "{url}"}}}}
   - {{use: mlx, name: silicon, options: {{preload: false}}}}

@@ -55,6 +55,7 @@ def test_there_is_a_page_for_each_way():
     assert [page.stem for page in PAGES] == [
         "compare-models",
         "containers",
+        "fleet",
         "local-coder",
         "on-device",
         "openai-clients",

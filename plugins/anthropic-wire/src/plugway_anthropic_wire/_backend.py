@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Literal
@@ -118,6 +118,8 @@ class AnthropicBackend:
         self.wire = wire or Wire()
         self.ledger = None if self.wire.native_errors else Ledger()
         """What the server has rejected; None for Anthropic's own API."""
+        self.attempt_lines: Callable[[Attempt], Headers] | None = None
+        """Returns further headers for an attempt, such as the id of its conversation."""
         self._listed: tuple[float, Mapping[str, frozenset[str]]] = (-LISTED_SECONDS, {})
         """When the models were listed, and their capabilities."""
 
@@ -233,7 +235,7 @@ class AnthropicBackend:
         hidden, because they may contain credentials."""
         path = self._path(self.wire.messages_path, request)
         hidden = dict.fromkeys(self.wire.extra_headers, "(as configured)")
-        return f"{self.upstream.base_url}{path}", replaced(self._lines(request), hidden)
+        return f"{self.upstream.base_url}{path}", replaced(self._lines(request, attempt), hidden)
 
     async def models(self) -> Sequence[ModelInfo]:
         """All models that the server lists."""
@@ -313,7 +315,7 @@ class AnthropicBackend:
             "POST",
             self._path(path, request),
             body=request.raw,
-            headers=self._lines(request),
+            headers=self._lines(request, attempt),
             credentials=self.credentials(attempt),
             seconds=self.wire.answer_seconds,
         )
@@ -321,13 +323,14 @@ class AnthropicBackend:
     def _path(self, path: str, request: MessagesRequest) -> str:
         return f"{path}?{request.query}" if self.wire.query and request.query else path
 
-    def _lines(self, request: MessagesRequest) -> Headers:
+    def _lines(self, request: MessagesRequest, attempt: Attempt) -> Headers:
         wire = self.wire
         if request.original is not None:
             lines = translated_headers(request.headers)
         else:
             lines = (open_headers if wire.headers == "open" else plain_headers)(request.headers)
-        return replaced(versioned(lines), wire.extra_headers)
+        more = self.attempt_lines(attempt) if self.attempt_lines else ()
+        return replaced(versioned(lines), {**wire.extra_headers, **dict(more)})
 
     async def _refusal(self, response: UpstreamResponse) -> BackendError:
         return self.refused(response.status, await response.refusal(), response.headers)

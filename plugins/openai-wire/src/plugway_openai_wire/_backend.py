@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -103,6 +103,8 @@ class OpenAIBackend:
         self.provider = provider or name
         self.ledger = ledger
         self.endpoint = endpoint or Endpoint()
+        self.attempt_lines: Callable[[Attempt], Headers] | None = None
+        """Returns further headers for an attempt, such as the id of its conversation."""
         self._taught: set[str] = set()
         """Models that rejected a relayed request, with an error that the ledger learned from."""
 
@@ -158,7 +160,7 @@ class OpenAIBackend:
 
     def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
         """The URL and the headers that would be used, for `explain`."""
-        return f"{self.upstream.base_url}{self.api.path}", self.lines(request)
+        return f"{self.upstream.base_url}{self.api.path}", self._lines(request, attempt)
 
     def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
         """Whether the client's bytes would be relayed (`plugway.Relays`)."""
@@ -192,6 +194,10 @@ class OpenAIBackend:
 
     # ── helpers ──────────────────────────────────────────────────────────────────────────────
 
+    def _lines(self, request: MessagesRequest, attempt: Attempt) -> Headers:
+        more = self.attempt_lines(attempt) if self.attempt_lines else ()
+        return (*self.lines(request), *more)
+
     async def _post(
         self, body: bytes, request: MessagesRequest, attempt: Attempt
     ) -> UpstreamResponse:
@@ -200,7 +206,7 @@ class OpenAIBackend:
             "POST",
             self.api.path,
             body=body,
-            headers=self.lines(request),
+            headers=self._lines(request, attempt),
             credentials=await self.credentials(attempt),
             seconds=self.endpoint.answer_seconds,
         )
