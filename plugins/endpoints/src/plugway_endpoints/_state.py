@@ -18,8 +18,10 @@ from plugway import Bounded, ModelInfo, StateKey, Usage
 from plugway_endpoints._choices import Choice, Choices
 from plugway_endpoints._names import Endpoint, endpoints_of
 from plugway_endpoints._needs import Needs
+from plugway_endpoints._topics import KEPT_SECONDS, Topic
 
 MAX_CONVERSATIONS: Final = 256
+MAX_ZONES: Final = 4096
 CHOSEN: StateKey[bool] = StateKey("endpoints.chosen")
 """Set by `switch` in exchanges that a choice routes instead of the configuration."""
 
@@ -95,7 +97,9 @@ class Conversations:
         self.allow_zones: frozenset[str] = frozenset()
         """Zones that every conversation may enter by configuration; `*` for all."""
         self._served: Bounded[tuple[str, str], Served] = Bounded(MAX_CONVERSATIONS)
-        self._zones: Bounded[str, frozenset[str]] = Bounded(MAX_CONVERSATIONS)
+        self._zones: Bounded[str, frozenset[str]] = Bounded(MAX_ZONES)
+        self.zones_topic: Topic | None = None
+        """Where gateways share the zones of conversations."""
 
     def endpoints(self, zones: Mapping[str, str]) -> tuple[Endpoint, ...]:
         """The endpoints that are known, without sending a request."""
@@ -115,7 +119,14 @@ class Conversations:
         if before is not None and not served.prompt_tokens:
             served = replace(served, usage=before.usage)
         self._served[key] = served
-        self._zones[served.session] = self.zones(served.session) | {served.zone}
+        zones = self.zones(served.session)
+        self._zones[served.session] = zones | {served.zone}
+        if served.zone not in zones and self.zones_topic is not None:
+            self.zones_topic.put(served.session, sorted(zones | {served.zone}), KEPT_SECONDS)
+
+    def receive_zones(self, session: str, value: Any, seconds: float) -> None:
+        """Another gateway has served a conversation in these zones."""
+        self._zones[session] = self.zones(session) | {str(zone) for zone in value}
 
     def last(self, session: str | None, agent: str | None) -> Served | None:
         """The last exchange of a conversation."""

@@ -49,6 +49,7 @@ from plugway_endpoints import (
     message_of,
     needs_of,
     no_consent,
+    topic_of,
     turn_of,
 )
 from plugway_switch import _answers as answers
@@ -113,7 +114,8 @@ class Switch(Plugin[SwitchOptions]):
 
     @hookimpl
     def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
-        """Choices are read at startup; warming ends with the gateway."""
+        """Choices are read at startup, and shared with other gateways by `store`; warming ends with
+        the gateway."""
         self._gateway = gateway
         return self._live(gateway)
 
@@ -126,9 +128,16 @@ class Switch(Plugin[SwitchOptions]):
         self.conversations.models = ()  # of the previous configuration
         self.conversations.switch = self.name
         self.conversations.allow_zones = frozenset(self.options.allow_zones)
-        await self.conversations.choices.load()
-        async with anyio.create_task_group() as group:
-            self._group = group
+        conversations, choices = self.conversations, self.conversations.choices
+        await choices.load()
+        async with (
+            topic_of(gateway, "zones", conversations.receive_zones) as zones,
+            topic_of(gateway, "choices", choices.receive) as shared,
+            anyio.create_task_group() as group,
+        ):
+            self._group, conversations.zones_topic = group, zones
+            if shared is not None:
+                group.start_soon(choices.share, shared)
             yield
             group.cancel_scope.cancel()
 
@@ -354,13 +363,15 @@ class Switch(Plugin[SwitchOptions]):
         choices, counts = self.conversations.choices, exchange.endpoint == "messages"
         agent = AGENTS if wish.span == "agents" else ""
         if only is None:
-            return answers.back(counts and await choices.clear(session, agent or None))
-        model = "" if agent else exchange.model_asked
+            was = counts and await choices.clear(session, agent or None)
+            return answers.back(was, known=not was or await choices.known_to_all())
+        model, known = "" if agent else exchange.model_asked, True
         if counts:
             await choices.set(session, agent, self.conversations.choice(only, model, session))
+            known = await choices.known_to_all()
         last = self.conversations.last(session, exchange.agent_id)
         size = last.prompt_tokens if last and last.prompt_tokens else needs_of(request).tokens
-        return answers.switched(only, bool(agent), size)
+        return answers.switched(only, bool(agent), size, known=known)
 
     # ── what is allowed ──────────────────────────────────────────────────────────────────────
 
