@@ -106,9 +106,8 @@ async def test_a_gateway_that_is_alone_waits_for_nobody(database):
     async with member(database) as one:
         await one.topics.next_round()
         one.put("ann", "blue")
-        before = time.monotonic()
         assert await one.topic.written()
-    assert time.monotonic() - before < topics_module.POLL_SECONDS
+        assert not one.topics.peers.others()
 
 
 async def test_what_has_expired_by_the_clock_of_the_database_is_gone(database, two):
@@ -239,9 +238,7 @@ async def test_a_database_that_goes_away_delays_values_and_stops_nobody(caplog, 
             assert not await one.topic.written()
             for _ in range(3):
                 await one.topics.next_round()
-            before = time.monotonic()
             assert not await one.topic.written()
-            assert time.monotonic() - before < 0.1  # known to be down
             await anyio.to_thread.run_sync(server.start)
             await other.knows("ann", "red")
             assert "gone" not in other.heard
