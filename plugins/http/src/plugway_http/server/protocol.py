@@ -33,6 +33,8 @@ MAX_WAITING_BYTES: Final = 256 * 1024
 MAX_WAITING_TURNS: Final = 100
 """Requests that a client may pipeline."""
 MAX_TRAILER_BYTES: Final = 8192
+LAST_HEAD_SECONDS: Final = 0.5
+"""How long a server that stops waits for a request on a new connection."""
 MOST_LINGERS: Final = 5
 """How many times `linger_seconds` a client may keep sending after its response."""
 _METHODS: Final = {
@@ -199,7 +201,7 @@ class GatewayProtocol(HttpToolsProtocol):
             self,
             scope,
             expects=is_new and self.expect_100_continue,
-            keep_alive=is_new and parser.should_keep_alive(),
+            keep_alive=is_new and parser.should_keep_alive() and not self._stopping,
         )
         scope["extensions"] = {"plugway": turn}
         self.cycle = self._arriving = turn
@@ -340,11 +342,15 @@ class GatewayProtocol(HttpToolsProtocol):
         self._arm(min(self._drain_ends - self.loop.time(), self._limits.linger_seconds), self.cut)
 
     def shutdown(self) -> None:
-        """Close now if idle, after the running response otherwise."""
+        """Close now if idle, after the running response otherwise; after the first response on a
+        new connection, whose request may be on its way."""
         if self._running is not None:
             self._running.keep_alive, self._stopping = False, True
         elif self.transport.is_closing():
             self.transport.abort()
+        elif self._in_head or self.cycle is None:
+            self._stopping = True
+            self._arm(LAST_HEAD_SECONDS, self.transport.close)
         else:
             self.transport.close()
 

@@ -135,7 +135,7 @@ class Server:
                 await self._stopping.wait()
                 if self._on_draining is not None:
                     self._on_draining()
-                self._acceptor.stop()
+                self._acceptor.finish()
                 self._sock.close()
                 await self._drain()
                 tasks.cancel_scope.cancel()
