@@ -22,15 +22,15 @@ LAYERS = (
 MOST_LINES = {
     "types": 1_437,
     "upstream": 631,
-    "config": 1_285,
+    "config": 1_288,
     "plugins": 1_296,
     "exchange": 2_298,
     "http": 941,
-    "cli": 919,
+    "cli": 920,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
-LIBRARIES = {"grants": 436, "http": 2_659, "log": 678, "packages": 273, "wire": 1_997}
+LIBRARIES = {"grants": 436, "http": 2_681, "log": 678, "packages": 273, "wire": 1_997}
 """The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 

@@ -250,6 +250,20 @@ def everything(sock):
     return b"".join(parts)
 
 
+async def test_a_server_serves_new_requests_until_its_notice_is_over():
+    noticed = []
+    inside = Inside()
+    async with running(inside, notice_seconds=60, on_draining=lambda: noticed.append(1)) as server:
+        server.stop()
+        await anyio.wait_all_tasks_blocked()
+        assert noticed == [1]
+        async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
+            await stream.send(ASK)
+            assert (await until(stream, b"0\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        server.stop()  # which does not wait for the rest of the notice
+    assert inside.log == ["startup", "shutdown"]
+
+
 async def test_an_exchange_that_ignores_its_cut_does_not_keep_the_server():
     async def stubborn(scope, receive, send):
         if scope["type"] == "lifespan":
