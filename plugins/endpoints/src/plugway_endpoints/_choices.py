@@ -149,9 +149,12 @@ class Choices:
             if self._topic is topic:
                 self._topic = None
 
-    async def known_to_all(self) -> bool:
-        """Wait until all gateways know the last choice; False if only this one does."""
-        return self._topic is None or await self._topic.written()
+    async def reservation(self) -> str:
+        """Wait until all gateways know the last choice. Returns a sentence, after a space, if that
+        is not possible now; otherwise nothing."""
+        if self._topic is None or await self._topic.written():
+            return ""
+        return " The database does not respond, so other gateways will know this only when it does."
 
     def _put(self, key: tuple[str, str], choice: Choice | None, topic: Topic | None = None) -> None:
         if (topic := topic or self._topic) is None:

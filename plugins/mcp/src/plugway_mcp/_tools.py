@@ -203,22 +203,15 @@ class Tools:
         choices = self._state.choices
         if found.default:
             was = await choices.clear(session, agent or None)
-            later = await self._later() if was else ""
-            return f"{who} served by the configured model {'again' if was else 'already'}.{later}"
+            said = f"{who} served by the configured model {'again' if was else 'already'}."
+            return said + (await choices.reservation() if was else "")
         only = self._one(asked.endpoint, found.found, endpoints)
         if refusal := self._state.refusal(only, session, caller.zone):
             raise ToolFailed(refusal)
-        model = "" if agent else caller.model
-        choice = self._state.choice(only, model, session, caller.zone)
+        choice = self._state.choice(only, "" if agent else caller.model, session, caller.zone)
         await choices.set(session, agent, choice)
-        guess, later = _guess(caller), await self._later()
-        return f"{who} served by {only.described()} from the next request on.{guess}{later}"
-
-    async def _later(self) -> str:
-        """A sentence if other gateways do not know the choice yet."""
-        if await self._state.choices.known_to_all():
-            return ""
-        return " Other gateways do not know this yet, because the database does not respond."
+        said = f"{who} served by {only.described()} from the next request on.{_guess(caller)}"
+        return said + await choices.reservation()
 
     async def endpoint_recommend(self, _: Nothing, caller: Caller | None) -> str:
         """Advice from known facts, without a request."""

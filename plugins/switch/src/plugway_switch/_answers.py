@@ -20,25 +20,20 @@ _HOW: Final = (
 )
 
 
-_NOT_KNOWN: Final = (
-    " The database does not respond, so other gateways will know this only when it does."
-)
-
-
-def switched(endpoint: Endpoint, agents: bool, tokens: int, *, known: bool = True) -> str:
-    """The confirmation of a switch; `known` is whether all gateways know it."""
+def switched(endpoint: Endpoint, agents: bool, tokens: int) -> str:
+    """The confirmation of a switch."""
     who = "Subagents of this conversation are" if agents else "This conversation is"
     text = f"{who} served by {endpoint.described()} from the next turn on"
     window = endpoint.info.context_tokens
     if window and tokens > window and not agents:
         text += f"; it has about {tokens:,} tokens, so run `/compact` before the next turn"
-    return f"{text}. `@plugway use default` switches back.{'' if known else _NOT_KNOWN}"
+    return f"{text}. `@plugway use default` switches back."
 
 
-def back(was: bool, *, known: bool = True) -> str:
-    """The confirmation of switching back; `known` is whether all gateways know it."""
+def back(was: bool) -> str:
+    """The confirmation of switching back."""
     if was:
-        return f"Back to the configured model from the next turn on.{'' if known else _NOT_KNOWN}"
+        return "Back to the configured model from the next turn on."
     return "The configured model serves this conversation already."
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -49,12 +49,11 @@ from plugway_endpoints import (
     message_of,
     needs_of,
     no_consent,
-    topic_of,
     turn_of,
 )
 from plugway_switch import _answers as answers
 from plugway_switch._options import SwitchOptions
-from plugway_switch._warm import WARM_HEADER, next_request, warm_request
+from plugway_switch._warm import WARM_HEADER, next_request, send_ahead, warm_request
 from plugway_switch._wish import Wish, wish_of
 
 ASK_SECONDS: Final = 1.2
@@ -113,14 +112,11 @@ class Switch(Plugin[SwitchOptions]):
         return ()
 
     @hookimpl
-    def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
+    @asynccontextmanager
+    async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
         """Choices are read at startup, and shared with other gateways by `store`; warming ends with
         the gateway."""
         self._gateway = gateway
-        return self._live(gateway)
-
-    @asynccontextmanager
-    async def _live(self, gateway: Gateway) -> AsyncGenerator[None]:
         self._readers = gateway.find(ReadsLines)
         before = gateway.predecessor
         for _, keeper in before.find(KeepsConversations) if before else ():
@@ -128,16 +124,9 @@ class Switch(Plugin[SwitchOptions]):
         self.conversations.models = ()  # of the previous configuration
         self.conversations.switch = self.name
         self.conversations.allow_zones = frozenset(self.options.allow_zones)
-        conversations, choices = self.conversations, self.conversations.choices
-        await choices.load()
-        async with (
-            topic_of(gateway, "zones", conversations.receive_zones) as zones,
-            topic_of(gateway, "choices", choices.receive) as shared,
-            anyio.create_task_group() as group,
-        ):
-            self._group, conversations.zones_topic = group, zones
-            if shared is not None:
-                group.start_soon(choices.share, shared)
+        await self.conversations.choices.load()
+        async with self.conversations.shared(gateway), anyio.create_task_group() as group:
+            self._group = group
             yield
             group.cancel_scope.cancel()
 
@@ -364,14 +353,14 @@ class Switch(Plugin[SwitchOptions]):
         agent = AGENTS if wish.span == "agents" else ""
         if only is None:
             was = counts and await choices.clear(session, agent or None)
-            return answers.back(was, known=not was or await choices.known_to_all())
-        model, known = "" if agent else exchange.model_asked, True
+            return answers.back(was) + (await choices.reservation() if was else "")
+        model = "" if agent else exchange.model_asked
         if counts:
             await choices.set(session, agent, self.conversations.choice(only, model, session))
-            known = await choices.known_to_all()
         last = self.conversations.last(session, exchange.agent_id)
         size = last.prompt_tokens if last and last.prompt_tokens else needs_of(request).tokens
-        return answers.switched(only, bool(agent), size, known=known)
+        said = answers.switched(only, bool(agent), size)
+        return said + (await choices.reservation() if counts else "")
 
     # ── what is allowed ──────────────────────────────────────────────────────────────────────
 
@@ -401,14 +390,7 @@ class Switch(Plugin[SwitchOptions]):
         if gateway is None or group is None or choice is None or choice.target != only.id:
             return
         warm = warm_request(request, f"anthropic/{only.id}", said)
-
-        async def ask() -> None:
-            try:
-                await gateway.ask(warm, caller=exchange.caller)
-            except PlugwayError as error:
-                self.log.info("could not warm `%s`: %s", only.id, error.record)
-
-        group.start_soon(ask)
+        group.start_soon(send_ahead, gateway, warm, exchange.caller, self.log)
 
 
 def _session(exchange: Exchange) -> str | None:
