@@ -58,6 +58,7 @@ def test_there_is_a_page_for_each_way():
         "on-device",
         "openai-clients",
         "own-key",
+        "several-gateways",
         "switch-in-chat",
         "team",
         "tools",
