@@ -45,7 +45,7 @@ def commands():
 
 def on_hand(text):
     """The same with what a test has: keys from the environment, the model that is shipped."""
-    text = re.sub(r"\{\$keyring: [\w-]+\}", "{$env: RECIPE_KEY}", text)
+    text = re.sub(r"\{\$(keyring|file): [\w/-]+\}", "{$env: RECIPE_KEY}", text)
     return text.replace("qwen3-coder, context", "demo, context").replace(
         "local/qwen3-coder]", "local/demo]"
     )
