@@ -42,6 +42,7 @@ PAGE = Path(__file__).parents[2] / "docs/recipes/several-gateways.md"
 MAIN = "from plugway.cli.main import main; main()"
 SKEWED = "import time; now = time.time; time.time = lambda: now() + {}; " + MAIN
 HOST = "llm.example.com"
+PATH = f"{os.environ['PATH']}:/usr/sbin"
 TOKEN = "t" * 40
 PERSONS = 100
 EVENTS = 20
@@ -129,14 +130,26 @@ class Fleet:
         self.start(port, **options)
         await self.ready(port)
 
+    def client(self):
+        return httpx2.AsyncClient(base_url=self.url, verify=self.trust, timeout=60, trust_env=False)
+
+    def remove_from_nginx(self, port):
+        text = self.nginx.read_text()
+        self.nginx.write_text(re.sub(rf"\n *server 127.0.0.1:{port} .*", "", text))
+
+    async def reload_nginx(self):
+        for words in (["-t"], ["-s", "reload"]):
+            command = [shutil.which("nginx", path=PATH), *words, "-c", str(self.nginx)]
+            await anyio.run_process(command)
+
     def log(self, port):
         return (self.folder / f"{port}.log").read_text()
 
 
 @asynccontextmanager
 async def nginx(folder, ports):
-    """nginx with the block of the page; yields its address and the authority of its certificate."""
-    found = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    """nginx with the block of the page; yields its address, a context that trusts it, and its file."""
+    found = shutil.which("nginx", path=PATH)
     if found is None:
         pytest.skip("nginx is not installed")
     authority = trustme.CA()
@@ -176,7 +189,7 @@ async def nginx(folder, ports):
                     break
         context = ssl.create_default_context()
         authority.configure_trust(context)
-        yield f"https://127.0.0.1:{port}", context
+        yield f"https://127.0.0.1:{port}", context, main
     finally:
         process.terminate()
         process.wait(20)
@@ -224,7 +237,7 @@ async def fleet(folder, persons, skews=(0, 0, 0)):
                     found.start(port, skew=skew)
                 for port in found.ports:
                     await found.ready(port)
-                async with nginx(folder, found.ports) as (found.url, found.trust):
+                async with nginx(folder, found.ports) as (found.url, found.trust, found.nginx):
                     yield found
             finally:
                 for process in found.processes.values():
@@ -244,13 +257,11 @@ class Readers:
         self._names = itertools.count()
 
     async def read(self, key):
-        async with httpx2.AsyncClient(
-            base_url=self.fleet.url, verify=self.fleet.trust, timeout=60, trust_env=False
-        ) as client:
+        async with self.fleet.client() as client:
             while not self.stop:
-                await self._one(client, key, f"stream-{next(self._names)}")
+                await self.one(client, key, f"stream-{next(self._names)}")
 
-    async def _one(self, client, key, name):
+    async def one(self, client, key, name):
         body = {"model": "any", "max_tokens": 100, "stream": True}
         body["messages"] = [{"role": "user", "content": name}]
         headers = {"authorization": f"Bearer {key}", "host": HOST}
@@ -281,7 +292,7 @@ class Readers:
             self.wrong.append((name, status, raw[-300:]))
 
 
-async def test_a_rolling_restart_loses_and_changes_no_stream(tmp_path):
+async def test_a_rolling_restart_and_the_way_back_to_one_lose_and_change_no_stream(tmp_path):
     async with fleet(tmp_path, PERSONS) as found:
         readers = Readers(found)
         async with anyio.create_task_group() as group:
@@ -295,7 +306,20 @@ async def test_a_rolling_restart_loses_and_changes_no_stream(tmp_path):
             with anyio.fail_after(60):
                 while readers.running < PERSONS:  # on all three again
                     await anyio.sleep(0.05)
+            _, *others = found.ports
+            for port in others:
+                found.processes[port].send_signal(signal.SIGTERM)
+            for port in others:
+                assert await anyio.to_thread.run_sync(found.processes[port].wait) == 0
+            with anyio.fail_after(60):
+                while readers.running < PERSONS:  # on the first
+                    await anyio.sleep(0.05)
             readers.stop = True
+        for port in others:
+            found.remove_from_nginx(port)
+        await found.reload_nginx()
+        async with found.client() as client:
+            await readers.one(client, found.keys[0], "the last one")
         logs = "".join(found.log(port) for port in found.ports)
     assert readers.wrong == []
     assert set(readers.results) == {"whole"}

@@ -126,7 +126,7 @@ async def test_a_recording_ends_when_its_person_stops_it_through_another_gateway
     async with member(*stack) as one, member(*stack) as two:
         await send(one, "@plugway record", model="home/m")
         assert "by=recorder" in (await send(one, model="home/m")).headers["plugway-receipt"]
-        await send(two, "@plugway record stop", model="home/m")
+        await send(two, "@plugway record off", model="home/m")
         await shared(two, one)
         with anyio.fail_after(10):
             while True:
