@@ -21,7 +21,7 @@ from plugway_store import _values as values
 from plugway_store._errors import StoreError
 from plugway_store._peers import EVERY_SECONDS, LIVE_SECONDS, Peers
 from plugway_store._store import Store
-from plugway_store._values import MAX_KEY, MAX_VALUES, Row
+from plugway_store._values import MAX_KEY, MAX_TOPIC, MAX_VALUES, Row
 
 POLL_SECONDS: Final = 0.5
 """How old what a gateway knows of the others may be, besides the time of a query."""
@@ -109,6 +109,7 @@ class Topics:
         self, store: Store, name: str, changed: Changed
     ) -> AsyncGenerator[SharedTopic]:
         """Read the values of a topic, and share it until the end of the block."""
+        name = name[:MAX_TOPIC]
         topic = SharedTopic(self, name, changed)
         self._topics.append(topic)  # first, so that no change is missed
         try:

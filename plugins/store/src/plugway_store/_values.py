@@ -17,6 +17,7 @@ from plugway_store._store import insert_into
 SCHEMA: Final = Schema("store", Path(__file__).parent / "migrations")
 MAX_VALUES: Final = 10_000
 """Values of a topic; the oldest are removed first."""
+MAX_TOPIC: Final = 256
 MAX_KEY: Final = 1024
 """Characters of a key."""
 
@@ -24,7 +25,7 @@ _METADATA: Final = sa.MetaData()
 _VALUE: Final = sa.Table(
     "store_value",
     _METADATA,
-    sa.Column("topic", sa.String(64), primary_key=True),
+    sa.Column("topic", sa.String(MAX_TOPIC), primary_key=True),
     sa.Column("key", sa.String(MAX_KEY), primary_key=True),
     sa.Column("value", sa.Text),
     sa.Column("gateway", sa.String(32), nullable=False),

@@ -13,7 +13,7 @@ def upgrade() -> None:
     """Create the tables."""
     op.create_table(
         "store_value",
-        sa.Column("topic", sa.String(64), primary_key=True),
+        sa.Column("topic", sa.String(256), primary_key=True),
         sa.Column("key", sa.String(1024), primary_key=True),
         sa.Column("value", sa.Text),
         sa.Column("gateway", sa.String(32), nullable=False),
