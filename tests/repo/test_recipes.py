@@ -54,10 +54,12 @@ def on_hand(text):
 def test_there_is_a_page_for_each_way():
     assert [page.stem for page in PAGES] == [
         "compare-models",
+        "containers",
         "local-coder",
         "on-device",
         "openai-clients",
         "own-key",
+        "run-as-a-service",
         "several-gateways",
         "switch-in-chat",
         "team",
@@ -99,6 +101,7 @@ def test_a_command_exists(line, plugway):
         "mcp": 2,
         "budgets": 2,
         "groups": 2,
+        "service": 2,
         "users": 3 if "keys" in known else 2,
     }
     code, wrote = plugway(*known[: groups.get(words[1], 1)], "--help")

@@ -26,14 +26,14 @@ def warm_request(request: MessagesRequest, model: str, said: str) -> MessagesReq
     return request.replace(because="read before the next turn comes", headers=headers, **fields)
 
 
-async def send_ahead(
+async def warm(
     gateway: Gateway, request: MessagesRequest, caller: Caller, log: logging.Logger
 ) -> None:
-    """Send a request whose reply nobody needs."""
+    """Have its model read the request; a failure is only logged."""
     try:
         await gateway.ask(request, caller=caller)
     except PlugwayError as error:
-        log.info("could not warm `%s`: %s", request.model.removeprefix("anthropic/"), error.record)
+        log.info("could not warm `%s`: %s", request.model, error.record)
 
 
 def next_request(request: MessagesRequest, model: str) -> MessagesRequest:
