@@ -22,15 +22,15 @@ LAYERS = (
 MOST_LINES = {
     "types": 1_319,
     "upstream": 631,
-    "config": 1_326,
+    "config": 1_329,
     "plugins": 1_194,
     "exchange": 2_295,
     "http": 952,
-    "cli": 948,
+    "cli": 949,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
-LIBRARIES = {"grants": 436, "http": 3_219, "log": 678, "packages": 588, "wire": 2_144}
+LIBRARIES = {"grants": 436, "http": 3_237, "log": 678, "packages": 588, "wire": 2_144}
 """The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 

@@ -61,6 +61,7 @@ def test_there_is_a_page_for_each_way():
         "openai-clients",
         "own-key",
         "run-as-a-service",
+        "several-gateways",
         "switch-in-chat",
         "team",
         "tools",

@@ -4,6 +4,7 @@ import orjson
 
 from plugway import MessagesRequest, ModelInfo, Usage
 from plugway_endpoints import Conversations, Needs, Served, needs_of
+from plugway_endpoints._state import MAX_ZONES
 
 
 def served(session, **fields):
@@ -31,7 +32,7 @@ def test_a_conversation_keeps_its_zones_and_its_last_known_size():
 
 def test_conversations_are_bounded():
     state = Conversations()
-    for number in range(300):
+    for number in range(MAX_ZONES + 1):
         state.record(served(f"s{number}", at=float(number)))
     assert len(state.recent(0)) == 256
     assert state.zones("s0") == frozenset()

@@ -215,6 +215,55 @@ async def test_an_idle_server_stops_at_once_although_clients_keep_connections():
     assert anyio.current_time() - start < 1
 
 
+async def test_requests_on_connections_that_wait_when_the_server_stops_are_served():
+    """A proxy that has connected sends its request, and must not send it again to another server."""
+    async with running(Inside()) as server:
+        early = [socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(3)]
+        await anyio.sleep(0.05)  # accepted, without a request
+        waiting = [
+            socket.create_connection(("127.0.0.1", server.port), timeout=5) for _ in range(60)
+        ]
+        for one in waiting:
+            one.sendall(ASK)
+        server.stop()  # before the loop could accept any of them
+        await anyio.sleep(0.05)
+        early[0].sendall(ASK)
+        early[1].sendall(ASK[:10])
+        await anyio.sleep(0.05)
+        early[1].sendall(ASK[10:])
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port), timeout=5)
+        for one in (*waiting, *early[:2]):
+            answer = await anyio.to_thread.run_sync(everything, one)
+            assert answer.startswith(b"HTTP/1.1 200")
+            assert answer.endswith(b"0\r\n\r\n")
+            assert one in waiting or b"connection: close" in answer
+        assert await anyio.to_thread.run_sync(everything, early[2]) == b""
+
+
+def everything(sock):
+    """What arrives until the server closes the connection."""
+    parts = []
+    while part := sock.recv(65536):
+        parts.append(part)
+    sock.close()
+    return b"".join(parts)
+
+
+async def test_a_server_serves_new_requests_until_its_notice_is_over():
+    noticed = []
+    inside = Inside()
+    async with running(inside, notice_seconds=60, on_draining=lambda: noticed.append(1)) as server:
+        server.stop()
+        await anyio.wait_all_tasks_blocked()
+        assert noticed == [1]
+        async with await anyio.connect_tcp("127.0.0.1", server.port) as stream:
+            await stream.send(ASK)
+            assert (await until(stream, b"0\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        server.stop()  # which does not wait for the rest of the notice
+    assert inside.log == ["startup", "shutdown"]
+
+
 async def test_an_exchange_that_ignores_its_cut_does_not_keep_the_server():
     async def stubborn(scope, receive, send):
         if scope["type"] == "lifespan":

@@ -44,10 +44,10 @@ def backend(name, zone="local", *infos):
 
 
 @asynccontextmanager
-async def running(*backends, others=(), before=(), tokens=(), **options):
+async def running(*backends, others=(), before=(), tokens=(), port=8484, **options):
     stack = [*before, build_plugin(Switch, "switch", **options), *others, *backends]
     async with AsyncExitStack() as exits:
-        yield await exits.enter_async_context(gateway(stack, tokens=list(tokens)))
+        yield await exits.enter_async_context(gateway(stack, tokens=list(tokens), port=port))
 
 
 async def _events(raw):

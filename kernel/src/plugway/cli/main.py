@@ -160,6 +160,7 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
         gateway,
         host=server.host,
         port=server.port,
+        notice_seconds=server.notice_seconds,
         drain_seconds=server.drain_seconds,
         limits=WireLimits(
             head_seconds=server.head_seconds, stall_seconds=server.stalled_client_seconds

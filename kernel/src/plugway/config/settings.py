@@ -109,6 +109,9 @@ class ServerOptions(Options):
     """Timeout between two bytes of a backend's stream."""
     stalled_client_seconds: Seconds = 120.0
     """Timeout for a client that stops reading its stream."""
+    notice_seconds: float = Field(default=0.0, ge=0, le=600)
+    """How long after a stop signal new requests are still served, while `/readyz` returns 503 so
+    that a load balancer sends no more. Then the gateway stops accepting, and drains."""
     drain_seconds: Seconds = 28.0
     """How long exchanges in flight may continue after a stop signal. A second signal stops them
     at once."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from plugway import Bounded, Exchange, MessagesRequest, as_list, as_object
+from plugway import Bounded, MessagesRequest, as_list, as_object
 
 MAX_SESSIONS: Final = 512
 MAX_TOKENS: Final = 8_192
@@ -38,12 +38,11 @@ class Conversations:
     def __init__(self) -> None:
         self._targets: Bounded[str, tuple[str, str]] = Bounded(MAX_SESSIONS)
 
-    def record(self, exchange: Exchange) -> None:
-        """Remember the target of an exchange of a session's main conversation."""
-        served, session = exchange.served_by, exchange.session_id
-        if served is None or session is None:
-            return
-        self._targets[session] = (served.backend.name, served.model)
+    def record(self, session: str, target: tuple[str, str]) -> bool:
+        """Remember the target of a session's main conversation; returns whether it is new."""
+        new = self._targets.get(session) != target
+        self._targets[session] = target
+        return new
 
     def target(self, session: str | None) -> tuple[str, str] | None:
         """(instance, model) of a session's conversation."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from plugway import (
     Attempt,
@@ -37,6 +37,7 @@ from plugway_auto_mode._options import AutoModeOptions
 from plugway_auto_mode._own_check import Conversations, is_own_check
 from plugway_auto_mode._review import Call, Decision, decide
 from plugway_auto_mode._verdicts import RESULTS, VerdictStream, calls_in, covers
+from plugway_endpoints import KEPT_SECONDS, Topic, topic_of
 from plugway_tools import ToolCall, ToolSpec, Verdict, record_verdict, unquoted
 
 NATIVE_ZONE = "anthropic"
@@ -77,6 +78,7 @@ class AutoMode(Plugin[AutoModeOptions]):
         self._gateway: Gateway | None = None
         self._conversations: defaultdict[str, Conversations] = defaultdict(Conversations)
         """By caller (`Caller.share`), so that one caller's sessions cannot evict another's."""
+        self._topic: Topic | None = None
 
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
         """Report unknown backends."""
@@ -90,9 +92,17 @@ class AutoMode(Plugin[AutoModeOptions]):
     @hookimpl
     @asynccontextmanager
     async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
-        """Requests to the judge are sent through the gateway itself."""
+        """Requests to the judge are sent through the gateway itself. The targets of conversations
+        are shared with other gateways by `store`."""
         self._gateway = gateway
-        yield
+        async with topic_of(gateway, f"{self.name} targets", self._learn) as self._topic:
+            yield
+
+    def _learn(self, name: str, value: Any, seconds: float) -> None:
+        """Another gateway has served a conversation."""
+        share, _, session = name.rpartition("\n")
+        instance, model = map(str, value)
+        self._conversations[share].record(session, (instance, model))
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────
 
@@ -172,8 +182,15 @@ class AutoMode(Plugin[AutoModeOptions]):
     @hookimpl
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
         """Remember the target of a conversation."""
-        if exchange.endpoint == "messages" and exchange.state.get(_MAIN):
-            self._conversations[exchange.caller.share].record(exchange)
+        served, session = exchange.served_by, exchange.session_id
+        if exchange.endpoint != "messages" or not exchange.state.get(_MAIN):
+            return
+        if served is None or session is None:
+            return
+        share, target = exchange.caller.share, (served.backend.name, served.model)
+        new = self._conversations[share].record(session, target)
+        if new and self._topic is not None:
+            self._topic.put(f"{share}\n{session}", target, KEPT_SECONDS)
 
     # ── `JudgesCalls` ────────────────────────────────────────────────────────────────────────
 

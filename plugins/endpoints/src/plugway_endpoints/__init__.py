@@ -20,6 +20,7 @@ from plugway_endpoints._state import (
     choices_path,
     no_consent,
 )
+from plugway_endpoints._topics import KEPT_SECONDS, SharesTopics, Topic, topic_of
 from plugway_endpoints._turn import (
     REPLAY_HEADER,
     GatewayLine,
@@ -35,6 +36,7 @@ from plugway_endpoints._turn import (
 __all__ = [
     "AGENTS",
     "CHOSEN",
+    "KEPT_SECONDS",
     "MAX_CHOICES",
     "REPLAY_HEADER",
     "Advice",
@@ -50,9 +52,11 @@ __all__ = [
     "Needs",
     "ReadsLines",
     "Served",
+    "SharesTopics",
     "TargetHealth",
     "TellsCosts",
     "TellsHealth",
+    "Topic",
     "Turn",
     "choices_path",
     "choices_text",
@@ -65,6 +69,7 @@ __all__ = [
     "message_of",
     "needs_of",
     "no_consent",
+    "topic_of",
     "turn_of",
     "typed_line",
 ]

@@ -1,7 +1,7 @@
 """The endpoint that each conversation has chosen: in memory, and in a file for restarts.
 
-The only conversation state that the gateway keeps. A lookup is two dictionary reads; the
-file is written in a thread when a choice changes.
+A lookup is two dictionary reads; the file is written in a thread when a choice changes. Several
+gateways share choices by a topic, and what is there replaces what a file says.
 """
 
 from __future__ import annotations
@@ -9,28 +9,34 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
+import anyio
 import anyio.to_thread
 
 from plugway import Bounded
+from plugway_endpoints._topics import KEPT_SECONDS, Topic
 
 log = logging.getLogger("plugway.endpoints")
 
 T = TypeVar("T")
 
-MAX_CHOICES: Final = 1000
-MAX_AGE_SECONDS: Final = 30 * 24 * 3600.0
+MAX_CHOICES: Final = 5000
 AGENTS: Final = "*"
 """The agent of a choice that applies to all subagents of a session."""
 
 _TABLE: Final = """create table if not exists choices (
     session text not null, agent text not null, target text not null, model text not null,
     zones text not null, at real not null, primary key (session, agent)) without rowid"""
+_INSERT: Final = "insert or replace into choices values (?, ?, ?, ?, ?, ?)"
+_DELETE: Final = "delete from choices where session = ? and agent = ?"
+_KEEP_NEWEST: Final = """delete from choices where (session, agent) not in
+    (select session, agent from choices order by at desc limit ?)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,11 @@ class Choices:
         """`path` is the file; None keeps choices in memory only."""
         self._path = path
         self._entries: Bounded[tuple[str, str], Choice] = Bounded(MAX_CHOICES)
-        self._loaded = False
+        self._loaded = self._offered = False
+        self._topic: Topic | None = None
+        self._received: dict[tuple[str, str], Choice | None] = {}
+        """Choices of other gateways that the file does not have yet; None for a removed one."""
+        self._arrived = anyio.Event()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -91,7 +101,9 @@ class Choices:
         if agent == "":
             for key in [key for key in self._entries if key[0] == session]:
                 del self._entries[key]
+                self._put(key, None)
         self._entries[session, agent] = choice
+        self._put((session, agent), choice)
         await self._in_thread(lambda: self._write(session, agent, choice))
 
     async def clear(self, session: str, agent: str | None = None) -> bool:
@@ -99,8 +111,59 @@ class Choices:
         gone = [k for k in self._entries if k[0] == session and agent in (None, k[1])]
         for key in gone:
             del self._entries[key]
+            self._put(key, None)
         await self._in_thread(lambda: self._remove(gone))
         return bool(gone)
+
+    # ── other gateways ───────────────────────────────────────────────────────────────────────
+
+    def receive(self, name: str, value: Any, seconds: float) -> None:
+        """Another gateway has set or removed a choice; `seconds` is how long it is still kept."""
+        session, _, agent = name.partition("\n")
+        choice = None
+        if value is not None:
+            zones = tuple(map(str, value["zones"]))
+            at = time.time() - KEPT_SECONDS + seconds  # by this clock
+            choice = Choice(str(value["target"]), str(value["model"]), zones, at)
+        if choice is not None:
+            self._entries[session, agent] = choice
+        else:
+            self._entries.pop((session, agent), None)
+        self._received[session, agent] = choice
+        self._arrived.set()
+
+    async def share(self, topic: Topic) -> None:
+        """Share choices by `topic`, until cancelled. What it does not have yet is put there."""
+        if not self._offered:
+            for key, choice in self._entries.items():
+                if key not in self._received:
+                    self._put(key, choice, topic)
+        self._offered, self._topic = True, topic
+        try:
+            while True:
+                await self._arrived.wait()
+                self._arrived, received = anyio.Event(), self._received
+                self._received = {}
+                await self._in_thread(partial(self._write_received, received))
+        finally:
+            if self._topic is topic:
+                self._topic = None
+
+    async def reservation(self) -> str:
+        """Wait until all gateways know the last choice. Returns a sentence, after a space, if that
+        is not possible now; otherwise nothing."""
+        if self._topic is None or await self._topic.written():
+            return ""
+        return " The database does not respond, so other gateways will know this only when it does."
+
+    def _put(self, key: tuple[str, str], choice: Choice | None, topic: Topic | None = None) -> None:
+        if (topic := topic or self._topic) is None:
+            return
+        value, seconds = None, KEPT_SECONDS
+        if choice is not None:
+            value = {"target": choice.target, "model": choice.model, "zones": choice.zones}
+            seconds = min(KEPT_SECONDS, choice.at + KEPT_SECONDS - time.time())
+        topic.put("\n".join(key), value, seconds)
 
     # ── the file ─────────────────────────────────────────────────────────────────────────────
 
@@ -125,7 +188,7 @@ class Choices:
     def _read(self) -> list[tuple[str, str, Choice]]:
         try:
             with self._open() as db:
-                db.execute("delete from choices where at < ?", (time.time() - MAX_AGE_SECONDS,))
+                db.execute("delete from choices where at < ?", (time.time() - KEPT_SECONDS,))
                 rows = db.execute("select * from choices order by at desc limit ?", (MAX_CHOICES,))
                 found = [
                     (session, agent, Choice(target, model, tuple(zones.split()), at))
@@ -141,17 +204,23 @@ class Choices:
         return found[::-1]
 
     def _write(self, session: str, agent: str, choice: Choice) -> None:
-        row = (session, agent, choice.target, choice.model, " ".join(choice.zones), choice.at)
         with self._open() as db:
             if agent == "":
                 db.execute("delete from choices where session = ?", (session,))
-            db.execute("insert or replace into choices values (?, ?, ?, ?, ?, ?)", row)
-            db.execute(
-                "delete from choices where (session, agent) not in "
-                "(select session, agent from choices order by at desc limit ?)",
-                (MAX_CHOICES,),
-            )
+            db.execute(_INSERT, _row((session, agent), choice))
+            db.execute(_KEEP_NEWEST, (MAX_CHOICES,))
+
+    def _write_received(self, received: Mapping[tuple[str, str], Choice | None]) -> None:
+        with self._open() as db:
+            db.executemany(_DELETE, received)
+            rows = [_row(key, choice) for key, choice in received.items() if choice is not None]
+            db.executemany(_INSERT, rows)
+            db.execute(_KEEP_NEWEST, (MAX_CHOICES,))
 
     def _remove(self, keys: list[tuple[str, str]]) -> None:
         with self._open() as db:
-            db.executemany("delete from choices where session = ? and agent = ?", keys)
+            db.executemany(_DELETE, keys)
+
+
+def _row(key: tuple[str, str], choice: Choice) -> tuple[object, ...]:
+    return (*key, choice.target, choice.model, " ".join(choice.zones), choice.at)

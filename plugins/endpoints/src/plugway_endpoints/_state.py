@@ -7,19 +7,23 @@ protocols `KeepsConversations` and `Advises`.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Protocol, runtime_checkable
 
+import anyio
 import platformdirs
 
-from plugway import Bounded, ModelInfo, StateKey, Usage
+from plugway import Bounded, Gateway, ModelInfo, StateKey, Usage
 from plugway_endpoints._choices import Choice, Choices
 from plugway_endpoints._names import Endpoint, endpoints_of
 from plugway_endpoints._needs import Needs
+from plugway_endpoints._topics import KEPT_SECONDS, Topic, topic_of
 
 MAX_CONVERSATIONS: Final = 256
+MAX_ZONES: Final = 4096
 CHOSEN: StateKey[bool] = StateKey("endpoints.chosen")
 """Set by `switch` in exchanges that a choice routes instead of the configuration."""
 
@@ -95,7 +99,8 @@ class Conversations:
         self.allow_zones: frozenset[str] = frozenset()
         """Zones that every conversation may enter by configuration; `*` for all."""
         self._served: Bounded[tuple[str, str], Served] = Bounded(MAX_CONVERSATIONS)
-        self._zones: Bounded[str, frozenset[str]] = Bounded(MAX_CONVERSATIONS)
+        self._zones: Bounded[str, frozenset[str]] = Bounded(MAX_ZONES)
+        self._zones_topic: Topic | None = None
 
     def endpoints(self, zones: Mapping[str, str]) -> tuple[Endpoint, ...]:
         """The endpoints that are known, without sending a request."""
@@ -115,7 +120,27 @@ class Conversations:
         if before is not None and not served.prompt_tokens:
             served = replace(served, usage=before.usage)
         self._served[key] = served
-        self._zones[served.session] = self.zones(served.session) | {served.zone}
+        zones = self.zones(served.session)
+        self._zones[served.session] = zones | {served.zone}
+        if served.zone not in zones and self._zones_topic is not None:
+            self._zones_topic.put(served.session, sorted(zones | {served.zone}), KEPT_SECONDS)
+
+    @asynccontextmanager
+    async def shared(self, gateway: Gateway) -> AsyncGenerator[None]:
+        """Share choices and zones with other gateways by `store`, if it is configured."""
+        async with (
+            topic_of(gateway, "zones", self._receive_zones) as self._zones_topic,
+            topic_of(gateway, "choices", self.choices.receive) as topic,
+            anyio.create_task_group() as tasks,
+        ):
+            if topic is not None:
+                tasks.start_soon(self.choices.share, topic)
+            yield
+            tasks.cancel_scope.cancel()
+
+    def _receive_zones(self, session: str, value: Any, seconds: float) -> None:
+        """Another gateway has served a conversation in these zones."""
+        self._zones[session] = self.zones(session) | {str(zone) for zone in value}
 
     def last(self, session: str | None, agent: str | None) -> Served | None:
         """The last exchange of a conversation."""

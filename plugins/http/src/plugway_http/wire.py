@@ -28,6 +28,8 @@ class WireLimits:
     """Time from accept, or from the first byte of a later request, to the end of the head."""
     linger_seconds: float = 5.0
     """Time to wait for more input after an early response, so that the client can read it."""
+    last_head_seconds: float = 0.5
+    """How long a server that stops waits for the first request of a new connection."""
     stall_seconds: float = 120.0
     """Time that a client may take without reading what was sent."""
 

@@ -203,14 +203,15 @@ class Tools:
         choices = self._state.choices
         if found.default:
             was = await choices.clear(session, agent or None)
-            return f"{who} served by the configured model {'again' if was else 'already'}."
+            said = f"{who} served by the configured model {'again' if was else 'already'}."
+            return said + (await choices.reservation() if was else "")
         only = self._one(asked.endpoint, found.found, endpoints)
         if refusal := self._state.refusal(only, session, caller.zone):
             raise ToolFailed(refusal)
-        model = "" if agent else caller.model
-        choice = self._state.choice(only, model, session, caller.zone)
+        choice = self._state.choice(only, "" if agent else caller.model, session, caller.zone)
         await choices.set(session, agent, choice)
-        return f"{who} served by {only.described()} from the next request on.{_guess(caller)}"
+        said = f"{who} served by {only.described()} from the next request on.{_guess(caller)}"
+        return said + await choices.reservation()
 
     async def endpoint_recommend(self, _: Nothing, caller: Caller | None) -> str:
         """Advice from known facts, without a request."""

@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import anyio
 import anyio.to_thread
@@ -28,7 +28,16 @@ from plugway import (
     StateKey,
     hookimpl,
 )
-from plugway_endpoints import REPLAY_HEADER, GatewayLine, KeepsConversations, message_of, typed_line
+from plugway_endpoints import (
+    KEPT_SECONDS,
+    REPLAY_HEADER,
+    GatewayLine,
+    KeepsConversations,
+    Topic,
+    message_of,
+    topic_of,
+    typed_line,
+)
 from plugway_recorder import _answers as answers
 from plugway_recorder._options import RecorderOptions
 from plugway_recorder._routes import Routes
@@ -69,6 +78,9 @@ class Recorder(Plugin[RecorderOptions]):
         self._writing = anyio.Lock()
         self._ready = anyio.Event()
         self._keeper: KeepsConversations | None = None
+        self._stops: Topic | None = None
+        self._stopped: list[Key] = []
+        """Conversations that were stopped by another gateway."""
 
     # ── the exchange ─────────────────────────────────────────────────────────────────────────
 
@@ -172,7 +184,11 @@ class Recorder(Plugin[RecorderOptions]):
             if name == self.name:
                 self.known, self.seen = other.known, other.seen
         await self._refresh()
-        async with anyio.create_task_group() as tasks:
+        name = f"{self.name} stops"
+        async with (
+            topic_of(gateway, name, self._learn) as self._stops,
+            anyio.create_task_group() as tasks,
+        ):
             tasks.start_soon(self._write_all)
             try:
                 yield
@@ -186,9 +202,19 @@ class Recorder(Plugin[RecorderOptions]):
         """Lists, reads, removes, starts and stops recordings; callers reach only their own."""
         return Routes(self, gateway).all()
 
+    def _learn(self, name: str, value: Any, seconds: float) -> None:
+        """A person has stopped a recording by another gateway."""
+        caller, _, session = name.rpartition("\n")
+        if value is not None and self.known.get((caller, session)) == "":
+            self.known[caller, session] = answers.STOPPED
+            self._stopped.append((caller, session))
+            self._ready.set()
+
     async def flush(self) -> None:
         """Write what has ended; returns when it is in the file."""
         async with self._writing:
+            while self._stopped:
+                await self._end(self._stopped.pop())
             while self._waiting:
                 ended = self._waiting[0]  # it stays if this task is cancelled before the write
                 why = await anyio.to_thread.run_sync(self._write, ended)
@@ -205,6 +231,8 @@ class Recorder(Plugin[RecorderOptions]):
         """Start or stop a recording; returns why that failed, or nothing.
 
         What ended before a stop is written first, if that is quick: a hook has 2 s."""
+        if self._stops is not None:  # a recording is of one gateway, a stop is for all
+            self._stops.put("\n".join(key), None if on else answers.STOPPED, KEPT_SECONDS)
         if not on:
             with anyio.move_on_after(_FLUSH_SECONDS):
                 await self.flush()
@@ -221,6 +249,12 @@ class Recorder(Plugin[RecorderOptions]):
             self.log.warning("%s", error)
             return "the file of recordings cannot be used; see the gateway's log"
         return ""
+
+    async def _end(self, key: Key) -> None:
+        try:
+            await anyio.to_thread.run_sync(self.store.stop, key, answers.STOPPED)
+        except (PlugwayError, OSError) as error:
+            self.log.warning("%s", error)
 
     async def _heed(self, wish: Wish, key: Key | None, exchange: Exchange) -> None:
         said = await self._obey(wish, key)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 import anyio
 
@@ -17,6 +18,7 @@ from plugway import (
     BackendTimeout,
     BackendUnavailable,
     Exchange,
+    Gateway,
     MessagesRequest,
     Outcome,
     Plugin,
@@ -25,7 +27,7 @@ from plugway import (
     StateKey,
     hookimpl,
 )
-from plugway_endpoints import TargetHealth
+from plugway_endpoints import TargetHealth, Topic, topic_of
 from plugway_resilience._breaker import BreakerRules
 from plugway_resilience._client_errors import Cause, prepare_errors
 from plugway_resilience._health import Block, Health, Key, choose
@@ -42,6 +44,7 @@ from plugway_resilience._resend import ResendRules, Resends, key_of
 
 LEAST_SECONDS = 0.5
 """An attempt with less time than this is not made."""
+_RATE_LIMIT: Final = "rate limit"
 
 
 @dataclass(slots=True)
@@ -94,6 +97,19 @@ class Resilience(Plugin[ResilienceOptions]):
         self._health = Health(rules, chance)
         times, grace = options.resend_after_seconds, options.resend_grace_seconds
         self._resends = Resends(ResendRules(times, grace, options.resend_max_bytes))
+        self._topic: Topic | None = None
+
+    @hookimpl
+    @asynccontextmanager
+    async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
+        """Rate limits are shared with other gateways by `store`."""
+        async with topic_of(gateway, f"{self.name} cool-downs", self._learn) as self._topic:
+            yield
+
+    def _learn(self, target: str, value: Any, seconds: float) -> None:
+        """Another gateway reached the rate limit of a target."""
+        if value == _RATE_LIMIT:
+            self._cool(target, seconds)
 
     @hookimpl
     async def plan_attempts(
@@ -302,8 +318,9 @@ class Resilience(Plugin[ResilienceOptions]):
         if kind is Kind.RATE_LIMIT:
             failure.retry_after = wait = retry_after_of(failure, time.time())
             seconds = options.cooldown_seconds if wait is None else max(1.0, wait)
-            until = now + min(seconds, options.cooldown_max_seconds)
-            self._health.block(key.target, Block(kind, until, "its rate limit is exhausted"))
+            seconds = self._cool(key.target, seconds)
+            if self._topic is not None and not exchange.caller.credentials:
+                self._topic.put(key.target, _RATE_LIMIT, seconds)
         elif kind is Kind.CREDENTIAL:
             until = now + options.credential_recheck_seconds
             reason = f"its credential was refused ({failure.status})"
@@ -313,6 +330,13 @@ class Resilience(Plugin[ResilienceOptions]):
             self.log.warning("`%s`: %s", attempt.target, reason)
         own = bool(exchange.caller.credentials)
         return Cause(kind, attempt.backend.name, wait, failure, own)
+
+    def _cool(self, target: str, seconds: float) -> float:
+        """Skip a target after a 429; returns for how many seconds."""
+        seconds = min(seconds, self.options.cooldown_max_seconds)
+        until = self._clock() + seconds
+        self._health.block(target, Block(Kind.RATE_LIMIT, until, "its rate limit is exhausted"))
+        return seconds
 
     def _skip(self, attempt: Attempt, block: Block, run: _Run, exchange: Exchange) -> None:
         seconds = max(0.0, block.until - self._clock())

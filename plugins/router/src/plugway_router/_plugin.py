@@ -7,13 +7,16 @@ there, a target without consent must not become the first.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from difflib import get_close_matches
+from typing import Any
 
 from plugway import (
     Attempt,
     Exchange,
+    Gateway,
     MessagesRequest,
     ModelInfo,
     NoRoute,
@@ -21,9 +24,10 @@ from plugway import (
     Route,
     hookimpl,
 )
+from plugway_endpoints import KEPT_SECONDS, Topic, topic_of
 from plugway_router._facts import Facts
 from plugway_router._options import RouterOptions
-from plugway_router._sessions import Sessions
+from plugway_router._sessions import Home, Sessions
 from plugway_router._table import Row, Table
 from plugway_router._targets import Flaw, flaws_of, listed, named_backend
 
@@ -41,6 +45,7 @@ class Router(Plugin[RouterOptions]):
         """Model ids that were last listed, for suggestions."""
         self._sessions: defaultdict[str, Sessions] = defaultdict(Sessions)
         """By caller (`Caller.share`), so that one caller's sessions cannot evict another's."""
+        self._topic: Topic | None = None
 
     def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
         """Check the options and, if they are valid, build the table. Reports unknown targets,
@@ -52,6 +57,23 @@ class Router(Plugin[RouterOptions]):
                 for reason in row.left_out:
                     self.log.warning("%s", reason)
         return flaws
+
+    @hookimpl
+    @asynccontextmanager
+    async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
+        """Where conversations go is shared with other gateways by `store`."""
+        if self._table is None or self._table.is_one_zone:
+            yield
+            return
+        async with topic_of(gateway, f"{self.name} homes", self._learn) as self._topic:
+            yield
+
+    def _learn(self, name: str, value: Any, seconds: float) -> None:
+        """Another gateway is about to send a turn of a conversation somewhere."""
+        share, _, session = name.rpartition("\n")
+        instance, model = map(str, value["target"])
+        home = Home((instance, model), frozenset(map(str, value["zones"])))
+        self._sessions[share].remember(session, home)
 
     @hookimpl
     async def resolve_route(self, request: MessagesRequest, exchange: Exchange) -> Route | None:
@@ -84,8 +106,13 @@ class Router(Plugin[RouterOptions]):
         session = exchange.session_id
         if self._table is None or self._table.is_one_zone or session is None or not attempts:
             return
-        if _is_conversation(request, exchange):
-            self._sessions[exchange.caller.share].record(session, attempts)
+        if not _is_conversation(request, exchange):
+            return
+        share = exchange.caller.share
+        home = self._sessions[share].record(session, attempts)
+        if home is not None and self._topic is not None:
+            value = {"target": home.target, "zones": sorted(home.zones)}
+            self._topic.put(f"{share}\n{session}", value, KEPT_SECONDS)
 
     @hookimpl
     async def list_models(

@@ -41,11 +41,19 @@ class Sessions:
         """None for a session whose conversation was never seen."""
         self._arrivals: dict[str, asyncio.Event] = {}
 
-    def record(self, session: str, attempts: Sequence[Attempt]) -> None:
-        """Remember where a turn of the conversation is about to be sent."""
+    def record(self, session: str, attempts: Sequence[Attempt]) -> Home | None:
+        """Remember where a turn of the conversation is about to be sent; returns its home if that
+        is new."""
         zones = frozenset(["local", *(attempt.backend.zone for attempt in attempts)])
         first = attempts[0]
-        self._homes[session] = Home((first.backend.name, first.model), zones)
+        home = Home((first.backend.name, first.model), zones)
+        before = self._homes.get(session)
+        self.remember(session, home)
+        return home if home != before else None
+
+    def remember(self, session: str, home: Home) -> None:
+        """Remember the home of a conversation, and serve requests that wait for it."""
+        self._homes[session] = home
         arrival = self._arrivals.pop(session, None)
         if arrival is not None:
             arrival.set()

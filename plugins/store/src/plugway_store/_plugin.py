@@ -12,8 +12,11 @@ import anyio
 from plugway import Gateway, LocalGateway, Plugin, PlugwayError, hookimpl
 from plugway_store._counters import Counters
 from plugway_store._options import StoreOptions
+from plugway_store._peers import about
 from plugway_store._schema import Schema
 from plugway_store._store import Store, open_store
+from plugway_store._topics import Changed, SharedTopic, Topics
+from plugway_store._values import SCHEMA
 
 T = TypeVar("T")
 Flaw = tuple[tuple[str | int, ...], str]
@@ -52,6 +55,7 @@ class StorePlugin(Plugin[StoreOptions]):
         self._opening: AbstractAsyncContextManager[Store] | None = None
         self._store: Store | None = None
         self._counters: Counters | None = None
+        self._topics = Topics(self.log)
 
     def check(self, zones: Mapping[str, str]) -> Sequence[Flaw]:
         """Passwords without a server to send them to."""
@@ -70,7 +74,24 @@ class StorePlugin(Plugin[StoreOptions]):
         if gateway.predecessor is not None:
             for _, before in gateway.predecessor.find(StorePlugin):
                 self._counters = before._counters
-        return self._open()
+                self._topics.gateway = before._topics.gateway
+        return self._live(gateway)
+
+    @asynccontextmanager
+    async def _live(self, gateway: Gateway) -> AsyncGenerator[None]:
+        async with self._open() as store, anyio.create_task_group() as tasks:
+            tasks.start_soon(self._topics.run, store, about(gateway))
+            yield
+            tasks.cancel_scope.cancel()
+
+    @asynccontextmanager
+    async def share_topic(self, name: str, changed: Changed) -> AsyncGenerator[SharedTopic]:
+        """Share values with the other gateways: `plugway_endpoints.SharesTopics`."""
+        async with (
+            self.opened(SCHEMA) as store,
+            self._topics.shared(store, name, changed) as topic,
+        ):
+            yield topic
 
     @asynccontextmanager
     async def opened(self, schema: Schema) -> AsyncGenerator[Store]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
@@ -112,13 +112,11 @@ class Switch(Plugin[SwitchOptions]):
         return ()
 
     @hookimpl
-    def lifespan(self, gateway: Gateway) -> AbstractAsyncContextManager[object]:
-        """Choices are read at startup; warming ends with the gateway."""
-        self._gateway = gateway
-        return self._live(gateway)
-
     @asynccontextmanager
-    async def _live(self, gateway: Gateway) -> AsyncGenerator[None]:
+    async def lifespan(self, gateway: Gateway) -> AsyncGenerator[None]:
+        """Choices are read at startup, and shared with other gateways by `store`; warming ends with
+        the gateway."""
+        self._gateway = gateway
         self._readers = gateway.find(ReadsLines)
         before = gateway.predecessor
         for _, keeper in before.find(KeepsConversations) if before else ():
@@ -127,7 +125,7 @@ class Switch(Plugin[SwitchOptions]):
         self.conversations.switch = self.name
         self.conversations.allow_zones = frozenset(self.options.allow_zones)
         await self.conversations.choices.load()
-        async with anyio.create_task_group() as group:
+        async with self.conversations.shared(gateway), anyio.create_task_group() as group:
             self._group = group
             yield
             group.cancel_scope.cancel()
@@ -354,13 +352,15 @@ class Switch(Plugin[SwitchOptions]):
         choices, counts = self.conversations.choices, exchange.endpoint == "messages"
         agent = AGENTS if wish.span == "agents" else ""
         if only is None:
-            return answers.back(counts and await choices.clear(session, agent or None))
+            was = counts and await choices.clear(session, agent or None)
+            return answers.back(was) + (await choices.reservation() if was else "")
         model = "" if agent else exchange.model_asked
         if counts:
             await choices.set(session, agent, self.conversations.choice(only, model, session))
         last = self.conversations.last(session, exchange.agent_id)
         size = last.prompt_tokens if last and last.prompt_tokens else needs_of(request).tokens
-        return answers.switched(only, bool(agent), size)
+        said = answers.switched(only, bool(agent), size)
+        return said + (await choices.reservation() if counts else "")
 
     # ── what is allowed ──────────────────────────────────────────────────────────────────────
 

@@ -104,6 +104,14 @@ class Acceptor:
             self._loop.remove_reader(self._sock)
         self._accepting = False
 
+    def finish(self) -> None:
+        """Accept what waits in the backlog, then stop: closing the socket would reset it, with
+        requests that clients may not send again."""
+        if self._accepting and self._server is None:
+            while self._accept():
+                pass
+        self.stop()
+
     async def settled(self) -> None:
         """Wait until all accepted connections have their transport, or are dropped because their
         handshake takes too long."""
@@ -152,23 +160,25 @@ class Acceptor:
             )
         self._paused_at = self._loop.time()
 
-    def _accept(self) -> None:
+    def _accept(self) -> bool:
+        """Accept some connections; returns whether more may wait."""
         for _ in range(MOST_AT_ONCE):
             if not self._has_room():
                 self._pause()
-                return
+                return False
             try:
                 accepted, _ = self._sock.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                return False
             except OSError as error:  # out of file descriptors
                 self._pause(f": {error}")
-                return
+                return False
             connection = self._protocol()
             self._open.add(connection)
             task = self._loop.create_task(self._connect(accepted, connection))
             self._connecting.add(task)
             task.add_done_callback(self._connecting.discard)
+        return True
 
     async def _connect(self, accepted: socket.socket, connection: asyncio.Protocol) -> None:
         accepted.setblocking(False)

@@ -201,12 +201,9 @@ class GatewayProtocol(HttpToolsProtocol):
         scope["raw_path"] = path
         scope["query_string"] = query
         is_new = version == "1.1"
-        turn = (Turn if is_new else OldTurn)(
-            self,
-            scope,
-            expects=is_new and self.expect_100_continue,
-            keep_alive=is_new and parser.should_keep_alive(),
-        )
+        expects = is_new and self.expect_100_continue
+        keep_alive = is_new and parser.should_keep_alive() and not self._stopping
+        turn = (Turn if is_new else OldTurn)(self, scope, expects=expects, keep_alive=keep_alive)
         scope["extensions"] = {"plugway": turn}
         self.cycle = self._arriving = turn
         if self._running is None:
@@ -348,11 +345,14 @@ class GatewayProtocol(HttpToolsProtocol):
         self._arm(min(self._drain_ends - self.loop.time(), self._limits.linger_seconds), self.cut)
 
     def shutdown(self) -> None:
-        """Close now if idle, after the running response otherwise."""
+        """Close now if idle, otherwise after the running response."""
         if self._running is not None:
             self._running.keep_alive, self._stopping = False, True
         elif self.transport.is_closing():
             self.transport.abort()
+        elif self._in_head or self.cycle is None:  # its first request may be on the way
+            self._stopping = True
+            self._arm(self._limits.last_head_seconds, self.transport.close)
         else:
             self.transport.close()
             if not self.transport.can_write_eof():

@@ -62,6 +62,7 @@ class Server:
         sock: socket.socket,
         *,
         drain_seconds: float = 28,
+        notice_seconds: float = 0,
         keep_alive_seconds: int = 75,
         limits: WireLimits | None = None,
         on_reload: Callable[[], Awaitable[None]] | None = None,
@@ -77,6 +78,7 @@ class Server:
         """Set once requests are served."""
         self._sock = sock
         self._drain_seconds = drain_seconds
+        self._notice_seconds = notice_seconds
         self._on_reload = on_reload
         self._on_draining = on_draining
         self._watch = watch
@@ -146,7 +148,9 @@ class Server:
                 await self._stopping.wait()
                 if self._on_draining is not None:
                     self._on_draining()
-                self._acceptor.stop()
+                with anyio.move_on_after(self._notice_seconds):
+                    await self._hurried.wait()
+                self._acceptor.finish()
                 self._sock.close()
                 await self._drain()
                 tasks.cancel_scope.cancel()
@@ -265,6 +269,7 @@ def run(
     host: str,
     port: int,
     drain_seconds: float = 28,
+    notice_seconds: float = 0,
     limits: WireLimits | None = None,
     on_reload: Callable[[], Awaitable[None]] | None = None,
     on_draining: Callable[[], None] | None = None,
@@ -287,6 +292,7 @@ def run(
         app,
         sock,
         drain_seconds=drain_seconds,
+        notice_seconds=notice_seconds,
         limits=limits,
         on_reload=on_reload,
         on_draining=on_draining,
@@ -299,7 +305,7 @@ def run(
     try:
         loop = type("GatewayLoop", (ContinuingLoop, event_loop()), {})
         options = {"loop_factory": loop}
-        anyio.run(_main, server, announce, drain_seconds, backend_options=options)
+        anyio.run(_main, server, announce, notice_seconds + drain_seconds, backend_options=options)
     except* StartFailed as failed:
         print(failed.exceptions[0], file=sys.stderr)
         status = EXIT_NOT_STARTED
@@ -307,7 +313,7 @@ def run(
 
 
 async def _main(
-    server: Server, announce: Callable[[int], Awaitable[None]], drain_seconds: float
+    server: Server, announce: Callable[[int], Awaitable[None]], stop_seconds: float
 ) -> None:
     # Loaded modules live for ever; scanning them in every collection would take 8 % of all time.
     gc.collect()
@@ -318,7 +324,7 @@ async def _main(
     watchdog.start()
     try:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_obey_signals, server, drain_seconds)
+            tasks.start_soon(_obey_signals, server, stop_seconds)
             tasks.start_soon(_announce, server, announce)
             with surviving_exit(loop):
                 await server.serve()
@@ -332,9 +338,9 @@ async def _announce(server: Server, announce: Callable[[int], Awaitable[None]]) 
     await announce(server.port)
 
 
-async def _obey_signals(server: Server, drain_seconds: float) -> None:
+async def _obey_signals(server: Server, stop_seconds: float) -> None:
     with signals() as arrived:
-        limit = drain_seconds + 4
+        limit = stop_seconds + 4
         while True:
             if await arrived.get() == RELOAD:
                 server.reload()

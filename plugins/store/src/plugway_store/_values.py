@@ -1,0 +1,115 @@
+"""The tables of shared values, and the statements that write and read them.
+
+Times are relative to the database's clock, because those of gateways may differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import sqlalchemy as sa
+
+from plugway_store._schema import Schema
+from plugway_store._store import insert_into
+
+SCHEMA: Final = Schema("store", Path(__file__).parent / "migrations")
+MAX_VALUES: Final = 10_000
+"""Values of a topic; the oldest are removed first."""
+MAX_TOPIC: Final = 256
+MAX_KEY: Final = 1024
+"""Characters of a key."""
+
+_METADATA: Final = sa.MetaData()
+_VALUE: Final = sa.Table(
+    "store_value",
+    _METADATA,
+    sa.Column("topic", sa.String(MAX_TOPIC), primary_key=True),
+    sa.Column("key", sa.String(MAX_KEY), primary_key=True),
+    sa.Column("value", sa.Text),
+    sa.Column("gateway", sa.String(32), nullable=False),
+    sa.Column("expires", sa.Float(53), nullable=False),
+    sa.Column("changed", sa.BigInteger, nullable=False),
+)
+_CHANGE: Final = sa.Table(
+    "store_change",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("number", sa.BigInteger, nullable=False),
+)
+_NUMBER: Final = sa.select(_CHANGE.c.number)
+_COUNT: Final = sa.update(_CHANGE).values(number=_CHANGE.c.number + 1)
+
+
+class Row(NamedTuple):
+    """A value, written by a run of a gateway, and the seconds until it expires."""
+
+    topic: str
+    key: str
+    value: str | None
+    gateway: str
+    seconds: float
+
+
+def write(connection: sa.Connection, rows: Sequence[Row]) -> None:
+    """Insert or replace. Changes are numbered in the order of their commits, because each
+    transaction holds the lock on the number until it ends."""
+    connection.execute(_COUNT)
+    number = connection.execute(_NUMBER).scalar_one()
+    now = float(connection.execute(sa.select(_clock(connection))).scalar_one())
+    statement = insert_into(connection, _VALUE)
+    new = {name: statement.excluded[name] for name in ("value", "gateway", "expires", "changed")}
+    key = [_VALUE.c.topic, _VALUE.c.key]
+    values = [
+        {
+            "topic": row.topic,
+            "key": row.key,
+            "value": row.value,
+            "gateway": row.gateway,
+            "expires": now + row.seconds,
+            "changed": number,
+        }
+        for row in rows
+    ]
+    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=new), values)
+
+
+def values_of(connection: sa.Connection, topic: str) -> list[Row]:
+    """All values of a topic, the oldest first."""
+    return _select(connection, _VALUE.c.topic == topic)
+
+
+def news(connection: sa.Connection, seen: int) -> tuple[int, list[Row]]:
+    """The number of the last change, and what changed after `seen`. A lower number is that of a
+    copy that was restored: all its values are news."""
+    number = int(connection.execute(_NUMBER).scalar_one())
+    if number == seen:
+        return number, []
+    return number, _select(connection, _VALUE.c.changed > (seen if seen < number else 0))
+
+
+def prune(connection: sa.Connection, topics: Sequence[str]) -> None:
+    """Remove what has expired, and the oldest of a topic with too many values."""
+    connection.execute(sa.delete(_VALUE).where(_VALUE.c.expires < _clock(connection)))
+    for topic in topics:
+        newest = sa.select(_VALUE.c.changed).where(_VALUE.c.topic == topic)
+        oldest = newest.order_by(_VALUE.c.changed.desc()).offset(MAX_VALUES).limit(1)
+        beyond = connection.execute(oldest).scalar()
+        if beyond is not None:
+            old = sa.delete(_VALUE).where(_VALUE.c.topic == topic, _VALUE.c.changed <= beyond)
+            connection.execute(old)
+
+
+def _select(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Row]:
+    now = _clock(connection)
+    columns = (_VALUE.c.topic, _VALUE.c.key, _VALUE.c.value, _VALUE.c.gateway)
+    statement = sa.select(*columns, _VALUE.c.expires - now).where(_VALUE.c.expires > now, condition)
+    return [Row(*row) for row in connection.execute(statement.order_by(_VALUE.c.changed))]
+
+
+def _clock(connection: sa.Connection) -> sa.ColumnElement[float]:
+    """The database's time in seconds."""
+    if connection.dialect.name == "postgresql":
+        return sa.literal_column("extract(epoch from clock_timestamp())::float8", sa.Double)
+    return sa.literal_column("((julianday('now') - 2440587.5) * 86400.0)", sa.Double)
