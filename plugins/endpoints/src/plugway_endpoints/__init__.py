@@ -20,6 +20,7 @@ from plugway_endpoints._state import (
     choices_path,
     no_consent,
 )
+from plugway_endpoints._trials import OffersTrials, Trial
 from plugway_endpoints._turn import (
     REPLAY_HEADER,
     GatewayLine,
@@ -48,11 +49,13 @@ __all__ = [
     "KeepsConversations",
     "Match",
     "Needs",
+    "OffersTrials",
     "ReadsLines",
     "Served",
     "TargetHealth",
     "TellsCosts",
     "TellsHealth",
+    "Trial",
     "Turn",
     "choices_path",
     "choices_text",

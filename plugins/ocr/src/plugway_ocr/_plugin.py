@@ -23,6 +23,7 @@ from plugway import (
     as_object,
     hookimpl,
 )
+from plugway_endpoints import Trial
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.engine import Engine, HoldsEngines
 from plugway_media.routes import EngineRoute
@@ -45,6 +46,7 @@ from plugway_wire.errors import InvalidRequest
 Flaw = tuple[tuple[str | int, ...], str]
 _PENDING: StateKey[Pending | None] = StateKey("ocr.pending")
 """The pictures of the current attempt that have to be read."""
+PATH: Final = "/v1/ocr"
 _FILES: Final = ("file", "image")
 """Names of the picture in a form."""
 
@@ -134,7 +136,12 @@ class Ocr(HoldsEngines, Plugin[OcrOptions]):
     def register_routes(self) -> list[BaseRoute]:
         """`POST /v1/ocr`."""
         limited = self.options.limited_callers
-        return [EngineRoute("/v1/ocr", self._serve, limited_callers=limited, forms=True)]
+        return [EngineRoute(PATH, self._serve, limited_callers=limited, forms=True)]
+
+    def trials(self) -> Sequence[Trial]:
+        """The endpoint, for a page (`OffersTrials`)."""
+        limited, problem = self.options.limited_callers, problem_of(self.options.engine)
+        return [Trial("read", PATH, limited, MAX_PICTURE_BYTES, problem)]
 
     async def _serve(self, request: Request) -> JSONResponse:
         form = await read_form(request, max_bytes=MAX_PICTURE_BYTES)
