@@ -20,7 +20,7 @@ async function lookAtTrials(of = trialsOf, again = false) {
     part.missing = one.problem !== "";
     for (const [name, values] of Object.entries(one.choices)) fillSelect(part, name, values.map(value => [value, value]));
   }
-  $("speak-text").maxLength = trials.get("speak")?.max_size ?? -1;
+  if (trials.has("speak")) $("speak-text").maxLength = trials.get("speak").max_size;
   $("trials").hidden = !trials.size;
 }
 
