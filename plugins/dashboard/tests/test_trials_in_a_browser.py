@@ -3,7 +3,6 @@ that answer as the plugins document it (`Scripted`) for what real ones do rarely
 
 import io
 import shutil
-import subprocess
 from importlib.util import find_spec
 from shutil import which
 
@@ -150,7 +149,9 @@ def needs(*programs, modules=()):
 # ── real engines ─────────────────────────────────────────────────────────────────────────────
 
 
-async def test_the_text_of_a_chosen_picture_appears_with_its_boxes(playwright, monkeypatch, tmp_path):
+async def test_the_text_of_a_chosen_picture_appears_with_its_boxes(
+    playwright, monkeypatch, tmp_path
+):
     needs("tesseract", modules=["PIL"])
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     ocr = build_plugin(Ocr, "ocr", engine="tesseract")
@@ -199,7 +200,7 @@ async def test_what_the_microphone_hears_is_written_down(playwright, monkeypatch
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     wav = tmp_path / "said.wav"
     words = ["espeak-ng", "-v", "en-us", "-s", "130", "-w", wav, "one two three four five"]
-    subprocess.run(words, check=True, timeout=60)
+    await anyio.run_process(words)
     stt = build_plugin(SpeechToText, "speech-to-text", models=["pocketsphinx"])
     arguments = [
         "--use-fake-device-for-media-stream",
@@ -410,8 +411,10 @@ async def test_everything_can_be_used_by_keyboard(playwright):
         names = []
         for _ in range(3):
             await page.keyboard.press("Tab")
-            names.append(await page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+            names.append(
+                await page.evaluate(
+                    "document.activeElement.id || document.activeElement.textContent"
+                )
+            )
         assert names[:2] == ["read-file", "Read"]
         assert names[2] == "Speech to text"
-
-

@@ -1,4 +1,4 @@
-"""`plugway upscale`: enlarges a picture, without a gateway."""
+"""`plugway upscale`: enlarges a picture or a video, without a gateway."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ import typer
 from plugway import RequestRejected
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.commands import fail, own_engine, progress, read_input, write_output
+from plugway_media.worker import Refused
 from plugway_upscale._enlarging import Enlarged, enlarge
 from plugway_upscale._files import create, format_of
 from plugway_upscale._models import engine_spec, problem
 from plugway_upscale._options import Device, ModelName, OutputFormat
+from plugway_upscale._probe import is_video
+from plugway_upscale._video import SUFFIXES, Kept, Made, Task, enlarge_video, folder_of
 
 upscale_app = typer.Typer()
 _SECONDS: Final = 6 * 3600.0
@@ -27,10 +30,16 @@ _SECONDS: Final = 6 * 3600.0
 @upscale_app.command(epilog="Example: plugway upscale small.png large.png --scale 4")
 def upscale(
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="A PNG, JPEG, WebP or GIF file; `-` is a pipe.")
+        str,
+        typer.Argument(
+            metavar="IN", help="A PNG, JPEG, WebP or GIF file, `-` for a pipe; or a video."
+        ),
     ],
     target: Annotated[
-        str, typer.Argument(metavar="OUT", help="The new file (png, jpg, webp); `-` is a pipe.")
+        str,
+        typer.Argument(
+            metavar="OUT", help="The new file (png, jpg, webp; mp4, mov, mkv); `-` is a pipe."
+        ),
     ],
     scale: Annotated[int, typer.Option(min=2, max=4, help="How many times as large.")] = 2,
     model: Annotated[str, typer.Option(help="fast, drawing or photo.")] = "fast",
@@ -39,11 +48,17 @@ def upscale(
         str, typer.Option("--format", help="png, jpeg or webp; default: the end of OUT.")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Forget the frames of a video that are done.")
+    ] = False,
+    max_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Longest video that is accepted.")
+    ] = 600.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON about OUT: size, bytes, seconds.")
     ] = False,
 ) -> None:
-    """Enlarge a picture with Real-ESRGAN."""
+    """Enlarge a picture, or a video frame by frame, with Real-ESRGAN."""
     for value, known in ((model, ModelName), (device, Device), (kind or "png", OutputFormat)):
         if value not in get_args(known):
             fail(f"unknown {value!r}; known: {', '.join(get_args(known))}")
@@ -52,10 +67,29 @@ def upscale(
         _check_pipe(as_json)
     else:
         _check_path(path, force)
-    wanted = kind or _format_for(path)
+    film = _is_video(source)
+    wanted = "" if film else kind or _format_for(path)
     if missing := problem():
         fail(missing)
     started = time.monotonic()
+    if film:
+        target_path = _video_path(path, kind)
+        task = Task(
+            Path(source), target_path, scale, cast("ModelName", model), max_seconds, force, restart
+        )
+        made = _run_video(task, cast("Device", device))
+        if as_json:
+            about = {
+                "path": target,
+                "width": made.width,
+                "height": made.height,
+                "frames": made.frames,
+                "kept_frames": made.kept,
+                "bytes": target_path.stat().st_size,
+                "seconds": round(time.monotonic() - started, 2),
+            }
+            typer.echo(json.dumps(about))
+        return
     data = read_input(source, max_bytes=MAX_PICTURE_BYTES)
     try:
         found = anyio.run(
@@ -82,6 +116,46 @@ def upscale(
             "seconds": round(time.monotonic() - started, 2),
         }
         typer.echo(json.dumps(about))
+
+
+def _is_video(source: str) -> bool:
+    try:
+        return source != "-" and is_video(Path(source))
+    except OSError as error:
+        fail(f"cannot read {source}: {error.strerror or error}")
+
+
+def _video_path(path: Path | None, kind: str) -> Path:
+    if kind:
+        fail("`--format` is for pictures: the end of OUT says the format of a video")
+    if path is None or path.suffix.lower() not in SUFFIXES:
+        fail(f"IN is a video, so OUT must end with one of {', '.join(SUFFIXES)}")
+    return path
+
+
+def _run_video(task: Task, device: Device) -> Made:
+    kept = Kept(folder_of(task))
+    try:
+        return anyio.run(_enlarge_video, task, kept, device)
+    except KeyboardInterrupt:
+        _talk_of(kept, "stopped")
+        raise typer.Exit(130) from None
+    except RequestRejected as error:
+        fail(f"{task.source}: {error.message}")
+    except Refused as error:
+        fail(f"{task.source}: {error}")
+    except FileExistsError:
+        fail(f"{task.target} exists now: another program created it; nothing is overwritten")
+    except OSError as error:
+        _talk_of(kept, f"cannot go on: {error.strerror or error}")
+        raise typer.Exit(1) from None
+
+
+def _talk_of(kept: Kept, what: str) -> None:
+    typer.echo(
+        f"plugway: {what}. The same command goes on from here; what is done is in {kept.path}",
+        err=True,
+    )
 
 
 def _check_pipe(as_json: bool) -> None:
@@ -130,3 +204,10 @@ async def _enlarge(
                 kind=kind,
                 report=lambda done, total: report(100 * done / total),
             )
+
+
+async def _enlarge_video(task: Task, kept: Kept, device: Device) -> Made:
+    spec = engine_spec(task.model, device, seconds=_SECONDS)
+    async with own_engine("upscale", spec) as engine:
+        with progress("enlarging", None) as report:
+            return await enlarge_video(engine, task, kept, report)

@@ -215,7 +215,7 @@ async function enlargePicture(part, signal) {
   before.src = urlOf(part, picture);
   after.src = url;
   compare(result);
-  result.querySelector(".size").textContent = `${answer.headers.get("plugway-image-size")?.replace("x", " × ") || ""} pixels, ${size(blob.size)}`;
+  result.querySelector(".size").textContent = `${answer.headers.get("plugway-image-size")?.replace("x", " × ") || ""} pixels, ${number.format(Math.ceil(blob.size / 1024))} KiB`;
   buttons(result, saveLink("Download", url, `${picture.name.replace(/\.[^.]*$/, "")}-${form.get("scale")}x.png`));
   result.hidden = false;
 }
