@@ -177,6 +177,8 @@ def _check_path(path: Path, force: bool) -> None:
 
 def _format_for(path: Path | None) -> OutputFormat:
     found = format_of(path) if path else "png"
+    if found is None and path and path.suffix.lower() in SUFFIXES:
+        fail(f"{path} would be a video, but IN is not an MP4, MOV, MKV or WebM file")
     if found is None:
         fail(f"{path} says no format: name it .png, .jpg or .webp, or add `--format`")
     return found

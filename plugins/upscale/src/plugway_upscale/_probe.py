@@ -7,6 +7,7 @@ those that are named here run, and only on the file itself.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -31,8 +32,23 @@ _DECODERS: Final = (
     *_VIDEO_CODECS,
     *("libvpx", "libvpx-vp9", "libdav1d", "libaom-av1"),
     *("aac", "mp3", "mp3float", "opus", "libopus", "vorbis", "flac", "alac", "ac3", "eac3"),
-    *("pcm_s16le", "pcm_s16be", "pcm_s24le", "mov_text", "subrip", "srt", "ass", "webvtt"),
+    *(
+        "pcm_s16le",
+        "pcm_s16be",
+        "pcm_s24le",
+        "mov_text",
+        "subrip",
+        "srt",
+        "ass",
+        "ssa",
+        "webvtt",
+        "dvdsub",
+        "pgssub",
+    ),
+    *("dca", "truehd"),
 )
+_NOT_LISTED: Final = re.compile(rb"Codec \((\w{1,40})\) not on whitelist")
+_PREFIX: Final = re.compile(r"^(\[[^\]]{1,80}\] )+")
 _HDR: Final = ("smpte2084", "arib-std-b67")
 _SECONDS: Final = 60
 
@@ -130,17 +146,19 @@ def _probe(path: Path, demuxer: str) -> Mapping[str, Any]:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False
         )
+        if found := _NOT_LISTED.search(done.stderr):
+            raise Refused(f"the video has the codec {found[1].decode()}, which is not decoded here")
         if done.returncode:
-            raise Refused(f"the video cannot be read: {last_line(done.stderr)}")
+            raise Refused(f"the video cannot be read: {reason_in(done.stderr)}")
         return as_object(json.loads(done.stdout))
     except (subprocess.TimeoutExpired, ValueError):
         raise Refused("the video cannot be read: ffprobe does not understand it") from None
 
 
-def last_line(notes: bytes) -> str:
-    """What a program said last; printable, without the path of the file."""
-    lines = notes.decode("utf-8", "replace").strip().splitlines() or ["no message"]
-    text = lines[-1].rpartition("file:")[2].rpartition(": ")[2]
+def reason_in(notes: bytes) -> str:
+    """The first thing that FFmpeg complained about; later ones follow from it."""
+    first = next(iter(notes.decode("utf-8", "replace").strip().splitlines()), "no message")
+    text = _PREFIX.sub("", first)
     return "".join(c if c.isprintable() else " " for c in text)[:200]
 
 

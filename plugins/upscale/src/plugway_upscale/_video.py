@@ -31,7 +31,7 @@ from plugway_media.worker import Refused
 from plugway_upscale._enlarging import enlarge
 from plugway_upscale._files import put
 from plugway_upscale._options import ModelName
-from plugway_upscale._probe import Video, last_line, look_at, too_long
+from plugway_upscale._probe import Video, look_at, reason_in, too_long
 
 SUFFIXES: Final = (".mp4", ".m4v", ".mov", ".mkv")
 _MAX_FRAMES: Final = 500_000
@@ -165,7 +165,7 @@ async def _times_of(video: Video, max_seconds: float) -> list[float]:
     ]
     done = await anyio.run_process(command, check=False)
     if done.returncode:
-        raise Refused(f"the video cannot be decoded: {last_line(done.stderr)}")
+        raise Refused(f"the video cannot be decoded: {reason_in(done.stderr)}")
     unit, times = 0.0, [0.0][:0]
     for line in done.stdout.decode("ascii", "replace").splitlines():
         if line.startswith("#tb 0:"):
@@ -208,7 +208,7 @@ async def _check_copies(video: Video, target: Path, kept: Kept) -> None:
     if done.returncode:
         raise Refused(
             f"the sound or the subtitles do not fit into {target.suffix} files: name OUT .mkv "
-            f"({last_line(done.stderr)})"
+            f"({reason_in(done.stderr)})"
         )
 
 
@@ -235,7 +235,7 @@ async def _enlarge_frames(
                     picture = await _next_png(frames)
                 except (anyio.EndOfStream, anyio.IncompleteRead):
                     notes.seek(0)
-                    why = last_line(notes.read()[-2000:])
+                    why = reason_in(notes.read(2000))
                     raise Refused(f"frame {number + 1} cannot be decoded: {why}") from None
                 found = await enlarge(engine, picture, scale=task.scale, kind="jpeg")
                 await anyio.to_thread.run_sync(kept.keep_frame, number, found.pieces)
@@ -259,10 +259,7 @@ async def _encode(
     video: Video, task: Task, kept: Kept, times: Sequence[float], size: tuple[int, int]
 ) -> None:
     part = await anyio.to_thread.run_sync(_begun, kept, task.target, times)
-    steady = video.rate and all(
-        abs(time - times[0] - number / Fraction(video.rate)) < _JITTER
-        for number, time in enumerate(times)
-    )
+    steady = _is_steady(times, video.rate)
     listed = ("-f", "concat", "-safe", "0", "-i", "frames.ffconcat")
     frames = ("-f", "image2", "-framerate", video.rate, "-i", "frames/%08d.jpg")
     shape = (
@@ -286,10 +283,19 @@ async def _encode(
     try:
         done = await anyio.run_process(command, check=False, cwd=kept.path)
         if done.returncode:
-            raise Refused(f"the new video cannot be written: {last_line(done.stderr)}")
+            raise Refused(f"the new video cannot be written: {reason_in(done.stderr)}")
         await anyio.to_thread.run_sync(put, part, task.target, task.force)
     finally:
         await anyio.Path(part).unlink(missing_ok=True)
+
+
+def _is_steady(times: Sequence[float], rate: str) -> bool:
+    """Whether the frames are those of a constant rate, from its clock on."""
+    if not rate:
+        return False
+    each = float(1 / Fraction(rate))
+    first = round(times[0] / each)
+    return all(abs(time - (first + n) * each) < _JITTER for n, time in enumerate(times))
 
 
 def _begun(kept: Kept, target: Path, times: Sequence[float]) -> Path:
