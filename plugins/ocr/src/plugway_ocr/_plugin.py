@@ -18,6 +18,7 @@ from plugway import (
     MessagesRequest,
     Plugin,
     Reply,
+    RequestRejected,
     Send,
     StateKey,
     as_object,
@@ -27,6 +28,7 @@ from plugway_endpoints import Trial
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.engine import Engine, HoldsEngines
 from plugway_media.routes import EngineRoute
+from plugway_media.streams import unless_gone
 from plugway_media.uploads import decode_base64, read_form
 from plugway_ocr._engines import engine_spec, problem_of
 from plugway_ocr._eyes import (
@@ -155,7 +157,11 @@ class Ocr(HoldsEngines, Plugin[OcrOptions]):
             # An image block's `source`, too.
             text = as_object(image).get("data") if isinstance(image, dict) else image
             data = await decode_base64(text, "image", max_bytes=MAX_PICTURE_BYTES)
-        return JSONResponse(dict(await self.reader.read(data, request.scope["plugway.caller"])))
+        work = partial(self.reader.read, data, request.scope["plugway.caller"])
+        found = await unless_gone(request.receive, work)
+        if found is None:
+            raise RequestRejected("the client has left", status=499, retry=False, record=True)
+        return JSONResponse(dict(found))
 
     # ── tools ────────────────────────────────────────────────────────────────────────────────
 

@@ -68,9 +68,7 @@ class TextToSpeech(HoldsEngines, Plugin[TextToSpeechOptions]):
         """The endpoint, for a page (`OffersTrials`)."""
         options = self.options
         limited, problem = options.limited_callers, problem_of(options.voices, options.piper)
-        return [
-            Trial("speak", SPEECH, limited, options.max_characters, problem, voices=VOICES)
-        ]
+        return [Trial("speak", SPEECH, limited, options.max_characters, problem, voices=VOICES)]
 
     async def _list(self, request: Request) -> JSONResponse:
         found = await self._speaker.one({"list": True})
