@@ -1,6 +1,7 @@
 """`plugway upscale` with videos: FFmpeg is the real one, the engine repeats pixels."""
 
 import json
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner
 
-from plugway_upscale import _commands, _probe, _video
+from plugway_upscale import _commands, _probe, _video, _video_command
 from plugway_upscale._models import engine_spec
 
 pytestmark = [
@@ -32,7 +33,7 @@ def run(monkeypatch, tmp_path):
     def spec(*names, **more):
         return replace(engine_spec(*names, **more), entry="fake_enlarger:main")
 
-    monkeypatch.setattr(_commands, "engine_spec", spec)
+    monkeypatch.setattr(_video_command, "engine_spec", spec)
     monkeypatch.setattr(_commands, "problem", lambda: "")
     runner = CliRunner()
     return lambda *arguments: runner.invoke(_commands.upscale_app, arguments)
@@ -272,6 +273,8 @@ def hostile():
     Path("concat.mkv").write_bytes(b"ffconcat version 1.0\nfile /etc/passwd\n")
     Path("photo.mp4").write_bytes(b"\0\0\0\x18ftypheic" + good[12:])
     Path("empty.mp4").write_bytes(b"")
+    Path("huge.mp4").write_bytes(good[:100])
+    os.truncate("huge.mp4", 9 << 30)  # takes no space
     return {
         "hdr.mp4": "the video is HDR",
         "ffv1.mkv": "the codec ffv1, which is not decoded here",
@@ -284,6 +287,7 @@ def hostile():
         "concat.mkv": "IN is not an MP4, MOV, MKV or WebM file",
         "photo.mp4": "IN is not an MP4, MOV, MKV or WebM file",
         "empty.mp4": "IN is not an MP4, MOV, MKV or WebM file",
+        "huge.mp4": "has more than 8,589,934,592 bytes: cut it into parts",
         "none.mp4": "No such file",
     }
 

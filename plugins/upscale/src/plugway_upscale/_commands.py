@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Final, cast, get_args
+from typing import Annotated, Any, Final, cast, get_args
 
 import anyio
 import typer
@@ -14,13 +14,13 @@ import typer
 from plugway import RequestRejected
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.commands import fail, own_engine, progress, read_input, write_output
-from plugway_media.worker import Refused
 from plugway_upscale._enlarging import Enlarged, enlarge
 from plugway_upscale._files import create, format_of
 from plugway_upscale._models import engine_spec, problem
 from plugway_upscale._options import Device, ModelName, OutputFormat
 from plugway_upscale._probe import is_video
-from plugway_upscale._video import SUFFIXES, Kept, Made, Task, enlarge_video, folder_of
+from plugway_upscale._video import SUFFIXES, Task
+from plugway_upscale._video_command import make_video, video_path
 
 upscale_app = typer.Typer()
 _SECONDS: Final = 6 * 3600.0
@@ -67,55 +67,30 @@ def upscale(
         _check_pipe(as_json)
     else:
         _check_path(path, force)
-    film = _is_video(source)
-    wanted = "" if film else kind or _format_for(path)
+    chosen, runs_on, started = cast("ModelName", model), cast("Device", device), time.monotonic()
+    if _is_video(source):
+        task = Task(
+            Path(source), video_path(path, kind), scale, chosen, max_seconds, force, restart
+        )
+        _check_installed()
+        about = make_video(task, runs_on)
+    else:
+        wanted = cast("OutputFormat", kind or _format_for(path))
+        _check_installed()
+        data = read_input(source, max_bytes=MAX_PICTURE_BYTES)
+        try:
+            found = anyio.run(_enlarge, data, scale, chosen, runs_on, wanted)
+        except RequestRejected as error:
+            fail(f"{source}: {error.message}")
+        about = _write(path, found, force)
+    if as_json:
+        seconds = round(time.monotonic() - started, 2)
+        typer.echo(json.dumps({"path": target, **about, "seconds": seconds}))
+
+
+def _check_installed() -> None:
     if missing := problem():
         fail(missing)
-    started = time.monotonic()
-    if film:
-        target_path = _video_path(path, kind)
-        task = Task(
-            Path(source), target_path, scale, cast("ModelName", model), max_seconds, force, restart
-        )
-        made = _run_video(task, cast("Device", device))
-        if as_json:
-            about = {
-                "path": target,
-                "width": made.width,
-                "height": made.height,
-                "frames": made.frames,
-                "kept_frames": made.kept,
-                "bytes": target_path.stat().st_size,
-                "seconds": round(time.monotonic() - started, 2),
-            }
-            typer.echo(json.dumps(about))
-        return
-    data = read_input(source, max_bytes=MAX_PICTURE_BYTES)
-    try:
-        found = anyio.run(
-            _enlarge,
-            data,
-            scale,
-            cast("ModelName", model),
-            cast("Device", device),
-            cast("OutputFormat", wanted),
-        )
-    except RequestRejected as error:
-        fail(f"{source}: {error.message}")
-    if path is None:
-        write_output("-", b"".join(found.pieces))
-        return
-    _write(path, found, force)
-    if as_json:
-        about = {
-            "path": target,
-            "width": found.width,
-            "height": found.height,
-            "format": found.format,
-            "bytes": found.size,
-            "seconds": round(time.monotonic() - started, 2),
-        }
-        typer.echo(json.dumps(about))
 
 
 def _is_video(source: str) -> bool:
@@ -123,39 +98,6 @@ def _is_video(source: str) -> bool:
         return source != "-" and is_video(Path(source))
     except OSError as error:
         fail(f"cannot read {source}: {error.strerror or error}")
-
-
-def _video_path(path: Path | None, kind: str) -> Path:
-    if kind:
-        fail("`--format` is for pictures: the end of OUT says the format of a video")
-    if path is None or path.suffix.lower() not in SUFFIXES:
-        fail(f"IN is a video, so OUT must end with one of {', '.join(SUFFIXES)}")
-    return path
-
-
-def _run_video(task: Task, device: Device) -> Made:
-    kept = Kept(folder_of(task))
-    try:
-        return anyio.run(_enlarge_video, task, kept, device)
-    except KeyboardInterrupt:
-        _talk_of(kept, "stopped")
-        raise typer.Exit(130) from None
-    except RequestRejected as error:
-        fail(f"{task.source}: {error.message}")
-    except Refused as error:
-        fail(f"{task.source}: {error}")
-    except FileExistsError:
-        fail(f"{task.target} exists now: another program created it; nothing is overwritten")
-    except OSError as error:
-        _talk_of(kept, f"cannot go on: {error.strerror or error}")
-        raise typer.Exit(1) from None
-
-
-def _talk_of(kept: Kept, what: str) -> None:
-    typer.echo(
-        f"plugway: {what}. The same command goes on from here; what is done is in {kept.path}",
-        err=True,
-    )
 
 
 def _check_pipe(as_json: bool) -> None:
@@ -184,13 +126,23 @@ def _format_for(path: Path | None) -> OutputFormat:
     return found
 
 
-def _write(path: Path, found: Enlarged, force: bool) -> None:
+def _write(path: Path | None, found: Enlarged, force: bool) -> dict[str, Any]:
+    """Write the picture; what is to be said about it."""
+    if path is None:
+        write_output("-", b"".join(found.pieces))
+        return {}
     try:
         create(path, found.pieces, replace=force)
     except FileExistsError:
         fail(f"{path} exists now: another program created it; nothing is overwritten")
     except OSError as error:
         fail(f"cannot write {path}: {error.strerror or error}")
+    return {
+        "width": found.width,
+        "height": found.height,
+        "format": found.format,
+        "bytes": found.size,
+    }
 
 
 async def _enlarge(
@@ -206,10 +158,3 @@ async def _enlarge(
                 kind=kind,
                 report=lambda done, total: report(100 * done / total),
             )
-
-
-async def _enlarge_video(task: Task, kept: Kept, device: Device) -> Made:
-    spec = engine_spec(task.model, device, seconds=_SECONDS)
-    async with own_engine("upscale", spec) as engine:
-        with progress("enlarging", None) as report:
-            return await enlarge_video(engine, task, kept, report)

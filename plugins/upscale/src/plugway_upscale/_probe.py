@@ -83,6 +83,12 @@ def is_video(path: Path) -> bool:
     return _demuxer(path) != ""
 
 
+def check_bytes(path: Path) -> None:
+    """Raise `Refused` if a file is too large to be read at all."""
+    if path.stat().st_size > MAX_BYTES:
+        raise Refused(f"the video has more than {MAX_BYTES:,} bytes: cut it into parts")
+
+
 def look_at(path: Path, scale: int, max_seconds: float) -> Video:
     """Read the headers of a video.
 
@@ -91,8 +97,6 @@ def look_at(path: Path, scale: int, max_seconds: float) -> Video:
     """
     if shutil.which("ffmpeg") is None or shutil.which("ffprobe") is None:
         raise Refused(INSTALL)
-    if path.stat().st_size > MAX_BYTES:
-        raise Refused(f"the video has more than {MAX_BYTES:,} bytes: cut it into parts")
     demuxer = _demuxer(path)
     found = _probe(path.resolve(), demuxer)
     streams = [as_object(one) for one in as_list(found.get("streams"))]

@@ -31,7 +31,7 @@ from plugway_media.worker import Refused
 from plugway_upscale._enlarging import enlarge
 from plugway_upscale._files import put
 from plugway_upscale._options import ModelName
-from plugway_upscale._probe import Video, look_at, reason_in, too_long
+from plugway_upscale._probe import Video, check_bytes, look_at, reason_in, too_long
 
 SUFFIXES: Final = (".mp4", ".m4v", ".mov", ".mkv")
 _MAX_FRAMES: Final = 500_000
@@ -116,7 +116,8 @@ class Kept:
 
 
 def folder_of(task: Task) -> Path:
-    """Where the frames of a task are kept."""
+    """Where the frames of a task are kept. Raises `Refused` if the video is too large."""
+    check_bytes(task.source)
     with task.source.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     parent = platformdirs.user_state_path("plugway", appauthor=False) / "upscale"
