@@ -357,6 +357,7 @@ def test_what_does_not_fit_into_the_new_file_is_said_before_the_work(run, monkey
     done = run("in.mkv", "out2.mkv")
     assert "GiB of disk, and" in done.stderr
     assert "free some, enlarge a part" in done.stderr
+    assert not list((tmp_path / "state").glob("plugway/upscale/*"))
 
 
 @slow

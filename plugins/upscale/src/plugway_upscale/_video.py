@@ -89,6 +89,11 @@ class Kept:
         for path in (self._times, *self.frames.iterdir()):
             path.unlink(missing_ok=True)
 
+    def tidy(self) -> None:
+        """Remove the folder if nothing is done."""
+        if not self.frame(0).exists():
+            shutil.rmtree(self.path, ignore_errors=True)
+
     def times(self) -> list[float]:
         """When each frame is shown; empty if that is not known yet."""
         try:
@@ -137,23 +142,31 @@ async def enlarge_video(
     video = await anyio.to_thread.run_sync(look_at, task.source, task.scale, task.max_seconds)
     with ExitStack() as held:
         kept.lock(held)
-        if task.restart:
-            kept.clear()
-        if video.copies:
-            await _check_copies(video, task.target, kept)
-        times = kept.times()
-        if not times:
-            times = await _times_of(video, task.max_seconds)
-            kept.keep_times(times)
-        size = (video.width * task.scale // 2 * 2, video.height * task.scale // 2 * 2)
-        first = kept.done(len(times))
-        _check_disk(kept.path, task.target.parent, size, len(times) - first, len(times))
-        report(first, len(times))
-        if first < len(times):
-            await _enlarge_frames(engine, video, task, kept, first, len(times), report)
-        await _encode(video, task, kept, times, size)
+        try:
+            return await _made(engine, video, task, kept, report)
+        finally:
+            kept.tidy()
+
+
+async def _made(
+    engine: Engine, video: Video, task: Task, kept: Kept, report: Callable[[int, int], None]
+) -> Made:
+    if task.restart:
         kept.clear()
-    shutil.rmtree(kept.path, ignore_errors=True)
+    if video.copies:
+        await _check_copies(video, task.target, kept)
+    times = kept.times()
+    if not times:
+        times = await _times_of(video, task.max_seconds)
+        kept.keep_times(times)
+    size = (video.width * task.scale // 2 * 2, video.height * task.scale // 2 * 2)
+    first = kept.done(len(times))
+    _check_disk(kept.path, task.target.parent, size, len(times) - first, len(times))
+    report(first, len(times))
+    if first < len(times):
+        await _enlarge_frames(engine, video, task, kept, first, len(times), report)
+    await _encode(video, task, kept, times, size)
+    kept.clear()
     return Made(*size, len(times), first)
 
 
@@ -167,7 +180,7 @@ async def _times_of(video: Video, max_seconds: float) -> list[float]:
     done = await anyio.run_process(command, check=False)
     if done.returncode:
         raise Refused(f"the video cannot be decoded: {reason_in(done.stderr)}")
-    unit, times = 0.0, [0.0][:0]
+    unit, times = 0.0, list[float]()
     for line in done.stdout.decode("ascii", "replace").splitlines():
         if line.startswith("#tb 0:"):
             above, _, below = line.removeprefix("#tb 0:").strip().partition("/")
