@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import re
+import ssl
 import statistics
 import sys
 import time
@@ -137,6 +138,7 @@ class Load:
         self.seconds: float = options.seconds
         self.pid: int | None = options.pid
         self.upstream = urlsplit(options.upstream).port if options.upstream else None
+        self.tls: ssl.SSLContext | None = getattr(options, "tls", None)
         self.identity = int(time.time()) % 1_000_000 * 1000
 
     def request(self, body: Callable[..., bytes], **orders: int) -> bytes:
@@ -149,7 +151,10 @@ class Load:
         loop = asyncio.get_running_loop()
         made: list[Connection] = []
         for _ in range(count):
-            _, found = await loop.create_connection(Connection, "127.0.0.1", port or self.port)
+            tls = None if port else self.tls
+            _, found = await loop.create_connection(
+                Connection, "127.0.0.1", port or self.port, ssl=tls
+            )
             made.append(found)
         return made
 

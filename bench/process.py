@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import ssl
 import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -81,7 +82,12 @@ async def started(
 
 
 async def until_answered(
-    process: asyncio.subprocess.Process, port: int, request: bytes, log: Path, seconds: float = 30
+    process: asyncio.subprocess.Process,
+    port: int,
+    request: bytes,
+    log: Path,
+    seconds: float = 30,
+    tls: ssl.SSLContext | None = None,
 ) -> float:
     """Send a request until the status is 200; returns the seconds that it took."""
     start = time.perf_counter()
@@ -90,7 +96,7 @@ async def until_answered(
         if process.returncode is not None:
             break
         with contextlib.suppress(OSError, asyncio.TimeoutError):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
             try:
                 writer.write(request)
                 said = await asyncio.wait_for(reader.readline(), 5)

@@ -103,6 +103,18 @@ async def test_a_plugin_says_whose_token_it_is(served, witness, headers):
     assert list(caller.credentials) == own
 
 
+async def test_a_person_named_like_a_token_is_refused_since_they_would_share_conversations():
+    tokens = [{"name": "ada", "token": "phone-token", "models": ["mine/*"]}]
+    async with gateway([People(NoOptions(), name="people"), *stack()], tokens=tokens) as served:
+        body = request_body(model="mine/a")
+        async with as_somebody(served, **{"plugway-token": "key-ada"}) as client:
+            answer = await client.post("/v1/messages", json=body)
+        async with as_somebody(served, **{"plugway-token": "phone-token"}) as client:
+            assert (await client.post("/v1/messages", json=body)).status_code == 200
+    assert answer.status_code == 403
+    assert "`ada` is a person and a token in `server.tokens`: rename the token" in answer.text
+
+
 @pytest.mark.parametrize(
     ("token", "status", "message"),
     [

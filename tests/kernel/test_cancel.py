@@ -5,8 +5,8 @@ import asyncio
 import anyio
 import pytest
 
-from plugway.types import cancel as _cancel
-from plugway.types.cancel import Cancellable, Deadline, bounded
+from plugway_http import cancel as _cancel
+from plugway_http.cancel import Cancellable, Deadline, bounded
 
 pytestmark = pytest.mark.anyio
 

@@ -22,8 +22,9 @@ from plugway.config.config import (
     parse_config,
 )
 from plugway.config.document import MAX_VALUES, read_document
-from plugway.config.settings import ServerOptions, gateway_token, is_loopback
+from plugway.config.settings import ServerOptions, gateway_token
 from plugway.types.errors import ConfigError, Problem
+from plugway_http.hosts import is_loopback_host
 
 posix = pytest.mark.skipif(os.name == "nt", reason="file modes")
 
@@ -285,8 +286,9 @@ def test_a_file_or_link_of_another_user_is_refused(tmp_path: Path, link: bool) -
         target, path = path, tmp_path / "link.yaml"
         path.symlink_to(target)
     os.chown(path, 12345, -1, follow_symlinks=False)
-    with pytest.raises(ConfigError, match="belongs to another user"):
+    with pytest.raises(ConfigError, match="belongs to another user") as caught:
         load_config(path)
+    assert f"run `sudo chown {os.geteuid()} {path}`" in str(caught.value)
 
 
 @posix
@@ -331,6 +333,7 @@ def test_a_pipe_or_folder_is_no_configuration_and_does_not_hang(tmp_path: Path) 
         "token: ''",
         "allowed_hosts: box",
         "behind_tls: perhaps",
+        "tls: true",
     ],
 )
 def test_a_wrong_setting_is_refused_at_its_place(section: str) -> None:
@@ -350,16 +353,16 @@ def test_settings_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.4", "example.com", "0x7f000001"])
 def test_an_address_beyond_this_machine_needs_token_and_encryption(host: str) -> None:
-    for extra in ("", ", token: " + "t" * 20, ", behind_tls: true"):
+    for extra in ("", ", token: " + "t" * 32, ", behind_tls: true"):
         with pytest.raises(ExposedError, match="reachable from other machines"):
             parse_config(f"server: {{host: '{host}'{extra}}}\nplugins: []")
-    full = f"server: {{host: '{host}', token: {'t' * 20}, behind_tls: true}}\nplugins: []"
+    full = f"server: {{host: '{host}', token: {'t' * 32}, behind_tls: true}}\nplugins: []"
     assert parse_config(full).server.host == host
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "::1", "localhost", "LOCALHOST."])
 def test_loopback_needs_neither(host: str) -> None:
-    assert is_loopback(host)
+    assert is_loopback_host(host)
     assert parse_config(f"server: {{host: '{host}'}}\nplugins: []").server.token is None
 
 

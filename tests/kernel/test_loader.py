@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from plugway.config.config import parse_config
-from plugway.plugins.audit import startup_files
 from plugway.plugins.loader import installed
 from plugway.plugins.plugin import Plugin
 from plugway.types.errors import ConfigError, Problem
+from plugway_packages import startup_files
 from tests.kernel.loading import load_plugins
 
 GOOD = """

@@ -20,17 +20,17 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_437,
+    "types": 1_315,
     "upstream": 631,
-    "config": 1_285,
-    "plugins": 1_296,
+    "config": 1_392,
+    "plugins": 1_194,
     "exchange": 2_298,
-    "http": 941,
-    "cli": 919,
+    "http": 952,
+    "cli": 956,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
-LIBRARIES = {"grants": 436, "http": 2_659, "log": 678, "packages": 273, "wire": 1_997}
+LIBRARIES = {"grants": 436, "http": 3_219, "log": 678, "packages": 388, "wire": 1_997}
 """The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 

@@ -45,7 +45,7 @@ def commands():
 
 def on_hand(text):
     """The same with what a test has: keys from the environment, the model that is shipped."""
-    text = re.sub(r"\{\$keyring: [\w-]+\}", "{$env: RECIPE_KEY}", text)
+    text = re.sub(r"\{\$(keyring|file): [\w/-]+\}", "{$env: RECIPE_KEY}", text)
     return text.replace("qwen3-coder, context", "demo, context").replace(
         "local/qwen3-coder]", "local/demo]"
     )
@@ -54,10 +54,12 @@ def on_hand(text):
 def test_there_is_a_page_for_each_way():
     assert [page.stem for page in PAGES] == [
         "compare-models",
+        "containers",
         "local-coder",
         "on-device",
         "openai-clients",
         "own-key",
+        "run-as-a-service",
         "switch-in-chat",
         "team",
         "tools",
@@ -98,6 +100,7 @@ def test_a_command_exists(line, plugway):
         "mcp": 2,
         "budgets": 2,
         "groups": 2,
+        "service": 2,
         "users": 3 if "keys" in known else 2,
     }
     code, wrote = plugway(*known[: groups.get(words[1], 1)], "--help")

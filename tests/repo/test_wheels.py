@@ -88,6 +88,9 @@ def test_a_wheel_holds_every_file_of_its_package_the_license_and_nothing_else(
     said = project(folder)
     assert (told["License-Expression"], told["License-File"]) == (said["license"], "LICENSE")
     assert wheel.read(f"{info}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()
+    assert (told["Summary"], told["Requires-Python"]) == (said["description"], ">=3.11")
+    assert told["Description-Content-Type"] == "text/markdown"
+    assert told.get_payload() == (folder / "README.md").read_text()
     assert {normal(d) for d in said["dependencies"]} == {
         normal(d) for d in told.get_all("Requires-Dist", []) if "extra ==" not in d
     }

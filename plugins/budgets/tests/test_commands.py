@@ -5,6 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
+from plugway_accounts._commands import groups_app, users_app
 from plugway_budgets import _ledger as ledger
 from plugway_budgets._commands import budgets_app
 from plugway_budgets._ledger import Charge, Settlement
@@ -26,7 +27,7 @@ def run(tmp_path):
         done = CliRunner().invoke(budgets_app, [*words, "--config", str(config)])
         return done.exit_code, done.stdout, done.stderr
 
-    run.url = url
+    run.url, run.config = url, config
     return run
 
 
@@ -73,6 +74,24 @@ def test_what_makes_no_sense_is_refused_with_a_fix(run, words, says):
     assert code == 2
     assert says in said
     assert json.loads(run("list", "--json")[1]) == []
+
+
+def test_a_limit_of_somebody_whom_accounts_do_not_know_is_set_with_a_note(run):
+    names = ("person:ann", "group:interns", "person:*", "key:phone")
+    said = {name: run("set", name, "--tokens", "5")[2] for name in names}
+    assert not any(said.values()), "without accounts every name may be right"
+    config = json.loads(run.config.read_text())
+    config["plugins"].append({"use": "accounts"})
+    run.config.write_text(json.dumps(config))
+    for app, *words in ((users_app, "add", "ann"), (groups_app, "add", "staff")):
+        assert CliRunner().invoke(app, [*words, "--config", str(run.config)]).exit_code == 0
+    for name in ("person:anne", "group:interns"):
+        code, out, note = run("set", name, "--tokens", "5")
+        kind, _, rest = name.partition(":")
+        assert (code, f"there is no {kind} `{rest}` yet" in note) == (0, True), out
+    for name in ("person:ann", "group:staff", "person:*", "group:*", "key:phone"):
+        code, _, note = run("set", name, "--tokens", "5")
+        assert (code, note) == (0, "")
 
 
 def test_a_budget_of_nothing_is_a_budget(run):

@@ -11,9 +11,12 @@ import time
 
 import pytest
 
+from plugway import LocalGateway, PlugwayError
+from plugway_claude_code import _daemon
 from plugway_claude_code._command import _announce
 from plugway_claude_code._daemon import Started
 from plugway_claude_code._models import Choice
+from plugway_service.find import Service
 
 from .conftest import PLUGWAY, snapshot
 
@@ -319,3 +322,50 @@ def test_the_set_up_command_writes_shows_and_takes_back(launcher):
     undone = run("--undo")
     assert "restored" in undone.stderr
     assert snapshot(launcher.folder) == before
+
+
+@pytest.fixture
+def stopped_service(home, monkeypatch):
+    """A gateway that is installed as a service, and stopped: what `plugway_service` reports."""
+    config = home / "service.yaml"
+    config.write_text(f"server: {{port: {free_port()}}}\nplugins: [{{use: echo}}]\n")
+    gateway = LocalGateway.find(config)
+    service = Service("work", config, gateway.port, fixed_port=False, log=None)
+    children = []
+
+    def start(asked):
+        assert asked is service
+        words = [PLUGWAY, "service", "serve", "--config", config]
+        children.append(subprocess.Popen(words, stderr=subprocess.DEVNULL))
+
+    def installed_on(port, path):
+        return service if (port, path) == (gateway.port, config) else None
+
+    monkeypatch.setattr(_daemon, "installed_on", installed_on)
+    monkeypatch.setattr(_daemon, "start", start)
+    yield gateway, children
+    for child in children:
+        child.terminate()
+        child.wait(40)
+
+
+def test_a_stopped_service_is_started_instead_of_a_second_gateway(stopped_service):
+    gateway, children = stopped_service
+    with _daemon.holding(gateway):
+        started = _daemon.ensure_running(gateway)
+        assert (started.service, started.fresh) == ("work", True)
+        assert [child.pid for child in children] == [started.state["pid"]]
+        assert not _daemon.ensure_running(gateway).fresh
+    assert gateway.state() is not None, "it is not stopped with the last session"
+
+
+def test_a_service_that_does_not_start_is_not_replaced(stopped_service, monkeypatch):
+    gateway, _ = stopped_service
+
+    def fail(service):
+        raise PlugwayError("the service `work` does not start: its program is missing")
+
+    monkeypatch.setattr(_daemon, "start", fail)
+    with pytest.raises(PlugwayError, match="its program is missing"):
+        _daemon.ensure_running(gateway)
+    assert gateway.state() is None

@@ -1,6 +1,7 @@
 """Exchanges that run or have ended, and looking at those of a gateway."""
 
 import time
+from itertools import count
 
 import anyio
 import anyio.to_thread
@@ -28,9 +29,13 @@ async def shown(running, good=bool):
             await anyio.sleep(0.01)
 
 
+_numbers = count(1)
+
+
 def item(number=0, *, ended=None, **changes):
     """An exchange as the dashboard keeps it."""
     return {
+        "number": next(_numbers),
         "request_id": f"req_{number}",
         "caller": "owner",
         "session_id": "5e55",

@@ -56,7 +56,7 @@ async def test_an_exchange_is_kept_with_its_receipt_and_without_its_content():
         await running.stream("another", model="echo/two")
         document = await kept(running)
     first, second = document["exchanges"]
-    assert document["last"] == 2
+    assert document["last"] == second["number"] > first["number"]
     assert (first["model_asked"], first["served_by"], first["outcome"]) == (
         "echo/one",
         "echo/one",
@@ -65,7 +65,6 @@ async def test_an_exchange_is_kept_with_its_receipt_and_without_its_content():
     assert first["status"] == 200
     assert first["usage"]["output"] > 0
     assert [entry["stage"] for entry in first["receipt"]] == ["route"]
-    assert second["number"] == 2
     assert "very secret" not in json.dumps(document)
 
 
@@ -84,27 +83,44 @@ async def test_what_failed_is_kept_with_its_reason():
 
 async def test_only_so_many_are_kept_and_only_the_newer_ones_are_told():
     async with gateway(stack(remember=3)) as running:
-        for _ in range(5):
-            await running.ask("x")
-        assert [item["number"] for item in (await kept(running))["exchanges"]] == [3, 4, 5]
-        assert [item["number"] for item in (await kept(running, 4))["exchanges"]] == [5]
+        for number in range(5):
+            await running.ask("x", model=f"echo/{number}")
+        found = (await kept(running))["exchanges"]
+        assert [item["model_asked"] for item in found] == ["echo/2", "echo/3", "echo/4"]
+        assert (await kept(running, found[1]["number"]))["exchanges"] == found[2:]
         assert len((await kept(running, "-1"))["exchanges"]) == 3
 
 
 async def test_many_are_told_in_parts_without_a_gap():
     async with gateway(stack()) as running:
-        for _ in range(5):
-            await running.ask("x")
+        for number in range(5):
+            await running.ask("x", model=f"echo/{number}")
         parts, after = [], 0
         while True:
             answer = await running.client.get(f"/dashboard/exchanges?after={after}&limit=2")
             document = answer.json()
-            parts.append([item["number"] for item in document["exchanges"]])
+            parts.append([item["model_asked"][-1] for item in document["exchanges"]])
             after = document["last"]
             if not document["more"]:
                 break
-    assert parts == [[1, 2], [3, 4], [5]]
-    assert after == 5
+    assert parts == [["0", "1"], ["2", "3"], ["4"]]
+
+
+async def test_a_limited_caller_cannot_count_the_exchanges_of_others():
+    async with gateway(stack(), tokens=PHONE) as running:
+        await as_phone(running, model="echo/mine")
+        headers = {"authorization": "Bearer phone-token"}
+        get = running.client.get
+        before = (await get("/dashboard/exchanges", headers=headers)).json()
+        for _ in range(3):
+            await running.ask("x", model="echo/other")
+        assert (await get("/dashboard/exchanges", headers=headers)).json() == before
+        after = {"after": before["last"], "limit": 1}
+        rest = (await get("/dashboard/exchanges", headers=headers, params=after)).json()
+        assert (rest["exchanges"], rest["more"], rest["last"]) == ([], False, before["last"])
+        await as_phone(running, model="echo/mine")
+        both = (await get("/dashboard/exchanges", headers=headers)).json()["exchanges"]
+        assert both[1]["number"] - both[0]["number"] > 100, "microseconds, not a count"
 
 
 async def test_the_page_needs_no_token_and_the_data_does():

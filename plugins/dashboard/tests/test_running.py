@@ -204,14 +204,16 @@ async def test_a_reload_keeps_what_runs_and_what_ended():
     before.book.begin(going, short=False)
     for _ in range(3):
         before.book.end(exchange(), {})
+    *_, second, third = before.book.kept
     after = build_plugin(Dashboard, "dashboard", remember=2)
     old = SimpleNamespace(find=lambda _: [("dashboard", before)])
     async with after.lifespan(SimpleNamespace(predecessor=old, find=lambda _: [])):
         assert [*after.book.running] == [going.id]
-        assert [item["number"] for item in after.book.kept] == [2, 3]
+        assert [*after.book.kept] == [second, third]
         before.book.end(going, {})  # ends at the instance at which it began
         assert not after.book.running
-        assert [item["number"] for item in after.book.kept] == [3, 4]
+        assert after.book.kept[0] == third
+        assert after.book.kept[1]["number"] > third["number"]
         assert not before._newest
     assert before._newest  # it goes on if the reload fails later
 

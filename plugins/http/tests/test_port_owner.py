@@ -115,3 +115,60 @@ def test_where_the_system_tells_nothing_a_command_does(
 ) -> None:
     monkeypatch.setattr(_port_owner, "_listening", lambda port: iter([]))
     assert f"`lsof -nP -iTCP:{taken} -sTCP:LISTEN` shows which" in refusal(taken)
+
+
+TWINS = [("127.0.0.1", "::1"), ("::1", "127.0.0.1"), ("0.0.0.0", "::1")]
+
+
+@pytest.fixture
+def twin(request: pytest.FixtureRequest) -> Iterator[int]:
+    """A port that this process has on the other address of this machine."""
+    if not socket.has_ipv6:
+        pytest.skip("there is no IPv6")
+    host: str = request.getfixturevalue("other")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, 0), family=family) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.mark.parametrize(("host", "other"), TWINS)
+def test_another_program_at_the_twin_of_an_address_is_a_warning(
+    host: str, other: str, twin: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    bind(host, twin).close()
+    (line,) = caplog.messages
+    assert f"port {twin} of {other} is in use by " in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+@pytest.mark.parametrize(("host", "other"), TWINS)
+def test_another_gateway_at_the_twin_of_an_address_is_refused(
+    host: str, other: str, twin: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_port_owner, "_command", lambda _: ("python", "/bin/plugway", "serve"))
+    with pytest.raises(BindError, match=f"port {twin} of {other} is in use by process") as refused:
+        bind(host, twin)
+    assert f"`plugway status --port {twin}` shows its state" in str(refused.value)
+
+
+def test_all_addresses_of_ipv6_include_those_of_ipv4() -> None:
+    if not socket.has_ipv6:
+        pytest.skip("there is no IPv6")
+    with bind("::", 0) as listener:
+        socket.create_connection(("127.0.0.1", listener.getsockname()[1])).close()
+
+
+def test_a_port_is_not_shared_with_a_process_that_would_share_it(taken: int) -> None:
+    with socket.socket() as sharing:
+        sharing.setsockopt(
+            socket.SOL_SOCKET, getattr(socket, "SO_REUSEPORT", socket.SO_REUSEADDR), 1
+        )
+        sharing.bind(("127.0.0.1", 0))
+        sharing.listen()
+        assert "is in use by" in refusal(sharing.getsockname()[1])
+    with bind("127.0.0.1", 0) as ours, socket.socket() as sharing:
+        sharing.setsockopt(
+            socket.SOL_SOCKET, getattr(socket, "SO_REUSEPORT", socket.SO_REUSEADDR), 1
+        )
+        with pytest.raises(OSError, match="in use"):
+            sharing.bind(ours.getsockname())

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from plugway.cli.config import chosen_config
 from plugway.http.snapshot import build_snapshot
-from plugway.plugins.audit import startup_files
 from plugway.types.backend import Reaches
 from plugway.types.errors import ConfigError, PluginError, Problem
 from plugway_log import warnings_logged
+from plugway_packages import startup_files
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,11 @@ from plugway.config.config import (
     load_config,
     server_options,
 )
+from plugway.config.listen import ca_hint, certificate_files
 from plugway.config.options import OptionsT
 from plugway.config.settings import ServerOptions, gateway_token, token_path
 from plugway.types.errors import ConfigError
+from plugway_http.certificate import CertificateFiles, trusting
 from plugway_wire.errors import PlugwayError
 from plugway_wire.json import as_object
 
@@ -41,6 +44,7 @@ class LocalGateway:
     configured: bool
     """Whether that file exists; otherwise the installed stack runs."""
     _server: ServerOptions = field(repr=False)
+    _certificate: CertificateFiles | None = field(default=None, repr=False)
 
     @classmethod
     def find(
@@ -50,9 +54,11 @@ class LocalGateway:
         path = find_config(config)
         given = {"host": host, "port": port}
         overrides = {key: value for key, value in given.items() if value is not None}
-        server = server_options(overrides) if path is None else load_config(path, overrides).server
-        target = path or default_config_path()
-        return cls(server.address, gateway_token(server), target, path is not None, server)
+        loaded = None if path is None else load_config(path, overrides)
+        server = loaded.server if loaded else server_options(overrides)
+        files = certificate_files(loaded) if loaded else None
+        target, token = path or default_config_path(), gateway_token(server)
+        return cls(server.address, token, target, path is not None, server, files)
 
     def plugins(self, path: Path | None = None) -> tuple[PluginEntry, ...]:
         """The entries of its configuration, or of the one at `path`, as written: `use`, `name` and
@@ -80,6 +86,26 @@ class LocalGateway:
         return self._server.port
 
     @property
+    def tls(self) -> ssl.SSLContext | None:
+        """Accepts the gateway's certificate only, for an HTTP client; None if it has none.
+
+        Raises `PlugwayError`.
+        """
+        if self._certificate is None:
+            return None
+        try:
+            return trusting(self._certificate.certificate)
+        except OSError as error:  # `ssl.SSLError` included
+            where = self._certificate.certificate
+            raise PlugwayError(f"cannot read the certificate {where}: {error.strerror}") from error
+
+    @property
+    def ca_file(self) -> str:
+        """What clients need in `NODE_EXTRA_CA_CERTS`; empty if nothing, or if it is unknown."""
+        hint = ca_hint(self._certificate)
+        return hint if hint and Path(hint).is_file() else ""
+
+    @property
     def token_place(self) -> str:
         """Where its token is stored, as text; never the token itself."""
         from plugway.cli.serve import token_hint  # slow to import
@@ -97,11 +123,15 @@ class LocalGateway:
 
         where = f"the server at {self.url}"
         try:
-            # Plain HTTP, for which loading certificates would waste 40 ms.
-            with httpx2.Client(timeout=_SECONDS, trust_env=False, verify=False) as client:
+            tls = self.tls or False  # without TLS, loading certificates would waste 40 ms
+            with httpx2.Client(timeout=_SECONDS, trust_env=False, verify=tls) as client:
                 url = self.url + path
                 response = client.request(method, url, content=body, headers=headers)
         except httpx2.ConnectError as error:
+            if "SSL" in str(error):
+                reason = "does not use the certificate in `server.tls`"
+                fix = "restart the gateway if the configuration has changed"
+                raise PlugwayError(f"{where} {reason}: {fix}") from error
             raise _NotRunning(f"no gateway answers at {self.url}: run `plugway serve`") from error
         except httpx2.TimeoutException as error:
             raise PlugwayError(f"{where} timed out after {_SECONDS:g} s") from error

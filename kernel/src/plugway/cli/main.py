@@ -30,8 +30,9 @@ from plugway.cli.serve import print_error as _print_error
 from plugway.config.approval import approvals_path, approve
 from plugway.config.config import Config, ExposedError, default_config_path, find_config
 from plugway.config.document import did_you_mean
-from plugway.plugins.audit import startup_files
+from plugway.config.listen import certificate_files
 from plugway.types.errors import ConfigError, PluginError
+from plugway_packages import startup_files
 from plugway_wire.errors import PlugwayError
 
 EXIT_FAILED = 1
@@ -69,7 +70,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         _add_plugin_commands(words)
         app(words, prog_name="plugway")
     except ExposedError as error:
-        _print_error(f"plugway: {error.problems[0]}")
+        for problem in error.problems:
+            _print_error(f"plugway: {problem}")
         sys.exit(EXIT_EXPOSED)
     except ConfigError as error:
         _print_error(f"plugway: {configs.all_problems(error)}")
@@ -166,6 +168,7 @@ def _serve(read: Callable[[], Config], log_json: bool) -> int:
         on_reload=serving.Reloader(gateway, config, read),
         on_draining=draining,
         watch=config.path,
+        certificate=certificate_files(config),
         announce=announce,
     )
 

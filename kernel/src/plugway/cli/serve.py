@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from plugway.cli.config import installed_stack
 from plugway.config.config import Config, parse_config
+from plugway.config.listen import WILDCARDS, ca_hint, certificate_files, reached_at
 from plugway.config.settings import DEFAULT_STORE, token_path
 from plugway.types.request import MessagesRequest
 from plugway_wire.errors import PlugwayError
@@ -42,12 +43,12 @@ def print_error(text: str) -> None:
 
 def banner(config: Config, version: str, url: str) -> str:
     """The text printed when the gateway listens: its address and configuration."""
-    host = config.server.host
-    wildcard = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-    others = f", and on every other address of this machine ({host})" if wildcard else ""
+    host, others = config.server.host, reached_at(config.server)
+    every = f", and on every other address of this machine ({host})" if host in WILDCARDS else ""
     return "\n".join(
         [
-            f"Plugway {version} listens on {url}{others}",
+            f"Plugway {version} listens on {url}{every}",
+            *([f"  others   {others}"] if others else []),
             f"  config   {config.path or config.document.where}",
             f"  plugins  {', '.join(entry.name for entry in config.plugins) or 'none'}",
             f"  token    {token_hint(config)[1]}",
@@ -59,16 +60,18 @@ def connection(config: Config, url: str, model: ModelInfo | None, backends: Size
     """The text printed after the banner: how to use the gateway, as lines to paste; `model` is the
     result of `default_model`."""
     token, _ = token_hint(config)
+    ca = shlex.quote(ca_hint(certificate_files(config)))
+    trust, curl = (f" NODE_EXTRA_CA_CERTS={ca}", f" --cacert {ca}") if ca != "''" else ("", "")
     parts = [
         "",
         "Connect Claude Code (`plugway claude` does this for you):",
-        f'  export ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN="{token}"',
+        f'  export ANTHROPIC_BASE_URL={url} ANTHROPIC_AUTH_TOKEN="{token}"{trust}',
         *_model_lines(model),
         "  claude",
         *([] if model else ["  (no model is listed yet; set ANTHROPIC_MODEL as well)"]),
         "",
         "Try it:",
-        f'  curl {url}/v1/messages -H "authorization: Bearer {token}" \\',
+        f'  curl{curl} {url}/v1/messages -H "authorization: Bearer {token}" \\',
         "    -H 'content-type: application/json' -H 'anthropic-version: 2023-06-01' \\",
         f"    -d '{_GREETING}'",
     ]
@@ -155,11 +158,12 @@ class Reloader:
         self._read = read
 
     async def __call__(self) -> None:
-        """Read the file again; a new address or port takes effect after a restart."""
+        """Read the file again; another address or certificate file needs a restart."""
         self._app.stale = True  # until the new configuration is in use
         config = await anyio.to_thread.run_sync(self._read)
         await self._app.reload(config)
         self._app.stale = False
         before, self._config = self._config.server, config
-        if (before.host, before.port) != (config.server.host, config.server.port):
-            _log.warning("the new address in `server` takes effect after a restart")
+        now = config.server
+        if (before.host, before.port, before.tls) != (now.host, now.port, now.tls):
+            _log.warning("the new address or `tls` in `server` takes effect after a restart")

@@ -18,8 +18,9 @@ import platformdirs
 from pydantic import field_validator
 
 from plugway.config.document import MAX_BYTES, Document, did_you_mean, in_order, read_document
+from plugway.config.listen import exposure
 from plugway.config.options import Built, OptionsT, build_options
-from plugway.config.settings import ServerOptions, exposure
+from plugway.config.settings import ServerOptions
 from plugway.kept import user_id
 from plugway.types.errors import ConfigError, Problem
 from plugway.types.options import Options
@@ -175,7 +176,7 @@ def _refuse_foreign(
     for owner in (link_owner, status.st_uid):
         if owner not in (mine, 0):
             reason = f"belongs to another user (uid {owner}), who could change what runs here"
-            raise ConfigError([Problem(where, "", reason, f"run `sudo chown $USER {path}`")])
+            raise ConfigError([Problem(where, "", reason, f"run `sudo chown {mine} {path}`")])
     if status.st_mode & 0o002:
         mode = f"{stat.S_IMODE(status.st_mode):04o}"
         reason = f"every user can write to it (mode {mode})"
@@ -204,11 +205,11 @@ def _build(
     server, found = _server(document, root.get("server"), mode, overrides)
     entries, more = _entries(document, root)
     problems += [*found, *more]
-    exposed = exposure(server, document) if server else None
+    exposed = exposure(server, document) if server else []
     if exposed and not problems:
-        raise ExposedError([exposed])
-    if server is None or problems or exposed:
-        found = in_order([*problems, *([exposed] if exposed else [])])
+        raise ExposedError(exposed)
+    if server is None or problems:
+        found = in_order([*problems, *exposed])
         raise PartlyInvalid(found, Config(path, server or ServerOptions(), entries, document))
     return Config(path, server, entries, document)
 

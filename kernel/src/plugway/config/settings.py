@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import secrets
 import stat
@@ -13,11 +12,11 @@ from typing import Annotated, Literal
 import platformdirs
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
-from plugway.config.document import Document
 from plugway.kept import remove_drafts, user_id
 from plugway.types.backend import RESERVED_CALLERS
 from plugway.types.errors import ConfigError, Problem
 from plugway.types.options import Options, Secret
+from plugway_http.hosts import has_port, host_header, in_url
 from plugway_log import register_secret
 
 Seconds = Annotated[float, Field(gt=0, le=24 * 3600, allow_inf_nan=False)]
@@ -52,6 +51,17 @@ class LimitedToken(Options):
         return name
 
 
+class TlsOptions(Options):
+    """The certificate with which the gateway serves HTTPS; renewed files need no restart."""
+
+    certificate: Path
+    """The certificate, followed by its intermediate ones (PEM, such as `fullchain.pem`)."""
+    key: Path
+    """Its private key (PEM)."""
+    password: Secret | None = None
+    """The password of an encrypted key; use `$env` or `$keyring`."""
+
+
 DEFAULT_STORE = "keyring"
 """The key store if the configuration names none."""
 
@@ -60,7 +70,7 @@ class ServerOptions(Options):
     """The gateway itself: its address, who may use it, its limits."""
 
     host: str = "127.0.0.1"
-    """Address to listen on. Any address but loopback requires `token` and `behind_tls`."""
+    """Address to listen on. Any but loopback requires `token`, and `tls` or `behind_tls`."""
     port: int = Field(default=8484, ge=0, le=65535)
     """Port to listen on; 0 picks a free one. `plugway serve --port` overrides it."""
     token: Token | None = None
@@ -73,9 +83,12 @@ class ServerOptions(Options):
     key_store: str = DEFAULT_STORE
     """The key store that `$keyring` reads from: the name of its entry point."""
     allowed_hosts: tuple[str, ...] = ()
-    """`Host` headers to accept in addition to those of `host`."""
+    """Names by which clients reach the gateway, besides `host` and loopback: `llm.example.com`,
+    `llm.example.com:443` for that port only, or `*.example.com` for any one label."""
     allowed_origins: tuple[str, ...] = ()
     """`Origin` headers of web pages that may call the gateway."""
+    tls: TlsOptions | None = None
+    """Serve HTTPS: `{certificate: fullchain.pem, key: privkey.pem}`, relative to this file."""
     behind_tls: bool = False
     """Confirms that a TLS proxy in front of the gateway encrypts traffic beyond this machine."""
     max_body_bytes: int = Field(default=32 * 1024 * 1024, ge=1024)
@@ -102,14 +115,17 @@ class ServerOptions(Options):
 
     @property
     def address(self) -> str:
-        """The base URL for clients on this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        """The base URL for clients on this machine; with `tls`, by a name in the certificate."""
+        host = in_url({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host))
+        if self.tls is None:
+            return f"http://{host}:{self.port}"
+        names = [n for n in self.allowed_hosts if not (n.startswith("*.") or has_port(n))]
+        return f"https://{names[0] if names else host}:{self.port}"
 
     @field_validator("*", mode="before")
     @classmethod
     def _no_boolean_for_a_number(cls, value: object, info: ValidationInfo) -> object:
-        if isinstance(value, bool) and info.field_name != "behind_tls":
+        if isinstance(value, bool) and info.field_name not in ("behind_tls", "tls"):
             raise ValueError("expected a number, got a boolean")
         return value
 
@@ -119,6 +135,11 @@ class ServerOptions(Options):
         if not host.strip() or any(character in host for character in "/@ \t"):
             raise ValueError("should be an address such as 127.0.0.1, without scheme, port or path")
         return host.strip("[]")
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_are_names(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(host_header, hosts))
 
     @field_validator("tokens")
     @classmethod
@@ -131,28 +152,6 @@ class ServerOptions(Options):
         if len({one.get_secret_value() for one in known}) < len(known):
             raise ValueError("should differ from each other and from `token`")
         return tokens
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is only reachable from this machine."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower().removesuffix(".") == "localhost"
-
-
-def exposure(server: ServerOptions, document: Document) -> Problem | None:
-    """The problem if the gateway would listen beyond this machine without protection."""
-    if is_loopback(server.host) or (server.token and server.behind_tls):
-        return None
-    missing = [
-        *([] if server.token else ["a `token`"]),
-        *([] if server.behind_tls else ["`behind_tls: true` and a proxy that encrypts"]),
-    ]
-    reason = (
-        f"`{server.host}` is reachable from other machines; that requires {' and '.join(missing)}"
-    )
-    return document.problem(("server", "host"), reason, "or listen on 127.0.0.1")
 
 
 def gateway_token(server: ServerOptions, *, state_dir: Path | None = None) -> str:

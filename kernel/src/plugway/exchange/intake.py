@@ -26,13 +26,13 @@ from plugway.exchange.validate import validate
 from plugway.exchange.writer import Responder, channel_of
 from plugway.plugins.contain import Contained
 from plugway.plugins.plugin import Plugin
-from plugway.types.cancel import Resumed
 from plugway.types.dialect import Deferred, Dialect, KeyInQuery
 from plugway.types.errors import HookError, PluginError
 from plugway.types.exchange import EXCHANGES, Endpoint, Exchange
 from plugway.types.request import MessagesRequest, Original
 from plugway.types.response import Reply
 from plugway.upstream.lines import named_by
+from plugway_http.cancel import Resumed
 from plugway_http.client import open_connections
 from plugway_http.pressure import Pressure
 from plugway_wire.bounds import aside, check_values, is_heavy

@@ -26,10 +26,10 @@ from plugway.exchange.writer import Resources
 from plugway.plugins.contain import Contained, unwound
 from plugway.plugins.hooks import Hooks
 from plugway.types.backend import Backend, Translates
-from plugway.types.cancel import Deadline
 from plugway.types.exchange import Attempt, AttemptRecord, Exchange, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
+from plugway_http.cancel import Deadline
 from plugway_wire.errors import BackendError, BackendTimeout, Forbidden, NoRoute
 
 MAX_ATTEMPTS = 3

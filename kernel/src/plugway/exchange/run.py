@@ -34,11 +34,11 @@ from plugway.exchange.validate import validate
 from plugway.exchange.writer import Clock, Resources, Responder, channel_of, timeout_of
 from plugway.plugins.contain import is_defect, unwound
 from plugway.types.backend import Caller
-from plugway.types.cancel import Cancellable
 from plugway.types.errors import HookError
 from plugway.types.exchange import Endpoint, Exchange, Outcome, OutcomeKind
 from plugway.types.request import MessagesRequest
 from plugway.types.response import DecodedStream, Reply
+from plugway_http.cancel import Cancellable
 from plugway_wire.errors import (
     BackendError,
     BackendProtocolError,

@@ -15,9 +15,9 @@ import anyio
 from starlette.types import Receive, Scope, Send
 
 from plugway.plugins.contain import is_defect
-from plugway.types.cancel import Cancellable
 from plugway.types.response import Close
 from plugway.upstream.lines import to_client
+from plugway_http.cancel import Cancellable
 from plugway_log import clean_reply
 from plugway_wire.errors import BackendTimeout, Headers, StreamInterrupted
 from plugway_wire.events import PING

@@ -26,6 +26,7 @@ from starlette.routing import BaseRoute, Match, Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from plugway.config.config import Config
+from plugway.config.listen import WILDCARDS
 from plugway.config.settings import gateway_token
 from plugway.exchange.dialect import DialectChannel
 from plugway.exchange.failures import rejection_reply
@@ -38,6 +39,7 @@ from plugway.types.backend import ANONYMOUS, OWNER, Caller, ModelInfo, Reaches
 from plugway.types.errors import HookError
 from plugway.types.exchange import EXCHANGES, EXPLAIN, Exchange
 from plugway.types.request import MessagesRequest
+from plugway_http.hosts import in_url
 from plugway_wire.errors import Forbidden, InvalidRequest, NoRoute, RequestRejected
 
 log = logging.getLogger("plugway.app")
@@ -279,7 +281,7 @@ def _policy(snapshot: Snapshot) -> GuardPolicy:
                 for one in server.tokens
             },
         },
-        hosts=frozenset(server.allowed_hosts),
+        hosts=frozenset({*server.allowed_hosts, in_url(server.host)}.difference(WILDCARDS)),
         origins=frozenset(server.allowed_origins),
         open_paths=snapshot.open_paths,
         accepts=snapshot.accepts,

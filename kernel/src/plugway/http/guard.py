@@ -17,8 +17,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from plugway.exchange.intake import check_length, refuse
 from plugway.kept import Bounded
-from plugway.types.backend import ANONYMOUS, Caller
+from plugway.types.backend import ANONYMOUS, OWNER, Caller
 from plugway.types.errors import HookError
+from plugway_http.hosts import has_port, matches
 from plugway_wire.errors import Forbidden, RequestRejected
 from plugway_wire.ids import new_id
 
@@ -55,7 +56,8 @@ class GuardPolicy:
     tokens: Mapping[bytes, Caller] = field(repr=False)
     """The caller of each token."""
     hosts: frozenset[str] = frozenset()
-    """`host` or `host:port` values allowed besides the loopback names with the listening port."""
+    """`Host` headers allowed besides loopback: each with the listening port too, unless it has a
+    port; `*.` stands for one label."""
     origins: frozenset[str] = frozenset()
     open_paths: Collection[str] = frozenset()
     """Paths of plugins' public routes: no credential is needed, and forms and cookies pass."""
@@ -103,9 +105,12 @@ class Guard:
         self, scope: Scope, policy: GuardPolicy, lines: _Lines
     ) -> tuple[Caller, _Lines]:
         """The caller that plugins know by one of these credentials, and the other ones; an
-        anonymous caller where no token is needed."""
+        anonymous caller where no token is needed. Two with one name would share conversations."""
         for line in lines:
             if (token := _token(line)) and (caller := await policy.authenticate(token)):
+                if caller.name != OWNER and caller.name in {c.name for c in policy.tokens.values()}:
+                    reason = "is a person and a token in `server.tokens`: rename the token"
+                    raise Forbidden(f"`{caller.name}` {reason}", retry=False)
                 return caller, [one for one in lines if one is not line]
         is_public = scope["path"] in PUBLIC_PATHS and scope["method"] in ("GET", "HEAD")
         if is_public or scope["path"] in policy.open_paths:
@@ -186,7 +191,7 @@ def _check(scope: Scope, headers: _Named, policy: GuardPolicy, is_open: bool) ->
     method: str = scope["method"]
     # Other sites may link to an open page.
     if not (is_open and method == "GET") and (b"origin" in headers or b"sec-fetch-site" in headers):
-        _check_browser(headers, policy)
+        _check_browser(headers, policy, scope["scheme"])
     if method == "POST":
         if (kind := headers.get(b"content-type")) != b"application/json":
             others = [kind for path, kind in policy.accepts if path == scope["path"]]
@@ -200,7 +205,7 @@ def _check(scope: Scope, headers: _Named, policy: GuardPolicy, is_open: bool) ->
 
 
 def _check_host(host: bytes, port: int, policy: GuardPolicy) -> None:
-    if host.lower() not in _allowed_hosts(policy.hosts, port):
+    if not matches(host, _allowed_hosts(policy.hosts, port)):
         message = f"host {host[:100].decode('latin-1')!r} is not in `server.allowed_hosts`"
         raise RequestRejected(message, status=421, retry=False)
 
@@ -234,15 +239,16 @@ def _token(line: _Line) -> bytes:
 
 @lru_cache(maxsize=8)
 def _allowed_hosts(configured: frozenset[str], port: int) -> frozenset[bytes]:
-    names = {"127.0.0.1", "localhost", "[::1]"}
-    names |= {f"{name}:{port}" for name in names} | {host.lower() for host in configured}
+    names = {"127.0.0.1", "localhost", "[::1]"} | {host.lower() for host in configured}
+    names |= {f"{name}:{port}" for name in names if not has_port(name)}
     return frozenset(name.encode("latin-1", "replace") for name in names)
 
 
-def _check_browser(headers: _Named, policy: GuardPolicy) -> None:
+def _check_browser(headers: _Named, policy: GuardPolicy, scheme: str) -> None:
     origin, host = headers.get(b"origin"), headers.get(b"host", b"")
-    own = (None, b"http://" + host, b"https://" + host)
-    if origin not in own and origin.decode("latin-1") not in policy.origins:
+    # With TLS, only `https` is this origin; a proxy in front may add it.
+    own = (b"https://" + host, scheme.encode() + b"://" + host)
+    if origin is not None and origin not in own and origin.decode("latin-1") not in policy.origins:
         raise Forbidden("this `Origin` is not in `server.allowed_origins`")
     if headers.get(b"sec-fetch-site", b"").lower() in (b"cross-site", b"same-site"):
         raise Forbidden("requests from web pages of other sites are not allowed")

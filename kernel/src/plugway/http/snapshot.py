@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute
 
 from plugway.config.config import Config
 from plugway.config.document import Place, dotted, in_order
+from plugway.config.listen import certificate_problems
 from plugway.exchange.intake import DialectPaths, ExchangeServer
 from plugway.exchange.pipeline import Limits, Pipeline
 from plugway.plugins.contain import is_defect, with_message
@@ -208,8 +209,10 @@ def build_snapshot(config: Config) -> Snapshot:
         PluginError: a plugin breaks the contract.
     """
     found = find_plugins(config)
-    if found.problems:
-        raise ConfigError(in_order([*found.problems, *_problems_between(config, found)]))
+    wrong = certificate_problems(config)
+    if found.problems or wrong:
+        between = _problems_between(config, found)
+        raise ConfigError(in_order([*wrong, *found.problems, *between]))
     return Snapshot(config, found.plugins)
 
 

@@ -23,11 +23,11 @@ from plugway.plugins.hookspecs import Send
 from plugway.plugins.impls import Impl, registered
 from plugway.plugins.plugin import Plugin
 from plugway.types.backend import Caller, ModelInfo
-from plugway.types.cancel import bounded
 from plugway.types.errors import HookError, PluginError
 from plugway.types.exchange import Attempt, Exchange, Identity, Outcome, Route
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
+from plugway_http.cancel import bounded
 from plugway_log import described
 from plugway_wire.errors import BackendError, RequestRejected
 from plugway_wire.events import EventStream

@@ -12,12 +12,11 @@ from plugway.config.approval import Approvals
 from plugway.config.config import Config, PluginEntry
 from plugway.config.document import did_you_mean
 from plugway.config.secrets import is_reference
-from plugway.plugins.audit import startup_files
 from plugway.plugins.hookspecs import PROJECT, REPLY_HOOKS
 from plugway.plugins.plugin import Plugin
 from plugway.types.errors import PluginError, Problem
 from plugway_log import redact
-from plugway_packages import permissions
+from plugway_packages import permissions, startup_files
 from plugway_wire.errors import PlugwayError
 
 GROUP = "plugway"
@@ -72,7 +71,8 @@ def find_plugins(config: Config, registry: Mapping[str, Installed] | None = None
     a thread if an event loop is running.
     """
     known = installed() if registry is None else registry
-    problems: list[Problem] = list(startup_files().refused)
+    refused = startup_files().refused
+    problems = [Problem(str(file.path), "", file.reason, file.fix) for file in refused]
     classes: dict[str, type[AnyPlugin] | None] = {}
     plugins: list[AnyPlugin] = []
     approvals = Approvals(document=config.document)

@@ -12,11 +12,11 @@ from urllib.parse import quote, urlsplit
 
 import orjson
 
-from plugway.types.cancel import bounded
 from plugway.upstream.lines import from_upstream
 from plugway.upstream.network import NetworkOptions, proxy_for
 from plugway.upstream.origins import misdirected
 from plugway_grants import add_upstream_host
+from plugway_http.cancel import bounded
 from plugway_http.client import (
     MAX_CHUNK_BYTES,
     ClientError,

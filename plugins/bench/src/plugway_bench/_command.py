@@ -85,7 +85,7 @@ def bench(
     workloads = _workloads(workload or WORKLOADS)
     plan = Plan(workloads, rounds, random.randrange(2**32) if seed is None else seed)
     with measured_gateway(config, port) as (gateway, own):
-        models = anyio.run(list_models, gateway.url, gateway.token)
+        models = anyio.run(partial(list_models, gateway.url, gateway.token, tls=gateway.tls))
         chosen = _chosen(plan, endpoints(gateway, models, endpoint or ()), yes=yes)
         _talk("Through a gateway started for this run." if own else f"Through {gateway.url}.")
         run = Run(plan, chosen)
@@ -144,7 +144,7 @@ def _measure(run: Run, gateway: LocalGateway, seconds: float) -> bool:
                 now = f"{TITLES[step.question.workload]}, {step.question.label}"
                 bars.update(tasks[endpoint], advance=1, now=now)
 
-            anyio.run(run.run, gateway.url, gateway.token, seconds, done)
+            anyio.run(run.run, gateway.url, gateway.token, seconds, done, gateway.tls)
     except KeyboardInterrupt:
         _talk("interrupted: these are the figures up to now")
         return True

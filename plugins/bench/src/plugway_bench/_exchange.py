@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from typing import Any, Final
 
 import anyio
@@ -253,8 +254,10 @@ def _refused(found: Measured, body: bytes) -> None:
 
 
 @asynccontextmanager
-async def connected(url: str, token: str, seconds: float) -> AsyncGenerator[Client]:
-    """A client of the gateway at `url`."""
+async def connected(
+    url: str, token: str, seconds: float, tls: SSLContext | None = None
+) -> AsyncGenerator[Client]:
+    """A client of the gateway at `url`; `tls` accepts its certificate."""
     headers = {
         "authorization": f"Bearer {token}",
         "content-type": "application/json",
@@ -267,6 +270,6 @@ async def connected(url: str, token: str, seconds: float) -> AsyncGenerator[Clie
         timeout=None,  # noqa: S113 - each exchange has its own limit
         trust_env=False,
         follow_redirects=False,
-        verify=not url.startswith("http:"),
+        verify=tls or not url.startswith("http:"),
     ) as http:
         yield Client(http, seconds)

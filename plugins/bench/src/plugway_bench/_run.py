@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from ssl import SSLContext
 from typing import Final, Literal
 
 from plugway_bench._bodies import MAX_TOKENS, TURNS_PER_ROUND, Bodies, Question, Workload
@@ -80,10 +81,15 @@ class Run:
         self._machine = machine_facts()
 
     async def run(
-        self, url: str, token: str, seconds: float, done: Callable[[Endpoint, Step], None]
+        self,
+        url: str,
+        token: str,
+        seconds: float,
+        done: Callable[[Endpoint, Step], None],
+        tls: SSLContext | None = None,
     ) -> None:
         """Send everything; `done` is called after each step of each endpoint."""
-        async with connected(url, token, seconds) as client:
+        async with connected(url, token, seconds, tls) as client:
             can_cancel = await client.has_plugin()
             for step in self.plan.steps:
                 for samples in self.samples:

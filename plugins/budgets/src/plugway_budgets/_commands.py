@@ -8,6 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal, InvalidOperation
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn, TypeVar
 
@@ -15,14 +16,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from plugway import PlugwayError
+from plugway import LocalGateway, PlugwayError
 from plugway_budgets import _ledger as ledger
-from plugway_budgets._limits import BUDGETS, MOST, Limit, Subject, Unit, subject_of
+from plugway_budgets._limits import BUDGETS, EVERYBODY, MOST, Limit, Subject, Unit, subject_of
 from plugway_budgets._periods import PERIODS, PeriodName, zone_of
 from plugway_budgets._report import report
 from plugway_budgets._schema import SCHEMA
 from plugway_prices import DOLLAR, dollars, nano_dollars
-from plugway_store import Store, run_with_store
+from plugway_store import Schema, Store, run_with_store
 
 T = TypeVar("T")
 
@@ -114,6 +115,7 @@ def set_command(
     _run(work, config)
     for limit in limits:
         print(f"{subject}: {_described(limit)}")
+    _note_unknown(subject, config)
 
 
 @budgets_app.command("list", epilog="Example: plugway budgets list --json")
@@ -259,11 +261,33 @@ def _described(limit: Limit) -> str:
     return f"{limit.amount:,} {what} a minute"
 
 
-def _run(work: Callable[[Store], Awaitable[T]], config: Path | None) -> T:
+def _run(work: Callable[[Store], Awaitable[T]], config: Path | None, schema: Schema = SCHEMA) -> T:
     try:
-        return run_with_store(SCHEMA, work, config)
+        return run_with_store(schema, work, config)
     except PlugwayError as error:
         _fail(str(error))
+
+
+def _note_unknown(subject: Subject, config: Path | None) -> None:
+    """Say if `accounts`, where the configuration lists it, has no such person or group."""
+    listed = any(entry.use == "accounts" for entry in LocalGateway.find(config).plugins())
+    if subject.kind == "key" or subject.name == EVERYBODY or not listed:
+        return
+    accounts = import_module("plugway_accounts")  # optional: budgets hold for tokens too
+
+    async def work(store: Store) -> bool:
+        people = accounts.People(store)
+        if subject.kind == "person":
+            return await people.person(subject.name) is not None
+        return subject.name in {group.name for group in await people.groups()}
+
+    if not _run(work, config, accounts.SCHEMA):
+        everybody = "users" if subject.kind == "person" else "groups"
+        print(
+            f"note: there is no {subject.kind} `{subject.name}` yet, so this limits nobody; "
+            f"`plugway {everybody} list` shows all",
+            file=sys.stderr,
+        )
 
 
 def _dollars(text: str) -> int:

@@ -25,6 +25,7 @@ from plugway_claude_code._settings import (
     launch_settings,
     mcp_entry,
     status_line_entry,
+    trust,
 )
 from plugway_local_models.sizing import too_small_for_claude_code
 
@@ -118,6 +119,7 @@ def settings_for(
         tool_search="field-policy" in plugins,
         status_line=status_line,
     )
+    settings["env"] |= trust(gateway)
     return settings, chosen["sonnet"]
 
 
@@ -138,7 +140,7 @@ def has_mcp(gateway: LocalGateway) -> bool:
                 base_url=gateway.url,
                 timeout=3,
                 trust_env=False,
-                verify=False,  # plain HTTP
+                verify=gateway.tls or False,
             ) as client,
             client.stream("GET", "/mcp", headers=headers) as answer,
         ):
@@ -149,6 +151,9 @@ def has_mcp(gateway: LocalGateway) -> bool:
 
 def _announce(gateway: LocalGateway, started: Started, main: Choice) -> None:
     verb = "started" if started.fresh else "uses"
+    if started.service:
+        _console.print(f"started the service `{started.service}`, which was not running")
+        verb = "uses"
     size = f", window {main.window:,} tokens" if main.window else ""
     _console.print(f"plugway {verb} the gateway at {gateway.url}: {main.name}{size}")
     for line in (main.notice, too_small_for_claude_code(main.name, main.window)):

@@ -15,6 +15,7 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import IO, Any, Literal
 
 import platformdirs
@@ -22,6 +23,7 @@ import psutil
 
 from plugway import LocalGateway, PlugwayError, as_object
 from plugway_claude_client import plugway_command
+from plugway_service.find import installed_on, start
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 35.0
@@ -38,6 +40,8 @@ class Started:
     """The response of `/health`."""
     fresh: bool
     """It was started by this call."""
+    service: str = ""
+    """The name of the service that was started, if it is one."""
 
 
 @contextmanager
@@ -53,7 +57,8 @@ def holding(gateway: LocalGateway) -> Generator[None]:
 
 
 def ensure_running(gateway: LocalGateway, *, keep: bool = False) -> Started:
-    """Return the running gateway, or start one; concurrent calls start only one.
+    """Return the running gateway, or start one; concurrent calls start only one. If it is
+    installed as a service, the service is started.
 
     `keep` keeps it running after the last session.
 
@@ -68,6 +73,11 @@ def ensure_running(gateway: LocalGateway, *, keep: bool = False) -> Started:
             if keep and (noted := _noted(gateway)):
                 _note(gateway, {**noted, "keep": True})
             return Started(state, fresh=False)
+        config = gateway.config_path if gateway.configured else None
+        if (service := installed_on(gateway.port, config)) is not None:
+            # A second gateway would take its port. It keeps running after the last session.
+            start(service)
+            return Started(_answer_of(gateway), fresh=True, service=service.name)
         return Started(_start(gateway, keep), fresh=True)
 
 
@@ -125,6 +135,17 @@ def _start(gateway: LocalGateway, keep: bool) -> Mapping[str, Any]:
             return state
     child.terminate()
     raise PlugwayError(f"the gateway did not start within {_START_SECONDS:g} s: see {path}")
+
+
+def _answer_of(gateway: LocalGateway) -> Mapping[str, Any]:
+    """The state of a service that was started; only systemd waits until it is ready."""
+    deadline = time.monotonic() + _START_SECONDS
+    pause = Event()
+    while (state := gateway.state()) is None:
+        if time.monotonic() > deadline:
+            raise PlugwayError(f"the service did not start within {_START_SECONDS:g} s")
+        pause.wait(_POLL_SECONDS)
+    return state
 
 
 def _last_words(path: Path) -> str:

@@ -97,7 +97,7 @@ def _proven(gateway: LocalGateway, candidate: Candidate, console: Console) -> st
         console.print(f"  {finding.probe}: {finding.outcome}, {finding.reason}")
 
     model = f"anthropic/{candidate.target}"
-    ask = partial(probe, probes=_PROOF, seconds=_SECONDS, on_finding=report)
+    ask = partial(probe, tls=gateway.tls, probes=_PROOF, seconds=_SECONDS, on_finding=report)
 
     async def watched() -> Sequence[Finding]:
         found: Sequence[Finding] = ()

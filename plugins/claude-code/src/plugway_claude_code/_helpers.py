@@ -39,6 +39,8 @@ def up(
     started = _daemon.ensure_running(gateway, keep=True)
     if not quiet:
         verb = "started, its log is " + str(_daemon.log_path(gateway)) if started.fresh else "runs"
+        if started.service:
+            verb = f"started as the service `{started.service}`"
         print(f"{gateway.url} {verb}", file=sys.stderr)
 
 

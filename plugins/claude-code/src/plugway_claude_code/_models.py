@@ -51,7 +51,7 @@ class Choice:
 
 def listed(gateway: LocalGateway) -> list[ListedModel]:
     """The models that the gateway lists."""
-    return anyio.run(partial(list_models, gateway.url, gateway.token))
+    return anyio.run(partial(list_models, gateway.url, gateway.token, tls=gateway.tls))
 
 
 def choices(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from plugway import LocalGateway
 from plugway_claude_code._models import Choice, takes_window
 from plugway_claude_code._picker import Picker
 from plugway_claude_code._windows import Profile, profile
@@ -48,6 +49,12 @@ def environment(
     if tool_search:
         env["ENABLE_TOOL_SEARCH"] = "true"
     return env | dict(window.env)
+
+
+def trust(gateway: LocalGateway) -> dict[str, str]:
+    """Makes the client trust a gateway's own certificate, unless the user has set another file."""
+    name = "NODE_EXTRA_CA_CERTS"
+    return {name: gateway.ca_file} if gateway.ca_file and name not in os.environ else {}
 
 
 def launch_settings(

@@ -24,6 +24,7 @@ from plugway_claude_code._settings import (
     mcp_entry,
     session_start_entry,
     status_line_entry,
+    trust,
 )
 from plugway_claude_code._windows import profile
 from plugway_probe import ListedModel
@@ -108,6 +109,7 @@ def settings_edits(facts: Facts, path: Path) -> list[Edit]:
     gateway, main, before = facts.gateway, facts.chosen["sonnet"], _peek(path)
     rows = picker(facts.chosen, facts.models, before.get("model"))
     env = environment(gateway.url, gateway.token, main, rows, sizes, tool_search=facts.tool_search)
+    env |= trust(gateway)
     there = as_object(before.get("env"))
     env |= {name: "" for name in _OTHER_WAYS if there.get(name)}
     edits = [Edit(("env", name), value) for name, value in env.items()]
@@ -158,6 +160,7 @@ def _editor_edits(path: Path, facts: Facts) -> list[Edit]:
     wanted = {
         "ANTHROPIC_BASE_URL": facts.gateway.url,
         "ANTHROPIC_AUTH_TOKEN": facts.gateway.token,
+        **trust(facts.gateway),
     }
     there = map(as_object, as_list(_peek(path).get("claudeCode.environmentVariables")))
     others = [item for item in there if item.get("name") not in wanted]

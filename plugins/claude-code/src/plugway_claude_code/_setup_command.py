@@ -154,7 +154,7 @@ def _verify(gateway: LocalGateway, facts: Facts) -> None:
     """Check what a session needs: the gateway answers, lists models, and the main model replies."""
     main = facts.chosen["sonnet"]
     _print(f"ok    the gateway answers at {gateway.url} and lists {len(facts.models)} models")
-    ask = partial(probe, gateway.url, gateway.token, main.id, probes=("stream",))
+    ask = partial(probe, gateway.url, gateway.token, main.id, tls=gateway.tls, probes=("stream",))
     (finding,) = anyio.run(ask)
     if finding.outcome == "passed":
         _print(f"ok    {main.name} {finding.reason}")

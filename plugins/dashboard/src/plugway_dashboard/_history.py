@@ -44,7 +44,7 @@ _SUMS: Final = (
     "coalesce(sum(dollars), 0), sum(dollars is null)"
 )
 _TABLE: Final = """create table if not exists exchanges (
-    number integer primary key autoincrement, ended real not null, caller text not null,
+    number integer primary key, ended real not null, caller text not null,
     model text not null, day text not null, completed integer not null, prompt integer not null,
     cached integer not null, output integer not null, dollars real, words text not null,
     data blob not null)"""
@@ -130,14 +130,14 @@ class History:
     def _add(self, items: Sequence[Mapping[str, Any]]) -> bool:
         with self._open() as db:
             db.executemany(
-                "insert into exchanges (ended, caller, model, day, completed, prompt, cached, "
-                "output, dollars, words, data) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert into exchanges (number, ended, caller, model, day, completed, prompt, "
+                "cached, output, dollars, words, data) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 list(_rows(items)),
             )
             db.execute(
-                "delete from exchanges where number <= (select max(number) from exchanges) - ? "
-                "or ended < ?",
-                (self._rows, time.time() - self._days * _DAY),
+                "delete from exchanges where ended < ? or number <= "
+                "(select number from exchanges order by number desc limit 1 offset ?)",
+                (time.time() - self._days * _DAY, self._rows),
             )
         return True
 
@@ -201,6 +201,7 @@ def _rows(items: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Any, ...]]:
 def _row(item: Mapping[str, Any]) -> tuple[Any, ...]:
     usage = item["usage"]
     return (
+        item["number"],
         item["ended"],
         item["caller"],
         item["served_by"] or item["model_asked"],

@@ -215,16 +215,16 @@ class Dashboard(Plugin[DashboardOptions]):
         after, limit = _number(request, "after") or 0, _number(request, "limit") or MOST_KEPT
         book, now, only = self.book, time.monotonic(), _only(request)
         book.look()
-        kept = [item for item in book.kept if item["number"] > after]
-        more = len(kept) > limit
-        shown = (item for item in kept[:limit] if only in (None, item["caller"]))
+        kept = [
+            item for item in book.kept if item["number"] > after and only in (None, item["caller"])
+        ]
         running = (one for one in book.running.values() if only in (None, one.exchange.caller.name))
         return _json(
             {
                 "book": book.id,
-                "last": kept[limit - 1]["number"] if more else book.number,
-                "more": more,
-                "exchanges": [self._explained(item) for item in shown],
+                "last": kept[:limit][-1]["number"] if kept else after,
+                "more": len(kept) > limit,
+                "exchanges": [self._explained(item) for item in kept[:limit]],
                 "running": [running_data(one, now) for one in running],
                 "limited": only is not None,
                 "history_days": self.options.history_days if self.history else None,
@@ -341,7 +341,7 @@ def _only(request: Request) -> str | None:
 
 def _number(request: Request, name: str) -> int | None:
     text = request.query_params.get(name, "")
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 def exchange_data(exchange: Exchange, outcome: Outcome) -> dict[str, Any]:

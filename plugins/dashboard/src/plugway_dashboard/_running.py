@@ -91,7 +91,8 @@ class Book:
         self.id = new_id("book")
         """Another one after a restart, which loses what is in memory."""
         self.number = 0
-        """Number of the exchange that ended last."""
+        """Number of the exchange that ended last: the time, so that it does not tell a caller how
+        many others there were."""
         self._looked = -WATCHED_SECONDS
 
     @property
@@ -113,7 +114,7 @@ class Book:
     def end(self, exchange: Exchange, data: Mapping[str, Any]) -> None:
         """It has ended: keep its data."""
         self.running.pop(exchange.id, None)
-        self.number += 1
+        self.number = max(self.number + 1, time.time_ns() // 1000)
         self.kept.append({**data, "number": self.number})
         if self.unsaved is not None:
             self.unsaved.append(self.kept[-1])

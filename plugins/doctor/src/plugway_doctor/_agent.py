@@ -58,8 +58,8 @@ def agent(
     name = f"stream on {asked}"
     stream = next((check for check in checks if check.name == name), None)
     if stream is None:
-        ask = partial(probe, gateway.url, gateway.token, asked, probes=("stream",))
-        (found,) = anyio.run(partial(ask, seconds=seconds))
+        ask = partial(probe, gateway.url, gateway.token, asked, tls=gateway.tls, seconds=seconds)
+        (found,) = anyio.run(partial(ask, probes=("stream",)))
         stream = Check(name, found.outcome, found.reason, found.fix)
         report(stream)
     if stream.outcome == "failed":

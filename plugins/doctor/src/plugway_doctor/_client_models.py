@@ -107,8 +107,8 @@ def _not_served(
     known = {item.id.removeprefix(_PREFIX) for item in models}
     if not targets or str(targets[0]) in known:
         return None
-    ask = partial(probe, gateway.url, gateway.token, model, probes=("stream",), seconds=seconds)
-    (found,) = anyio.run(ask)
+    ask = partial(probe, gateway.url, gateway.token, model, tls=gateway.tls, seconds=seconds)
+    (found,) = anyio.run(partial(ask, probes=("stream",)))
     if found.ok:
         return None
     return f"it goes to {targets[0]}, which is not listed; a test request: {found.reason}"

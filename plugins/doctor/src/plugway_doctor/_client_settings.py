@@ -79,8 +79,9 @@ def _judged(parts: SplitResult | None, gateway: LocalGateway) -> tuple[Outcome, 
                 f", where another program is listening; the gateway is at {gateway.url}",
             )
         return "failed", f", where nothing listens; the gateway is at {gateway.url}"
-    if parts.scheme == "https":
-        return "failed", ", but the gateway does not speak TLS"
+    if parts.scheme != urlsplit(gateway.url).scheme:
+        speaks = "does not speak TLS" if parts.scheme == "https" else "speaks TLS only"
+        return "failed", f", but the gateway {speaks}"
     path = parts.path.rstrip("/")
     if path == "/v1":
         return "warned", ": Claude Code adds `/v1` itself, and only this gateway tolerates two"
@@ -232,7 +233,8 @@ def _is_taken(gateway: LocalGateway, token: str) -> bool:
         request = urllib.request.Request(  # the gateway's own address
             f"{gateway.url}/v1/models", headers={"authorization": f"Bearer {token}"}
         )
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        secure = [urllib.request.HTTPSHandler(context=gateway.tls)] if gateway.tls else []
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), *secure)
         with opener.open(request, timeout=_SECONDS) as answer:
             return answer.status == 200
     except (OSError, ValueError, HTTPException):

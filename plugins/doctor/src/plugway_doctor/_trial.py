@@ -19,7 +19,7 @@ _UNLISTED_SECONDS = 20.0
 
 def listed(gateway: LocalGateway) -> list[ListedModel]:
     """The models that clients see. Raises `PlugwayError`."""
-    return anyio.run(list_models, gateway.url, gateway.token)
+    return anyio.run(partial(list_models, gateway.url, gateway.token, tls=gateway.tls))
 
 
 def backends_of(gateway: LocalGateway) -> list[Mapping[str, Any]]:
@@ -42,7 +42,7 @@ def unlisted(
             continue
         ask = partial(probe, gateway.url, gateway.token, f"anthropic/{name}/unknown")
         limit = min(seconds, _UNLISTED_SECONDS)
-        (found,) = anyio.run(partial(ask, probes=("stream",), seconds=limit))
+        (found,) = anyio.run(partial(ask, tls=gateway.tls, probes=("stream",), seconds=limit))
         check = f"models of {name}"
         if found.outcome == "passed" or found.detail.get("status") in (400, 404):
             said = "" if found.ok else f"; a test request: {found.reason}"
@@ -83,6 +83,7 @@ def backends(
                 gateway.url,
                 gateway.token,
                 model.id,
+                tls=gateway.tls,
                 window=model.window,
                 seconds=seconds,
                 on_finding=partial(take, urls.get(model.backend)),

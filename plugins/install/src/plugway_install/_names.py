@@ -15,9 +15,9 @@ context-guard dashboard demo-model doctor echo embeddings endpoints error-normal
 field-policy gemini gemini-api grants http install keyring llama-cpp llama-server lmstudio
 local-answers local-engine local-models log mcp media memory mlx ocr ollama openai openai-api
 openai-compatible openai-wire packages prices probe recommend recorder resilience router
-server-tools sign-in signature speech-to-text starter store switch system-tools telemetry
-testing text-to-speech thinking tool-repair toolbelt toolcalls tools translation upscale
-upstream-errors vllm wire
+server-tools service sign-in signature speech-to-text starter store switch system-tools
+telemetry testing text-to-speech thinking tool-repair toolbelt toolcalls tools translation
+upscale upstream-errors vllm wire
 """
 OWN = frozenset(_OWN.split())
 """The packages of this repository besides the kernel, without `plugway-`; each is a folder."""

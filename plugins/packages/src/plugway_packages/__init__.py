@@ -8,13 +8,17 @@ from plugway_packages._permissions import (
     parse_permissions,
     permissions,
 )
+from plugway_packages._startup import RefusedFile, StartupFiles, startup_files
 
 __all__ = [
     "FILE",
     "Permissions",
     "PermissionsError",
+    "RefusedFile",
+    "StartupFiles",
     "editable_source",
     "fingerprint",
     "parse_permissions",
     "permissions",
+    "startup_files",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ssl import SSLContext
 from typing import Any
 
 from plugway import PlugwayError, as_list, as_object
@@ -32,13 +33,15 @@ class ListedModel:
         return instance if slash else ""
 
 
-async def list_models(url: str, token: str, *, seconds: float = 10.0) -> list[ListedModel]:
-    """The models that the gateway lists for clients.
+async def list_models(
+    url: str, token: str, *, tls: SSLContext | None = None, seconds: float = 10.0
+) -> list[ListedModel]:
+    """The models that the gateway lists for clients; `tls` accepts its certificate.
 
     Raises:
         PlugwayError: no gateway responds, or it refuses; the message names the fix.
     """
-    async with talking_to(url, token, seconds) as talk:
+    async with talking_to(url, token, seconds, tls) as talk:
         try:
             document = await talk.get("/v1/models?limit=1000")
         except Refused as error:

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from ssl import SSLContext
 from typing import Any, Literal, get_args
 
 import anyio
@@ -75,6 +76,7 @@ async def probe(
     token: str,
     model: str,
     *,
+    tls: SSLContext | None = None,
     probes: Sequence[ProbeName] = PROBES,
     window: int = 0,
     seconds: float = 120.0,
@@ -85,10 +87,11 @@ async def probe(
 
     `window` is the model's window in tokens, if you know it better than the list of models.
     `seconds` is the time limit of each probe. `on_finding` is called with each result. If the
-    stream fails, the other probes are skipped: they would fail for the same reason.
+    stream fails, the other probes are skipped: they would fail for the same reason. `tls` accepts
+    the gateway's certificate.
     """
     findings: list[Finding] = []
-    async with talking_to(url, token, seconds) as talk:
+    async with talking_to(url, token, seconds, tls) as talk:
         task = _Task(talk, model, window)
         for name in probes:
             if any(f.probe == "stream" and f.outcome == "failed" for f in findings):

@@ -204,7 +204,7 @@ def client_of(gateway: LocalGateway) -> httpx2.AsyncClient:
         headers={"authorization": f"Bearer {gateway.token}"},
         timeout=_SECONDS,
         trust_env=False,
-        verify=False,  # plain HTTP, for which loading certificates would waste 40 ms
+        verify=gateway.tls or False,  # without TLS, loading certificates would waste 40 ms
     )
 
 

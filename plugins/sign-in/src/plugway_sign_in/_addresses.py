@@ -1,6 +1,6 @@
 """Which addresses are safe, and the gateway's own address as a client sees it.
 
-Claude Code accepts `http` for this machine only, so the scheme follows from the host.
+Claude Code accepts `http` for this machine only, so any other host is reached by `https`.
 """
 
 from __future__ import annotations
@@ -41,5 +41,6 @@ def base_url(request: Request, public_url: str) -> str:
     if public_url:
         return public_url
     host = request.headers["host"].lower()
-    scheme = "http" if is_local(urlsplit(f"//{host}").hostname or "") else "https"
+    local = is_local(urlsplit(f"//{host}").hostname or "")
+    scheme = "http" if local and request.url.scheme == "http" else "https"
     return f"{scheme}://{host}"

@@ -53,7 +53,7 @@ from plugway_endpoints import (
 )
 from plugway_switch import _answers as answers
 from plugway_switch._options import SwitchOptions
-from plugway_switch._warm import WARM_HEADER, next_request, warm_request
+from plugway_switch._warm import WARM_HEADER, next_request, warm, warm_request
 from plugway_switch._wish import Wish, wish_of
 
 ASK_SECONDS: Final = 1.2
@@ -389,15 +389,8 @@ class Switch(Plugin[SwitchOptions]):
         choice = self.conversations.choices.of(_session(exchange), exchange.agent_id, request.model)
         if gateway is None or group is None or choice is None or choice.target != only.id:
             return
-        warm = warm_request(request, f"anthropic/{only.id}", said)
-
-        async def ask() -> None:
-            try:
-                await gateway.ask(warm, caller=exchange.caller)
-            except PlugwayError as error:
-                self.log.info("could not warm `%s`: %s", only.id, error.record)
-
-        group.start_soon(ask)
+        following = warm_request(request, f"anthropic/{only.id}", said)
+        group.start_soon(warm, gateway, following, exchange.caller, self.log)
 
 
 def _session(exchange: Exchange) -> str | None:

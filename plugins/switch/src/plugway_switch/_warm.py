@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
-from plugway import REMOVE, MessagesRequest, as_list, as_object
+from plugway import REMOVE, Caller, Gateway, MessagesRequest, PlugwayError, as_list, as_object
 
 NEXT_TURN = "."
 WARM_HEADER = "plugway-warm"
@@ -23,6 +24,16 @@ def warm_request(request: MessagesRequest, model: str, said: str) -> MessagesReq
         fields["thinking"] = REMOVE  # its budget must be below `max_tokens`
     headers = {WARM_HEADER: "1"}
     return request.replace(because="read before the next turn comes", headers=headers, **fields)
+
+
+async def warm(
+    gateway: Gateway, request: MessagesRequest, caller: Caller, log: logging.Logger
+) -> None:
+    """Have its model read the request; a failure is only logged."""
+    try:
+        await gateway.ask(request, caller=caller)
+    except PlugwayError as error:
+        log.info("could not warm `%s`: %s", request.model, error.record)
 
 
 def next_request(request: MessagesRequest, model: str) -> MessagesRequest:

@@ -1,8 +1,12 @@
-"""The listening socket, with a helpful error if the port is in use."""
+"""The listening socket, with a helpful error if the port is in use.
+
+`SO_REUSEPORT` is never set, so no second process can share the port.
+"""
 
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 from contextlib import suppress
@@ -13,8 +17,13 @@ from plugway_log import Recorded
 __all__ = ["BindError", "bind"]
 
 _BACKLOG = 2048
+_TWINS = {"127.0.0.1": "::1", "0.0.0.0": "::1", "::1": "127.0.0.1"}  # noqa: S104 - compared
+_TWIN_SECONDS = 0.2
 _EXCLUSIVE: int = getattr(socket, "SO_EXCLUSIVEADDRUSE", socket.SO_REUSEADDR)
 """On Windows `SO_REUSEADDR` would let a second process listen on the same port."""
+
+
+log = logging.getLogger("plugway.server")
 
 
 class BindError(Recorded):
@@ -32,14 +41,36 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise BindError(f"cannot listen on host {host!r}: {error}") from error
     try:
+        _check_twin(str(address[0]), port)
         sock.setsockopt(socket.SOL_SOCKET, _EXCLUSIVE, 1)
+        if address[0] == "::":  # IPv4 too, whatever the system's default
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(address)
         sock.listen(_BACKLOG)
         sock.setblocking(False)
+    except BindError:
+        sock.close()
+        raise
     except OSError as error:
         sock.close()
         raise BindError(_why_not(host, port, error)) from error
     return sock
+
+
+def _check_twin(address: str, port: int) -> None:
+    """Raise `BindError` if another gateway has the other address that `localhost` may mean: its
+    clients and ours would reach one or the other by chance. Another program causes a warning."""
+    other = _TWINS.get(address)
+    if other is None or port == 0:
+        return
+    with suppress(OSError):
+        socket.create_connection((other, port), _TWIN_SECONDS).close()
+        owner = port_owner(port)
+        reason = f"port {port} of {other} is in use by {owner.description}, and `localhost` may "
+        reason += "mean either"
+        if owner.is_gateway:
+            raise BindError(f"{reason}\n{_fix(owner, port)}")
+        log.warning("%s: use %s in addresses, or another port", reason, address)
 
 
 def _why_not(host: str, port: int, error: OSError) -> str:

@@ -35,6 +35,8 @@ MAX_WAITING_TURNS: Final = 100
 MAX_TRAILER_BYTES: Final = 8192
 MOST_LINGERS: Final = 5
 """How many times `linger_seconds` a client may keep sending after its response."""
+CLOSE_SECONDS: Final = 1.0
+"""Time for an idle client to close its TLS connection when the server stops."""
 _METHODS: Final = {
     name.encode(): name
     for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE")
@@ -58,8 +60,12 @@ class GatewayProtocol(HttpToolsProtocol):
         *,
         limits: WireLimits,
         render_error: RenderError,
+        app: Any = None,
     ) -> None:
+        """`app` is served instead of the application of `config`."""
         super().__init__(config, server_state, app_state, _loop)
+        if app is not None:
+            self.app = app
         self._limits = limits
         self.render_error = render_error
         self._running: Turn | None = None
@@ -322,7 +328,9 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def hang_up(self) -> None:
         """Close after a response; a client that is still sending can read it (RFC 9112, 9.6)."""
-        if self._stopping and not (self._in_body or self._rejection):
+        # With TLS, closing half of a connection is not possible, and closing it is polite.
+        is_whole = self._stopping or not self.transport.can_write_eof()
+        if is_whole and not (self._in_body or self._rejection):
             self.transport.close()
             return
         self._ended = True
@@ -347,6 +355,9 @@ class GatewayProtocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             self.transport.close()
+            if not self.transport.can_write_eof():
+                # A client that is idle may never reply to the end of TLS.
+                self._arm(CLOSE_SECONDS)
 
     # ── timeouts ─────────────────────────────────────────────────────────────────────────────
 

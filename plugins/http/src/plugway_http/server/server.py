@@ -25,11 +25,13 @@ from uvicorn.config import Config
 from uvicorn.lifespan.on import LifespanOn
 from uvicorn.server import ServerState
 
+from plugway_http.certificate import CertificateError, CertificateFiles
 from plugway_http.pressure import Pressure
-from plugway_http.server.accept import Acceptor
+from plugway_http.server.accept import Acceptor, TlsAccept
 from plugway_http.server.bind import BindError, bind
 from plugway_http.server.loop import ContinuingLoop, surviving_exit
 from plugway_http.server.protocol import GatewayProtocol
+from plugway_http.server.renewal import RenewedCertificate
 from plugway_http.server.watch import Watchdog, watch_file
 from plugway_http.system import RELOAD, disable_core_dumps, event_loop, signals, tune_malloc
 from plugway_http.wire import RenderError, WireLimits, plain_error
@@ -65,9 +67,11 @@ class Server:
         on_reload: Callable[[], Awaitable[None]] | None = None,
         on_draining: Callable[[], None] | None = None,
         watch: Path | None = None,
+        certificate: RenewedCertificate | None = None,
         pressure: Pressure | None = None,
         render_error: RenderError = plain_error,
     ) -> None:
+        """With a `certificate` it serves HTTPS."""
         self.port: int = sock.getsockname()[1]
         self.started = anyio.Event()
         """Set once requests are served."""
@@ -82,7 +86,11 @@ class Server:
         self._limits = limits or WireLimits()
         self._shared = ServerState()
         self._render_error = render_error
-        self._acceptor = Acceptor(sock, pressure or Pressure(), self._shared.connections)
+        self._certificate = certificate
+        tls = certificate and TlsAccept(
+            certificate.context, self._limits.head_seconds, self._limits.stall_seconds
+        )
+        self._acceptor = Acceptor(sock, pressure or Pressure(), self._shared.connections, tls)
         self._config = Config(
             cast("Any", app),
             interface="asgi3",
@@ -103,6 +111,8 @@ class Server:
     def reload(self) -> None:
         """Schedule a call of `on_reload`; requests made while it runs share one more call."""
         self._reload_wanted.set()
+        if self._certificate is not None:
+            self._certificate.check()
 
     async def serve(self) -> None:
         """Serve until `stop()`; raises `StartFailed`."""
@@ -114,19 +124,20 @@ class Server:
                 raise StartFailed("the application failed to start; see the log")
             loop, state = asyncio.get_running_loop(), lifespan.state
             self._set_date()
-            self._acceptor.start(
-                partial(
-                    GatewayProtocol,
-                    self._config,
-                    self._shared,
-                    state,
-                    loop,
-                    limits=self._limits,
-                    render_error=self._render_error,
-                )
+            protocol = partial(
+                GatewayProtocol,
+                self._config,
+                self._shared,
+                state,
+                loop,
+                limits=self._limits,
+                render_error=self._render_error,
             )
+            self._acceptor.start(protocol, partial(protocol, app=self._refuse_plain_http))
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._every_second)
+                if self._certificate is not None:
+                    tasks.start_soon(self._certificate.run)
                 if self._on_reload is not None:
                     tasks.start_soon(self._reloading, self._on_reload)
                     if self._watch is not None:
@@ -142,6 +153,13 @@ class Server:
         finally:
             with anyio.CancelScope(shield=True):
                 await self._end(lifespan)
+
+    async def _refuse_plain_http(self, scope: Any, receive: Any, send: Any) -> None:
+        reason = f"port {self.port} speaks HTTPS: use an address that starts with https://"
+        headers, body = self._render_error(400, reason)
+        lines = [(name.encode(), value.encode()) for name, value in headers]
+        await send({"type": "http.response.start", "status": 400, "headers": lines})
+        await send({"type": "http.response.body", "body": body})
 
     async def _drain(self) -> None:
         await self._acceptor.settled()
@@ -209,6 +227,7 @@ async def serving(
     drain_seconds: float = 1,
     keep_alive_seconds: int = 75,
     limits: WireLimits | None = None,
+    certificate: CertificateFiles | None = None,
     pressure: Pressure | None = None,
     render_error: RenderError = plain_error,
 ) -> AsyncGenerator[int]:
@@ -219,6 +238,7 @@ async def serving(
         drain_seconds=drain_seconds,
         keep_alive_seconds=keep_alive_seconds,
         limits=limits,
+        certificate=RenewedCertificate(certificate) if certificate else None,
         pressure=pressure,
         render_error=render_error,
     )
@@ -249,6 +269,7 @@ def run(
     on_reload: Callable[[], Awaitable[None]] | None = None,
     on_draining: Callable[[], None] | None = None,
     watch: Path | None = None,
+    certificate: CertificateFiles | None = None,
     announce: Callable[[int], Awaitable[None]] = _no_announcement,
     pressure: Pressure | None = None,
     render_error: RenderError = plain_error,
@@ -257,8 +278,9 @@ def run(
     disable_core_dumps()
     tune_malloc()
     try:
+        renewed = RenewedCertificate(certificate) if certificate else None
         sock = bind(host, port)
-    except BindError as error:
+    except (BindError, CertificateError) as error:
         print(error, file=sys.stderr)
         return EXIT_NOT_STARTED
     server = Server(
@@ -269,6 +291,7 @@ def run(
         on_reload=on_reload,
         on_draining=on_draining,
         watch=watch,
+        certificate=renewed,
         pressure=pressure,
         render_error=render_error,
     )

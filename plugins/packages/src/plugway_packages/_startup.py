@@ -15,8 +15,7 @@ from importlib.machinery import PathFinder
 from importlib.metadata import Distribution, distributions, entry_points
 from pathlib import Path
 
-from plugway.types.errors import Problem
-from plugway_packages import editable_source
+from plugway_packages._files import editable_source
 
 OVERRIDE = "PLUGWAY_ALLOW_PTH"
 """Environment variable that allows such files if set to 1."""
@@ -30,10 +29,19 @@ _HARMLESS = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedFile:
+    """A file because of which the gateway must not start."""
+
+    path: Path
+    reason: str
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
 class StartupFiles:
     """The files found: reasons not to start, and warnings."""
 
-    refused: tuple[Problem, ...] = ()
+    refused: tuple[RefusedFile, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -54,19 +62,20 @@ def startup_files(
         for point in entry_points(group=group)
         if point.dist
     }
-    refused: list[Problem] = []
+    refused: list[RefusedFile] = []
     warnings: list[str] = []
     for path in suspects:
         owner = _owner(path)
         if owner is not None and owner.name in plugins and not editable_source(owner):
             fix = f"run `pip uninstall {owner.name}`, or set {OVERRIDE}=1 if you trust it"
             reason = f"`{owner.name}` runs this file whenever Python starts"
-            refused.append(Problem(str(path), "", reason, fix))
+            refused.append(RefusedFile(path, reason, fix))
         elif not _HARMLESS.fullmatch(path.stem):
             source = f"`{owner.name}`" if owner is not None else "no known package"
             warnings.append(f"{path} runs whenever Python starts; it belongs to {source}")
     if environ.get(OVERRIDE) == "1":
-        return StartupFiles((), (*(str(problem) for problem in refused), *warnings))
+        allowed = (f"{file.path}: {file.reason}" for file in refused)
+        return StartupFiles((), (*allowed, *warnings))
     return StartupFiles(tuple(refused), tuple(warnings))
 
 

@@ -1,0 +1,57 @@
+"""The certificate of a running server, which takes renewed files into use."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from plugway_http.certificate import CertificateError, CertificateFiles
+from plugway_http.server.watch import watch_file
+
+log = logging.getLogger("plugway.server")
+
+
+class RenewedCertificate:
+    """The certificate of a running server; renewed files take effect with the next handshake."""
+
+    def __init__(self, files: CertificateFiles) -> None:
+        """Raises `CertificateError`."""
+        self._files = files
+        self._current = files.load()
+        self.context = self._current.context
+        """Serves every handshake, by the newest certificate."""
+        self.context.sni_callback = self._use_newest
+        self._changed = anyio.Event()
+        self._changed.set()  # the files may change until they are watched
+
+    def check(self) -> None:
+        """Load the files soon, because they may have changed."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Load the files whenever they change; never returns."""
+        async with anyio.create_task_group() as tasks:
+            for path in (self._files.certificate, self._files.key):
+                tasks.start_soon(watch_file, path, self.check)
+            while True:
+                await self._changed.wait()
+                self._changed = anyio.Event()
+                try:
+                    await anyio.to_thread.run_sync(self._renew)
+                except CertificateError as error:
+                    log.warning("kept the old certificate because %s", error)
+
+    def _renew(self) -> None:
+        fresh = self._files.load()
+        if fresh.raw == self._current.raw:
+            return
+        if fresh.invalid_now:
+            raise CertificateError("certificate", fresh.invalid_now, "renew it")
+        self._current = fresh
+        log.info("the renewed certificate is in use until %s", fresh.until)
+
+    def _use_newest(self, connection: Any, _name: object, _context: object) -> None:
+        connection.context = self._current.context

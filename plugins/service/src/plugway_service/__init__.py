@@ -1,0 +1,1 @@
+"""Runs the gateway as a service of this user. `find` is for other plugins."""
