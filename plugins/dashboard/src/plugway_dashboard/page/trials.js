@@ -62,7 +62,8 @@ function urlOf(part, blob) {
 }
 
 function freeUrls(part) {
-  for (const media of part.querySelectorAll("img, audio")) media.removeAttribute("src");
+  for (const image of part.querySelectorAll("img")) image.remove();
+  part.querySelector("audio")?.removeAttribute("src");
   for (const url of urls.get(part) || []) URL.revokeObjectURL(url);
   urls.delete(part);
 }
@@ -115,6 +116,8 @@ function fresh(part) {
 
 function buttons(result, ...made) { result.querySelector(".buttons").replaceChildren(...made); }
 
+function picture(src, alt) { return Object.assign(make("img"), { src, alt }); }
+
 function saveLink(text, url, name) { return Object.assign(make("a", text), { href: url, download: name }); }
 
 function drawn(svg, tag, fields) {
@@ -130,7 +133,7 @@ async function readPicture(part, signal) {
   const form = filled(part, "file"), result = fresh(part);
   const found = await (await post(trials.get("read"), form, signal)).json();
   const svg = result.querySelector("svg");
-  result.querySelector("img").src = urlOf(part, form.get("file"));
+  svg.before(picture(urlOf(part, form.get("file")), "The picture, with a numbered box around each line"));
   svg.setAttribute("viewBox", `0 0 ${found.width} ${found.height}`);
   svg.replaceChildren();
   const items = found.lines.map(({ text, box: [left, top, right, bottom] }, at) => {
@@ -211,12 +214,11 @@ async function enlargePicture(part, signal) {
   form.append("response_format", "image");
   const answer = await post(trials.get("enlarge"), form, signal);
   const blob = await answer.blob().catch(error => { throw signal.aborted ? error : new Error("The connection to the gateway was lost."); });
-  const [before, after] = result.querySelectorAll("img"), url = urlOf(part, blob), picture = form.get("image");
-  before.src = urlOf(part, picture);
-  after.src = url;
+  const url = urlOf(part, blob), file = form.get("image");
+  result.querySelector(".both").replaceChildren(picture(urlOf(part, file), "The picture before"), picture(url, "The enlarged picture"));
   compare(result);
   result.querySelector(".size").textContent = `${answer.headers.get("plugway-image-size")?.replace("x", " × ") || ""} pixels, ${number.format(Math.ceil(blob.size / 1024))} KiB`;
-  buttons(result, saveLink("Download", url, `${picture.name.replace(/\.[^.]*$/, "")}-${form.get("scale")}x.png`));
+  buttons(result, saveLink("Download", url, `${file.name.replace(/\.[^.]*$/, "")}-${form.get("scale")}x.png`));
   result.hidden = false;
 }
 
