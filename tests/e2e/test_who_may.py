@@ -150,6 +150,7 @@ ROWS = {
             "/dashboard/history": [people("GET", "/dashboard/history")],
             "/dashboard/plan": [people("GET", "/dashboard/plan?model=plain/echo")],
             "/dashboard/state": [operator("GET", "/dashboard/state")],
+            "/dashboard/trials": [people("GET", "/dashboard/trials")],
         },
     ),
     **of("gemini-api", *map(gemini, ("v1", "v1alpha", "v1beta"))),

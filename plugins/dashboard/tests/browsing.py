@@ -26,12 +26,14 @@ def answers(script):
 
 
 @asynccontextmanager
-async def opened(playwright, running, path="/", *, but="nothing", **options):
+async def opened(playwright, running, path="/", *, but="nothing", arguments=(), **options):
     """The page with the gateway's token; fails if the browser had anything to complain about, `but`
-    what a test causes itself."""
+    what a test causes itself; `arguments` are further ones of the browser."""
     complaints = []
     async with playwright.async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        browser = await driver.chromium.launch(
+            executable_path=BROWSER, args=["--no-sandbox", *arguments]
+        )
         page = await (await browser.new_context(**options)).new_page()
         page.on("console", lambda said: complaints.append(said.text))
         page.on("pageerror", lambda error: complaints.append(str(error)))

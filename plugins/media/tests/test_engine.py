@@ -1,6 +1,7 @@
 """A worker's life: started by a request, ended when idle, replaced after a crash."""
 
 import asyncio
+import contextlib
 import time
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -46,8 +47,9 @@ async def running(**more):
 
 
 async def gone(pid):
-    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-        await anyio.sleep(0.01)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+            await anyio.sleep(0.01)
 
 
 async def test_the_first_request_starts_the_worker_and_the_next_one_finds_it():

@@ -62,6 +62,13 @@ def test_a_photo_is_turned_upright():
     assert open_picture(saved(drawn(), "JPEG", exif=exif)).size == (40, 60)
 
 
+def test_a_photo_with_a_second_picture_is_the_first_one():
+    depth = Image.new("RGB", (30, 20), "red")
+    found = open_picture(saved(drawn(), "MPO", save_all=True, append_images=[depth]))
+    assert found.size == (60, 40)
+    assert found.getpixel((20, 15))[0] > 240
+
+
 FRAMES = {"save_all": True, "append_images": [Image.new("RGB", (60, 40), "red")]}
 TEXT = PngImagePlugin.PngInfo()
 TEXT.add_text("comment", "x" * 80_000_000, zip=True)

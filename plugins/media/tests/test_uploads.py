@@ -94,6 +94,7 @@ def part(name, content, filename=None):
         ("application/json", b'{"data": 1}', 400, "data: expected base64"),
         ("application/json", b'{"data": "data:image/png,abc"}', 400, ";base64"),
         ("application/json", b'{"data": "ab*="}', 400, "data: not valid base64"),
+        ("application/json", b'{"data": "https://x/a.png"}', 400, "URLs are not fetched"),
         ("application/json", b'{"data": "abc"}', 400, "data: not valid base64"),
         ("application/json", b'{"data": "%s"}' % (b"A" * 6_000_000), 413, "at most 4,194,304"),
     ],
@@ -110,7 +111,22 @@ async def test_a_form_without_an_end_is_refused(client, cut):
     content = part("a", "x" * 100, "a").encode() + cut.encode()
     answer = await client.post("/files", content=content, headers={"content-type": FORM})
     assert answer.status_code == 400
-    assert "the form has no end" in answer.json()["error"]["message"]
+    assert "it has no end: it was cut off" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("multipart/form-data", "its `content-type` names no `boundary`"),
+        ("multipart/form-data; boundary=", "its `content-type` names no `boundary`"),
+        ("multipart/form-data; boundary=other", "it does not begin with the `boundary`"),
+    ],
+)
+async def test_a_form_with_another_boundary_is_refused_with_the_reason(client, kind, reason):
+    content = part("a", "x", "a") + "--b--"
+    answer = await client.post("/files", content=content, headers={"content-type": kind})
+    assert answer.status_code == 400
+    assert reason in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("piece", [b"\r\n--", b"\r", b"\r\n--b", b"-" * 63 + b"\n"])

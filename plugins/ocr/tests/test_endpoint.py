@@ -2,7 +2,10 @@
 
 import base64
 import sys
+from functools import partial
 
+import anyio
+import httpx2
 import pytest
 from speaking import block, png
 
@@ -65,6 +68,26 @@ async def test_a_killed_worker_is_one_failed_request(client):
     assert (await client.post("/v1/ocr", files={"file": png("die")})).status_code == 503
     answer = await client.post("/v1/ocr", files={"file": png("b")})
     assert answer.json()["text"] == "b"
+
+
+async def test_a_client_that_leaves_while_it_waits_is_not_served(make, backend):
+    ocr = make()
+    async with gateway([ocr, backend]) as running, anyio.create_task_group() as group:
+        assert (await running.client.post("/v1/ocr", files={"file": png("a")})).status_code == 200
+        work = partial(running.client.post, "/v1/ocr", files={"file": png("slow")})
+        group.start_soon(work)
+        with anyio.fail_after(20):
+            while ocr.engines[0].held().requests < 1:
+                await anyio.sleep(0.01)
+        async with httpx2.AsyncClient(trust_env=False) as leaving:
+            headers = {"authorization": f"Bearer {running.token}"}
+            with anyio.move_on_after(0.5):
+                await leaving.post(
+                    f"{running.url}/v1/ocr", files={"file": png("left")}, headers=headers
+                )
+        answer = await running.client.post("/v1/ocr", files={"file": png("b")})
+    lines = answer.json()
+    assert (lines["text"], lines["served"]) == ("b", 3)
 
 
 async def test_invisible_characters_are_escaped(client):

@@ -50,7 +50,7 @@ async def test_each_format_is_openais(sdk, sound):
         "00:00:02.000 --> 00:00:03.500\nA -> B\n"
     )
     found = await ask("verbose_json")
-    assert (found.language, found.duration, found.words) == ("en", 4.0, None)
+    assert (found.language, found.duration, found.words) == ("english", 4.0, None)
     assert [(one.id, one.start, one.end) for one in found.segments] == [(0, 0, 1.5), (1, 2, 3.5)]
     assert (found.segments[0].text, found.segments[0].tokens) == (" Hello there.", [1])
     found = await ask("verbose_json", timestamp_granularities=["word"])

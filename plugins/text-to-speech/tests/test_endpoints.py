@@ -9,6 +9,7 @@ import os
 import shutil
 import wave
 
+import anyio
 import httpx2
 import numpy as np
 import openai
@@ -156,6 +157,30 @@ async def test_a_killed_worker_is_one_failed_request(make, serving):
         assert "SIGKILL" in rest[-2] + rest[-1]
         assert not psutil.wait_procs(programs, timeout=10)[1]
         assert (await ask(sdk)).content.startswith(b"RIFF")
+
+
+async def test_a_program_with_the_voice_waits_for_the_next_request(make, serving):
+    plugin = make()
+    async with serving(plugin) as (_, sdk):
+        await ask(sdk)
+        worker = psutil.Process(plugin.engines[0].pid)
+        (waits,) = worker.children()
+        first = (await ask(sdk)).content
+        assert not waits.is_running()  # it has spoken, and ended
+        (waits,) = worker.children()
+        waits.kill()
+        with anyio.fail_after(10):
+            while waits.status() != psutil.STATUS_ZOMBIE:
+                await anyio.sleep(0.01)
+        assert len((await ask(sdk)).content) == len(first)
+        (waits,) = worker.children()
+        assert len((await ask(sdk, speed=2.0)).content) < len(first)
+        assert not waits.is_running()  # it had another speed
+        (waits,) = worker.children()
+        held = plugin.engines[0].held()
+        assert held.size >= worker.memory_info().rss + waits.memory_info().rss // 2
+        assert await plugin.unload("voices")
+        assert not psutil.wait_procs([worker, waits], timeout=10)[1]
 
 
 async def test_sound_that_breaks_off_is_not_a_whole_reply(make, serving):

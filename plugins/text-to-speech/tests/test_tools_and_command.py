@@ -72,7 +72,7 @@ def run(monkeypatch, tmp_path, piper, voice):
     """Runs the command with the voice of the program."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     spec = engine_spec([str(voice(tmp_path / "v", "en_US-ann"))], piper)
-    monkeypatch.setattr(_commands, "engine_spec", lambda: spec)
+    monkeypatch.setattr(_commands, "engine_spec", lambda **_: spec)
     monkeypatch.setattr(_commands, "problem_of", lambda *_: "")
 
     def invoke(*arguments, data=b""):

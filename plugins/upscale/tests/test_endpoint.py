@@ -106,7 +106,7 @@ async def test_the_openai_sdk_reads_the_answer(make, backend):
         ({"files": {"image": file_of(plain("red", (5000, 4001)))}}, 400, "20,000,000 pixels"),
         ({"files": {"image": file_of(plain("red", (2000, 1501)))}}, 400, "4,000 x 3,002 pixels"),
         (
-            {"files": {"image": file_of(plain("red", (9000, 60)))}, "data": {"output_format": "webp"}},
+            {"files": {"image": file_of(plain("red", (9000, 90)))}, "data": {"output_format": "webp"}},
             400,
             "webp pictures at most 16,383 on a side: use png",
         ),

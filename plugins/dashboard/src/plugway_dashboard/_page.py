@@ -19,7 +19,7 @@ def _hash(text: str) -> str:
 _STYLE: Final = _read("page.css")
 _SCRIPTS: Final = (
     *("parts.js", "kept.js", "totals.js", "older.js"),
-    *("state.js", "keys.js", "page.js"),
+    *("state.js", "trials.js", "keys.js", "page.js"),
 )
 _SCRIPT: Final = "".join(map(_read, _SCRIPTS))
 
@@ -33,7 +33,8 @@ PAGE: Final = (
 HEADERS: Final = {
     "content-security-policy": (
         f"default-src 'none'; script-src {_hash(_SCRIPT)}; style-src {_hash(_STYLE)}; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "connect-src 'self'; img-src blob:; media-src blob:; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
     ),
     "cache-control": "no-store",
     "referrer-policy": "no-referrer",

@@ -40,7 +40,7 @@ from plugway_dashboard._search import query_of
 from plugway_dashboard._state import state_of
 from plugway_dashboard._waits import log_waits
 from plugway_dashboard._words import running_data
-from plugway_endpoints import ExplainsCache
+from plugway_endpoints import ExplainsCache, OffersTrials, Trial
 from plugway_prices import Catalogue, TellsPrices, choices_of, prices_in
 from plugway_tools import verdicts_of
 
@@ -49,6 +49,7 @@ ADVICE: Final = "/dashboard/advice"
 HISTORY: Final = "/dashboard/history"
 PLAN: Final = "/dashboard/plan"
 STATE: Final = "/dashboard/state"
+TRIALS: Final = "/dashboard/trials"
 UNUSABLE: Final = "The history cannot be read now; the gateway's log says why."
 MOST_KEPT: Final = 5000
 MOST_FOUND: Final = 500
@@ -191,6 +192,7 @@ class Dashboard(Plugin[DashboardOptions]):
             Route(PATH, self._exchanges, methods=["GET"]),
             Route(HISTORY, self._found, methods=["GET"]),
             Route(PLAN, self._plan, methods=["GET"]),
+            Route(TRIALS, self._trials, methods=["GET"]),
         ]
         for route in own:
             route.limited_callers = True  # pyright: ignore[reportAttributeAccessIssue]
@@ -278,6 +280,21 @@ class Dashboard(Plugin[DashboardOptions]):
         """Which targets are skipped, and which models are in memory."""
         assert self._gateway is not None
         return _json(await state_of(self._gateway))
+
+    async def _trials(self, request: Request) -> Response:
+        """What the caller can try besides models; of each kind, what the first plugin offers."""
+        assert self._gateway is not None
+        found: dict[str, Trial] = {}
+        for name, plugin in self._gateway.find(OffersTrials):
+            try:
+                offered = await anyio.to_thread.run_sync(plugin.trials)
+            except Exception:  # another plugin's code; the page is shown without it
+                self.log.exception("`%s` failed to say what can be tried", name)
+                continue
+            for trial in offered:
+                if trial.limited_callers or _only(request) is None:
+                    found.setdefault(trial.kind, trial)
+        return _json({"trials": [trial._asdict() for trial in found.values()]})
 
     async def _advice(self, request: Request) -> Response:
         """Which local model fits this machine; the page requests it when its user asks."""

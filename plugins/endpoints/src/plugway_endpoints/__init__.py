@@ -21,6 +21,7 @@ from plugway_endpoints._state import (
     no_consent,
 )
 from plugway_endpoints._topics import KEPT_SECONDS, SharesTopics, Topic, topic_of
+from plugway_endpoints._trials import OffersTrials, Trial
 from plugway_endpoints._turn import (
     REPLAY_HEADER,
     GatewayLine,
@@ -50,6 +51,7 @@ __all__ = [
     "KeepsConversations",
     "Match",
     "Needs",
+    "OffersTrials",
     "ReadsLines",
     "Served",
     "SharesTopics",
@@ -57,6 +59,7 @@ __all__ = [
     "TellsCosts",
     "TellsHealth",
     "Topic",
+    "Trial",
     "Turn",
     "choices_path",
     "choices_text",

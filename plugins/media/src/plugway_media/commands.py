@@ -53,9 +53,10 @@ def write_output(place: str, data: bytes) -> None:
 
 
 @contextmanager
-def progress(what: str, total: float | None) -> Generator[Callable[[float], None]]:
+def progress(what: str, total: float | None) -> Generator[Callable[..., None]]:
     """A progress bar on standard error, if that is a terminal; call what it yields with how much is
-    done. Without a `total` it only shows that something is done."""
+    done, and of how much if that was not known before. Without a `total` it only shows that
+    something is done."""
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -66,8 +67,8 @@ def progress(what: str, total: float | None) -> Generator[Callable[[float], None
     with Progress(*columns, console=_talk, transient=True, disable=hidden) as bars:
         task = bars.add_task(what, total=total)
 
-        def report(done: float) -> None:
-            bars.update(task, completed=done)
+        def report(done: float, of: float | None = None) -> None:
+            bars.update(task, completed=done, total=of)
 
         yield report
 

@@ -228,7 +228,9 @@ class Engine:
     def _size(self) -> int:
         with contextlib.suppress(psutil.Error):
             if self.pid is not None:
-                return int(psutil.Process(self.pid).memory_info().rss)
+                worker = psutil.Process(self.pid)
+                programs = [worker, *worker.children(recursive=True)]
+                return sum(int(one.memory_info().rss) for one in programs)
         return self.spec.size
 
 

@@ -14,8 +14,8 @@ from plugway_media.worker import Refused
 
 MAX_PIXELS: Final = 20_000_000
 MAX_SIDE: Final = 20_000
-MAX_RATIO: Final = 200
-"""Longest side by shortest side: engines scale the short side up."""
+MAX_RATIO: Final = 100
+"""Longest side by shortest side: engines scale the short side up, or the long one down."""
 
 Image: Any = import_module("PIL.Image")
 ImageOps: Any = import_module("PIL.ImageOps")
@@ -45,7 +45,7 @@ def open_picture(data: bytes) -> Any:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             # Only the decoder of that format: others start programs or read other files.
             with Image.open(io.BytesIO(data), formats=[kind]) as picture:
-                _check(picture)
+                _check(picture, kind)
                 picture.load()
                 return _as_rgb(ImageOps.exif_transpose(picture))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -54,14 +54,15 @@ def open_picture(data: bytes) -> Any:
         raise Refused(f"the {kind} picture cannot be decoded ({type(error).__name__})") from None
 
 
-def _check(picture: Any) -> None:
+def _check(picture: Any, kind: str) -> None:
     """Look at the header, before pixels are decoded."""
     width, height = picture.size
     if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise Refused(_TOO_LARGE)
     if max(width, height) > MAX_RATIO * min(width, height):
         raise Refused(f"the picture is a line of {width:,} x {height:,} pixels: crop it")
-    if getattr(picture, "is_animated", False):
+    # Cameras put a second picture, such as a depth map, into a JPEG; the first one is shown.
+    if kind != "JPEG" and getattr(picture, "is_animated", False):
         raise Refused("the picture is animated: send one frame of it")
 
 

@@ -58,8 +58,7 @@ async def read_form(request: Request, *, max_bytes: int, max_files: int = 1) -> 
         return Form(_json(body))
     if len(body) > max_files * max_bytes + _OVERHEAD:
         raise _too_large(len(body), max_bytes)
-    if b"--" + options.get(b"boundary", b"") + b"--" not in body[-_END:]:
-        raise InvalidRequest("the form has no end: it was cut off", retry=False, record=True)
+    _check_ends(body, options.get(b"boundary", b""))
     parser = MultiPartParser(
         request.headers,
         _slices(body),
@@ -95,6 +94,9 @@ async def decode_base64(text: object, path: str, *, max_bytes: int) -> bytes:
     """
     if not isinstance(text, str):
         raise InvalidRequest(f"{path}: expected base64 text", retry=False, record=True)
+    if text.startswith(("http:", "https:")):
+        reason = "URLs are not fetched: send base64, or a `data:` URL with it"
+        raise InvalidRequest(f"{path}: {reason}", retry=False, record=True)
     if text.startswith("data:"):
         head, _, text = text.partition(",")
         if not head.endswith(";base64"):
@@ -111,6 +113,19 @@ async def decode_base64(text: object, path: str, *, max_bytes: int) -> bytes:
     except (binascii.Error, ValueError):
         raise InvalidRequest(f"{path}: not valid base64", retry=False, record=True) from None
     return b"".join(pieces)
+
+
+def _check_ends(body: bytes, boundary: bytes) -> None:
+    line = b"--" + boundary
+    if not boundary:
+        reason = "its `content-type` names no `boundary`"
+    elif not body.startswith((line, b"\r\n" + line)):
+        reason = "it does not begin with the `boundary` that its `content-type` names"
+    elif line + b"--" not in body[-_END:]:
+        reason = "it has no end: it was cut off"
+    else:
+        return
+    raise InvalidRequest(f"the form cannot be parsed: {reason}", retry=False, record=True)
 
 
 async def _slices(body: bytes) -> AsyncGenerator[bytes]:

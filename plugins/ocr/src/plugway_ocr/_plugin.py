@@ -18,14 +18,17 @@ from plugway import (
     MessagesRequest,
     Plugin,
     Reply,
+    RequestRejected,
     Send,
     StateKey,
     as_object,
     hookimpl,
 )
+from plugway_endpoints import Trial
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.engine import Engine, HoldsEngines
 from plugway_media.routes import EngineRoute
+from plugway_media.streams import unless_gone
 from plugway_media.uploads import decode_base64, read_form
 from plugway_ocr._engines import engine_spec, problem_of
 from plugway_ocr._eyes import (
@@ -45,6 +48,7 @@ from plugway_wire.errors import InvalidRequest
 Flaw = tuple[tuple[str | int, ...], str]
 _PENDING: StateKey[Pending | None] = StateKey("ocr.pending")
 """The pictures of the current attempt that have to be read."""
+PATH: Final = "/v1/ocr"
 _FILES: Final = ("file", "image")
 """Names of the picture in a form."""
 
@@ -134,7 +138,12 @@ class Ocr(HoldsEngines, Plugin[OcrOptions]):
     def register_routes(self) -> list[BaseRoute]:
         """`POST /v1/ocr`."""
         limited = self.options.limited_callers
-        return [EngineRoute("/v1/ocr", self._serve, limited_callers=limited, forms=True)]
+        return [EngineRoute(PATH, self._serve, limited_callers=limited, forms=True)]
+
+    def trials(self) -> Sequence[Trial]:
+        """The endpoint, for a page (`OffersTrials`)."""
+        limited, problem = self.options.limited_callers, problem_of(self.options.engine)
+        return [Trial("read", PATH, limited, MAX_PICTURE_BYTES, problem)]
 
     async def _serve(self, request: Request) -> JSONResponse:
         form = await read_form(request, max_bytes=MAX_PICTURE_BYTES)
@@ -148,7 +157,11 @@ class Ocr(HoldsEngines, Plugin[OcrOptions]):
             # An image block's `source`, too.
             text = as_object(image).get("data") if isinstance(image, dict) else image
             data = await decode_base64(text, "image", max_bytes=MAX_PICTURE_BYTES)
-        return JSONResponse(dict(await self.reader.read(data, request.scope["plugway.caller"])))
+        work = partial(self.reader.read, data, request.scope["plugway.caller"])
+        found = await unless_gone(request.receive, work)
+        if found is None:
+            raise RequestRejected("the client has left", status=499, retry=False, record=True)
+        return JSONResponse(dict(found))
 
     # ── tools ────────────────────────────────────────────────────────────────────────────────
 

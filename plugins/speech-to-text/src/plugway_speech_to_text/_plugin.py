@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from plugway import Gateway, Plugin, hookimpl
+from plugway_endpoints import Trial
 from plugway_media.checks import MAX_AUDIO_BYTES, check_audio
 from plugway_media.engine import Engine, HoldsEngines
 from plugway_media.routes import EngineRoute
@@ -26,6 +27,7 @@ from plugway_speech_to_text._tools import SpeechTools
 from plugway_tools import ToolCall, ToolResult, ToolSpec
 from plugway_wire.errors import InvalidRequest
 
+TRANSCRIPTIONS: Final = "/v1/audio/transcriptions"
 Flaw = tuple[tuple[str | int, ...], str]
 
 
@@ -60,9 +62,15 @@ class SpeechToText(HoldsEngines, Plugin[SpeechToTextOptions]):
     def register_routes(self) -> list[BaseRoute]:
         """`POST /v1/audio/transcriptions` and `/v1/audio/translations`."""
         return [
-            self._route("/v1/audio/transcriptions", "transcribe"),
+            self._route(TRANSCRIPTIONS, "transcribe"),
             self._route("/v1/audio/translations", "translate"),
         ]
+
+    def trials(self) -> Sequence[Trial]:
+        """Transcriptions, for a page (`OffersTrials`)."""
+        limited, problem = self.options.limited_callers, problem_of(self._models[0])
+        names = {"model": [engine.spec.model for engine in self.engines]}
+        return [Trial("hear", TRANSCRIPTIONS, limited, MAX_AUDIO_BYTES, problem, names)]
 
     def _route(self, path: str, task: Task) -> EngineRoute:
         serve = partial(self._serve, task=task)

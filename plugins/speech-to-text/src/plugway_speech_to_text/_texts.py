@@ -10,6 +10,7 @@ import orjson
 
 from plugway_media.streams import event
 from plugway_speech_to_text._ask import Ask, Format
+from plugway_speech_to_text._languages import language_name
 from plugway_tools import harmless
 
 MEDIA_TYPES: Final[Mapping[Format, str]] = {
@@ -68,7 +69,7 @@ def verbose(heard: Heard, ask: Ask) -> dict[str, Any]:
     """`verbose_json`."""
     found: dict[str, Any] = {
         "task": ask.task,
-        "language": "english" if ask.task == "translate" else heard.language,
+        "language": language_name("en" if ask.task == "translate" else heard.language),
         "duration": round(heard.duration, 3),
         "text": heard.text,
     }

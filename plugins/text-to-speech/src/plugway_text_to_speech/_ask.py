@@ -53,7 +53,7 @@ def read_ask(fields: Mapping[str, Any], most: int) -> Ask:
     if len(text) > most:
         _refuse("input", f"has {len(text):,} characters; at most {most:,} are accepted")
     voice = fields.get("voice")
-    named = _text(as_object(voice), "id") if isinstance(voice, dict) else _text(fields, "voice")
+    named = _text(fields, "voice") if not isinstance(voice, dict) else _id(as_object(voice))
     model = _text(fields, "model")
     if model and model not in _ENGINES and not model.startswith(_OF_OPENAI):
         message = f"model: unknown {model[:100]!r}; known: `tts-1` for any, `piper`, `espeak-ng`"
@@ -95,6 +95,13 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         _refuse(name, "expected text")
     return value
+
+
+def _id(voice: Mapping[str, Any]) -> str:
+    name = voice.get("id")
+    if not isinstance(name, str):
+        _refuse("voice.id", "expected text")
+    return name
 
 
 def _refuse(name: str, why: str) -> NoReturn:

@@ -106,14 +106,14 @@ def _show(voices: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 
 
 async def _voices() -> list[dict[str, Any]]:
-    async with own_engine("say", engine_spec()) as engine:
+    async with own_engine("say", engine_spec(warm=False)) as engine:
         return (await engine.one({"list": True})).header["voices"]
 
 
 async def _say(ask: Ask) -> tuple[dict[str, Any], bytes]:
     facts: dict[str, Any] = {}
     sound: list[bytes] = []
-    async with own_engine("say", engine_spec()) as engine:
+    async with own_engine("say", engine_spec(warm=False)) as engine:
         with progress("speaking", None) as report:
             async with engine.call(ask.header(), ask.text.encode()) as pieces:
                 async for piece in pieces:

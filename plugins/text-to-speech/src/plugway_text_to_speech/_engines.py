@@ -13,7 +13,7 @@ from plugway_text_to_speech._kind import PIPER
 from plugway_text_to_speech._sources import ESPEAK, INSTALL, piper_command
 
 _BYTES: Final = 350 << 20
-"""The worker, and Piper with a voice of medium size while it speaks."""
+"""The worker, and Piper with a voice of medium size while it speaks or waits."""
 
 
 def engine_spec(
@@ -22,12 +22,14 @@ def engine_spec(
     *,
     seconds: float = 300.0,
     idle_seconds: float = 300.0,
+    warm: bool = True,
 ) -> EngineSpec:
-    """How the worker is started."""
+    """How the worker is started; `warm` is whether it prepares for a next request."""
     config = {
         "voices": list(voices),
         "piper": str(piper.expanduser()) if piper else "",
         "folder": str(models_folder()),
+        "warm": warm,
     }
     entry = "plugway_text_to_speech._worker:main"
     return EngineSpec("voices", entry, _BYTES, config, seconds=seconds, idle_seconds=idle_seconds)

@@ -6,12 +6,14 @@ import base64
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
 from plugway import Gateway, Plugin, hookimpl
+from plugway_endpoints import Trial
 from plugway_media.engine import Engine, HoldsEngines
 from plugway_media.routes import EngineRoute
 from plugway_media.streams import Streamed, Write, event, event_stream
@@ -22,6 +24,8 @@ from plugway_text_to_speech._options import TextToSpeechOptions
 from plugway_text_to_speech._tools import SpeechTools
 from plugway_tools import ToolCall, ToolResult, ToolSpec
 
+SPEECH: Final = "/v1/audio/speech"
+VOICES: Final = "/v1/audio/voices"
 Flaw = tuple[tuple[str | int, ...], str]
 
 
@@ -56,9 +60,15 @@ class TextToSpeech(HoldsEngines, Plugin[TextToSpeechOptions]):
         """`POST /v1/audio/speech` and `GET /v1/audio/voices`."""
         limited = self.options.limited_callers
         return [
-            EngineRoute("/v1/audio/speech", self._speak, limited_callers=limited),
-            EngineRoute("/v1/audio/voices", self._list, limited_callers=limited, methods=["GET"]),
+            EngineRoute(SPEECH, self._speak, limited_callers=limited),
+            EngineRoute(VOICES, self._list, limited_callers=limited, methods=["GET"]),
         ]
+
+    def trials(self) -> Sequence[Trial]:
+        """The endpoint, for a page (`OffersTrials`)."""
+        options = self.options
+        limited, problem = options.limited_callers, problem_of(options.voices, options.piper)
+        return [Trial("speak", SPEECH, limited, options.max_characters, problem, voices=VOICES)]
 
     async def _list(self, request: Request) -> JSONResponse:
         found = await self._speaker.one({"list": True})

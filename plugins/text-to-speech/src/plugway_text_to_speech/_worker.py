@@ -7,13 +7,13 @@ import selectors
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from typing import IO, Any, Final
 
 from plugway_local_engine import Channel
 from plugway_media.worker import Piece, Refused, serve
 from plugway_text_to_speech._sources import Voice, Voices
+from plugway_text_to_speech._spare import Spare, Started, end
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _ENCODERS: Final[Mapping[str, tuple[str, ...]]] = {
 
 def main(channel: Channel, config: Mapping[str, Any]) -> None:
     """Called by `plugway_local_engine` in the child."""
-    voices = Voices(config)
+    voices, spare = Voices(config), Spare()
 
     def handle(header: Mapping[str, Any], body: bytes) -> Iterator[Piece]:
         if header.get("list"):
@@ -42,44 +42,56 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
             return
         voice = voices.choose(header["voice"], header["engine"])
         command = voices.command(voice, header["speed"])
+        encoder = _encoder(header["format"], voice)
         yield {"voice": voice.shown()}, b""
-        for piece in _spoken(command, voice, header["format"], body):
-            yield {}, piece
-
-    serve(channel, handle)
-
-
-def _spoken(command: list[str], voice: Voice, shape: str, text: bytes) -> Iterator[bytes]:
-    """The encoded sound; empty pieces while there is none. Leaving early ends the programs."""
-    encoder = _encoder(shape, voice)
-    with tempfile.TemporaryFile() as notes:
-        programs = [_start(command, subprocess.PIPE, notes)]
         try:
-            if encoder:
-                programs.append(_start(encoder, programs[0].stdout, notes))
-                _output(programs[0]).close()  # the encoder has it
-            stdin = programs[0].stdin
-            assert stdin is not None
-            stdin.write(text)  # it fits into the pipe
-            stdin.close()
-            begun = False
-            for piece in _shaped(_read(_output(programs[-1])), voice, shape):
-                begun = begun or bool(piece)
-                yield piece
-            for program in programs:
-                if program.wait(timeout=10):
-                    raise RuntimeError(f"{program.args} ended with {program.returncode}")
-            if not begun:
-                raise Refused("input: contains nothing that can be spoken")
-        except (RuntimeError, BrokenPipeError, subprocess.TimeoutExpired):
-            notes.seek(0)
-            _log.error("`%s` failed: %s", command[0], _kind_of(notes.read()[-2000:]))
-            raise
+            for piece in _spoken(spare.take(command), encoder, voice, header["format"], body):
+                yield {}, piece
         finally:
-            for program in programs:
-                program.kill()
-                program.wait()
-                _output(program).close()
+            if config["warm"] and voice.engine == "piper":
+                spare.prepare(command)
+
+    try:
+        serve(channel, handle)
+    finally:
+        spare.close()
+
+
+def _spoken(
+    speaker: Started, encoder: list[str], voice: Voice, shape: str, text: bytes
+) -> Iterator[bytes]:
+    """The encoded sound; empty pieces while there is none. Leaving early ends the programs."""
+    first, notes = speaker
+    programs = [first]
+    try:
+        if encoder:
+            pipe = subprocess.PIPE
+            programs.append(
+                subprocess.Popen(encoder, bufsize=0, stdin=first.stdout, stdout=pipe, stderr=notes)
+            )
+            _output(first).close()  # the encoder has it
+        assert first.stdin is not None
+        first.stdin.write(text)  # it fits into the pipe
+        first.stdin.close()
+        begun = False
+        for piece in _shaped(_read(_output(programs[-1])), voice, shape):
+            begun = begun or bool(piece)
+            yield piece
+        for program in programs:
+            if program.wait(timeout=10):
+                raise RuntimeError(f"{program.args} ended with {program.returncode}")
+        if not begun:
+            raise Refused("input: contains nothing that can be spoken")
+    except (RuntimeError, BrokenPipeError, subprocess.TimeoutExpired):
+        notes.seek(0)
+        _log.error("`%s` failed: %s", voice.id, _kind_of(notes.read()[-2000:]))
+        raise
+    finally:
+        for program in programs[1:]:
+            program.kill()
+            program.wait()
+            _output(program).close()
+        end(speaker)
 
 
 def _kind_of(notes: bytes) -> str:
@@ -152,10 +164,6 @@ def _encoder(shape: str, voice: Voice) -> list[str]:
     quiet = ["-nostdin", "-hide_banner", "-loglevel", "error"]
     return [program, *quiet, *source, "-i", "pipe:0", *_ENCODERS[shape], "-flush_packets", "1",
             "pipe:1"]  # fmt: skip
-
-
-def _start(command: list[str], stdin: Any, notes: Any) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, bufsize=0, stdin=stdin, stdout=subprocess.PIPE, stderr=notes)
 
 
 def _output(program: subprocess.Popen[bytes]) -> IO[bytes]:

@@ -1,4 +1,4 @@
-"""`plugway upscale`: enlarges a picture, without a gateway."""
+"""`plugway upscale`: enlarges a picture or a video, without a gateway."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Final, cast, get_args
+from typing import Annotated, Any, Final, cast, get_args
 
 import anyio
 import typer
@@ -18,6 +18,9 @@ from plugway_upscale._enlarging import Enlarged, enlarge
 from plugway_upscale._files import create, format_of
 from plugway_upscale._models import engine_spec, problem
 from plugway_upscale._options import Device, ModelName, OutputFormat
+from plugway_upscale._probe import is_video
+from plugway_upscale._video import SUFFIXES, Task
+from plugway_upscale._video_command import make_video, video_path
 
 upscale_app = typer.Typer()
 _SECONDS: Final = 6 * 3600.0
@@ -27,10 +30,16 @@ _SECONDS: Final = 6 * 3600.0
 @upscale_app.command(epilog="Example: plugway upscale small.png large.png --scale 4")
 def upscale(
     source: Annotated[
-        str, typer.Argument(metavar="IN", help="A PNG, JPEG, WebP or GIF file; `-` is a pipe.")
+        str,
+        typer.Argument(
+            metavar="IN", help="A PNG, JPEG, WebP or GIF file, `-` for a pipe; or a video."
+        ),
     ],
     target: Annotated[
-        str, typer.Argument(metavar="OUT", help="The new file (png, jpg, webp); `-` is a pipe.")
+        str,
+        typer.Argument(
+            metavar="OUT", help="The new file (png, jpg, webp; mp4, mov, mkv); `-` is a pipe."
+        ),
     ],
     scale: Annotated[int, typer.Option(min=2, max=4, help="How many times as large.")] = 2,
     model: Annotated[str, typer.Option(help="fast, drawing or photo.")] = "fast",
@@ -39,11 +48,17 @@ def upscale(
         str, typer.Option("--format", help="png, jpeg or webp; default: the end of OUT.")
     ] = "",
     force: Annotated[bool, typer.Option("--force", help="Overwrite OUT.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Forget the frames of a video that are done.")
+    ] = False,
+    max_seconds: Annotated[
+        float, typer.Option(min=0.1, help="Longest video that is accepted.")
+    ] = 600.0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON about OUT: size, bytes, seconds.")
     ] = False,
 ) -> None:
-    """Enlarge a picture with Real-ESRGAN."""
+    """Enlarge a picture, or a video frame by frame, with Real-ESRGAN."""
     for value, known in ((model, ModelName), (device, Device), (kind or "png", OutputFormat)):
         if value not in get_args(known):
             fail(f"unknown {value!r}; known: {', '.join(get_args(known))}")
@@ -52,36 +67,37 @@ def upscale(
         _check_pipe(as_json)
     else:
         _check_path(path, force)
-    wanted = kind or _format_for(path)
+    chosen, runs_on, started = cast("ModelName", model), cast("Device", device), time.monotonic()
+    if _is_video(source):
+        task = Task(
+            Path(source), video_path(path, kind), scale, chosen, max_seconds, force, restart
+        )
+        _check_installed()
+        about = make_video(task, runs_on)
+    else:
+        wanted = cast("OutputFormat", kind or _format_for(path))
+        _check_installed()
+        data = read_input(source, max_bytes=MAX_PICTURE_BYTES)
+        try:
+            found = anyio.run(_enlarge, data, scale, chosen, runs_on, wanted)
+        except RequestRejected as error:
+            fail(f"{source}: {error.message}")
+        about = _write(path, found, force)
+    if as_json:
+        seconds = round(time.monotonic() - started, 2)
+        typer.echo(json.dumps({"path": target, **about, "seconds": seconds}))
+
+
+def _check_installed() -> None:
     if missing := problem():
         fail(missing)
-    started = time.monotonic()
-    data = read_input(source, max_bytes=MAX_PICTURE_BYTES)
+
+
+def _is_video(source: str) -> bool:
     try:
-        found = anyio.run(
-            _enlarge,
-            data,
-            scale,
-            cast("ModelName", model),
-            cast("Device", device),
-            cast("OutputFormat", wanted),
-        )
-    except RequestRejected as error:
-        fail(f"{source}: {error.message}")
-    if path is None:
-        write_output("-", b"".join(found.pieces))
-        return
-    _write(path, found, force)
-    if as_json:
-        about = {
-            "path": target,
-            "width": found.width,
-            "height": found.height,
-            "format": found.format,
-            "bytes": found.size,
-            "seconds": round(time.monotonic() - started, 2),
-        }
-        typer.echo(json.dumps(about))
+        return source != "-" and is_video(Path(source))
+    except OSError as error:
+        fail(f"cannot read {source}: {error.strerror or error}")
 
 
 def _check_pipe(as_json: bool) -> None:
@@ -103,18 +119,30 @@ def _check_path(path: Path, force: bool) -> None:
 
 def _format_for(path: Path | None) -> OutputFormat:
     found = format_of(path) if path else "png"
+    if found is None and path and path.suffix.lower() in SUFFIXES:
+        fail(f"{path} would be a video, but IN is not an MP4, MOV, MKV or WebM file")
     if found is None:
         fail(f"{path} says no format: name it .png, .jpg or .webp, or add `--format`")
     return found
 
 
-def _write(path: Path, found: Enlarged, force: bool) -> None:
+def _write(path: Path | None, found: Enlarged, force: bool) -> dict[str, Any]:
+    """Write the picture; what is to be said about it."""
+    if path is None:
+        write_output("-", b"".join(found.pieces))
+        return {}
     try:
         create(path, found.pieces, replace=force)
     except FileExistsError:
         fail(f"{path} exists now: another program created it; nothing is overwritten")
     except OSError as error:
         fail(f"cannot write {path}: {error.strerror or error}")
+    return {
+        "width": found.width,
+        "height": found.height,
+        "format": found.format,
+        "bytes": found.size,
+    }
 
 
 async def _enlarge(

@@ -30,14 +30,17 @@ def create(path: Path, pieces: Iterable[bytes], *, replace: bool = False) -> Non
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.writelines(pieces)
-        part.chmod(0o666 & ~_umask())
-        if replace:
-            part.replace(path)
-        else:
-            _claim(path)
-            part.replace(path)
+        put(part, path, replace)
     finally:
         part.unlink(missing_ok=True)
+
+
+def put(part: Path, path: Path, replace: bool) -> None:
+    """Give a complete file its name. Raises `FileExistsError`, unless it may `replace` one."""
+    part.chmod(0o666 & ~_umask())
+    if not replace:
+        _claim(path)
+    part.replace(path)
 
 
 def _claim(path: Path) -> None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from plugway import Gateway, Plugin, RequestRejected, hookimpl
+from plugway_endpoints import Trial
+from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.engine import Engine, HoldsEngines
 from plugway_media.routes import EngineRoute
 from plugway_media.streams import unless_gone
 from plugway_tools import ToolCall, ToolResult, ToolSpec
 from plugway_upscale import _endpoint
 from plugway_upscale._enlarging import Enlarged, enlarge
-from plugway_upscale._models import MODELS, engine_spec, problem
+from plugway_upscale._models import MODELS, SCALES, engine_spec, problem
 from plugway_upscale._options import ModelName, UpscaleOptions
 from plugway_upscale._tools import UpscaleTools
 
+PATH: Final = "/v1/images/upscale"
 Flaw = tuple[tuple[str | int, ...], str]
 
 
@@ -59,7 +63,14 @@ class Upscale(HoldsEngines, Plugin[UpscaleOptions]):
     def register_routes(self) -> list[BaseRoute]:
         """`POST /v1/images/upscale`."""
         limited = self.options.limited_callers
-        return [EngineRoute("/v1/images/upscale", self._serve, limited_callers=limited, forms=True)]
+        return [EngineRoute(PATH, self._serve, limited_callers=limited, forms=True)]
+
+    def trials(self) -> Sequence[Trial]:
+        """The endpoint, for a page (`OffersTrials`)."""
+        models = sorted(MODELS, key=lambda model: model != self.options.model)
+        choices = {"scale": [str(scale) for scale in SCALES], "model": models}
+        limited = self.options.limited_callers
+        return [Trial("enlarge", PATH, limited, MAX_PICTURE_BYTES, problem(), choices)]
 
     async def _serve(self, request: Request) -> Response:
         body, data = await _endpoint.read(request)

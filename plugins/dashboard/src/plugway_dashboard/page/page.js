@@ -44,11 +44,13 @@ async function ask(path) {
   const headers = { authorization: `Bearer ${token}`, "anthropic-version": "2023-06-01" };
   const answer = await fetch(path, { headers, credentials: "omit" }).catch(() => { throw new Error("The gateway does not answer. It is asked again every 3 seconds."); });
   if (answer.status === 401 || answer.status === 429) throw new Error("This is not the gateway's token.");
-  if (!answer.ok) {
-    const said = await answer.json().then(body => body.error?.message, () => null);
-    throw Object.assign(new Error(said || `The gateway answered ${answer.status} to ${path}.`), { status: answer.status });
-  }
+  if (!answer.ok) throw await refusal(answer, path);
   return answer.json();
+}
+
+async function refusal(answer, path) {
+  const said = await answer.json().then(body => body.error?.message, () => null);
+  return Object.assign(new Error(said || `The gateway answered ${answer.status} to ${path}.`), { status: answer.status });
 }
 
 async function look() {
@@ -79,6 +81,7 @@ async function look() {
   if (fresh.length || begins) { kept = kept.concat(fresh).slice(-5000); showKept(); prepare(); }
   if (historyDays != null && fresh.length && Date.now() - totalsAt > 5000) findTotals();
   lookAtState();
+  lookAtTrials(JSON.stringify([book, state.plugins]));
   $("state").textContent = news.limited ? "the requests of this token" : gateway(state);
 }
 
@@ -145,6 +148,7 @@ function begin() {
   kept = [];
   mayAsk = false;
   forget();
+  forgetTrials();
   $("main").hidden = $("search").hidden = $("backends").hidden = true;
   $("models").tBodies[0].replaceChildren();
   $("advice").querySelector("pre").textContent = "Measuring…";
