@@ -155,7 +155,7 @@ async def test_a_blind_model_reads_the_text_of_a_document(make, backend):
             first, _ = await sent(running, backend, block)
             assert first == {
                 "type": "text",
-                "text": "bill.pdf\n[A PDF file of 1 pages. You cannot open it; this is the text in it:]\n"
+                "text": "bill.pdf\n[A PDF file, pages: 1. You cannot open it; this is the text in it:]\n"
                 f"[Page 1]\n{LINE}\n[End of the PDF file]",
                 "cache_control": {"type": "ephemeral"},
             }

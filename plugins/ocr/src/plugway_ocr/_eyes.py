@@ -174,7 +174,7 @@ def words(known: Found | Failure) -> str:
         return _failed(known.error)
     if "pages" in known:
         return (
-            f"[A PDF file of {known['pages']} pages. You cannot open it; this is the text in it:]\n"
+            f"[A PDF file, pages: {known['pages']}. You cannot open it; this is the text in it:]\n"
             f"{known['text']}\n[End of the PDF file]"
         )
     size = f"{known['width']} x {known['height']} pixels"
