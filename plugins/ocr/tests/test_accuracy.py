@@ -69,6 +69,12 @@ async def test_columns_and_indentation_are_kept(engine):
     assert found == TRACEBACK
 
 
+@pytest.mark.parametrize("spacing", [1.15, 1.2, 1.5])
+async def test_lines_may_be_as_close_as_in_terminals(engine, spacing):
+    found = (await engine.one({}, drawn(TRACEBACK, "light", spacing=spacing))).header["text"]
+    assert plain(found) == plain(TRACEBACK)
+
+
 async def test_umlauts_are_read(engine):
     found = (await engine.one({}, drawn(GERMAN, "light"))).header["text"]
     assert "größen v0.3.1 (/home/jörg/größen)" in found
