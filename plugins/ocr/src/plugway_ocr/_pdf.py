@@ -35,8 +35,6 @@ _ENCRYPTED: Final = 4
 _AS_WRITTEN: Final = str.maketrans({"\r": None, "\x00": None, "\x02": "-", "\ufffe": "-"})
 """PDFium ends lines with CR and LF, and marks words that are divided at the end of a line."""
 
-pdfium: Any = import_module("pypdfium2")
-
 
 def read_pdf(data: bytes, look: Callable[[Any], Reading], seconds: float) -> dict[str, Any]:
     """The text of the first pages; `look` reads a picture, and no page is begun after `seconds`.
@@ -63,10 +61,11 @@ def read_pdf(data: bytes, look: Callable[[Any], Reading], seconds: float) -> dic
 
 @contextlib.contextmanager
 def _opened(data: bytes) -> Generator[Any]:
+    pdfium: Any = import_module("pypdfium2")
     try:
         with _bounded_memory():
             document = pdfium.PdfDocument(data)
-    except pdfium.PdfiumError as error:
+    except RuntimeError as error:  # `PdfiumError`
         if getattr(error, "err_code", None) == _ENCRYPTED:
             raise Refused("the PDF file is encrypted: remove its password") from None
         raise Refused("the PDF file is damaged") from None
@@ -82,7 +81,7 @@ def _page(document: Any, number: int, look: Callable[[Any], Reading], most: int)
                 return written
             picture = _picture(page)
         return look(picture).text or written
-    except (pdfium.PdfiumError, Refused):
+    except (RuntimeError, Refused):
         return "(it cannot be read)"
 
 

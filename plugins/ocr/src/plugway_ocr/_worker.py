@@ -63,11 +63,12 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
 
 def _pages(data: bytes, engine: Recognizer, seconds: float) -> dict[str, Any]:
     """What is written in a PDF file."""
+    from plugway_ocr._pdf import read_pdf
+
     try:
-        from plugway_ocr._pdf import read_pdf
+        return read_pdf(data, engine.read, seconds / 2)
     except ImportError as error:
         raise Refused(f"`{error.name}` cannot be loaded") from None
-    return read_pdf(data, engine.read, seconds / 2)
 
 
 def load(name: str, languages: list[str]) -> Recognizer:
