@@ -77,6 +77,7 @@ def test_of_many_pages_the_first_ones_are_read():
 def test_and_of_much_text_the_first_part():
     found = read(pdf(*["\n".join([LINE] * 100)] * 100))
     assert 40_000 < len(found["text"]) < 60_000
+    assert "\n(the rest of this page was not read)\n[Pages " in found["text"]
     assert found["text"].endswith("to 100 were not read]")
 
 

@@ -21,7 +21,7 @@ _talk = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
 def read_input(place: str, *, max_bytes: int) -> bytes:
     """The bytes of a file, or of standard input for `-`; exits with a message if that fails."""
-    if place == "-" and sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]
+    if place == "-" and sys.stdin is None:
         fail("standard input is closed: name a file")
     try:
         if place == "-":
@@ -38,7 +38,7 @@ def read_input(place: str, *, max_bytes: int) -> bytes:
 
 def to_terminal() -> bool:
     """Whether standard output is a terminal; exits with a message if it is closed."""
-    if sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]
+    if sys.stdout is None:
         fail("standard output is closed: name a file")
     return sys.stdout.isatty()
 

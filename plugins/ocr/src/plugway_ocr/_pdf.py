@@ -76,20 +76,21 @@ def _opened(data: bytes) -> Generator[Any]:
 def _page(document: Any, number: int, look: Callable[[Any], Reading], most: int) -> str:
     try:
         with _bounded_memory(), contextlib.closing(document[number]) as page:
-            written = _written(page, most)
+            written, whole = _written(page, most)
             if _is_text(written):
-                return written
+                return written if whole else f"{written}\n(the rest of this page was not read)"
             picture = _picture(page)
         return look(picture).text or written
     except (RuntimeError, Refused):
         return "(it cannot be read)"
 
 
-def _written(page: Any, most: int) -> str:
-    """The text that a page contains."""
+def _written(page: Any, most: int) -> tuple[str, bool]:
+    """The text that a page contains, and whether that is all of it."""
     with contextlib.closing(page.get_textpage()) as layer:
-        text: str = layer.get_text_range(0, min(layer.count_chars(), most))
-    return text.translate(_AS_WRITTEN).strip()
+        count: int = layer.count_chars()
+        text: str = layer.get_text_range(0, min(count, most))
+    return text.translate(_AS_WRITTEN).strip(), count <= most
 
 
 def _is_text(written: str) -> bool:
