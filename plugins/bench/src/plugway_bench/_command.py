@@ -17,14 +17,14 @@ from rich.text import Text
 
 from plugway import LocalGateway, PlugwayError, write_file
 from plugway_bench._bodies import TITLES, WORKLOADS, Workload
-from plugway_bench._choose import agreed, announcement, endpoints
+from plugway_bench._choose import agreed, announcement, endpoints, without_models
 from plugway_bench._compare import changes
 from plugway_bench._gateway import measured_gateway
 from plugway_bench._picture import picture
 from plugway_bench._report import markdown
 from plugway_bench._result import Result, read_result
 from plugway_bench._run import Plan, Run, Step
-from plugway_bench._samples import Endpoint
+from plugway_bench._samples import SILENT, Endpoint
 from plugway_local_models.measured import results_folder
 from plugway_probe import list_models
 
@@ -87,8 +87,11 @@ def bench(
     with measured_gateway(config, port) as (gateway, own):
         models = anyio.run(partial(list_models, gateway.url, gateway.token, tls=gateway.tls))
         chosen = _chosen(plan, endpoints(gateway, models, endpoint or ()), yes=yes)
+        silent = without_models(gateway, models, endpoint or ())
+        for one in silent:
+            _talk(f"{one.target}: {SILENT}")
         _talk("Through a gateway started for this run." if own else f"Through {gateway.url}.")
-        run = Run(plan, chosen)
+        run = Run(plan, chosen, silent)
         interrupted = _measure(run, gateway, seconds)
     result = run.result()
     print(_json(result) if as_json else markdown(result), flush=True)
