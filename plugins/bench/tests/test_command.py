@@ -66,7 +66,9 @@ async def bench(folder, *words):
 def _calling(request, **how):
     """The call that a request asks for, or a text."""
     written = ("Write", {"file_path": "note.txt", "content": "reviewed"})
-    return reply(request, calls=(written,) if b"with the text reviewed" in request.body else (), **how)
+    return reply(
+        request, calls=(written,) if b"with the text reviewed" in request.body else (), **how
+    )
 
 
 async def test_two_endpoints_one_command_three_files(tmp_path):

@@ -72,7 +72,9 @@ def replay(
     }
     plan = as_object(asked(gateway, "POST", PLAN, wanted))
     if not plan.get("numbers"):
-        raise PlugwayError(f"`{conversation}` has no such turns: `plugway recordings show` lists them")
+        raise PlugwayError(
+            f"`{conversation}` has no such turns: `plugway recordings show` lists them"
+        )
     say_plan(plan)
     _ask(plan, yes)
     report, interrupted = _replayed(gateway, plan)

@@ -78,8 +78,9 @@ class TargetReport:
         window = [one for one in self.differences if _kind(one) == "window"]
         if window and window[0] is not first:
             text += f" Turn {window[0].number} is the first that does not fit its window."
-        if unmeasured := len(self.results) - self.judged:
-            text += f" {unmeasured} could not be measured."
+        if missed := [one for one in self.results if one.result == "unmeasured"]:
+            text += f" {len(missed)} could not be measured (turn {missed[-1].number}: "
+            text += f"{_line(missed[-1].why)})."
         if self.stopped:
             text += f" {self.planned - len(self.results)} were not sent: {self.stopped}."
         return text
