@@ -41,8 +41,6 @@ HOOKS: Mapping[str, str] = {
 }
 """What each hook means for the user."""
 _MAX_BYTES = 64 * 1024
-_MOST_CHARACTERS = 200
-"""Of each text: a person reads it before the package is installed."""
 _OPTION = re.compile(r"\{[a-z_][a-z0-9_]*\}")
 _HOST = re.compile(r"\*|(\*\.)?[a-z0-9]([a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\]")
 _WIDE_FILES = {"*", "/", "~", "~/", "/*", "~/*", "C:\\", "C:/"}
@@ -137,7 +135,7 @@ def parse_permissions(raw: bytes) -> Permissions:
         raise PermissionsError(str(error)) from None
     names = [field.name for field in fields(Permissions)]
     if unknown := sorted(set(document) - set(names)):
-        key = repr(unknown[0][:_MOST_CHARACTERS])[1:-1]
+        key = repr(unknown[0][:200])[1:-1]
         raise PermissionsError(f"unknown key `{key}`; the keys are {', '.join(names)}")
     values = {name: _texts(name, value) for name, value in document.items()}
     for hook in values.get("hooks", ()):
@@ -155,10 +153,11 @@ def parse_permissions(raw: bytes) -> Permissions:
 
 def _texts(name: str, value: object) -> tuple[str, ...]:
     items = cast("list[object]", value) if isinstance(value, list) else [None]
-    texts = tuple(item for item in items if isinstance(item, str) and item and item.isprintable())
-    if len(texts) < len(items) or any(len(text) > _MOST_CHARACTERS for text in texts):
-        most = f"at most {_MOST_CHARACTERS} printable characters"
-        raise PermissionsError(f"`{name}` should be a list of texts of {most}")
+    texts = tuple(x for x in items if isinstance(x, str) and 0 < len(x) <= 200 and x.isprintable())
+    if len(texts) < len(items):  # a person reads them before the package is installed
+        raise PermissionsError(
+            f"`{name}` should be a list of texts of 1 to 200 printable characters"
+        )
     return texts
 
 

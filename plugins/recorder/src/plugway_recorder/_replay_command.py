@@ -34,8 +34,8 @@ _MOST_UNMEASURED = 3
 @replay_app.command(
     epilog="Examples: plugway replay 5d6b --on local/qwen3; "
     "plugway replay 5d6b --on local/qwen3 --on cloud/claude-haiku-4-5 --turns 1-20. "
-    "Exit codes: 0 replayed, 1 nothing was sent or measured, or no gateway answers, 2 configuration or usage, "
-    "130 interrupted; the report has what there is.",
+    "Exit codes: 0 replayed, 1 nothing was sent or measured, or no gateway answers, 2 "
+    "configuration or usage, 130 interrupted; the report has what there is.",
 )
 def replay(
     conversation: Annotated[
