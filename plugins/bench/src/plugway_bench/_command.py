@@ -87,11 +87,8 @@ def bench(
     with measured_gateway(config, port) as (gateway, own):
         models = anyio.run(partial(list_models, gateway.url, gateway.token, tls=gateway.tls))
         chosen = _chosen(plan, endpoints(gateway, models, endpoint or ()), yes=yes)
-        silent = without_models(gateway, models, endpoint or ())
-        for one in silent:
-            _talk(f"{one.target}: {SILENT}")
         _talk("Through a gateway started for this run." if own else f"Through {gateway.url}.")
-        run = Run(plan, chosen, silent)
+        run = Run(plan, chosen, _silent(without_models(gateway, models, endpoint or ())))
         interrupted = _measure(run, gateway, seconds)
     result = run.result()
     print(_json(result) if as_json else markdown(result), flush=True)
@@ -124,6 +121,12 @@ def _chosen(plan: Plan, found: Sequence[Endpoint], *, yes: bool) -> list[Endpoin
     if not chosen:
         raise PlugwayError("nothing was sent")
     return chosen
+
+
+def _silent(found: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    for endpoint in found:
+        _talk(f"{endpoint.target}: {SILENT}")
+    return found
 
 
 def _measure(run: Run, gateway: LocalGateway, seconds: float) -> bool:
