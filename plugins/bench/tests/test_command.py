@@ -63,9 +63,17 @@ async def bench(folder, *words):
     return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
+def _calling(request, **how):
+    """The call that a request asks for, or a text."""
+    written = ("Write", {"file_path": "note.txt", "content": "reviewed"})
+    return reply(
+        request, calls=(written,) if b"with the text reviewed" in request.body else (), **how
+    )
+
+
 async def test_two_endpoints_one_command_three_files(tmp_path):
-    quick = upstream()
-    slow = upstream(lambda request: reply(request, first=0.1))
+    quick = upstream(_calling)
+    slow = upstream(lambda request: _calling(request, first=0.1))
     async with quick, slow:
         path = config(tmp_path, backend(quick, "fast"), backend(slow, "slow"))
         words = ("--config", str(path), "--rounds", "1", "--out", str(tmp_path / "out"))
@@ -85,6 +93,22 @@ async def test_two_endpoints_one_command_three_files(tmp_path):
         "bench", "--compare", str(written), str(written), env=environment(tmp_path), folder=tmp_path
     )
     assert "- `fast/m`: no figure changed beyond the spread." in done.stdout
+
+
+async def test_a_backend_that_is_down_is_in_the_report_and_not_left_out_silently(tmp_path):
+    up = upstream()
+    async with up:
+        gone = {"use": "anthropic-compatible", "name": "gone", "options": {
+            "base_url": "http://127.0.0.1:1"
+        }}  # fmt: skip
+        path = config(tmp_path, backend(up), gone)
+        words = ("--config", str(path), "--rounds", "1", "--workload", "turn")
+        code, out, err = await bench(tmp_path, *words, "--out", str(tmp_path))
+        only = await bench(tmp_path, *words, "--endpoint", "up/*", "--out", str(tmp_path))
+    assert code == 0, err
+    assert "gone: not measured, because it lists no models" in err
+    assert "- `gone`: not measured, because it lists no models" in out
+    assert "gone" not in only[1] + only[2]
 
 
 async def test_another_zone_gets_nothing_without_consent(tmp_path):

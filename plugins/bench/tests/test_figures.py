@@ -111,6 +111,24 @@ async def test_a_window_that_is_too_small_is_a_result_with_real_counts():
     assert row.notes == ()
 
 
+@pytest.mark.parametrize(
+    ("counted", "said"),
+    [
+        ("(54007 tokens ±6% counted for `up0/m`)", "about 54,007 tokens > 13,125"),
+        ("(54007 tokens counted for `up0/m`)", "54,007 tokens > 13,125"),
+    ],
+    ids=["estimate", "exact"],
+)
+async def test_a_count_that_is_an_estimate_is_not_reported_as_exact(counted, said):
+    def answer(request):
+        message = f"prompt is too long: 54007 tokens > 13125 maximum {counted}"
+        return anthropic_error(400, "invalid_request_error", message)
+
+    async with served(upstream(answer)) as g:
+        (row,) = (await measured(g, rounds=1, workloads=["turns"])).values()
+    assert row.workloads["turns"].reason == said
+
+
 async def test_a_prompt_beyond_the_stated_window_that_is_accepted_is_said():
     async with served(upstream()) as g:
         stated = replace(endpoint(), window=32_768)

@@ -57,6 +57,7 @@ def test_the_sentence_prefers_what_fits_then_what_calls_rightly_then_what_is_fas
     assert said.endswith("takes about 6.2 s, this run cost $0.2500.")
     assert verdict(result(small)).startswith("Use `fast/small`: it completed 2 of 3")
     assert verdict(result(row(rate=0))).startswith("No endpoint completed the turns of 20K")
+    assert verdict(result(row(valid=0), row(valid=0))).startswith("No endpoint made a valid tool")
 
 
 def test_the_report_states_overflow_share_cost_and_what_was_interrupted():
@@ -120,6 +121,14 @@ def test_a_result_is_read_back_as_it_was_written(tmp_path):
     path.write_text(written.model_dump_json())
     assert read_result(path) == written
     assert json.loads(path.read_text())["schema_version"] == 1
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_a_figure_that_is_no_number_is_refused(value, tmp_path):
+    path = tmp_path / "bench.json"
+    path.write_text(result(row(rate=40.0)).model_dump_json().replace("40.0", value))
+    with pytest.raises(PlugwayError, match=r"turns_rate.value.*finite"):
+        read_result(path)
 
 
 @pytest.mark.parametrize(

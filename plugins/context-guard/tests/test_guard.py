@@ -692,3 +692,40 @@ async def test_tools_are_not_too_long_by_a_count_of_prompts_without_tools(guard,
         long = await running.post(request_body(words(90_000), model="m", tools=[tool]))
     assert long.status_code == 400
     assert backend.seen == []
+
+
+@pytest.mark.parametrize("size", [20_000, 29_000, 31_000])
+async def test_a_template_that_leaves_out_tools_does_not_count_as_a_server_that_cuts(guard, size):
+    backend = WithoutTools(PlainOptions(), name="small")
+    backend.count = _cannot_count
+    tool = {"name": "t", "description": words(size), "input_schema": {"type": "object"}}
+    async with gateway([guard, backend]) as running:
+        await running.post(request_body(words(3000), model="m"))
+        for turn in range(4):
+            body = request_body(words(3000 + 10 * turn), model="m", tools=[tool])
+            response = await running.post(body)
+            assert response.status_code == 200, response.text
+
+
+async def test_a_server_that_cuts_prompts_with_tools_is_recognized(guard):
+    backend = small(counts=1.3, too_long="silent", count=_cannot_count)
+    tool = {"name": "t", "description": words(26_000), "input_schema": {"type": "object"}}
+    async with gateway([guard, backend]) as running:
+        await running.post(request_body(words(3000), model="m"))
+        served = [
+            (await running.post(request_body(words(5000 + turn), model="m", tools=[tool])))
+            for turn in range(4)
+        ]
+    assert served[-1].status_code == 400
+    assert len(backend.answered) <= 3
+
+
+@pytest.mark.parametrize("tools", [{}, {"tools": []}])
+async def test_an_empty_list_of_tools_teaches_nothing_of_tools(guard, tools):
+    backend = WithoutTools(PlainOptions(), name="small")
+    backend.counts, backend.count = 2, _cannot_count
+    tool = {"name": "t", "description": words(25_000), "input_schema": {"type": "object"}}
+    async with gateway([guard, backend]) as running:
+        await running.post(request_body(words(3000), model="m", **tools))
+        response = await running.post(request_body(words(3000), model="m", tools=[tool]))
+    assert response.status_code == 200, response.text

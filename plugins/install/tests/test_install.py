@@ -108,6 +108,13 @@ def test_a_plugin_comes_from_the_index_that_pip_is_configured_for(gateway, wheel
     assert "hash" in message.lower()
 
 
+def test_text_of_a_package_that_pip_quotes_moves_no_cursor(gateway, wheels):
+    metadata = "Metadata-Version: 2.1\nName: probe-one\nVersion: 1.0\nRequires-Dist: a \x1b[2J\n"
+    message = refused(gateway, "install", make_wheel(wheels, metadata=metadata), "--yes")
+    assert "invalid metadata" in message
+    assert "\x1b" not in message
+
+
 def test_a_wheel_is_installed_by_its_file(gateway, wheels):
     done = gateway.run("install", make_wheel(wheels), "--yes")
     assert done.returncode == 0, done.stderr

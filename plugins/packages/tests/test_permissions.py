@@ -91,6 +91,8 @@ def test_what_is_declared_is_said_in_words_and_what_is_too_wide_stands_out():
         ('hooks = "answer"', "`hooks` should be a list of texts"),
         ("hooks = [1]", "`hooks` should be a list of texts"),
         ('secrets = ["a\\u001b[2K"]', "`secrets` should be a list of texts"),
+        ('"a\\u001b[2K" = 1', r"unknown key `a\x1b[2K`"),
+        (f'processes = ["{"x " * 1000}"]', "texts of 1 to 200 printable characters"),
         ('hosts = ["https://a.example/x"]', "is not a host"),
         ('files = ["../x"]', "should be an absolute path"),
         ("hooks = ", "Invalid value"),

@@ -119,6 +119,14 @@ def test_choices_are_read_from_the_request():
     assert chosen(system=[{"type": "text", "text": "x", "cache_control": mark}]) == {"cache: long"}
 
 
+@pytest.mark.parametrize("value", [b'"\\u0031h"', b'"1\\u0068"', b'"\\u0031\\u0068"'])
+@pytest.mark.parametrize("size", [1, 10_000])
+def test_how_a_client_writes_its_json_makes_no_cache_cheaper(value, size):
+    text = b"x" * size
+    raw = b'{"model": "m", "system": [{"text": "%b", "cache_control": {"ttl": %b}}]}'
+    assert choices_of(MessagesRequest(raw % (text, value))) == {"cache: long"}
+
+
 def test_your_own_prices_come_first_and_need_not_be_complete():
     own = PricesOptions.model_validate(
         {

@@ -167,7 +167,7 @@ async def record(running, count, **headers):
         assert "by=recorder" in answer.headers["plugway-receipt"]
 
 
-async def replay(running, folder, *words, code=0):
+async def replay(running, folder, *words, code=0, out=None):
     """Run the command in a thread, against that gateway; its two outputs and the report."""
     from tests.commands import command
 
@@ -176,7 +176,7 @@ async def replay(running, folder, *words, code=0):
         f"server: {{port: {running.port}, token: {{$env: REPLAY_TOKEN}}}}\nplugins: []\n"
     )
     env = {"HOME": str(folder), "REPLAY_TOKEN": running.token, "COLUMNS": "200"}
-    words = ["replay", *words, "--config", str(config), "--out", str(folder)]
+    words = ["replay", *words, "--config", str(config), "--out", str(out or folder)]
     done = await anyio.to_thread.run_sync(lambda: command(*words, env=env, folder=folder))
     assert done.returncode == code, done.stdout + done.stderr
     found = sorted(folder.glob("replay-*.json"))

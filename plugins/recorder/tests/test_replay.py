@@ -37,6 +37,7 @@ from plugway.http.server import serving as serving_app
 from plugway.http.snapshot import Snapshot
 from plugway.testing import Hold, ScriptedUpstream, anthropic_error, gateway, respond
 from plugway_recorder._replay import Hopeless, Sender
+from plugway_recorder._report import Report
 
 pytestmark = pytest.mark.anyio
 PLUGWAY = str(Path(sys.executable).with_name("plugway"))
@@ -133,7 +134,8 @@ async def test_a_limit_is_retried_as_clients_do_and_is_no_mistake_of_the_model(t
         return reading(request)
 
     done, found, sent = await replayed_on(limited, tmp_path)
-    assert "3 of 3 turns would have worked on `small/m`. 1 could not be measured." in done.stdout
+    assert "3 of 3 turns would have worked on `small/m`. 1 could not be measured" in done.stdout
+    assert "(turn 3: 529 after 5 tries" in done.stdout
     assert [turn["retries"] for turn in found["turns"]] == [0, 2, 4, 0]
     assert found["turns"][2]["why"].startswith("529 after 5 tries: ")
     assert len(sent) == 1 + 3 + 5 + 1
@@ -156,10 +158,40 @@ async def test_a_target_that_stays_busy_is_given_up_and_is_not_waited_for_in_vai
         return busy if request.method == "POST" and asked_number(request) > 1 else reading(request)
 
     done, found, sent = await replayed_on(limited, tmp_path, turns=6)
-    assert "1 of 1 turn would have worked on `small/m`. 3 could not be measured." in done.stdout
+    assert "1 of 1 turn would have worked on `small/m`. 3 could not be measured" in done.stdout
+    assert "(turn 4: 429: `small`: Come back)" in done.stdout
     assert "2 were not sent: 3 in a row could not be measured." in done.stdout
     assert len(sent) == 4
     assert [turn["retries"] for turn in found["turns"]] == [0, 0, 0, 0]
+
+
+async def test_a_replay_of_which_nothing_could_be_measured_has_failed(tmp_path):
+    broken = anthropic_error(429, "rate_limit_error", "Come back", {"retry-after": "3600"})
+    done, _, _ = await replayed_on(lambda _: broken, tmp_path, code=1)
+    assert "0 of 0 turns would have worked on `small/m`. 3 could not be measured" in done.stdout
+
+
+async def test_a_folder_that_cannot_be_written_is_found_before_anything_is_sent(tmp_path):
+    async with (
+        ScriptedUpstream(otherwise=reading) as upstream,
+        gateway([recorder(), cloud(upstream.url)]) as running,
+    ):
+        await record(running, 1)
+        sent = len(posted(upstream))
+        blocked = tmp_path / "file"
+        blocked.write_text("")
+        for folder in (blocked, tmp_path / "missing"):
+            words = (ID, "--on", "cloud/large", "--yes")
+            done, _ = await replay(running, tmp_path, *words, code=1, out=folder)
+            assert f"cannot write the report to `{folder}`" in done.stderr
+        assert len(posted(upstream)) == sent
+
+
+def test_two_reports_of_one_second_are_kept_both(tmp_path):
+    report = Report(ID, [], [], 0, "1", 0.0)
+    written = {path for _ in range(3) for path in report.write(tmp_path)}
+    assert len(written) == 6
+    assert written == set(tmp_path.iterdir())
 
 
 async def test_a_gateway_that_is_restarted_in_the_middle_is_waited_for():

@@ -79,6 +79,21 @@ def test_a_mark_that_is_made_later_is_found_in_what_was_looked_at_before():
     assert not ONE.may_be_in(made, "messages")
 
 
+def test_a_mark_that_is_made_while_a_text_is_looked_at_is_found_in_it():
+    later = []
+
+    class Slow:
+        def search(self, piece):
+            if not later and b"the_text_of_this_test" in piece:
+                later.append(Mark(b"made_meanwhile"))
+            return None
+
+    slow = Mark(Slow())
+    made = request(messages(30, "the_text_of_this_test", "made_meanwhile"))
+    assert not slow.may_be_in(made, "messages")
+    assert later[0].may_be_in(made, "messages")
+
+
 def test_marks_are_found_in_a_heavy_request_too():
     made, other = request(messages(30, "one_of_these")), request(messages(30))
     made.heavy = other.heavy = True

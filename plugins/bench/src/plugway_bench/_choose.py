@@ -56,6 +56,20 @@ def endpoints(
     return found
 
 
+def without_models(
+    gateway: LocalGateway, models: Sequence[ListedModel], patterns: Sequence[str]
+) -> list[Endpoint]:
+    """The backends that list no model, so that none of theirs can be measured: a server that is
+    down, as a rule."""
+    listed = {model.backend for model in models}
+    return [
+        Endpoint(name, zone, "", 0, None)
+        for name, zone in _zones(gateway).items()
+        if name not in listed
+        if not patterns or any(fnmatchcase(f"{name}/", pattern) for pattern in patterns)
+    ]
+
+
 def _zones(gateway: LocalGateway) -> Mapping[str, str]:
     rows = map(as_object, as_list((gateway.state() or {}).get("backends")))
     return {str(row.get("name")): str(row.get("zone")) for row in rows}

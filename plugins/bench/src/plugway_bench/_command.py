@@ -17,14 +17,14 @@ from rich.text import Text
 
 from plugway import LocalGateway, PlugwayError, write_file
 from plugway_bench._bodies import TITLES, WORKLOADS, Workload
-from plugway_bench._choose import agreed, announcement, endpoints
+from plugway_bench._choose import agreed, announcement, endpoints, without_models
 from plugway_bench._compare import changes
 from plugway_bench._gateway import measured_gateway
 from plugway_bench._picture import picture
 from plugway_bench._report import markdown
 from plugway_bench._result import Result, read_result
 from plugway_bench._run import Plan, Run, Step
-from plugway_bench._samples import Endpoint
+from plugway_bench._samples import SILENT, Endpoint
 from plugway_local_models.measured import results_folder
 from plugway_probe import list_models
 
@@ -88,7 +88,7 @@ def bench(
         models = anyio.run(partial(list_models, gateway.url, gateway.token, tls=gateway.tls))
         chosen = _chosen(plan, endpoints(gateway, models, endpoint or ()), yes=yes)
         _talk("Through a gateway started for this run." if own else f"Through {gateway.url}.")
-        run = Run(plan, chosen)
+        run = Run(plan, chosen, _silent(without_models(gateway, models, endpoint or ())))
         interrupted = _measure(run, gateway, seconds)
     result = run.result()
     print(_json(result) if as_json else markdown(result), flush=True)
@@ -121,6 +121,12 @@ def _chosen(plan: Plan, found: Sequence[Endpoint], *, yes: bool) -> list[Endpoin
     if not chosen:
         raise PlugwayError("nothing was sent")
     return chosen
+
+
+def _silent(found: Sequence[Endpoint]) -> Sequence[Endpoint]:
+    for endpoint in found:
+        _talk(f"{endpoint.target}: {SILENT}")
+    return found
 
 
 def _measure(run: Run, gateway: LocalGateway, seconds: float) -> bool:

@@ -19,6 +19,8 @@ from plugway_bench._bodies import Question
 from plugway_wire.sse import Decoder
 
 _TOO_LONG: Final = re.compile(r"prompt is too long: (\d+) tokens > (\d+) maximum")
+_ESTIMATED: Final = re.compile(r"\(\d+ tokens ±")
+"""How `context-guard` writes a count that is not exact."""
 _SERVED: Final = re.compile(r"served-by=([^;]+)")
 _COUNTS: Final = (
     "input_tokens",
@@ -32,10 +34,16 @@ _NOTICE_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Overflow:
-    """A prompt that does not fit, by real counts."""
+    """A prompt that does not fit, by a count of the server or the gateway."""
 
     tokens: int
     window: int
+    about: bool = False
+    """Whether the count is an estimate."""
+
+    def __str__(self) -> str:
+        about = "about " if self.about else ""
+        return f"{about}{self.tokens:,} tokens > {self.window:,}"
 
 
 @dataclass(slots=True)
@@ -248,7 +256,8 @@ def _refused(found: Measured, body: bytes) -> None:
         said = None
     text = str(said or f"status {found.status}")
     if found.status == 400 and (counts := _TOO_LONG.search(text)):
-        found.overflow = Overflow(int(counts[1]), int(counts[2]))
+        about = _ESTIMATED.search(text) is not None
+        found.overflow = Overflow(int(counts[1]), int(counts[2]), about)
     else:
         found.problem = f"{found.status}: {text[:300]}"
 

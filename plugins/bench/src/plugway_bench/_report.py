@@ -70,6 +70,8 @@ def verdict(result: Result) -> str:
     most = max(_outcomes(row) for row in fit)
     able = [row for row in fit if _outcomes(row) == most]
     best_rate = max(row.valid_rate or 0.0 for row in able)
+    if best_rate == 0.0 and any(row.calls_asked for row in able):
+        return "No endpoint made a valid tool call, so none can be recommended for an agent."
     reliable = [row for row in able if (row.valid_rate or 0.0) >= 0.9 * best_rate]
     best = min(reliable, key=lambda row: _turn_seconds(row) or 0.0)
     said = [f"it completed {most} of {len(WORKLOADS)} workloads"]

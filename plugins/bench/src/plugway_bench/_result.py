@@ -53,7 +53,7 @@ HIGHER_IS_BETTER: Final[frozenset[FigureName]] = frozenset({"turns_rate", "prefi
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Figure(_Model):

@@ -72,9 +72,13 @@ def _steps(workloads: Sequence[Workload], rounds: int, bodies: Bodies) -> Iterat
 class Run:
     """Runs a plan, and keeps what was measured even if it is interrupted."""
 
-    def __init__(self, plan: Plan, endpoints: Sequence[Endpoint]) -> None:
+    def __init__(
+        self, plan: Plan, endpoints: Sequence[Endpoint], silent: Sequence[Endpoint] = ()
+    ) -> None:
+        """`silent`: backends that list no model; the result says so."""
         self.plan = plan
         self.samples = [Samples(endpoint) for endpoint in endpoints]
+        self._silent = [Samples.of_silent(endpoint) for endpoint in silent]
         self.complete = False
         self._began = time.monotonic()
         self._started = datetime.now(UTC)
@@ -122,5 +126,5 @@ class Run:
             complete=self.complete,
             machine=self._machine,
             versions=versions(),
-            endpoints=tuple(samples.result() for samples in self.samples),
+            endpoints=tuple(samples.result() for samples in (*self.samples, *self._silent)),
         )

@@ -17,6 +17,7 @@ from plugway_toolcalls import check_arguments
 _MOST_FAILURES: Final = 2
 """In a row, after which a workload is given up."""
 _MOST_NOTES: Final = 8
+SILENT: Final = "not measured, because it lists no models; `plugway doctor` finds out why"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +28,15 @@ class Endpoint:
     """The backend's instance."""
     zone: str
     model: str
-    """The backend's own id."""
+    """The backend's own id; empty if it lists none."""
     window: int
     price: Price | None
     """None: not known."""
 
     @property
     def target(self) -> str:
-        """`instance/model`."""
-        return f"{self.name}/{self.model}"
+        """`instance/model`, or the instance alone if it lists no model."""
+        return f"{self.name}/{self.model}" if self.model else self.name
 
     @property
     def id(self) -> str:
@@ -68,6 +69,11 @@ class Samples:
     _workloads: dict[Workload, _Workload] = field(
         default_factory=lambda: {name: _Workload() for name in WORKLOADS}
     )
+
+    @classmethod
+    def of_silent(cls, endpoint: Endpoint) -> Samples:
+        """Those of a backend that lists no model: none, and why."""
+        return cls(endpoint, notes=[SILENT], dropped=SILENT, nano_dollars=0)
 
     def runs(self, question: Question) -> bool:
         """Whether this question should still be sent."""
@@ -131,10 +137,9 @@ class Samples:
     def _outcome(self, state: _Workload) -> WorkloadResult:
         tokens = state.prompt_tokens or None
         if state.overflow:
-            reason = f"{state.overflow.tokens:,} tokens > {state.overflow.window:,}"
             return WorkloadResult(
                 outcome="context_overflow",
-                reason=reason,
+                reason=str(state.overflow),
                 prompt_tokens=state.overflow.tokens,
                 window=state.overflow.window,
             )

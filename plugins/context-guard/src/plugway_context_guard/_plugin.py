@@ -234,7 +234,15 @@ class ContextGuard(Plugin[ContextGuardOptions]):
     def _fewest(self, request: MessagesRequest, seen: _Seen) -> int:
         """The fewest tokens that some vocabulary makes of the prompt."""
         features = collapsed(request, seen.thoughts, seen.sees)
-        return self._meter.fewest(seen.target, features, tools="tools" in request.fields)
+        return self._meter.fewest(seen.target, features, tools=bool(request.get("tools")))
+
+    def _leaves_out_tools(self, request: MessagesRequest, seen: _Seen, tokens: int) -> bool:
+        """Whether a count is that of the prompt with no more of its tools than their names: there
+        are chat templates that leave out the rest."""
+        tools = map(as_object, as_list(request.get("tools")))
+        named = request.replace(because="", tools=[{"name": tool.get("name")} for tool in tools])
+        most = self._meter.count(seen.target, seen.measured(named)).most
+        return self._fewest(named, seen) <= tokens <= most
 
     def _refuse(self, room: Room, attempt: Attempt, exchange: Exchange) -> None:
         """The overflow, before the upstream sees it; another target may have a larger window."""
@@ -352,7 +360,8 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         if room is not None and tokens and seen.request is not None:
             count, limit = room.count, room.limit
             short = tokens < count.least and limit < count.tokens
-            if short and tokens < self._fewest(seen.request, seen):
+            cut = short and tokens < self._fewest(seen.request, seen)
+            if cut and not self._leaves_out_tools(seen.request, seen, tokens):
                 self._windows.learn_cut(seen.target, count.tokens, tokens)
                 return
             if room.window.cuts and count.most > limit and tokens < count.tokens:
@@ -365,7 +374,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             self._learn_count(seen, tokens, seen.features)
 
     def _learn_count(self, seen: _Seen, tokens: int, features: Features) -> None:
-        tools = seen.request is not None and "tools" in seen.request.fields
+        tools = seen.request is not None and bool(seen.request.get("tools"))
         self._meter.learn(seen.target, tokens, seen.size, features, tools=tools)
 
     def _shorter(self, request: MessagesRequest, meaning: Meaning) -> MessagesRequest | None:

@@ -116,7 +116,7 @@ def remove(
     yes: Yes = False,
 ) -> None:
     """Remove packages that the configuration does not use and nothing else needs."""
-    going = [canonicalize_name(name) for name in names]
+    going = list(dict.fromkeys(map(canonicalize_name, names)))
     with _work() as work:
         environment = Environment()
         for name in going:

@@ -178,8 +178,13 @@ def pip(arguments: Sequence[str], work: Path) -> None:
         if process.poll() is None:
             _kill(process)
     if process.returncode:
-        lines = [line for line in said.splitlines() if line.strip()][-_LAST_LINES:]
+        lines = [_plain(line) for line in said.splitlines() if line.strip()][-_LAST_LINES:]
         raise PlugwayError("\n  ".join([f"`pip {arguments[0]}` failed:", *lines]))
+
+
+def _plain(line: str) -> str:
+    """A line of pip, which quotes metadata of packages, without characters that move the cursor."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

@@ -135,7 +135,8 @@ def parse_permissions(raw: bytes) -> Permissions:
         raise PermissionsError(str(error)) from None
     names = [field.name for field in fields(Permissions)]
     if unknown := sorted(set(document) - set(names)):
-        raise PermissionsError(f"unknown key `{unknown[0]}`; the keys are {', '.join(names)}")
+        key = repr(unknown[0][:200])[1:-1]
+        raise PermissionsError(f"unknown key `{key}`; the keys are {', '.join(names)}")
     values = {name: _texts(name, value) for name, value in document.items()}
     for hook in values.get("hooks", ()):
         if hook not in HOOKS:
@@ -152,9 +153,11 @@ def parse_permissions(raw: bytes) -> Permissions:
 
 def _texts(name: str, value: object) -> tuple[str, ...]:
     items = cast("list[object]", value) if isinstance(value, list) else [None]
-    texts = tuple(item for item in items if isinstance(item, str) and item and item.isprintable())
-    if len(texts) < len(items):
-        raise PermissionsError(f"`{name}` should be a list of texts")
+    texts = tuple(x for x in items if isinstance(x, str) and 0 < len(x) <= 200 and x.isprintable())
+    if len(texts) < len(items):  # a person reads them before the package is installed
+        raise PermissionsError(
+            f"`{name}` should be a list of texts of 1 to 200 printable characters"
+        )
     return texts
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any
 
 import anyio
@@ -32,8 +34,8 @@ _MOST_UNMEASURED = 3
 @replay_app.command(
     epilog="Examples: plugway replay 5d6b --on local/qwen3; "
     "plugway replay 5d6b --on local/qwen3 --on cloud/claude-haiku-4-5 --turns 1-20. "
-    "Exit codes: 0 replayed, 1 nothing was sent or no gateway answers, 2 configuration or usage, "
-    "130 interrupted; the report has what there is.",
+    "Exit codes: 0 replayed, 1 nothing was sent or measured, or no gateway answers, 2 "
+    "configuration or usage, 130 interrupted; the report has what there is.",
 )
 def replay(
     conversation: Annotated[
@@ -59,8 +61,8 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Send the recorded requests of a conversation to another model, and compare what it does."""
-    if not out.is_dir():
-        raise PlugwayError(f"there is no folder {out} for the report")
+    with _written_to(out), TemporaryFile(dir=out):
+        pass  # found out before anything is sent
     gateway = LocalGateway.find(config, port)
     wanted: dict[str, Any] = {
         "conversation": conversation,
@@ -70,21 +72,34 @@ def replay(
     }
     plan = as_object(asked(gateway, "POST", PLAN, wanted))
     if not plan.get("numbers"):
-        raise PlugwayError(f"`{conversation}` has no such turns: plugway recordings show it")
+        raise PlugwayError(
+            f"`{conversation}` has no such turns: `plugway recordings show` lists them"
+        )
     say_plan(plan)
     _ask(plan, yes)
     report, interrupted = _replayed(gateway, plan)
-    page, data = report.write(out)
     if as_json:
         print(json.dumps(report.as_json(), indent=2))
     else:
         for one in report.targets:
             print(one.sentence())
+    with _written_to(out):
+        page, data = report.write(out)
     _say(f"report: {page}\n        {data}")
     if interrupted:
         raise typer.Exit(_EXIT_INTERRUPTED)
-    if not any(one.results for one in report.targets):
+    if not any(one.judged for one in report.targets):
         raise typer.Exit(1)
+
+
+@contextmanager
+def _written_to(folder: Path) -> Generator[None]:
+    """Raises `PlugwayError` for a folder in which no file can be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"cannot write the report to `{folder}`: {error.strerror}"
+        raise PlugwayError(f"{reason}; name another folder with `--out`") from None
 
 
 def numbers_of(text: str) -> list[int]:

@@ -5,9 +5,11 @@ It quotes arguments that differ (paths, commands), and no prose.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -76,8 +78,9 @@ class TargetReport:
         window = [one for one in self.differences if _kind(one) == "window"]
         if window and window[0] is not first:
             text += f" Turn {window[0].number} is the first that does not fit its window."
-        if unmeasured := len(self.results) - self.judged:
-            text += f" {unmeasured} could not be measured."
+        if missed := [one for one in self.results if one.result == "unmeasured"]:
+            text += f" {len(missed)} could not be measured (turn {missed[-1].number}: "
+            text += f"{_line(missed[-1].why)})."
         if self.stopped:
             text += f" {self.planned - len(self.results)} were not sent: {self.stopped}."
         return text
@@ -140,10 +143,12 @@ class Report:
         }
 
     def write(self, folder: Path) -> tuple[Path, Path]:
-        """Write both files, readable by this user only; returns their paths."""
+        """Write both files, readable by this user only; returns their paths. No other report is
+        replaced, such as one of the same second."""
         when = time.strftime("%Y%m%d-%H%M%S", time.localtime(self.at))
         safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in self.conversation)[:12]
-        page, data = (folder / f"replay-{safe}-{when}.{end}" for end in ("md", "json"))
+        page = _free(folder, f"replay-{safe}-{when}")
+        data = page.with_suffix(".json")
         write_file(page, self.markdown().encode())
         write_file(data, orjson.dumps(self.as_json(), option=orjson.OPT_INDENT_2))
         return page, data
@@ -180,6 +185,16 @@ class Report:
             named = ", ".join(f"`{name}`" for name in left_out)
             notes.append(f"- Left out of the requests, because a server would run it: {named}.")
         return notes
+
+
+def _free(folder: Path, stem: str) -> Path:
+    """A new Markdown file with that name or, if it is taken, with a number."""
+    for number in itertools.count(1):
+        path = folder / f"{stem}{f'-{number}' * (number > 1)}.md"
+        with suppress(FileExistsError):
+            path.touch(0o600, exist_ok=False)
+            return path
+    raise AssertionError("there are more numbers")
 
 
 def _differences(one: TargetReport) -> list[str]:

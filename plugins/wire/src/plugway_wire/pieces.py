@@ -1,7 +1,7 @@
 """What is remembered of the pieces of requests: a client sends its whole conversation each time.
 
 JSON text is cut at places that do not move when it grows at its end, so that only what is new has
-to be looked at. Hashes and results are kept, never texts.
+to be looked at. Hashes and results are kept; texts only of the last few requests.
 """
 
 from __future__ import annotations
@@ -133,10 +133,11 @@ class _Marks:
         for seen, bits in self._last:
             if seen is data:
                 return bits
-        bits = 0
-        for found in self._known.of(bytes(data)):
+        bits, known = 0, self._known
+        for found in known.of(bytes(data)):
             bits |= found
-        self._last = ((data, bits), *self._last[: _MOST_LAST - 1])
+        if known is self._known:  # otherwise another thread has added a mark
+            self._last = ((data, bits), *self._last[: _MOST_LAST - 1])
         return bits
 
     def _found(self, piece: bytes) -> int:
