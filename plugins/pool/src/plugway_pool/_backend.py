@@ -258,7 +258,7 @@ class ChatPool(EmbeddingPool):
 def described(addresses: Sequence[str]) -> str:
     """A list of servers, as text."""
     shown = ", ".join(addresses[:_SHOWN]) + (", ..." if len(addresses) > _SHOWN else "")
-    return f"{len(addresses)} servers: {shown}"
+    return f"at {len(addresses)} servers: {shown}"
 
 
 async def _models_of(server: Server) -> Sequence[ModelInfo] | None:
