@@ -438,7 +438,10 @@ def test_a_certificate_that_no_client_would_accept_is_refused(tmp_path, words, r
 
 def test_a_password_that_no_key_can_have_is_an_error_of_the_key(tmp_path):
     files = issued(tmp_path, "localhost")
-    openssl(tmp_path, *"pkcs8 -topk8 -passout pass:right -in key.pem -out new.pem".split())
+    openssl(
+        tmp_path,
+        *["pkcs8", "-topk8", "-passout", "pass:right", "-in", "key.pem", "-out", "new.pem"],
+    )
     encrypted = CertificateFiles(files.certificate, tmp_path / "new.pem", "x" * 1025)
     assert refused(encrypted).part == "key"
 

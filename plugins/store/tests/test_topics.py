@@ -141,7 +141,9 @@ async def test_a_value_that_cannot_be_read_is_ignored_and_reported(two, caplog):
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000 + "]" * 100_000, "1e999", "{", "[]"], ids=["deep", "endless", "cut", "list"]
+    "text",
+    ["[" * 100_000 + "]" * 100_000, "1e999", "{", "[]"],
+    ids=["deep", "endless", "cut", "list"],
 )
 async def test_a_value_written_by_hand_ends_nothing_and_is_reported_once(two, caplog, text):
     one, other = two

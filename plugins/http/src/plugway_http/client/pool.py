@@ -26,8 +26,8 @@ NEXT_ADDRESS_SECONDS: Final = 0.25
 """Delay before the next address of a host name is tried as well (RFC 8305)."""
 
 _KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
-"""A host that has vanished, as when its power fails, is noticed after a minute of silence; a request
-would otherwise wait for it until its time limit. Names that a system lacks are left out."""
+"""A host that has vanished, as when its power fails, is noticed after a minute of silence; a
+request would otherwise wait for it until its time limit. Names that a system lacks are left out."""
 
 START_IT: Final = "start its server, or fix `base_url`"
 SEE_NETWORK: Final = "check this machine's network, or fix `base_url`"
