@@ -83,12 +83,12 @@ def test_the_configuration_is_valid(tmp_path):
     text = (DEPLOY / "config.yaml").read_text().replace("/run/secrets", str(tmp_path))
     for name in files(CONFIG):
         path = tmp_path / Path(name).name
-        path.write_text(f"of {path.name}".replace(" ", "-"))
+        path.write_text(f"the-secret-of-{path.name}")
         path.chmod(0o600)
     path = tmp_path / "config.yaml"
     path.write_text(text)
     config = load_config(path)
-    assert config.server.token.get_secret_value() == "of-gateway_token"
+    assert config.server.token.get_secret_value() == "the-secret-of-gateway_token"
 
 
 def shell(text, folder):

@@ -97,6 +97,8 @@ class Scripted(Plugin[NoOptions]):
         await self.begun(request, "file")
         lines = [{"text": self.text, "box": [20, 10, 90, 40], "score": 1.0}]
         size = {"width": 300, "height": 80, "left_out": 3}
+        if self.text.startswith("[Page"):
+            size, lines = {"pages": 9, "left_out": 1}, []
         return JSONResponse({**size, "text": self.text, "lines": lines})
 
     async def hear(self, request):
@@ -376,6 +378,56 @@ async def test_pictures_can_be_pasted_and_dropped(playwright):
         assert await page.evaluate(chosen.format("enlarge")) == "pasted.png"
         await page.evaluate(paste, ["drop", "#read form"])
         assert await page.evaluate(chosen.format("read")) == "pasted.png"
+
+
+async def test_a_pdf_file_has_a_text_and_no_picture(playwright):
+    async with (
+        gateway(stack(Scripted("[Page 1]\nhello"))) as running,
+        opened(playwright, running) as page,
+    ):
+        read = await part(page, "read")
+        for _ in range(2):
+            file = {"name": "a.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7"}
+            await choose(read, file)
+            await read.get_by_role("button", name="Read").click()
+            await says(page, "#read pre", "hello")
+        assert await read.locator("img").count() == 0
+        assert await read.locator("svg").is_hidden()
+        assert "further pieces" not in await read.locator("pre").inner_text()
+
+
+async def test_a_file_that_cannot_be_read_any_more_is_said_to_be_so(playwright, tmp_path):
+    async with gateway(stack(Scripted())) as running, opened(playwright, running) as page:
+        path = tmp_path / "gone.png"
+        path.write_bytes(png())
+        read = await part(page, "read")
+        await read.locator("input[type=file]").set_input_files(path)
+        path.unlink()
+        await read.get_by_role("button", name="Read").click()
+        await says(page, "#read .problem", "gone.png cannot be read")
+
+
+async def test_the_microphone_is_asked_for_once_and_let_go_after_another_token(playwright):
+    async with gateway(stack(Scripted())) as running, opened(playwright, running) as page:
+        hear = await part(page, "hear")
+        await page.evaluate("""() => {
+            window.prompts = 0;
+            window.tracks = [];
+            navigator.mediaDevices.getUserMedia = async () => {
+                window.prompts++;
+                await new Promise(done => { window.allow = done; });
+                const sound = new AudioContext().createMediaStreamDestination().stream;
+                window.tracks = sound.getTracks();
+                return sound;
+            };
+        }""")
+        record = hear.get_by_role("button", name="Record")
+        await record.click()
+        await record.click()
+        await page.evaluate("forgetTrials(); allow()")
+        await page.wait_for_function("tracks.length && tracks.every(t => t.readyState === 'ended')")
+        assert await page.evaluate("prompts") == 1
+        assert await page.evaluate("!recorder")
 
 
 @pytest.mark.skipif(which("npm") is None, reason="needs npm")

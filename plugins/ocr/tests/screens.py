@@ -188,14 +188,14 @@ def font(size):
     pytest.skip("the font DejaVu Sans Mono is not installed (Debian: fonts-dejavu-core)")
 
 
-def drawn(text, look="light", size=SIZE, scale=1.0):
+def drawn(text, look="light", size=SIZE, scale=1.0, spacing=1.3):
     """A PNG of `text`, with coloured words, a margin and a title bar."""
     from PIL import Image, ImageDraw
 
     colours = _LIGHT if look == "light" else _DARK
     face = font(size)
     lines = text.split("\n")
-    step = round(size * 1.3)
+    step = round(size * spacing)
     advance = face.getlength("m")
     width = round(advance * max(map(len, lines))) + 4 * size
     height = step * len(lines) + 4 * size

@@ -69,6 +69,23 @@ async def test_columns_and_indentation_are_kept(engine):
     assert found == TRACEBACK
 
 
+@pytest.mark.parametrize("spacing", [1.15, 1.2, 1.5])
+async def test_lines_may_be_as_close_as_in_terminals(engine, spacing):
+    found = (await engine.one({}, drawn(TRACEBACK, "light", spacing=spacing))).header["text"]
+    assert plain(found) == plain(TRACEBACK)
+
+
+async def test_a_scanned_page_is_read(engine):
+    from PIL import Image
+
+    page, out = Image.new("RGB", (1654, 2339), "white"), io.BytesIO()
+    page.paste(Image.open(io.BytesIO(drawn(TRACEBACK, "light"))), (100, 150))
+    page.save(out, "PDF", resolution=200)
+    found = (await engine.one({}, out.getvalue())).header
+    assert plain(TRACEBACK) in plain(found["text"])
+    assert (found["pages"], found["left_out"]) == (1, 0)
+
+
 async def test_umlauts_are_read(engine):
     found = (await engine.one({}, drawn(GERMAN, "light"))).header["text"]
     assert "größen v0.3.1 (/home/jörg/größen)" in found

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from plugway_ocr._cells import Glyph, corrected, is_bar, pitch_of, restored
-from plugway_ocr._rows import Box, grouped, ink_of, is_level, pieces
+from plugway_ocr._rows import Box, bands, grouped, ink_of, is_level, pieces
 
 PITCH = 10.0
 
@@ -125,17 +125,28 @@ def test_a_row_is_cut_where_there_is_no_ink():
     gray = np.full((40, 400), 250, np.uint8)
     for left in (10, 22, 34, 200):
         gray[12:28, left : left + 8] = 20
-    found = pieces(gray, [Box(20, 8, 44, 32)], 24)
+    found = pieces(gray, [Box(20, 8, 44, 32)], (8, 32), 24)
     assert [(box.left, box.right) for box in found] == [(10, 42)]
-    found = pieces(gray, [Box(20, 8, 44, 32), Box(195, 8, 210, 32)], 24)
+    found = pieces(gray, [Box(20, 8, 44, 32), Box(195, 8, 210, 32)], (8, 32), 24)
     assert [(box.left, box.right) for box in found] == [(10, 42), (200, 208)]
+
+
+def test_narrow_lines_are_divided_where_there_is_least_ink():
+    gray = np.full((70, 400), 250, np.uint8)
+    gray[10:29, 20:30] = gray[33:50, 20:200] = 20  # the letters of two lines
+    rows = [[Box(18, 8, 34, 36)], [Box(18, 30, 204, 52)]]
+    (_, end), (begin, _) = bands(gray, rows)
+    assert end == begin
+    assert 29 <= end <= 32
+    for apart in ([[Box(18, 8, 34, 30)], rows[1]], [rows[0], [Box(60, 30, 204, 52)]]):
+        assert bands(gray, apart) == [(row[0].top, row[0].bottom) for row in apart]
 
 
 def test_a_photo_has_no_ink():
     noise = np.random.default_rng(1).integers(0, 255, (40, 300)).astype(np.uint8)
     assert ink_of(noise, 0, 40) is None
     box = Box(10, 5, 100, 30)
-    assert pieces(noise, [box], 20) == [box]
+    assert pieces(noise, [box], (5, 30), 20) == [box]
     assert ink_of(np.full((40, 300), 7, np.uint8), 0, 40) is None
 
 

@@ -214,3 +214,19 @@ async def test_the_log_of_a_failure_does_not_quote_the_text(make, serving, tmp_p
     logs = "".join(path.read_text() for path in tmp_path.rglob("*.log"))
     assert "the voice is broken" in logs
     assert "xylophone" not in logs
+
+
+@pytest.mark.skipif(not shutil.which("espeak-ng"), reason="`espeak-ng` is not installed")
+@pytest.mark.parametrize("text", ["...", "---", "\u201c\u201d", "\u3002"])
+async def test_espeak_is_not_heard_as_silence_where_there_is_nothing_to_speak(make, serving, text):
+    async with serving(make(voices=["espeak-ng/en-us"])) as (_, sdk):
+        for shape in ("wav", "pcm"):
+            with pytest.raises(openai.BadRequestError, match="nothing that can be spoken"):
+                await sdk.audio.speech.create(
+                    model="tts-1", voice="alloy", input=text, response_format=shape
+                )
+        for named in ("+", "\U0001f600", "a"):
+            sound = await sdk.audio.speech.create(
+                model="tts-1", voice="alloy", input=named, response_format="wav"
+            )
+            assert len(sound.content) > 10_000

@@ -125,3 +125,11 @@ def test_the_command_says_what_is_wrong(run, tmp_path, monkeypatch):
         assert reason in result.stderr
     monkeypatch.setattr(_commands, "problem_of", lambda *_: "no voice is installed: ...")
     assert "no voice is installed" in run("a").stderr
+
+
+def test_a_name_with_an_unknown_end_is_not_filled_with_another_format(run, tmp_path):
+    for name in ("a.mp4", "a.wave"):
+        done = run("hello", "-o", str(tmp_path / name))
+        assert done.exit_code == 1
+        assert "says no known format" in done.stderr
+        assert not (tmp_path / name).exists()

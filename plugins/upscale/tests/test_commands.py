@@ -1,6 +1,7 @@
 """`plugway upscale`, with the fake engine."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -39,6 +40,15 @@ def test_a_file_is_enlarged_in_the_format_that_its_name_says(run, tmp_path):
         picture = opened((tmp_path / name).read_bytes())
         assert (picture.format, picture.size) == (kind, (900, 120))
     assert opened((tmp_path / "a.png").read_bytes()).tobytes() == repeated(PICTURE, 3).tobytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has none")
+def test_force_puts_no_file_in_the_place_of_a_device(run, tmp_path):
+    os.mkfifo(tmp_path / "out.png")
+    done = run("in.png", "out.png", "--force")
+    assert done.exit_code == 1
+    assert "it is not a file" in done.stderr
+    assert (tmp_path / "out.png").is_fifo()
 
 
 def test_pipes_carry_pictures(run):

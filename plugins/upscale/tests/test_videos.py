@@ -377,3 +377,20 @@ def test_without_ffmpeg_the_error_names_the_package(run, monkeypatch):
     done = run("in.mp4", "out.mp4")
     assert done.exit_code == 1
     assert "`sudo apt install ffmpeg`" in done.stderr
+
+
+def test_a_video_that_changes_meanwhile_becomes_no_mixture(run, monkeypatch, tmp_path):
+    made("a.mp4", *X264)
+    real = _video.enlarge
+
+    async def meanwhile(*arguments, **more):
+        made("new.mp4", *X264, source="color=red:size=64x48:rate=25:duration=0.4")
+        os.replace("new.mp4", "a.mp4")
+        return await real(*arguments, **more)
+
+    monkeypatch.setattr(_video, "enlarge", meanwhile)
+    done = run("a.mp4", "b.mp4")
+    assert done.exit_code == 1
+    assert "it was changed while it was enlarged" in done.stderr
+    assert not Path("b.mp4").exists()
+    assert not list(Path("state/plugway/upscale").glob("*/frames/*"))

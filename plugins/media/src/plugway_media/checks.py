@@ -49,7 +49,7 @@ def audio_format(data: bytes) -> str:
 
 def check_picture(data: bytes) -> None:
     """Raise `RequestRejected` if the bytes cannot be a picture that is read here."""
-    _check_size(data, MAX_PICTURE_BYTES, "picture")
+    check_size(data, MAX_PICTURE_BYTES, "picture")
     if not picture_format(data):
         raise InvalidRequest(
             "the file is not a PNG, JPEG, WebP or GIF picture", retry=False, record=True
@@ -58,7 +58,7 @@ def check_picture(data: bytes) -> None:
 
 def check_audio(data: bytes) -> None:
     """Raise `RequestRejected` if the bytes cannot be an audio file that is read here."""
-    _check_size(data, MAX_AUDIO_BYTES, "audio file")
+    check_size(data, MAX_AUDIO_BYTES, "audio file")
     if not audio_format(data):
         raise InvalidRequest(
             "the file is not audio in the format wav, mp3, mp4 (m4a), ogg, flac or webm",
@@ -67,7 +67,8 @@ def check_audio(data: bytes) -> None:
         )
 
 
-def _check_size(data: bytes, most: int, what: str) -> None:
+def check_size(data: bytes, most: int, what: str) -> None:
+    """Raise `RequestRejected` if a file is empty or too large; `what` is what messages call it."""
     if not data:
         raise InvalidRequest(f"the {what} is empty", retry=False, record=True)
     if len(data) > most:

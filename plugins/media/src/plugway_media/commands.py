@@ -21,6 +21,8 @@ _talk = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
 
 def read_input(place: str, *, max_bytes: int) -> bytes:
     """The bytes of a file, or of standard input for `-`; exits with a message if that fails."""
+    if place == "-" and sys.stdin is None:
+        fail("standard input is closed: name a file")
     try:
         if place == "-":
             data = sys.stdin.buffer.read(max_bytes + 1)
@@ -34,10 +36,17 @@ def read_input(place: str, *, max_bytes: int) -> bytes:
     return data
 
 
+def to_terminal() -> bool:
+    """Whether standard output is a terminal; exits with a message if it is closed."""
+    if sys.stdout is None:
+        fail("standard output is closed: name a file")
+    return sys.stdout.isatty()
+
+
 def write_output(place: str, data: bytes) -> None:
     """Write bytes to a file, or to standard output for `-`, if that is not a terminal; exits with a
     message if that fails."""
-    if place == "-" and sys.stdout.isatty():
+    if place == "-" and to_terminal():
         fail("the output is binary: name a file, or send it to another program with `| program`")
     try:
         if place == "-":
@@ -84,6 +93,8 @@ async def own_engine(name: str, spec: EngineSpec) -> AsyncGenerator[Engine]:
 
 
 def fail(message: str) -> NoReturn:
-    """Print a message to standard error, and exit with the status 1."""
-    _talk.print(f"plugway: {message}")
+    """Print a message to standard error, and exit with the status 1. Names of files in it are text
+    of others, which may control a terminal."""
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message)
+    _talk.print(f"plugway: {shown}")
     raise typer.Exit(1)

@@ -10,9 +10,9 @@ import anyio
 import typer
 
 from plugway import RequestRejected
-from plugway_media.checks import MAX_PICTURE_BYTES, check_picture
 from plugway_media.commands import fail, own_engine, progress, read_input
 from plugway_ocr._engines import engine_spec, problem_of
+from plugway_ocr._files import MAX_BYTES, check_file
 from plugway_ocr._options import EngineName
 from plugway_tools import harmless
 
@@ -22,7 +22,7 @@ read_app = typer.Typer()
 @read_app.command(epilog="Example: plugway read screenshot.png | grep Error")
 def read(
     images: Annotated[
-        list[str], typer.Argument(help="PNG, JPEG, WebP or GIF files; `-` is standard input.")
+        list[str], typer.Argument(help="PNG, JPEG, WebP, GIF or PDF files; `-` is standard input.")
     ],
     engine: Annotated[str, typer.Option(help="rapidocr, tesseract or vision.")] = "rapidocr",
     language: Annotated[
@@ -32,7 +32,7 @@ def read(
         bool, typer.Option("--json", help="Print JSON: text, lines with boxes, size.")
     ] = False,
 ) -> None:
-    """Print the text in pictures, as it is laid out."""
+    """Print the text in pictures and PDF files, as it is laid out."""
     if engine not in get_args(EngineName):
         fail(f"unknown engine {engine!r}; known: {', '.join(get_args(EngineName))}")
     name = cast("EngineName", engine)
@@ -59,9 +59,9 @@ async def _read(
     async with own_engine("read", engine_spec(engine, languages)) as reader:
         with progress("reading", len(images)) as report:
             for number, image in enumerate(images):
-                data = read_input(image, max_bytes=MAX_PICTURE_BYTES)
+                data = read_input(image, max_bytes=MAX_BYTES)
                 try:
-                    check_picture(data)
+                    check_file(data)
                     result = dict((await reader.one({}, data)).header)
                 except RequestRejected as error:
                     failures.append(f"{image}: {error.message}")

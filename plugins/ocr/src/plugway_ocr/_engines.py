@@ -30,7 +30,7 @@ def engine_spec(
     idle_seconds: float = 300.0,
 ) -> EngineSpec:
     """How the worker of an engine is started."""
-    config = {"engine": engine, "languages": list(languages)}
+    config = {"engine": engine, "languages": list(languages), "seconds": seconds}
     return EngineSpec(
         engine,
         "plugway_ocr._worker:main",

@@ -1,4 +1,4 @@
-"""Pictures in a request for a model without vision become their text.
+"""Pictures and PDF files in a request for a model without vision become their text.
 
 In two steps, because reading takes longer than `prepare_attempt` may: that puts the text of known
 pictures in their place, and a mark for each of the others; `around_attempt` reads those.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -29,14 +29,18 @@ from plugway import (
     as_list,
     as_object,
 )
-from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.uploads import decode_base64
+from plugway_ocr._files import MAX_BYTES
 from plugway_ocr._options import Eyes
 from plugway_ocr._reader import Failure, Found, Reader, key_of
+from plugway_tools import harmless
 
 _LIST_SECONDS: Final = 1.0
 """Time for a backend to list its models while a request waits."""
 _LISTED_SECONDS: Final = 30.0
+
+_MOST_ABOUT: Final = 10_000
+"""Characters of the title of a PDF file, and of its context."""
 
 Sight = Literal["sees", "blind", "unloaded"]
 """Whether a model accepts images; `unloaded` if its backend knows only once it is loaded."""
@@ -132,7 +136,7 @@ def replaced(
             pending.keys.append(key)
             return _as_text(block, pending.mark(len(pending.blocks) - 1))
         read += 1
-        return _as_text(block, words(known))
+        return _as_text(block, _told(block, words(known)))
 
     shown = _walk(messages, images, put)
     if not read and not pending.blocks:
@@ -149,11 +153,11 @@ async def with_texts(
     failed = 0
     for block, key in zip(pending.blocks, pending.keys, strict=True):
         try:
-            data = await decode_base64(_base64(block), "data", max_bytes=MAX_PICTURE_BYTES)
-            texts.append(words(await reader.read(data, caller, key)))
+            data = await decode_base64(_base64(block), "data", max_bytes=MAX_BYTES)
+            texts.append(_told(block, words(await reader.read(data, caller, key))))
         except RequestRejected as error:
             failed += 1
-            texts.append(_failed(error))
+            texts.append(_told(block, _failed(error)))
     because = f"{len(texts) - failed} pictures read as text"
     because += f", {failed} could not be read" if failed else ""
     return _with_marks(request, pending, because, lambda n, block: _as_text(block, texts[n]))
@@ -168,6 +172,11 @@ def words(known: Found | Failure) -> str:
     """What the model reads in place of a picture."""
     if isinstance(known, Failure):
         return _failed(known.error)
+    if "pages" in known:
+        return (
+            f"[A PDF file, pages: {known['pages']}. You cannot open it; this is the text in it:]\n"
+            f"{known['text']}\n[End of the PDF file]"
+        )
     size = f"{known['width']} x {known['height']} pixels"
     if not known["text"]:
         return f"[A picture of {size}. You cannot see it, and no text was found in it.]"
@@ -179,7 +188,15 @@ def words(known: Found | Failure) -> str:
 
 
 def _failed(error: RequestRejected) -> str:
-    return f"[A picture that you cannot see and that could not be read: {error.message}]"
+    return f"[A file that you cannot see and that could not be read: {error.message}]"
+
+
+def _told(block: Mapping[str, Any], text: str) -> str:
+    """With what a `document` block says about its file."""
+    about = [block.get(name) for name in ("title", "context")]
+    return "\n".join(
+        [*(harmless(one)[:_MOST_ABOUT] for one in about if isinstance(one, str)), text]
+    )
 
 
 def _with_marks(
@@ -195,16 +212,16 @@ def _with_marks(
         return block if number is None else put(number, {**pending.blocks[number], **_kept(block)})
 
     messages = as_list(request.get("messages"))
-    return request.replace(because=because, messages=_walk(messages, "all", swap, "text"))
+    return request.replace(because=because, messages=_walk(messages, "all", swap, ("text",)))
 
 
 def _walk(
     messages: Sequence[Any],
     where: Literal["all", "messages", "results"],
     put: Callable[[Mapping[str, Any]], Mapping[str, Any]],
-    kind: str = "image",
+    kinds: Collection[str] = ("image", "document"),
 ) -> list[Any]:
-    """The messages with the result of `put` for each block of a kind."""
+    """The messages with the result of `put` for each block of these kinds."""
 
     def content(holder: Any, inside: bool) -> Any:
         fields = as_object(holder)
@@ -216,7 +233,7 @@ def _walk(
             one = as_object(block)
             if one.get("type") == "tool_result":
                 shown.append(content(block, True))
-            elif one.get("type") == kind and where in ("all", "results" if inside else "messages"):
+            elif one.get("type") in kinds and where in ("all", "results" if inside else "messages"):
                 shown.append(put(one))
             else:
                 shown.append(block)
@@ -226,7 +243,7 @@ def _walk(
 
 
 def _base64(block: Mapping[str, Any]) -> str | None:
-    """The data of an image block; None if it is not in the request. A URL is not fetched."""
+    """The data of a picture or PDF file; None if it is not in the request. No URL is fetched."""
     source = as_object(block.get("source"))
     data = source.get("data")
     return data if source.get("type") == "base64" and isinstance(data, str) else None

@@ -24,8 +24,9 @@ class OcrOptions(Options):
     """Languages of the texts, as the engine names them: `eng`, `deu` for `tesseract` (default
     `eng`), `en-US`, `de-DE` for `vision`. `rapidocr` needs none."""
     eyes: Mapping[str, Eyes] = Field(default_factory=lambda: {"*": "auto"})
-    """For which models pictures in requests become text, by patterns of `INSTANCE/MODEL`; the first
-    that matches decides. `auto`: for models that accept no images, according to their backend."""
+    """For which models pictures and PDF files in requests become text, by patterns of
+    `INSTANCE/MODEL`; the first that matches decides. `auto`: for models that accept no images,
+    according to their backend."""
     images: Literal["all", "messages", "results"] = "all"
     """Which pictures become text: those in messages, those in results of tools, or all."""
     limited_callers: bool = True

@@ -175,7 +175,7 @@ class Ocr(HoldsEngines, Plugin[OcrOptions]):
 
 
 def _may_show(request: MessagesRequest) -> bool:
-    """Whether there may be an image; a fast check."""
+    """Whether there may be a picture or a PDF file; a fast check."""
     raw = request.unparsed("messages")
     data = request.raw if raw is None else bytes(raw)
-    return b'"image"' in data
+    return b'"image"' in data or b'"document"' in data

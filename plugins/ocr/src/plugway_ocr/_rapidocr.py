@@ -11,7 +11,7 @@ import numpy as np
 
 from plugway_ocr._cells import Glyph, corrected, is_bar, pitch_of, restored
 from plugway_ocr._layout import Piece, Reading
-from plugway_ocr._rows import Box, box_of, grouped, ink_of, is_level, pieces
+from plugway_ocr._rows import Box, bands, box_of, grouped, ink_of, is_level, pieces
 
 _MOST_PIECES: Final = 500
 _LEAST_SCORE: Final = 0.5
@@ -58,9 +58,10 @@ class RapidOcr:
             return Reading(())
         level = [box_of(quad) for quad in found.boxes if is_level(quad)]
         rows: list[list[tuple[Box, Any]]] = []
-        for row in grouped(level):
+        lines = grouped(level)
+        for row, band in zip(lines, bands(gray, lines), strict=True):
             wide = _GAP * float(np.median([box.height for box in row]))
-            rows.append([(box, _cut(colours, box)) for box in pieces(gray, row, wide)])
+            rows.append([(box, _cut(colours, box)) for box in pieces(gray, row, band, wide)])
         steep = [quad for quad in found.boxes if not is_level(quad)]
         crops: list[Any] = self._engine.crop_text_regions(colours, steep) if steep else []
         rows += [[(box_of(quad), crop)] for quad, crop in zip(steep, crops, strict=True)]

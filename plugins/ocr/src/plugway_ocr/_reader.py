@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import Bounded, Caller, RequestRejected
-from plugway_media.checks import check_picture
 from plugway_media.engine import Engine
+from plugway_ocr._files import check_file
 from plugway_tools import harmless
 from plugway_wire.errors import InvalidRequest
 
@@ -24,7 +24,8 @@ _AGAIN_SECONDS: Final = 60.0
 again."""
 
 Found = Mapping[str, Any]
-"""What the worker returns: `text`, `lines`, `width`, `height`, `engine`, `left_out`."""
+"""What the worker returns: `engine`, `text`, `lines`, `left_out`, and `width` and `height` of a
+picture or `pages` of a PDF file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Reader:
 
     async def _read(self, data: bytes) -> Found | Failure:
         try:
-            check_picture(data)
+            check_file(data)
             found = dict((await self.engine.one({}, data)).header)
         except RequestRejected as error:
             if error.status == 429:  # others are in front: it says nothing about this picture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -97,12 +98,33 @@ def ink_of(gray: Gray, top: float, bottom: float) -> NDArray[np.bool_] | None:
     return None if float(ink.any(axis=0).mean()) > _CROWDED else ink
 
 
-def pieces(gray: Gray, row: Sequence[Box], wide: float) -> list[Box]:
+def bands(gray: Gray, rows: Sequence[Sequence[Box]]) -> list[tuple[float, float]]:
+    """Top and bottom of each row. Boxes of narrow lines overlap, and would contain the ends of the
+    letters above and below: they are divided where there is least ink."""
+    found = [_band(gray, row) for row in rows]
+    for upper, lower in pairwise(range(len(rows))):
+        (top, end), (begin, bottom) = found[upper], found[lower]
+        left = int(max(rows[upper][0].left, rows[lower][0].left))
+        right = int(min(max(box.right for box in rows[n]) for n in (upper, lower)))
+        if 1 < end - begin < 0.5 * min(end - top, bottom - begin) and left < right:
+            strip = gray[int(begin) : int(end) + 1, left:right].astype(np.int16)
+            ink = np.abs(strip - np.median(gray[int(top) : int(bottom)])).sum(axis=1)
+            least = np.flatnonzero(ink == ink.min())
+            cut = int(begin) + float(least[len(least) // 2])
+            found[upper], found[lower] = (top, cut), (cut, bottom)
+    return found
+
+
+def _band(gray: Gray, row: Sequence[Box]) -> tuple[float, float]:
+    tall = [box for box in row if box.height > 0.6 * max(box.height for box in row)]
+    top, bottom = (float(np.median([getattr(b, side) for b in tall])) for side in ("top", "bottom"))
+    return max(0.0, top), min(float(gray.shape[0]), bottom)
+
+
+def pieces(gray: Gray, row: Sequence[Box], band: tuple[float, float], wide: float) -> list[Box]:
     """The parts of a row with ink that are at most `wide` apart, as far as a detector found text in
     or beside them."""
-    top = float(np.median([box.top for box in row if box.height > 0.6 * _tallest(row)]))
-    bottom = float(np.median([box.bottom for box in row if box.height > 0.6 * _tallest(row)]))
-    top, bottom = max(0.0, top), min(float(gray.shape[0]), bottom)
+    top, bottom = band
     ink = ink_of(gray, top, bottom)
     if ink is None:
         return [Box(box.left, top, box.right, bottom) for box in row]
@@ -116,10 +138,6 @@ def pieces(gray: Gray, row: Sequence[Box], wide: float) -> list[Box]:
         if overlap > 0 or near < far * high or is_rule:
             found.append(Box(start, top, end, bottom))
     return found
-
-
-def _tallest(row: Sequence[Box]) -> float:
-    return max(box.height for box in row)
 
 
 def _runs(columns: Any, wide: float) -> list[tuple[float, float]]:

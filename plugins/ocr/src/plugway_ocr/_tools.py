@@ -34,7 +34,7 @@ _SCREENSHOT: Final = "system_screenshot"
 class ImageArguments(BaseModel, extra="forbid"):
     """Arguments of `ocr_image`."""
 
-    path: str = Field(description="Path of a PNG, JPEG, WebP or GIF file.", max_length=4096)
+    path: str = Field(description="Path of a PNG, JPEG, WebP, GIF or PDF file.", max_length=4096)
 
 
 class NoArguments(BaseModel, extra="forbid"):
@@ -43,11 +43,11 @@ class NoArguments(BaseModel, extra="forbid"):
 
 _IMAGE: Final = ToolSpec(
     "ocr_image",
-    "Read the text in a picture file, with its layout.",
+    "Read the text in a picture or PDF file, with its layout.",
     schema_of(ImageArguments),
     "read",
     outside=True,
-    words=("ocr", "screenshot", "scan", "photo", "png", "jpeg", "text", "image"),
+    words=("ocr", "screenshot", "scan", "photo", "pdf", "png", "jpeg", "text", "image"),
 )
 _SCREEN: Final = ToolSpec(
     "ocr_screen",

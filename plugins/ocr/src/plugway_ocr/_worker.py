@@ -1,4 +1,4 @@
-"""The worker: decodes a picture within limits, and reads it with the configured engine."""
+"""The worker: decodes a picture or PDF file within limits, and reads it with an engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final, Protocol
 
 from plugway_local_engine import Channel, LoadFailed
-from plugway_media.worker import Piece, serve
+from plugway_media.worker import Piece, Refused, serve
+from plugway_ocr._files import is_pdf
 from plugway_ocr._layout import Reading
 
 INSTALL_TESSERACT: Final = (
@@ -37,6 +38,9 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
         raise LoadFailed(INSTALL_TESSERACT) from None
 
     def handle(header: Mapping[str, Any], body: bytes) -> Iterator[Piece]:
+        if is_pdf(body):
+            yield {"engine": engine.name, **_pages(body, engine, config["seconds"])}, b""
+            return
         picture = open_picture(body)
         reading = engine.read(picture)
         lines = [
@@ -55,6 +59,16 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
         yield found, b""
 
     serve(channel, handle)
+
+
+def _pages(data: bytes, engine: Recognizer, seconds: float) -> dict[str, Any]:
+    """What is written in a PDF file."""
+    from plugway_ocr._pdf import read_pdf
+
+    try:
+        return read_pdf(data, engine.read, seconds / 2)
+    except ImportError as error:
+        raise Refused(f"`{error.name}` cannot be loaded") from None
 
 
 def load(name: str, languages: list[str]) -> Recognizer:

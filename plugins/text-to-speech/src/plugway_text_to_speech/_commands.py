@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import anyio
 import typer
 
 from plugway import RequestRejected
-from plugway_media.commands import fail, own_engine, progress, read_input, write_output
+from plugway_media.commands import fail, own_engine, progress, read_input, to_terminal, write_output
 from plugway_text_to_speech._ask import Ask, Format, read_ask
 from plugway_text_to_speech._engines import engine_spec, problem_of
 from plugway_text_to_speech._options import MOST_CHARACTERS
@@ -55,10 +54,9 @@ def say(
         if show:
             _show(anyio.run(_voices), as_json=as_json)
             return
-        piped = not output and not sys.stdout.isatty() and not as_json
+        piped = not output and not as_json and not to_terminal()
         place = "-" if piped else output
-        suffix = Path(place).suffix.removeprefix(".").lower()
-        chosen = shape or (suffix if suffix in get_args(Format) else "wav")
+        chosen = shape or _format_of(place)
         player = () if place else _player()
         fields = {"input": _text(text), "voice": voice, "response_format": chosen, "speed": speed}
         ask = read_ask(fields, MOST_CHARACTERS)
@@ -74,6 +72,13 @@ def say(
     if as_json and place != "-":
         about = {"file": place or None, "format": ask.format, "bytes": len(sound), "voice": facts}
         typer.echo(json.dumps(about, indent=2))
+
+
+def _format_of(place: str) -> str:
+    suffix = Path(place).suffix.removeprefix(".").lower()
+    if suffix and suffix not in get_args(Format):
+        fail(f"{place} says no known format: name it .wav or .mp3, or add `--format`")
+    return suffix or "wav"
 
 
 def _text(words: Sequence[str] | None) -> str:

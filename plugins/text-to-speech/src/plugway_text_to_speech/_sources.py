@@ -100,6 +100,15 @@ class Voices:
         return [str(self._espeak), "-v", language, "-s", str(words), "-b", "1", "--stdin",
                 "--stdout"]  # fmt: skip
 
+    def can_speak(self, voice: Voice, text: bytes) -> bool:
+        """Whether a voice finds sounds in a text. espeak-ng answers one without any, such as
+        `...`, with silence; some signs have names that it speaks."""
+        if voice.engine != ESPEAK or any(map(str.isalnum, text.decode("utf-8", "replace"))):
+            return True
+        command = [*self.command(voice, 1.0)[:3], "-q", "-x", "--stdin"]
+        done = subprocess.run(command, input=text, capture_output=True, timeout=_SECONDS)
+        return bool(done.stdout.strip())
+
     def _named(self, name: str) -> Voice:
         engine, _, language = name.partition("/")
         if engine == ESPEAK:

@@ -17,6 +17,7 @@ from plugway_text_to_speech._spare import Spare, Started, end
 
 _log = logging.getLogger(__name__)
 
+_NOTHING: Final = "input: contains nothing that can be spoken"
 _READ: Final = 1 << 15
 _BEAT_SECONDS: Final = 0.25
 _PCM_RATE: Final = 24_000
@@ -41,6 +42,8 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
             yield {"voices": shown}, b""
             return
         voice = voices.choose(header["voice"], header["engine"])
+        if not voices.can_speak(voice, body):
+            raise Refused(_NOTHING)
         command = voices.command(voice, header["speed"])
         encoder = _encoder(header["format"], voice)
         yield {"voice": voice.shown()}, b""
@@ -81,7 +84,7 @@ def _spoken(
             if program.wait(timeout=10):
                 raise RuntimeError(f"{program.args} ended with {program.returncode}")
         if not begun:
-            raise Refused("input: contains nothing that can be spoken")
+            raise Refused(_NOTHING)
     except (RuntimeError, BrokenPipeError, subprocess.TimeoutExpired):
         notes.seek(0)
         _log.error("`%s` failed: %s", voice.id, _kind_of(notes.read()[-2000:]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any, Final, cast, get_args
@@ -13,7 +12,7 @@ import typer
 
 from plugway import RequestRejected
 from plugway_media.checks import MAX_PICTURE_BYTES
-from plugway_media.commands import fail, own_engine, progress, read_input, write_output
+from plugway_media.commands import fail, own_engine, progress, read_input, to_terminal, write_output
 from plugway_upscale._enlarging import Enlarged, enlarge
 from plugway_upscale._files import create, format_of
 from plugway_upscale._models import engine_spec, problem
@@ -103,7 +102,7 @@ def _is_video(source: str) -> bool:
 def _check_pipe(as_json: bool) -> None:
     if as_json:
         fail("`--json` and the picture cannot both go to standard output: name a file for OUT")
-    if sys.stdout.isatty():
+    if to_terminal():
         fail("the output is binary: name a file, or send it to another program with `| program`")
 
 
@@ -111,6 +110,8 @@ def _check_path(path: Path, force: bool) -> None:
     """Before minutes of work, find what would prevent to write its result."""
     if path.is_dir():
         fail(f"cannot write {path}: it is a folder")
+    if path.exists() and not path.is_file():  # `--force` would put a file in the place of a device
+        fail(f"cannot write {path}: it is not a file; `-` is a pipe")
     if (path.exists() or path.is_symlink()) and not force:
         fail(f"{path} exists already: name another file, or add `--force` to overwrite it")
     if not path.parent.is_dir():

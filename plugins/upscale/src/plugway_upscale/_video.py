@@ -164,7 +164,11 @@ async def _made(
     _check_disk(kept.path, task.target.parent, size, len(times) - first, len(times))
     report(first, len(times))
     if first < len(times):
+        before = _version(video.path)
         await _enlarge_frames(engine, video, task, kept, first, len(times), report)
+        if _version(video.path) != before:
+            kept.clear()
+            raise Refused("it was changed while it was enlarged: enlarge it again")
     await _encode(video, task, kept, times, size)
     kept.clear()
     return Made(*size, len(times), first)
@@ -301,6 +305,11 @@ async def _encode(
         await anyio.to_thread.run_sync(put, part, task.target, task.force)
     finally:
         await anyio.Path(part).unlink(missing_ok=True)
+
+
+def _version(path: Path) -> tuple[int, int, int]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _is_steady(times: Sequence[float], rate: str) -> bool:

@@ -97,10 +97,11 @@ async function post(trial, body, signal) {
 }
 
 /* A form with the chosen file, or with what was recorded, and the fields of the selects. */
-function filled(part, name, recorded) {
+async function filled(part, name, recorded) {
   const trial = trials.get(part.id), file = recorded || part.querySelector("input[type=file]").files[0];
   if (!file) throw new Error("Choose a file first.");
   if (file.size > trial.max_size) throw new Error(`The file has ${number.format(file.size)} bytes; at most ${number.format(trial.max_size)} are accepted.`);
+  await file.arrayBuffer().catch(() => { throw new Error(`${file.name} cannot be read: it is a folder, or it was changed. Choose it again.`); });
   const form = new FormData();
   for (const select of part.querySelectorAll("select")) if (select.value) form.append(select.name, select.value);
   form.append(name, file, file.name || "recorded");
@@ -130,11 +131,14 @@ function drawn(svg, tag, fields) {
 /* ── what each part does ── */
 
 async function readPicture(part, signal) {
-  const form = filled(part, "file"), result = fresh(part);
+  const form = await filled(part, "file"), result = fresh(part);
   const found = await (await post(trials.get("read"), form, signal)).json();
   const svg = result.querySelector("svg");
-  svg.before(picture(urlOf(part, form.get("file")), "The picture, with a numbered box around each line"));
-  svg.setAttribute("viewBox", `0 0 ${found.width} ${found.height}`);
+  svg.style.display = found.pages ? "none" : "";  // of a PDF file there is no picture
+  if (!found.pages) {
+    svg.before(picture(urlOf(part, form.get("file")), "The picture, with a numbered box around each line"));
+    svg.setAttribute("viewBox", `0 0 ${found.width} ${found.height}`);
+  }
   svg.replaceChildren();
   const items = found.lines.map(({ text, box: [left, top, right, bottom] }, at) => {
     const box = drawn(svg, "rect", { x: left, y: top, width: right - left, height: bottom - top });
@@ -147,12 +151,12 @@ async function readPicture(part, signal) {
   result.querySelector("ol").replaceChildren(...items);
   result.querySelector("pre").textContent = found.text || "No text was found.";
   buttons(result, button("Copy the text", () => copy(found.text, "the text")));
-  if (found.left_out) result.querySelector("pre").append(`\n(${number.format(found.left_out)} further pieces were not read)`);
+  if (found.left_out && !found.pages) result.querySelector("pre").append(`\n(${number.format(found.left_out)} further pieces were not read)`);
   result.hidden = false;
 }
 
 async function hearAudio(part, signal, recorded) {
-  const form = filled(part, "file", recorded), result = fresh(part), text = result.querySelector("pre");
+  const form = await filled(part, "file", recorded), result = fresh(part), text = result.querySelector("pre");
   form.append("stream", "true");
   const answer = await post(trials.get("hear"), form, signal);
   text.textContent = "";
@@ -210,7 +214,7 @@ async function listVoices() {
 }
 
 async function enlargePicture(part, signal) {
-  const form = filled(part, "image"), result = fresh(part);
+  const form = await filled(part, "image"), result = fresh(part);
   form.append("response_format", "image");
   const answer = await post(trials.get("enlarge"), form, signal);
   const blob = await answer.blob().catch(error => { throw signal.aborted ? error : new Error("The connection to the gateway was lost."); });
@@ -228,16 +232,18 @@ function compare(result) {
 
 /* ── the microphone ── */
 
-let recorder;
+let recorder, prompting = false;
 
 async function record(part) {
   if (recorder) return recorder.stop();
-  if (busy.has(part)) return;
+  if (busy.has(part) || prompting) return;
   if (!navigator.mediaDevices || !window.MediaRecorder) {
     return say(part, "Browsers record only on pages of this machine, or over TLS. Choose an audio file instead.");
   }
   let sound;
-  try { sound = await navigator.mediaDevices.getUserMedia({ audio: true }); } catch (error) { return say(part, `The browser gave no microphone: ${error.message || error.name}`); }
+  prompting = true;
+  try { sound = await navigator.mediaDevices.getUserMedia({ audio: true }); } catch (error) { return say(part, `The browser gave no microphone: ${error.message || error.name}`); } finally { prompting = false; }
+  if (!trials.has(part.id)) { for (const track of sound.getTracks()) track.stop(); return; }  // another token since
   const type = ["audio/webm", "audio/ogg", "audio/mp4"].find(one => MediaRecorder.isTypeSupported(one));
   const pieces = [];
   recorder = new MediaRecorder(sound, { mimeType: type });
@@ -289,7 +295,7 @@ function choose(part, files) {
   part.querySelector("input[type=file]").files = one.files;
   part.open = true;
   say(part, "");
-  $("did").textContent = `Chosen: ${files[0].name}`;
+  $("did").textContent = `Chosen: ${files[0].name}${files.length > 1 ? `, the first of ${files.length}` : ""}`;
 }
 
 /* A pasted picture belongs to the part with the focus, or else to the first one that is open. */
