@@ -44,6 +44,7 @@ SKEWED = "import time; now = time.time; time.time = lambda: now() + {}; " + MAIN
 HOST = "llm.example.com"
 PATH = f"{os.environ['PATH']}:/usr/sbin"
 TOKEN = "t" * 40
+MODELS = ("qwen3-coder", "qwen3-small")
 PERSONS = 100
 EVENTS = 20
 PAUSE = 0.2
@@ -79,7 +80,7 @@ def replaced(text, *pairs):
 def answer(request):
     """vLLM's Messages API, which streams slowly: https://docs.vllm.ai, `/v1/messages`."""
     if not request.path.startswith("/v1/messages") or not request.body:
-        return respond(200, {"object": "list", "data": [{"id": "qwen3-coder"}]})
+        return respond(200, {"object": "list", "data": [{"id": name} for name in MODELS]})
     body = json.loads(request.body)
     if request.path.endswith("count_tokens"):
         return respond(200, {"input_tokens": 10})
@@ -321,9 +322,11 @@ async def test_a_rolling_restart_and_the_way_back_to_one_lose_and_change_no_stre
         async with found.client() as client:
             await readers.one(client, found.keys[0], "the last one")
         logs = "".join(found.log(port) for port in found.ports)
+        served = [sum(bool(r.body) for r in server.requests) for server in found.upstreams]
     assert readers.wrong == []
     assert set(readers.results) == {"whole"}
     assert readers.results["whole"] >= 3 * PERSONS
+    assert min(served) > max(served) / 3, "the model servers do not share the work"
     assert "Traceback" not in logs
     assert "aborting" not in logs
 
@@ -346,12 +349,12 @@ async def test_a_choice_holds_everywhere_although_clocks_differ_by_an_hour(tmp_p
 
         for number, chosen_at in enumerate((first, ahead, behind)):
             session = f"5d6b0b04-0000-4000-8000-00000000000{number}"
-            assert (await say(chosen_at, "hello", session))[0] == "left/qwen3-coder"
-            _, said = await say(chosen_at, "@plugway use right", session)
-            assert "served by `right/qwen3-coder`" in said
+            assert (await say(chosen_at, "hello", session))[0] == "fleet/qwen3-coder"
+            _, said = await say(chosen_at, "@plugway use fleet/qwen3-small", session)
+            assert "served by `fleet/qwen3-small`" in said
             assert "database" not in said
             for port in found.ports:  # at once: the confirmation waits until all know it
-                assert (await say(port, "hello", session))[0] == "right/qwen3-coder"
+                assert (await say(port, "hello", session))[0] == "fleet/qwen3-small"
         # A restart reads what is there, whatever the clock says.
         await found.restart(first, skew=-3600)
-        assert (await say(first, "hello", session))[0] == "right/qwen3-coder"
+        assert (await say(first, "hello", session))[0] == "fleet/qwen3-small"

@@ -1,6 +1,7 @@
 """The ways to a server: by which proxy, under whose certificates, and who says so."""
 
 import asyncio
+import socket
 import ssl
 import sys
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from pydantic import ValidationError
 from plugway import BackendUnavailable, NetworkOptions, PlugwayError, Upstream
 from plugway.testing import Hold, ScriptedUpstream, respond
 from plugway.upstream.network import proxy_for
+from plugway_http.client import pool
 from plugway_http.client.network import is_near
 from tests.kernel.forward_proxy import ForwardProxy, SocksProxy
 from tests.kernel.http2_server import answering
@@ -347,3 +349,25 @@ async def test_a_library_that_is_missing_is_named_with_the_command(monkeypatch):
     with pytest.raises(BackendUnavailable, match=r'pip install "httpx2\[socks\]"'):
         async with Upstream("https://api.test", network=network):
             pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other names for it")
+async def test_a_server_whose_host_vanished_is_noticed_within_a_minute(monkeypatch):
+    made = []
+    connected = pool._connected
+
+    async def watched(*where):
+        made.append(await connected(*where))
+        return made[-1]
+
+    monkeypatch.setattr(pool, "_connected", watched)
+    async with (
+        ScriptedUpstream(otherwise=respond(200, {})) as server,
+        Upstream(server.url) as upstream,
+    ):
+        await (await upstream.request("GET", "/")).aclose()
+        (found,) = made
+        assert found.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        times = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        idle, between, tries = (found.getsockopt(socket.IPPROTO_TCP, name) for name in times)
+        assert idle + between * tries <= 60

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import logging
+import shutil
 import socket
 import ssl
 import subprocess
@@ -292,6 +293,57 @@ async def test_renewed_files_are_noticed(tmp_path):
                 await anyio.sleep(0.1)
 
 
+def by_new_link(folder, live):
+    """As certbot: `live` leads to numbered files, and gets a new target."""
+    (new := folder / "2").mkdir()
+    issued(new, "localhost", "new.test")
+    (folder / "next").symlink_to(new)
+    (folder / "next").replace(live)
+
+
+def by_new_folder(folder, live):
+    target = live.resolve()
+    shutil.rmtree(target)
+    target.mkdir()
+    issued(target, "localhost", "new.test")
+
+
+@pytest.mark.parametrize("renew", [by_new_link, by_new_folder])
+async def test_files_behind_a_link_or_in_a_new_folder_are_noticed(tmp_path, renew):
+    (first := tmp_path / "1").mkdir()
+    issued(first, "localhost")
+    (live := tmp_path / "live").symlink_to(first)
+    async with running(CertificateFiles(live / "cert.pem", live / "key.pem")) as server:
+        renew(tmp_path, live)
+        with anyio.fail_after(10):
+            while "new.test" not in await names_shown(server.port):
+                await anyio.sleep(0.1)
+
+
+async def test_an_intermediate_certificate_that_was_missing_is_sent_once_it_is_added(tmp_path):
+    leaf = AUTHORITY.create_child_ca().issue_cert("localhost")
+    files = CertificateFiles(tmp_path / "cert.pem", tmp_path / "key.pem")
+    files.certificate.write_bytes(leaf.cert_chain_pems[0].bytes())
+    files.key.write_bytes(leaf.private_key_pem.bytes())
+    client = ssl.create_default_context()
+    AUTHORITY.configure_trust(client)
+    async with running(files) as server:
+        with pytest.raises(ssl.SSLError):
+            await anyio.connect_tcp(
+                "127.0.0.1", server.port, ssl_context=client, tls_hostname="localhost"
+            )
+        files.certificate.write_bytes(b"".join(one.bytes() for one in leaf.cert_chain_pems))
+        server.reload()
+        with anyio.fail_after(10):
+            while True:
+                with suppress(ssl.SSLError):
+                    stream = await anyio.connect_tcp(
+                        "127.0.0.1", server.port, ssl_context=client, tls_hostname="localhost"
+                    )
+                    await stream.aclose()
+                    break
+
+
 def expired(folder):
     then = datetime.datetime(2020, 1, 1), datetime.datetime(2020, 2, 1)
     issued(folder, "localhost", not_before=then[0], not_after=then[1])
@@ -382,6 +434,32 @@ def test_a_certificate_that_no_client_would_accept_is_refused(tmp_path, words, r
     error = refused(CertificateFiles(tmp_path / "cert.pem", tmp_path / "key.pem"))
     assert error.part == "certificate"
     assert reason in error.reason
+
+
+def test_a_password_that_no_key_can_have_is_an_error_of_the_key(tmp_path):
+    files = issued(tmp_path, "localhost")
+    openssl(
+        tmp_path,
+        *["pkcs8", "-topk8", "-passout", "pass:right", "-in", "key.pem", "-out", "new.pem"],
+    )
+    encrypted = CertificateFiles(files.certificate, tmp_path / "new.pem", "x" * 1025)
+    assert refused(encrypted).part == "key"
+
+
+def test_the_order_of_a_chain_is_named_as_a_cause(tmp_path):
+    files = issued(tmp_path, "localhost")
+    wrong = AUTHORITY.cert_pem.bytes() + files.certificate.read_bytes()
+    files.certificate.write_bytes(wrong)
+    assert "server's certificate first" in refused(files).fix
+
+
+def test_a_file_that_is_removed_while_it_is_loaded_is_named(tmp_path, monkeypatch):
+    files = issued(tmp_path, "localhost")
+    content = b"content"
+    monkeypatch.setattr(type(files.key), "read_bytes", lambda path: content)
+    files.certificate.unlink()
+    error = refused(files)
+    assert (error.part, "No such file" in error.reason) == ("certificate", True)
 
 
 def test_a_file_without_a_key_is_named(tmp_path):

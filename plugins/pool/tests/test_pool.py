@@ -5,6 +5,7 @@ import json
 import anyio
 import pytest
 from engines import engines, pool_of, running, server_of, turn
+from pydantic import ValidationError
 
 from plugway import Attempt, Exchange, MessagesRequest
 from plugway.testing import (
@@ -243,11 +244,11 @@ async def test_two_pools_do_not_send_their_ids_to_each_other():
 
 async def test_check_and_doctor_show_the_servers():
     async with engines("a", "b") as found, running(found) as (_, pool):
-        text = f"2 servers: {found[0].url}, {found[1].url}"
+        text = f"at 2 servers: {found[0].url}, {found[1].url}"
         assert pool.backend.way == text
         assert pool_of(found).backend.way == text, "before the start, too"
         named = build_plugin(Pool, "fleet", dns="engines.test:8000")
-        assert named.backend.way == "all addresses of engines.test:8000"
+        assert named.backend.way == "at all addresses of engines.test:8000"
 
 
 async def test_embeddings_come_from_any_server_that_works():
@@ -259,3 +260,10 @@ async def test_embeddings_come_from_any_server_that_works():
             got = await pool.backend.embed(Wanted("m", ("text",)), Attempt(pool.backend, "m"))
             assert list(got.vectors[0]) == [0.5, 1.0]
         assert all(server.running == 0 for server in pool.backend.members.active)
+
+
+def test_a_file_with_too_many_servers_says_so(tmp_path):
+    path = tmp_path / "servers.txt"
+    path.write_text("".join(f"http://10.0.{n // 250}.{n % 250 + 1}:1\n" for n in range(1001)))
+    with pytest.raises(ValidationError, match="only the first 1000 of 1001 servers are used"):
+        build_plugin(Pool, "fleet", file=path)

@@ -140,6 +140,32 @@ async def test_a_value_that_cannot_be_read_is_ignored_and_reported(two, caplog):
     assert "ann" not in other.heard
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["[" * 100_000 + "]" * 100_000, "1e999", "{", "[]"],
+    ids=["deep", "endless", "cut", "list"],
+)
+async def test_a_value_written_by_hand_ends_nothing_and_is_reported_once(two, caplog, text):
+    one, other = two
+    for topic, name in (("colours", "ann"), ("colours", "eve"), ("gateways", "x")):
+        row = values.Row(topic, json.dumps(name), text, "somebody", 60.0)
+        await one.store.write(values.write, [row])
+    one.put("bob", "red")
+    await other.knows("bob", "red")
+    assert caplog.text.count("a value of `colours` is ignored") <= 2  # each gateway, once
+    assert caplog.text.count("a value of `gateways` is ignored") <= 2
+
+
+async def test_a_table_that_somebody_emptied_is_filled_again(two):
+    one, other = two
+    one.put("bob", "red")
+    await other.knows("bob", "red")
+    for table in ("store_value", "store_change"):
+        await one.store.execute(sa.text(f"DELETE FROM {table}"))
+    one.put("bob", "blue")
+    await other.knows("bob", "blue")
+
+
 @pytest.mark.parametrize("key", ["", "a\nb", "nul \0", "half \ud800", "ü" * 150], ids=ascii)
 async def test_any_name_is_a_key(two, key):
     one, other = two

@@ -5,6 +5,7 @@ Python has no parser for certificates, so a certificate is checked by handshakes
 
 from __future__ import annotations
 
+import hashlib
 import ssl
 import time
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ class Certificate:
     path: Path
     raw: bytes
     """The certificate itself, in DER."""
+    digest: bytes
+    """Of the file, with the intermediate certificates."""
     names: tuple[str, ...]
     """The host names and addresses that it is valid for."""
     starts: float
@@ -109,8 +112,14 @@ class CertificateFiles:
 
     def load(self) -> Certificate:
         """Load and check both; an expired certificate is loaded too. Raises `CertificateError`."""
-        self._check_readable("certificate", self.certificate)
-        self._check_readable("key", self.key)
+        chain = self._content("certificate", self.certificate)
+        self._content("key", self.key)
+        try:
+            return self._load(hashlib.sha256(chain).digest())
+        except OSError as error:  # one was removed meanwhile
+            raise _unreadable("certificate", self.certificate, error) from None
+
+    def _load(self, digest: bytes) -> Certificate:
         try:
             client = trusting(self.certificate)
         except ssl.SSLError:
@@ -123,6 +132,9 @@ class CertificateFiles:
             context.load_cert_chain(self.certificate, self.key, password=lambda: self.password)
         except ssl.SSLError as error:
             raise self._not_loaded(error) from None
+        except ValueError as error:  # such as a password of more than 1024 bytes
+            reason = f"{self.key} cannot be loaded: {error}"
+            raise CertificateError("key", reason, "correct `password`") from None
         try:
             shown = _handshake(client, context)
         except ssl.SSLError as error:
@@ -134,24 +146,24 @@ class CertificateFiles:
             context,
             self.certificate,
             shown.getpeercert(binary_form=True) or b"",
+            digest,
             tuple(str(value) for _, value in facts.get("subjectAltName", ())),
             ssl.cert_time_to_seconds(facts["notBefore"]),
             ssl.cert_time_to_seconds(facts["notAfter"]),
             facts["subject"] == facts["issuer"],
         )
 
-    def _check_readable(self, part: Part, path: Path) -> None:
+    def _content(self, part: Part, path: Path) -> bytes:
         try:
-            path.read_bytes()
+            return path.read_bytes()
         except OSError as error:
-            reason = f"cannot read {path}: {error.strerror}"
-            fix = "correct the path, or let the user that runs the gateway read it"
-            raise CertificateError(part, reason, fix) from None
+            raise _unreadable(part, path, error) from None
 
     def _not_loaded(self, error: ssl.SSLError) -> CertificateError:
         if error.reason == "KEY_VALUES_MISMATCH":
             reason = f"{self.key} is not the key of {self.certificate}"
-            return CertificateError("key", reason, "use the pair that was issued together")
+            fix = "use the pair that was issued together, with the server's certificate first"
+            return CertificateError("key", reason, fix)
         if error.reason:  # such as `EE_KEY_TOO_SMALL`
             reason = f"{self.certificate} is not accepted: {error.reason}"
             return CertificateError("certificate", reason, "use a newer certificate")
@@ -160,6 +172,12 @@ class CertificateFiles:
             return CertificateError("key", f"{self.key} {what}", "set `password`")
         reason = f"{self.key} is not a private key in PEM format"
         return CertificateError("key", reason, "convert or replace it")
+
+
+def _unreadable(part: Part, path: Path, error: OSError) -> CertificateError:
+    reason = f"cannot read {path}: {error.strerror}"
+    fix = "correct the path, or let the user that runs the gateway read it"
+    return CertificateError(part, reason, fix)
 
 
 def trusting(certificate: Path) -> ssl.SSLContext:

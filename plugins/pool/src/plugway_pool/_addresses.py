@@ -6,17 +6,20 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 from plugway_anthropic_wire import checked_url
 
 MAX_SERVERS: Final = 1000
 MAX_FILE_BYTES: Final = 2**20
+_PORTS: Final = {"http": 80, "https": 443}
 RESOLVE_SECONDS: Final = 5.0
 """Time limit for resolving a name."""
 
@@ -30,8 +33,14 @@ class Addresses(Protocol):
 
 
 def checked_address(address: str, *, with_key: bool) -> str:
-    """The address of a server. Raises `ValueError` if it is not allowed."""
-    return checked_url(address, with_key=with_key)
+    """The address of a server in its one spelling: the same server must not count twice. Raises
+    `ValueError` if it is not allowed."""
+    parts = urlsplit(checked_url(address, with_key=with_key))
+    host = parts.hostname or ""
+    if ":" in host:
+        host = f"[{ipaddress.ip_address(host)}]"
+    port = "" if parts.port in (None, _PORTS[parts.scheme]) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}{parts.path.rstrip('/')}"
 
 
 def addresses_in(path: Path, *, with_key: bool) -> tuple[list[str], list[str]]:
@@ -52,6 +61,8 @@ def addresses_in(path: Path, *, with_key: bool) -> tuple[list[str], list[str]]:
             found[checked_address(address, with_key=with_key)] = None
         except ValueError as error:
             problems.append(f"{path}:{number}: {error}")
+    if len(found) > MAX_SERVERS:
+        problems.append(f"{path}: only the first {MAX_SERVERS} of {len(found)} servers are used")
     return list(found)[:MAX_SERVERS], problems
 
 
@@ -83,7 +94,7 @@ class FileAddresses:
                 self._log.warning("cannot read the list of servers, keeping the last: %s", error)
             return None
         for problem in problems[:10]:
-            self._log.warning("%s; this line is ignored", problem)
+            self._log.warning("%s; the rest of the list is used", problem)
         if not found:
             self._log.warning("%s lists no servers; keeping the last list", self._path)
         return found or None

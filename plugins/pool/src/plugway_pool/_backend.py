@@ -258,7 +258,7 @@ class ChatPool(EmbeddingPool):
 def described(addresses: Sequence[str]) -> str:
     """A list of servers, as text."""
     shown = ", ".join(addresses[:_SHOWN]) + (", ..." if len(addresses) > _SHOWN else "")
-    return f"{len(addresses)} servers: {shown}"
+    return f"at {len(addresses)} servers: {shown}"
 
 
 async def _models_of(server: Server) -> Sequence[ModelInfo] | None:
@@ -270,10 +270,10 @@ async def _models_of(server: Server) -> Sequence[ModelInfo] | None:
 
 
 def _may_move(failure: BackendError) -> bool:
-    """Whether another server may do better: this one cannot be reached, fails, is full, or lacks
-    the model."""
+    """Whether another server may do better: this one cannot be reached, fails, is full, lacks the
+    model, or does not know the key."""
     status = failure.status
-    return (status >= 500 and status != 501) or status in (404, 429)
+    return (status >= 500 and status != 501) or status in (401, 403, 404, 429)
 
 
 def _blame(failures: Sequence[tuple[Server, BackendError]]) -> None:

@@ -115,19 +115,23 @@ class PoolOptions(NetworkOptions):
                 "`dns` is for servers over http, and the key would be sent in clear text: use "
                 "`servers` with https addresses, or remove `api_key`"
             )
+        plain: list[str] = []
         for address in self.servers:
             try:
-                checked_address(address, with_key=self.api_key is not None)
+                plain.append(checked_address(address, with_key=self.api_key is not None))
             except ValueError as error:
                 raise ValueError(f"`servers`: {address!r}: {error}") from None
-        plain = [address.rstrip("/") for address in self.servers]
         if twice := sorted({address for address in plain if plain.count(address) > 1}):
             raise ValueError(f"`servers`: listed twice: {', '.join(twice)}")
         if self.file:
-            self._check_file(self.file.expanduser())
+            self._check_file(self.file)
         return self
 
     def _check_file(self, path: Path) -> None:
+        try:
+            path = path.expanduser()
+        except RuntimeError:
+            raise ValueError(f"`file`: {path} names a user without a home folder") from None
         if not path.is_absolute():
             raise ValueError(f"`file`: {path} is not an absolute path; start it with `/` or `~/`")
         try:
@@ -161,7 +165,8 @@ class PoolOptions(NetworkOptions):
         if self.file:
             found, _ = addresses_in(self.file.expanduser(), with_key=self.api_key is not None)
             return tuple(found)
-        return tuple(address.rstrip("/") for address in self.servers)
+        with_key = self.api_key is not None
+        return tuple(checked_address(address, with_key=with_key) for address in self.servers)
 
     def member(self, address: str, name: str, zone: str) -> Member:
         """A new plugin that connects to one server. Raises `ValidationError`."""

@@ -62,7 +62,7 @@ class Pool(Plugin[PoolOptions]):
             zone,
             Members(self._addresses(), self._server, self.log, local=local),
             options.member(first[0], self.name, zone),
-            f"all addresses of {options.dns}" if options.dns else described(first),
+            f"at all addresses of {options.dns}" if options.dns else described(first),
         )
 
     def _addresses(self) -> Addresses:

@@ -34,6 +34,12 @@ _QUERY_SECONDS: Final = 0.1
 _PRUNE_SECONDS: Final = 300.0
 _PEERS: Final = "gateways"
 
+_UNREADABLE: Final = (
+    *(ValueError, TypeError, LookupError, AttributeError),
+    *(ArithmeticError, RecursionError),  # infinity as an integer, and lists in lists without end
+)
+"""What a value raises that another version, or somebody by hand, has written."""
+
 Changed = Callable[[str, Any, float], None]
 
 
@@ -53,6 +59,8 @@ class SharedTopic:
         self.name = name
         self.changed = changed
         self.waiting: dict[str, _Put] = {}
+        self.is_reported = False
+        """Whether the log has named a value that cannot be read."""
         self._topics = topics
 
     def put(self, key: str, value: object, seconds: float) -> None:
@@ -202,11 +210,14 @@ class Topics:
         try:
             value = None if row.value is None else json.loads(row.value)
             topic.changed(json.loads(row.key), value, row.seconds)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except _UNREADABLE as error:
+            if topic.is_reported:
+                return
+            topic.is_reported = True
             self._log.warning(
-                "a value of `%s` is ignored, because it cannot be read (%s: %s); does another "
-                "version of Plugway use this database?",
+                "a value of `%s` is ignored, because it cannot be read (%s: %s); others like it "
+                "are ignored silently. Does another version of Plugway use this database?",
                 topic.name,
                 type(error).__name__,
-                error,
+                str(error)[:200],
             )

@@ -39,7 +39,6 @@ _CHANGE: Final = sa.Table(
     sa.Column("number", sa.BigInteger, nullable=False),
 )
 _NUMBER: Final = sa.select(_CHANGE.c.number)
-_COUNT: Final = sa.update(_CHANGE).values(number=_CHANGE.c.number + 1)
 
 
 class Row(NamedTuple):
@@ -55,7 +54,9 @@ class Row(NamedTuple):
 def write(connection: sa.Connection, rows: Sequence[Row]) -> None:
     """Insert or replace. Changes are numbered in the order of their commits, because each
     transaction holds the lock on the number until it ends."""
-    connection.execute(_COUNT)
+    count = insert_into(connection, _CHANGE).values(id=1, number=1)  # if somebody emptied the table
+    more = {"number": _CHANGE.c.number + 1}
+    connection.execute(count.on_conflict_do_update(index_elements=[_CHANGE.c.id], set_=more))
     number = connection.execute(_NUMBER).scalar_one()
     now = float(connection.execute(sa.select(_clock(connection))).scalar_one())
     statement = insert_into(connection, _VALUE)
@@ -83,7 +84,7 @@ def values_of(connection: sa.Connection, topic: str) -> list[Row]:
 def news(connection: sa.Connection, seen: int) -> tuple[int, list[Row]]:
     """The number of the last change, and what changed after `seen`. A lower number is that of a
     copy that was restored: all its values are news."""
-    number = int(connection.execute(_NUMBER).scalar_one())
+    number = int(connection.execute(_NUMBER).scalar() or 0)
     if number == seen:
         return number, []
     return number, _select(connection, _VALUE.c.changed > (seen if seen < number else 0))

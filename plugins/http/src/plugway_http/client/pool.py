@@ -25,6 +25,10 @@ before. Later the upstream may have done the work already."""
 NEXT_ADDRESS_SECONDS: Final = 0.25
 """Delay before the next address of a host name is tried as well (RFC 8305)."""
 
+_KEEP_ALIVE: Final = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""A host that has vanished, as when its power fails, is noticed after a minute of silence; a
+request would otherwise wait for it until its time limit. Names that a system lacks are left out."""
+
 START_IT: Final = "start its server, or fix `base_url`"
 SEE_NETWORK: Final = "check this machine's network, or fix `base_url`"
 _NO_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
@@ -124,6 +128,10 @@ class Pool:
         connected = await _connected(self._loop, self._host, self._port)
         sockets.append(connected)
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE.items():
+            if hasattr(socket, name):
+                connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         _, connection = await self._loop.create_connection(
             partial(Connection, self._where, self._loop, self._freed, self._lost),
             sock=connected,

@@ -46,7 +46,7 @@ class RenewedCertificate:
 
     def _renew(self) -> None:
         fresh = self._files.load()
-        if fresh.raw == self._current.raw:
+        if fresh.digest == self._current.digest:
             return
         if fresh.invalid_now:
             raise CertificateError("certificate", fresh.invalid_now, "renew it")
