@@ -336,6 +336,7 @@ def test_what_the_api_said_is_told_of_a_task_that_failed(home):
     assert "warning" not in agent["reason"]
 
 
+@pytest.mark.slow
 def test_a_task_that_does_not_end_is_ended_with_all_that_it_started(home):
     path, _ = config(home)
     acting(home, f"trap '' TERM; echo $$ > {home}/pid; sleep 600 & wait; sleep 600")

@@ -93,6 +93,7 @@ async def test_two_people_sign_in_at_two_gateways_and_one_is_signed_out(database
                     await anyio.sleep(0.1)
 
 
+@pytest.mark.slow
 async def test_terminals_of_one_person_renew_without_signing_each_other_out(tmp_path):
     """Each process of Claude Code renews from the refresh token that it has in memory."""
     database = {"url": str(tmp_path / "store.db")}
