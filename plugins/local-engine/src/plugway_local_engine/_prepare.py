@@ -50,6 +50,10 @@ _USED: Final = frozenset(
     )
 )
 """Fields that are used here, or have no effect that could be left out."""
+_NOT_RENDERED: Final = frozenset(
+    ("model", "stream", "max_tokens", "stop_sequences", "temperature", "top_k", "top_p", "metadata")
+)
+"""Fields that may change between counting a request and serving it: no template sees them."""
 PLAIN_TEMPLATE: Final = """\
 {%- for message in messages -%}
 {{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}
@@ -123,6 +127,8 @@ class Preparer(Generic[J]):
         self._family = detect_family(template.source)
         self._traits = template.traits
         self._queue: queue.SimpleQueue[Frame] = queue.SimpleQueue()
+        self._counted: tuple[object, Rendered] | None = None
+        """What was counted last, until it is served: a long prompt takes a second to render."""
         stops = (self._single(text) for text in self._family.stops)
         self._ends = frozenset(vocabulary.ends) | {token for token in stops if token is not None}
         threading.Thread(target=self._run, name="prepare", daemon=True).start()
@@ -182,8 +188,15 @@ class Preparer(Generic[J]):
         if not isinstance(body, dict):
             raise Refused("the body must be a JSON object")
         caller = frame.header.get("caller") or ""
-        rendered = self._render(body, caller)  # pyright: ignore[reportUnknownArgumentType]
+        same = caller, {key: value for key, value in body.items() if key not in _NOT_RENDERED}  # pyright: ignore
+        counted, self._counted = self._counted, None
+        if counted is not None and counted[0] == same:
+            rendered = counted[1]
+        else:
+            rendered = self._render(body, caller)  # pyright: ignore[reportUnknownArgumentType]
         if frame.header["op"] == "count":
+            if not rendered.media:  # which the images' own cache holds, within its limit
+                self._counted = same, rendered
             self._channel.send({"id": number, "end": True, "count": len(rendered.tokens)})
         else:
             self._submit(self._job(number, frame.header, body, rendered))  # pyright: ignore[reportUnknownArgumentType]
