@@ -146,6 +146,16 @@ def resolved_names(name: str, addresses: Any) -> None:
 def _hook(event: str, args: tuple[Any, ...]) -> None:
     if event not in READERS or _current is None:
         return
-    frame = currentframe()
     with suppress(Exception):  # an exception here would stop what the event is about
-        _current.took_place(frame and frame.f_back, event, args)
+        _current.took_place(_caller(), event, args)
+
+
+def _caller() -> FrameType | None:
+    """The frame in which the event took place. `_hook` must not have its own frame in a variable:
+    such a cycle keeps the variables of every caller until the garbage collector runs."""
+    here = currentframe()
+    try:
+        hook = here.f_back if here is not None else None
+        return hook.f_back if hook is not None else None
+    finally:
+        del here
