@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import anyio.to_thread
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from plugway import Gateway, RequestRejected, as_object
+from plugway import Gateway, as_object
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.folders import allowed_folders, read_inside
 from plugway_ocr._eyes import words
@@ -21,10 +21,8 @@ from plugway_tools import (
     ToolCall,
     ToolResult,
     ToolSpec,
-    failed,
-    invalid_arguments,
+    run_with_arguments,
     schema_of,
-    unknown_tool,
 )
 
 _SCREENSHOT: Final = "system_screenshot"
@@ -77,15 +75,8 @@ class OcrTools:
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Run a call; every failure is a result."""
-        names = [spec.name for spec in await self.tools()]
-        if call.name not in names:
-            return unknown_tool(call.name, names)
-        kind = ImageArguments if call.name == _IMAGE.name else NoArguments
-        try:
-            arguments = kind.model_validate(dict(call.arguments))
-        except ValidationError as error:
-            return invalid_arguments(kind, error)
-        try:
+
+        async def read(arguments: ImageArguments | NoArguments) -> ToolResult:
             if isinstance(arguments, ImageArguments):
                 folders = allowed_folders(self._folders, call.roots)
                 data = await anyio.to_thread.run_sync(
@@ -93,11 +84,10 @@ class OcrTools:
                 )
             else:
                 data = await self._screen(call)
-            found = await self._reader.read(data, call.exchange.caller)
-        except (RequestRejected, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.message
-            return failed(f"`{call.name}` failed: {reason or type(error).__name__}")
-        return ToolResult.of(words(found))
+            return ToolResult.of(words(await self._reader.read(data, call.exchange.caller)))
+
+        kind = ImageArguments if call.name == _IMAGE.name else NoArguments
+        return await run_with_arguments(call, await self.tools(), kind, read)
 
     async def _camera(self) -> HoldsTools | None:
         """The plugin whose tool takes a picture of the screen, if it is switched on."""

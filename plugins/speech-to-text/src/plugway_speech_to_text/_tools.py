@@ -7,23 +7,14 @@ from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from plugway import RequestRejected
 from plugway_media.checks import MAX_AUDIO_BYTES
 from plugway_media.folders import allowed_folders, read_inside
 from plugway_speech_to_text._ask import Ask
 from plugway_speech_to_text._listener import Listener
 from plugway_speech_to_text._texts import body
-from plugway_tools import (
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    failed,
-    invalid_arguments,
-    schema_of,
-    unknown_tool,
-)
+from plugway_tools import ToolCall, ToolResult, ToolSpec, run_with_arguments, schema_of
 
 
 class TranscribeArguments(BaseModel, extra="forbid"):
@@ -63,23 +54,16 @@ class SpeechTools:
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Run a call; every failure is a result."""
-        names = [spec.name for spec in self.tools()]
-        if call.name not in names:
-            return unknown_tool(call.name, names)
-        try:
-            arguments = TranscribeArguments.model_validate(dict(call.arguments))
-        except ValidationError as error:
-            return invalid_arguments(TranscribeArguments, error)
-        folders = allowed_folders(self._folders, call.roots)
-        ask = Ask(format="srt" if arguments.times else "text", language=arguments.language)
-        try:
+
+        async def transcribe(arguments: TranscribeArguments) -> ToolResult:
+            folders = allowed_folders(self._folders, call.roots)
+            ask = Ask(format="srt" if arguments.times else "text", language=arguments.language)
             data = await anyio.to_thread.run_sync(
                 read_inside, arguments.path, folders, MAX_AUDIO_BYTES
             )
             heard = await self._listener.hear(data, ask)
-        except (RequestRejected, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.message
-            return failed(f"`{call.name}` failed: {reason or type(error).__name__}")
-        if not heard.segments:
-            return ToolResult.of("(no speech was heard)")
-        return ToolResult.of(body(heard, ask).decode())
+            if not heard.segments:
+                return ToolResult.of("(no speech was heard)")
+            return ToolResult.of(body(heard, ask).decode())
+
+        return await run_with_arguments(call, self.tools(), TranscribeArguments, transcribe)

@@ -7,21 +7,12 @@ from pathlib import Path
 from typing import Final, get_args
 
 import anyio.to_thread
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
-from plugway import RequestRejected
 from plugway_media.engine import Engine
 from plugway_media.folders import allowed_folders, path_inside
 from plugway_text_to_speech._ask import Format, read_ask
-from plugway_tools import (
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    failed,
-    invalid_arguments,
-    schema_of,
-    unknown_tool,
-)
+from plugway_tools import ToolCall, ToolResult, ToolSpec, run_with_arguments, schema_of
 
 _SUFFIXES: Final = {f".{name}": name for name in get_args(Format) if name != "pcm"}
 
@@ -61,14 +52,8 @@ class SpeechTools:
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Run a call; every failure is a result."""
-        names = [spec.name for spec in self.tools()]
-        if call.name not in names:
-            return unknown_tool(call.name, names)
-        try:
-            arguments = SaveArguments.model_validate(dict(call.arguments))
-        except ValidationError as error:
-            return invalid_arguments(SaveArguments, error)
-        try:
+
+        async def save(arguments: SaveArguments) -> ToolResult:
             path = path_inside(arguments.path, allowed_folders(self._folders, call.roots))
             shape = _SUFFIXES.get(path.suffix.lower())
             if shape is None:
@@ -78,10 +63,9 @@ class SpeechTools:
             async with self._engine.call(ask.header(), ask.text.encode()) as pieces:
                 sound = b"".join([bytes(piece.body) async for piece in pieces])
             await anyio.to_thread.run_sync(_create, path, sound)
-        except (RequestRejected, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.message
-            return failed(f"`{call.name}` failed: {reason or type(error).__name__}")
-        return ToolResult.of(f"Wrote {len(sound):,} bytes to {path}")
+            return ToolResult.of(f"Wrote {len(sound):,} bytes to {path}")
+
+        return await run_with_arguments(call, self.tools(), SaveArguments, save)
 
 
 def _create(path: Path, data: bytes) -> None:

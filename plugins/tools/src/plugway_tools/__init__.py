@@ -1,6 +1,6 @@
 """Tools that the gateway runs; see the README."""
 
-from plugway_tools._arguments import invalid_arguments, problems_of, schema_of
+from plugway_tools._arguments import invalid_arguments, problems_of, run_with_arguments, schema_of
 from plugway_tools._guard import ProxyLimits, guard_proxy
 from plugway_tools._progress import (
     Judged,
@@ -53,6 +53,7 @@ __all__ = [
     "public_addresses",
     "record_run",
     "record_verdict",
+    "run_with_arguments",
     "running_tools",
     "schema_of",
     "unknown_tool",

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from plugway_tools._protocols import ToolResult, failed
+from plugway import RequestRejected
+from plugway_tools._protocols import ToolCall, ToolResult, ToolSpec, failed, unknown_tool
+
+ArgumentsT = TypeVar("ArgumentsT", bound=BaseModel)
 
 
 def schema_of(arguments: type[BaseModel]) -> dict[str, Any]:
@@ -35,3 +39,25 @@ def invalid_arguments(arguments: type[BaseModel], error: ValidationError) -> Too
     """The result of a call with these problems."""
     problems, known = problems_of(arguments, error)
     return failed(f"invalid arguments: {problems} (known: {known})")
+
+
+async def run_with_arguments(
+    call: ToolCall,
+    on: Sequence[ToolSpec],
+    kind: type[ArgumentsT],
+    work: Callable[[ArgumentsT], Awaitable[ToolResult]],
+) -> ToolResult:
+    """The result of `work` with the arguments of a call. Also a result: a tool that is not among
+    those that are `on`, arguments that are not valid, and a `RequestRejected` or `OSError`."""
+    names = [spec.name for spec in on]
+    if call.name not in names:
+        return unknown_tool(call.name, names)
+    try:
+        arguments = kind.model_validate(dict(call.arguments))
+    except ValidationError as error:
+        return invalid_arguments(kind, error)
+    try:
+        return await work(arguments)
+    except (RequestRejected, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error.message
+        return failed(f"`{call.name}` failed: {reason or type(error).__name__}")

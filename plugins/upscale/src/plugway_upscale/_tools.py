@@ -7,21 +7,12 @@ from pathlib import Path
 from typing import Final
 
 import anyio.to_thread
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from plugway import RequestRejected
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.engine import Engine
 from plugway_media.folders import allowed_folders, file_inside
-from plugway_tools import (
-    ToolCall,
-    ToolResult,
-    ToolSpec,
-    failed,
-    invalid_arguments,
-    schema_of,
-    unknown_tool,
-)
+from plugway_tools import ToolCall, ToolResult, ToolSpec, run_with_arguments, schema_of
 from plugway_upscale._enlarging import Wish, enlarge
 from plugway_upscale._files import create
 from plugway_upscale._options import ModelName
@@ -59,25 +50,18 @@ class UpscaleTools:
 
     async def run(self, call: ToolCall) -> ToolResult:
         """Run a call; every failure is a result."""
-        names = [spec.name for spec in self.tools()]
-        if call.name not in names:
-            return unknown_tool(call.name, names)
-        try:
-            wish = Arguments.model_validate(dict(call.arguments))
-        except ValidationError as error:
-            return invalid_arguments(Arguments, error)
-        folders = allowed_folders(self._folders, call.roots)
-        try:
+
+        async def upscale(wish: Arguments) -> ToolResult:
+            folders = allowed_folders(self._folders, call.roots)
             path = await anyio.to_thread.run_sync(file_inside, wish.path, folders)
             target = path.with_name(f"{path.stem}-{wish.scale}x.png")
             data = await anyio.to_thread.run_sync(_read, path, target)
             engine = self._engines[wish.model or self._model]
             found = await enlarge(engine, data, scale=wish.scale, kind="png")
             await anyio.to_thread.run_sync(create, target, found.pieces)
-        except (RequestRejected, OSError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error.message
-            return failed(f"`{call.name}` failed: {reason or type(error).__name__}")
-        return ToolResult.of(f"created {target} ({found.width} x {found.height} pixels)")
+            return ToolResult.of(f"created {target} ({found.width} x {found.height} pixels)")
+
+        return await run_with_arguments(call, self.tools(), Arguments, upscale)
 
 
 def _read(path: Path, target: Path) -> bytes:
