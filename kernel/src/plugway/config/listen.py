@@ -96,8 +96,8 @@ def reached_at(server: ServerOptions) -> str:
 
 
 def ca_hint(files: CertificateFiles | None) -> str:
-    """The file of certificates that clients must be told to trust; empty if they trust it anyway,
-    as far as this machine's system can tell."""
+    """The file of certificates that clients have to trust explicitly; empty if they trust it
+    anyway, as far as this machine's system knows."""
     try:
         found = files.load() if files else None
     except CertificateError:
