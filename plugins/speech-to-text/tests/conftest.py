@@ -1,13 +1,11 @@
 """The plugin with an engine that needs no model, and a gateway with OpenAI's SDK in front of it."""
 
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import openai
 import pytest
+from with_sdk import serving
 
-from plugway.testing import build_plugin, gateway
-from plugway_echo import Echo
+from plugway.testing import build_plugin
 from plugway_media.engine import EngineSpec
 from plugway_speech_to_text import SpeechToText, _commands, _plugin
 
@@ -52,15 +50,6 @@ def make(fake):
     return lambda **options: build_plugin(
         SpeechToText, "speech-to-text", **{"models": ["org/tiny.en", "org/base"], **options}
     )
-
-
-@asynccontextmanager
-async def serving(plugin):
-    plain = openai.DefaultAsyncHttpxClient(verify=False)  # reading certificates would take longest
-    async with gateway([plugin, build_plugin(Echo, "echo")]) as running:
-        settings = {"base_url": f"{running.url}/v1", "api_key": running.token, "max_retries": 0}
-        async with openai.AsyncOpenAI(**settings, http_client=plain) as sdk:
-            yield running, sdk
 
 
 @pytest.fixture(name="serving")

@@ -2,14 +2,12 @@
 
 import json
 import sys
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import openai
 import pytest
+from with_sdk import serving
 
-from plugway.testing import build_plugin, gateway
-from plugway_echo import Echo
+from plugway.testing import build_plugin
 from plugway_text_to_speech import TextToSpeech
 
 CONFIG = {
@@ -58,15 +56,6 @@ def make(monkeypatch, tmp_path, piper):
         "text-to-speech",
         **{"voices": [str(path) for path in voices], "piper": str(piper), **options},
     )
-
-
-@asynccontextmanager
-async def serving(plugin):
-    plain = openai.DefaultAsyncHttpxClient(verify=False)  # reading certificates would take longest
-    async with gateway([plugin, build_plugin(Echo, "echo")]) as running:
-        settings = {"base_url": f"{running.url}/v1", "api_key": running.token, "max_retries": 0}
-        async with openai.AsyncOpenAI(**settings, http_client=plain) as sdk:
-            yield running, sdk
 
 
 @pytest.fixture(name="serving")

@@ -16,16 +16,24 @@ def anyio_backend():
 
 
 @pytest.fixture
-def make(monkeypatch, tmp_path):
-    """Creates the plugin with the fake engine."""
+def use_fake_engine(monkeypatch, tmp_path):
+    """Lets a module of the plugin start the fake engine; what is given replaces its facts."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
-    def spec(*names, **more):
-        made = engine_spec(*names, **more)
-        return replace(made, entry="fake_enlarger:main", size=1 << 20)
+    def use(module, **facts):
+        def spec(*names, **more):
+            return replace(engine_spec(*names, **more), entry="fake_enlarger:main", **facts)
 
-    monkeypatch.setattr(_plugin, "engine_spec", spec)
+        monkeypatch.setattr(module, "engine_spec", spec)
+
+    return use
+
+
+@pytest.fixture
+def make(monkeypatch, use_fake_engine):
+    """Creates the plugin with the fake engine."""
+    use_fake_engine(_plugin, size=1 << 20)
     monkeypatch.setattr(_plugin, "problem", lambda: "")
     return lambda **options: build_plugin(Upscale, "upscale", **options)
 

@@ -2,30 +2,21 @@
 
 import json
 import os
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from pictures import file_of, noise, opened, plain, repeated
 from typer.testing import CliRunner
 
 from plugway_upscale import _commands
-from plugway_upscale._models import engine_spec
 
 pytestmark = pytest.mark.timeout(60)
 PICTURE = noise((300, 40))
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+def run(monkeypatch, tmp_path, use_fake_engine):
     monkeypatch.chdir(tmp_path)
-
-    def spec(*names, **more):
-        return replace(engine_spec(*names, **more), entry="fake_enlarger:main")
-
-    monkeypatch.setattr(_commands, "engine_spec", spec)
+    use_fake_engine(_commands)
     monkeypatch.setattr(_commands, "problem", lambda: "")
     (tmp_path / "in.png").write_bytes(file_of(PICTURE))
     runner = CliRunner()

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +12,6 @@ import pytest
 from typer.testing import CliRunner
 
 from plugway_upscale import _commands, _probe, _video, _video_command
-from plugway_upscale._models import engine_spec
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -25,15 +23,9 @@ SRT = "1\n00:00:00,100 --> 00:00:00,400\nGood morning\n"
 
 
 @pytest.fixture
-def run(monkeypatch, tmp_path):
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+def run(monkeypatch, tmp_path, use_fake_engine):
     monkeypatch.chdir(tmp_path)
-
-    def spec(*names, **more):
-        return replace(engine_spec(*names, **more), entry="fake_enlarger:main")
-
-    monkeypatch.setattr(_video_command, "engine_spec", spec)
+    use_fake_engine(_video_command)
     monkeypatch.setattr(_commands, "problem", lambda: "")
     runner = CliRunner()
     return lambda *arguments: runner.invoke(_commands.upscale_app, arguments)
