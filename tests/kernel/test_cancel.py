@@ -1,6 +1,7 @@
 """A block of a task that can be cancelled from outside, and limits on coroutines that wait."""
 
 import asyncio
+import time
 
 import anyio
 import pytest
@@ -131,3 +132,15 @@ async def test_the_inner_of_two_deadlines_is_the_one_that_passes():
         with pytest.raises(TimeoutError), Deadline(0.01):
             await anyio.sleep(5)
         await anyio.sleep(0.01)
+
+
+async def test_a_loop_that_was_blocked_takes_in_what_has_arrived_before_a_deadline_passes():
+    asyncio.get_running_loop().call_soon(time.sleep, 0.3)
+    with Deadline(0.2):
+        await anyio.sleep(0.1)
+
+
+async def test_a_deadline_passes_after_a_block_when_nothing_arrives():
+    asyncio.get_running_loop().call_soon(time.sleep, 0.3)
+    with pytest.raises(TimeoutError), Deadline(0.2):
+        await anyio.sleep(60)

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import time
 import warnings
 
 import anyio
@@ -246,6 +247,19 @@ async def test_before_it_is_opened_and_after_it_is_closed_it_is_unavailable():
         pass
     with pytest.raises(BackendUnavailable, match="not open"):
         await ask(upstream)
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_a_loop_that_was_blocked_while_it_connected_is_no_failure_of_the_server(steps):
+    """As by a large garbage collection."""
+    async with ScriptedUpstream() as server, Upstream(server.url, connect_seconds=0.2) as upstream:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(ask, upstream)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            asyncio.get_running_loop().call_soon(time.sleep, 0.3)
+            await asyncio.sleep(0)
+        assert len(server.requests) == 1
 
 
 async def _tls(certificate, host):

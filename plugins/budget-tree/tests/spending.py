@@ -62,6 +62,8 @@ class Talk:
 
     def __init__(self, running, spender, plugin, upstream):
         self.running, self.spender, self.plugin, self.upstream = running, spender, plugin, upstream
+        self.refused = []
+        """Errors other than the budget's."""
 
     async def send(self, text="hello", *, agent=None, session="s-1", headers=(), **fields):
         """Send one turn; the response, whatever its status."""
@@ -70,9 +72,12 @@ class Talk:
             lines |= {"x-claude-code-agent-id": agent}
         messages = [{"role": "user", "content": text}]
         body = {"model": "up/m", "max_tokens": 1000, "messages": messages, **fields}
-        return await self.running.client.post(
+        response = await self.running.client.post(
             "/v1/messages", json=body, headers={**lines, **dict(headers)}
         )
+        if response.status_code not in (200, 402):
+            self.refused.append(response.text)
+        return response
 
     @property
     def tree(self):

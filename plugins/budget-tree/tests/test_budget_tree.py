@@ -127,7 +127,7 @@ async def test_a_hundred_subagents_on_the_last_dollar_never_spend_more(share):
         async with anyio.create_task_group() as group:
             for number in range(100):
                 group.start_soon(work, f"a-{number}")
-        assert set(statuses) == {200, 402}
+        assert talk.refused == []
         assert statuses.count(402) == 100
         assert spender.dollars <= 1
         assert spender.dollars > 0.97, "and what could be paid was"

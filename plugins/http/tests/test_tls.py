@@ -285,6 +285,18 @@ async def test_a_stream_survives_a_renewal_and_new_handshakes_see_the_new_certif
     assert line.startswith("the renewed certificate is in use until ")
 
 
+async def test_a_pair_that_is_still_being_written_is_no_warning(tmp_path, caplog):
+    (new := tmp_path / "new").mkdir()
+    files = issued(new, "localhost", "new.test")
+    async with running(issued(tmp_path, "localhost")) as server:
+        shutil.copy(files.certificate, tmp_path)
+        server.reload()
+        await anyio.sleep(0.1)
+        shutil.copy(files.key, tmp_path)
+        assert "new.test" in await renewed(server.port, "new.test")
+    assert caplog.messages == []
+
+
 async def test_renewed_files_are_noticed(tmp_path):
     async with running(issued(tmp_path, "localhost")) as server:
         issued(tmp_path, "localhost", "new.test")

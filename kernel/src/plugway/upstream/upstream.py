@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
@@ -16,7 +15,7 @@ from plugway.upstream.lines import from_upstream
 from plugway.upstream.network import NetworkOptions, proxy_for
 from plugway.upstream.origins import misdirected
 from plugway_grants import add_upstream_host
-from plugway_http.cancel import bounded
+from plugway_http.cancel import Deadline, bounded
 from plugway_http.client import (
     MAX_CHUNK_BYTES,
     ClientError,
@@ -288,7 +287,7 @@ class Upstream:
         """
         lines = (("accept", "application/json"), ("content-type", "application/json"), *headers)
         try:
-            async with asyncio.timeout(seconds):
+            with Deadline(seconds):
                 response = await self.request(
                     "GET" if body is None else "POST", path, body=body, headers=lines
                 )

@@ -13,6 +13,7 @@ from itertools import chain, zip_longest
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from plugway_http.cancel import Deadline
 from plugway_http.client.connection import Connection, ConnectionResponse
 from plugway_http.client.errors import ConnectionLost, Unreachable, untrusted
 from plugway_http.wire import Headers, joined
@@ -94,10 +95,11 @@ class Pool:
         """A new connection. Raises `Unreachable` with place, reason and fix."""
         connected: list[socket.socket] = []
         try:
-            async with asyncio.timeout(self._seconds):
+            with Deadline(self._seconds):
                 return await self._connect(connected)
         except TimeoutError:
-            doing = "in the TLS handshake" if connected else "while connecting"
+            handshake = connected and self._tls is not None
+            doing = "in the TLS handshake" if handshake else "while connecting"
             reason = f"{self._where} timed out after {self._seconds:g} s {doing}"
             raise Unreachable(f"{reason} - {SEE_NETWORK}") from None
         except ssl.SSLError as error:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Final
 
 import anyio
 import anyio.to_thread
 
 from plugway_http.certificate import CertificateError, CertificateFiles
 from plugway_http.server.watch import watch_file
+
+SETTLE_SECONDS: Final = 0.5
+"""Files that do not fit are loaded again after this time: another program may be writing them."""
 
 log = logging.getLogger("plugway.server")
 
@@ -39,10 +42,20 @@ class RenewedCertificate:
             while True:
                 await self._changed.wait()
                 self._changed = anyio.Event()
-                try:
-                    await anyio.to_thread.run_sync(self._renew)
-                except CertificateError as error:
+                if await self._refusal() is None:
+                    continue
+                await anyio.sleep(SETTLE_SECONDS)
+                self._changed = anyio.Event()
+                if error := await self._refusal():
                     log.warning("kept the old certificate because %s", error)
+
+    async def _refusal(self) -> CertificateError | None:
+        """Load the files; the reason if the old certificate stays in use."""
+        try:
+            await anyio.to_thread.run_sync(self._renew)
+        except CertificateError as error:
+            return error
+        return None
 
     def _renew(self) -> None:
         fresh = self._files.load()
