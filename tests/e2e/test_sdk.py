@@ -293,7 +293,7 @@ async def test_leaving_a_stream_early_stops_the_upstream():
         async with b.client.messages.stream(**TURN) as stream:
             async for _ in stream.text_stream:
                 break
-        with anyio.fail_after(1):
+        with anyio.fail_after(5):
             await b.upstream.requests[0].left.wait()
 
 

@@ -53,7 +53,7 @@ class Bench:
             return await client.read()
 
     async def outcome(self):
-        with anyio.fail_after(2):
+        with anyio.fail_after(5):
             while not self.watch.outcomes:
                 await anyio.sleep(0.005)
         return self.watch.outcomes[-1]

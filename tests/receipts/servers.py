@@ -219,7 +219,7 @@ async def send(
             running.client.headers["anthropic-beta"] = betas
         response = await running.post(body)
         assert response.status_code == 200, response.text
-        with anyio.fail_after(2):
+        with anyio.fail_after(5):
             await receipts.done.wait()
         lines = receipts.lines
         found = [r for r in upstream.requests if r.path.split("?")[0].endswith(SERVERS[name].path)]

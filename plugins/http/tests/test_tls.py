@@ -231,12 +231,12 @@ async def test_garbage_and_a_client_that_distrusts_log_nothing(tmp_path, caplog)
 
 @pytest.mark.parametrize("sent", [b"", b"\x16", b"\x16\x03\x01\x02\x00\x01"], ids=[0, 1, 6])
 async def test_a_client_that_stalls_in_its_handshake_is_dropped_and_holds_nobody(tmp_path, sent):
-    async with running(issued(tmp_path, "localhost"), head_seconds=0.5) as server:
+    async with running(issued(tmp_path, "localhost"), head_seconds=1.5) as server:
         stalled = [await anyio.connect_tcp("127.0.0.1", server.port) for _ in range(20)]
         for stream in stalled:
             if sent:
                 await stream.send(sent)
-        with anyio.fail_after(0.4):
+        with anyio.fail_after(1.3):
             assert await names_shown(server.port) == ["localhost"]
         with anyio.fail_after(5):
             for stream in stalled:
@@ -516,7 +516,7 @@ async def test_a_port_that_others_flood_with_handshakes_still_answers(tmp_path):
             one = socket.create_connection(("127.0.0.1", server.port))
             one.sendall(b"\x16\x03\x01\x02\x00")
             flood.append(one)
-        with anyio.fail_after(3):
+        with anyio.fail_after(5):
             assert await names_shown(server.port) == ["localhost"]
         for one in flood:
             one.close()

@@ -247,7 +247,7 @@ def test_a_stuck_stream_loses_the_oldest_and_holds_nobody_up(
     start = time.monotonic()
     for number in range(250):
         log.info("n%d", number)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 5
     assert writer.dropped == 150
     stream.gate.set()
     messages = [json.loads(line)["message"] for line in lines_of(stream, writer)]

@@ -166,7 +166,7 @@ async def test_two_requests_for_one_model_reserve_it_once(machine):
     engine = Asking(machine, "e", {"m": 9})
     async with running(machine, engine) as r:
         async with r.plugin.loading("e", "m", 9 * GIB, print):
-            with anyio.fail_after(1):
+            with anyio.fail_after(5):
                 async with r.plugin.loading("e", "m", 9 * GIB, print):
                     pass
             assert r.arbiter.free([]) == 7 * GIB

@@ -353,7 +353,7 @@ async def test_a_client_that_leaves_stops_the_work(server):
             json={**_body(), "stream": True},
         ) as opened:
             await anext(opened.aiter_bytes())
-        with anyio.fail_after(2):
+        with anyio.fail_after(5):
             await server.requests[0].left.wait()
 
 
