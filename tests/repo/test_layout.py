@@ -21,7 +21,7 @@ LAYERS = (
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
     "types": 1_319,
-    "upstream": 631,
+    "upstream": 630,
     "config": 1_329,
     "plugins": 1_194,
     "exchange": 2_295,
@@ -30,7 +30,7 @@ MOST_LINES = {
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
-LIBRARIES = {"grants": 436, "http": 3_263, "log": 678, "packages": 591, "wire": 2_145}
+LIBRARIES = {"grants": 436, "http": 3_284, "log": 678, "packages": 591, "wire": 2_145}
 """The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 
