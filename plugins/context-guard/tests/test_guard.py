@@ -9,9 +9,10 @@ import anyio
 import orjson
 import pytest
 
-from plugway import BackendRefused, MessagesRequest, ModelInfo, Plugin, Reply, hookimpl
+from plugway import Attempt, BackendRefused, MessagesRequest, ModelInfo, Plugin, Reply, hookimpl
 from plugway.testing import ERRORS, PlainOptions, build_plugin, gateway, request_body
-from plugway_context_guard import ContextGuard
+from plugway_context_guard import ContextGuard, _exact
+from plugway_context_guard._exact import ExactCounts
 from plugway_context_guard._features import text_features
 from plugway_context_guard._meter import Meter
 from plugway_context_guard._windows import Windows
@@ -191,6 +192,30 @@ async def test_a_backend_that_cannot_count_is_asked_once(guard):
         for _ in range(3):
             await running.post(request_body(words(27_500), model="m"))
     assert backend.counted == 1
+
+
+async def test_a_backend_that_counts_too_slowly_is_not_waited_for_again(monkeypatch):
+    class Slow(Small):
+        async def count(self, request, attempt):
+            self.counted += 1
+            if len(request.raw) > 10_000:
+                await anyio.sleep(30)
+            return 7
+
+    async def counted(size):
+        request = MessagesRequest(orjson.dumps(request_body("x" * size)))
+        return await exact.of(request, Attempt(backend, "m")), backend.counted
+
+    backend, exact = Slow(PlainOptions(), name="small"), ExactCounts(logging.getLogger())
+    monkeypatch.setattr(_exact, "COUNT_SECONDS", 0.1)
+    assert await counted(20_000) == (None, 1)
+    assert await counted(20_000) == (None, 1)
+    assert await counted(15_000) == (None, 2), "a shorter one might have been in time"
+    assert await counted(15_000) == (None, 2)
+    assert await counted(1_000) == (7, 3)
+    monkeypatch.setattr(_exact, "LATE_SECONDS", 0.0)
+    assert await counted(14_000) == (None, 4)
+    assert await counted(14_000) == (None, 5), "some time later it is asked again"
 
 
 @pytest.mark.parametrize("name", ["vllm.context_overflow", "lmstudio.context_overflow_as_500"])

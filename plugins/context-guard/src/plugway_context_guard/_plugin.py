@@ -7,7 +7,6 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Final
 
-import anyio
 import orjson
 
 from plugway import (
@@ -22,7 +21,6 @@ from plugway import (
     Outcome,
     Plugin,
     Reply,
-    RequestRejected,
     Send,
     StateKey,
     as_list,
@@ -30,6 +28,7 @@ from plugway import (
     hookimpl,
 )
 from plugway_context_guard._edits import apply, describe, least_trigger, wanted
+from plugway_context_guard._exact import ExactCounts, tokens_in
 from plugway_context_guard._features import ALL, Features, Sees, collapsed, features_of
 from plugway_context_guard._meter import Count, Meter, at_most
 from plugway_context_guard._options import ContextGuardOptions
@@ -39,9 +38,6 @@ from plugway_context_guard._usage import ReportedStream, ReportedUsage, prompt_t
 from plugway_context_guard._windows import Window, Windows
 from plugway_upstream_errors import Meaning, meaning_of, overflow_sentence
 
-COUNT_SECONDS: Final = 0.8
-"""Time limit for counting by a backend; together with listing windows it must stay under the
-kernel's 2 s for a hook."""
 MOST_TO_LEARN: Final = 2**19
 """Bytes of a request whose features are looked at only to learn from it: it takes 5 ms."""
 
@@ -83,7 +79,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         super().__init__(options, name=name)
         self._meter = Meter()
         self._windows = Windows(options.windows, options.warn_below_tokens)
-        self._uncountable: set[str] = set()
+        self._exact = ExactCounts(self.log)
 
     @hookimpl
     def lifespan(self) -> AbstractAsyncContextManager[object]:
@@ -266,21 +262,10 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         self, request: MessagesRequest, attempt: Attempt, seen: _Seen
     ) -> Count | None:
         """The backend's own count; None if it has none or takes too long."""
-        if not self.options.exact_count or attempt.backend.name in self._uncountable:
+        if not self.options.exact_count:
             return None
-        counted: Any = None
-        try:
-            with anyio.fail_after(COUNT_SECONDS):
-                counted = await attempt.backend.count(request, attempt)
-        except (BackendError, RequestRejected, TimeoutError) as error:
-            late = isinstance(error, TimeoutError)
-            why = "timed out" if late else error.record
-            self.log.info("`%s` did not count tokens: %s", attempt.target, why)
-            return None
-        if isinstance(counted, Reply):
-            counted = _input_tokens(counted)
-        if not isinstance(counted, int) or counted <= 0:
-            self._uncountable.add(attempt.backend.name)
+        counted = await self._exact.of(request, attempt)
+        if counted is None:
             return None
         if seen.features is not None:
             self._learn_count(seen, counted, seen.features)
@@ -331,7 +316,7 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             return Reply.message({"input_tokens": max(1, seen.reporting.tokens(count.tokens))})
         if reply.status != 200 or seen.reporting.scale == 1.0:
             return None
-        counted = _input_tokens(reply)
+        counted = tokens_in(reply)
         return Reply.message({"input_tokens": seen.reporting.tokens(counted)}) if counted else None
 
     # ── what is learned ──────────────────────────────────────────────────────────────────────
@@ -382,12 +367,3 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             return None
         least = self.options.least_output_tokens
         return shorter_answer(request, meaning.prompt, meaning.limit, least)
-
-
-def _input_tokens(reply: Reply) -> int:
-    """The count in a reply to `count_tokens`, or 0."""
-    try:
-        counted = as_object(orjson.loads(reply.body or b"")).get("input_tokens")
-    except orjson.JSONDecodeError:
-        return 0
-    return counted if isinstance(counted, int) and counted > 0 else 0
