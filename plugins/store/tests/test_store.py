@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 
 import anyio
 import pytest
@@ -11,6 +12,7 @@ from notes import NOTES, SCHEMA
 from plugway import Plugin, PlugwayError, hookimpl
 from plugway.testing import PlainBackend, PluginContract, build_plugin, gateway
 from plugway_store import StoreError, StoreOptions, StorePlugin, open_store, the_store
+from plugway_store._engines import run_once
 
 pytestmark = pytest.mark.anyio
 
@@ -94,6 +96,25 @@ async def test_several_gateways_that_start_together_migrate_once(database, caplo
     assert len(lines) == 1
     assert lines[0].endswith("`notes`: tables created, now at 0002 (Notes.; Notes have a colour.)")
     assert "of the test" not in lines[0], "the password"
+
+
+def test_many_that_open_a_new_file_at_once_wait_for_each_other(tmp_path):
+    problems = []
+
+    def open_it(options):
+        try:
+            run_once(options, lambda connection: connection.execute(sa.text("SELECT 1")), 10)
+        except Exception as problem:
+            problems.append(problem)
+
+    for number in range(40):
+        options = StoreOptions(url=str(tmp_path / f"{number}.db"))
+        threads = [threading.Thread(target=open_it, args=[options]) for _ in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert problems == []
 
 
 async def test_an_older_database_is_updated_and_keeps_its_rows(database, tmp_path, caplog):

@@ -131,6 +131,70 @@ async def test_the_clock_of_a_gateway_does_not_matter(database, monkeypatch):
             assert other.heard == {"ann": "blue"}
 
 
+async def put_by_somebody(one, value, *, seconds_ago, by="somebody"):
+    """A value that a third gateway has written just now."""
+    at = time.monotonic() - seconds_ago
+    row = values.Row("colours", json.dumps("ann"), json.dumps(value), by, 60.0, at)
+    await one.store.write(values.write, [row])
+
+
+async def test_an_older_value_that_is_written_later_replaces_no_newer_one(two):
+    """As by a gateway that could not reach the database for a minute."""
+    one, other = two
+    one.put("ann", "newer")
+    await other.knows("ann", "newer")
+    await put_by_somebody(one, "older", seconds_ago=30)
+    one.put("bob", "later")
+    await other.knows("bob", "later")
+    assert other.heard["ann"] == "newer"
+    assert [row.value for row in await one.store.read(values.values_of, "colours")] == [
+        '"newer"',
+        '"later"',
+    ]
+    await put_by_somebody(one, "newest", seconds_ago=0)
+    await other.knows("ann", "newest")
+
+
+async def test_a_value_that_waits_gives_way_to_a_newer_one(two):
+    one, other = two
+    assert await one.topic.written()
+    one.topic.waiting[json.dumps("ann")] = topics_module._Put(
+        '"older"', time.monotonic() - 30, time.monotonic() + 30
+    )
+    await put_by_somebody(other, "newer", seconds_ago=0)
+    one.topics.wake()
+    await one.knows("ann", "newer")
+    assert not one.topic.waiting
+    await one.topics.next_round()
+    assert [row.value for row in await one.store.read(values.values_of, "colours")] == ['"newer"']
+
+
+async def test_a_value_that_waits_is_kept_if_it_is_newer(two):
+    one, other = two
+    await put_by_somebody(other, "older", seconds_ago=30)
+    one.put("ann", "newer")
+    await other.knows("ann", "newer")
+    assert one.heard.get("ann") in (None, "older")
+
+
+async def test_a_gateways_own_values_are_written_in_their_order(two):
+    """Also if its earlier one took long to be written."""
+    one, other = two
+    await put_by_somebody(one, "first", seconds_ago=0, by=one.topics.gateway)
+    await put_by_somebody(one, "second", seconds_ago=2, by=one.topics.gateway)
+    await other.knows("ann", "second")
+
+
+async def test_a_clock_of_the_database_that_is_put_back_blocks_no_value(two):
+    one, other = two
+    one.put("ann", "before")
+    await other.knows("ann", "before")
+    later = "UPDATE store_value SET written = written + 3600 WHERE topic = 'colours'"
+    await one.store.execute(sa.text(later))
+    other.put("ann", "after")
+    await one.knows("ann", "after")
+
+
 async def test_a_value_that_cannot_be_read_is_ignored_and_reported(two, caplog):
     one, other = two
     one.put("ann", "unreadable")
@@ -148,7 +212,7 @@ async def test_a_value_that_cannot_be_read_is_ignored_and_reported(two, caplog):
 async def test_a_value_written_by_hand_ends_nothing_and_is_reported_once(two, caplog, text):
     one, other = two
     for topic, name in (("colours", "ann"), ("colours", "eve"), ("gateways", "x")):
-        row = values.Row(topic, json.dumps(name), text, "somebody", 60.0)
+        row = values.Row(topic, json.dumps(name), text, "somebody", 60.0, time.monotonic())
         await one.store.write(values.write, [row])
     one.put("bob", "red")
     await other.knows("bob", "red")

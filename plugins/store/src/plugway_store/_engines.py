@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import anyio.to_thread
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from plugway_store._errors import StoreError
@@ -195,7 +196,7 @@ def _engine(url: URL, *, writes: bool, seconds: float) -> Engine:
     def prepare(connection: DBAPIConnection, _: object) -> None:
         cursor = connection.cursor()
         for pragma in pragmas:
-            cursor.execute(f"PRAGMA {pragma}")
+            _set(cursor, pragma, time.monotonic() + seconds)
         cursor.close()
 
     def begin(connection: Connection) -> None:
@@ -207,6 +208,20 @@ def _engine(url: URL, *, writes: bool, seconds: float) -> Engine:
     if writes:
         event.listen(engine, "begin", begin)
     return engine
+
+
+def _set(cursor: DBAPICursor, pragma: str, latest: float) -> None:
+    """Set a pragma. That a new file gets a write-ahead log fails at once, without waiting, if
+    another connection does the same."""
+    while True:
+        try:
+            cursor.execute(f"PRAGMA {pragma}")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > latest:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _create_file(options: StoreOptions) -> None:

@@ -48,6 +48,8 @@ class _Put:
     """A value that is not written yet."""
 
     value: str | None
+    at: float
+    """`time.monotonic()`."""
     until: float
     """`time.monotonic()` when it expires."""
 
@@ -70,7 +72,8 @@ class SharedTopic:
             return  # no client has such names; this gateway remembers it alone
         text = None if value is None else json.dumps(value)
         self.waiting.pop(key, None)
-        self.waiting[key] = _Put(text, time.monotonic() + seconds)
+        now = time.monotonic()
+        self.waiting[key] = _Put(text, now, now + seconds)
         while len(self.waiting) > MAX_VALUES:
             del self.waiting[next(iter(self.waiting))]
         self._topics.wake()
@@ -182,7 +185,7 @@ class Topics:
         now = time.monotonic()
         sent = [(topic, key, put) for topic in topics for key, put in topic.waiting.items()]
         rows = [
-            Row(topic.name, key, put.value, self.gateway, put.until - now)
+            Row(topic.name, key, put.value, self.gateway, put.until - now, put.at)
             for topic, key, put in sent
             if put.until > now
         ]
@@ -205,8 +208,11 @@ class Topics:
         self._seen = number
 
     def _deliver(self, topic: SharedTopic, row: Row) -> None:
-        if row.key in topic.waiting:
-            return  # this gateway's newer value replaces it
+        put = topic.waiting.get(row.key)
+        if put is not None:
+            if put.at >= row.at:
+                return  # this gateway's newer value replaces it
+            del topic.waiting[row.key]
         try:
             value = None if row.value is None else json.loads(row.value)
             topic.changed(json.loads(row.key), value, row.seconds)

@@ -5,6 +5,7 @@ Times are relative to the database's clock, because those of gateways may differ
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -31,6 +32,7 @@ _VALUE: Final = sa.Table(
     sa.Column("gateway", sa.String(32), nullable=False),
     sa.Column("expires", sa.Float(53), nullable=False),
     sa.Column("changed", sa.BigInteger, nullable=False),
+    sa.Column("written", sa.Float(53), nullable=False),
 )
 _CHANGE: Final = sa.Table(
     "store_change",
@@ -39,29 +41,39 @@ _CHANGE: Final = sa.Table(
     sa.Column("number", sa.BigInteger, nullable=False),
 )
 _NUMBER: Final = sa.select(_CHANGE.c.number)
+_NEW: Final = ("value", "gateway", "expires", "changed", "written")
 
 
 class Row(NamedTuple):
-    """A value, written by a run of a gateway, and the seconds until it expires."""
+    """A value that a run of a gateway has put."""
 
     topic: str
     key: str
     value: str | None
     gateway: str
     seconds: float
+    """Until it expires."""
+    at: float
+    """`time.monotonic()` of this process when it was put."""
 
 
 def write(connection: sa.Connection, rows: Sequence[Row]) -> None:
-    """Insert or replace. Changes are numbered in the order of their commits, because each
-    transaction holds the lock on the number until it ends."""
+    """Insert, or replace values that were put earlier. Changes are numbered in the order of their
+    commits, because each transaction holds the lock on the number until it ends."""
     count = insert_into(connection, _CHANGE).values(id=1, number=1)  # if somebody emptied the table
     more = {"number": _CHANGE.c.number + 1}
     connection.execute(count.on_conflict_do_update(index_elements=[_CHANGE.c.id], set_=more))
     number = connection.execute(_NUMBER).scalar_one()
     now = float(connection.execute(sa.select(_clock(connection))).scalar_one())
+    here = time.monotonic()
     statement = insert_into(connection, _VALUE)
-    new = {name: statement.excluded[name] for name in ("value", "gateway", "expires", "changed")}
+    new = {name: statement.excluded[name] for name in _NEW}
     key = [_VALUE.c.topic, _VALUE.c.key]
+    older = sa.or_(
+        _VALUE.c.written <= statement.excluded.written,
+        _VALUE.c.gateway == statement.excluded.gateway,
+        _VALUE.c.written > now,  # before the database's clock was put back
+    )
     values = [
         {
             "topic": row.topic,
@@ -70,10 +82,12 @@ def write(connection: sa.Connection, rows: Sequence[Row]) -> None:
             "gateway": row.gateway,
             "expires": now + row.seconds,
             "changed": number,
+            "written": now - (here - row.at),
         }
         for row in rows
     ]
-    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=new), values)
+    upsert = statement.on_conflict_do_update(index_elements=key, set_=new, where=older)
+    connection.execute(upsert, values)
 
 
 def values_of(connection: sa.Connection, topic: str) -> list[Row]:
@@ -105,8 +119,11 @@ def prune(connection: sa.Connection, topics: Sequence[str]) -> None:
 def _select(connection: sa.Connection, condition: sa.ColumnElement[bool]) -> list[Row]:
     now = _clock(connection)
     columns = (_VALUE.c.topic, _VALUE.c.key, _VALUE.c.value, _VALUE.c.gateway)
-    statement = sa.select(*columns, _VALUE.c.expires - now).where(_VALUE.c.expires > now, condition)
-    return [Row(*row) for row in connection.execute(statement.order_by(_VALUE.c.changed))]
+    times = (_VALUE.c.expires - now, now - _VALUE.c.written)
+    statement = sa.select(*columns, *times).where(_VALUE.c.expires > now, condition)
+    found = connection.execute(statement.order_by(_VALUE.c.changed)).all()
+    here = time.monotonic()
+    return [Row(*row[:-1], here - row[-1]) for row in found]
 
 
 def _clock(connection: sa.Connection) -> sa.ColumnElement[float]:
