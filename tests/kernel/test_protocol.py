@@ -480,7 +480,7 @@ async def test_64_mib_of_header_cost_no_memory_and_are_closed_at_once(wire):
 
 
 async def test_an_idle_connection_is_kept_for_the_next_request():
-    async with serving(Inside(), limits=SHORT, keep_alive_seconds=1) as port:
+    async with serving(Inside(), limits=SHORT, keep_alive_seconds=2) as port:
         wire = Wire(port, None)
         async with wire.connect() as stream:
             for _ in range(2):
@@ -489,7 +489,7 @@ async def test_an_idle_connection_is_kept_for_the_next_request():
                 await anyio.sleep(0.4)  # longer than a head may take
             start = anyio.current_time()
             assert await rest(stream) == b""
-            assert 0.3 < anyio.current_time() - start < 1.5
+            assert 0.3 < anyio.current_time() - start < 5
 
 
 # ---- answers before the end of the request
@@ -523,7 +523,7 @@ async def test_a_client_that_still_sends_can_read_an_answer_that_closes(wire):
 @pytest.mark.parametrize("path", [b"early", b"closing"])
 async def test_a_client_that_sends_on_for_longer_than_is_lingered_can_read_its_answer(path):
     head = b"POST /%b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n" % path
-    limits = WireLimits(linger_seconds=0.8)
+    limits = WireLimits(linger_seconds=2)
     async with (
         serving(Inside(), limits=limits, drain_seconds=0) as port,
         await anyio.connect_tcp("127.0.0.1", port) as stream,
@@ -531,7 +531,7 @@ async def test_a_client_that_sends_on_for_longer_than_is_lingered_can_read_its_a
         await stream.send(head)
         for _ in range(20):
             await stream.send(bytes(250_000))
-            await anyio.sleep(0.06)
+            await anyio.sleep(0.12)
         with anyio.fail_after(5):
             answer = await stream.receive() + (await rest(stream) if path != b"early" else b"")
     assert answer.startswith(b"HTTP/1.1 200 ")

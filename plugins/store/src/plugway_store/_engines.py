@@ -219,7 +219,7 @@ def _set(cursor: DBAPICursor, pragma: str, latest: float) -> None:
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > latest:
                 raise
-            time.sleep(0.01)
+            time.sleep(0.01)  # noqa: TID251 - in a thread
         else:
             return
 
