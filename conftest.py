@@ -1,5 +1,6 @@
 """For the whole repository: folders of its own for every test; slow tests only where asked for."""
 
+import gc
 import os
 import random
 import signal
@@ -55,6 +56,18 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+def pytest_collectstart():
+    gc.disable()  # until all tests are found
+
+
+def pytest_collection_finish():
+    """A full garbage collection in a test goes through what tests have made, not through millions
+    of pytest's own objects, which takes seconds."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_generate_tests(metafunc):

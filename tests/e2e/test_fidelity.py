@@ -21,7 +21,7 @@ from plugway.testing import (
 from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 # Spacing, order, escapes, numbers beyond doubles, unknown members at every level.
 ODD_BODY = (

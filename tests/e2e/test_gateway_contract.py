@@ -32,7 +32,7 @@ from plugway_openai_wire.testing import chat_message, chat_stream
 from plugway_router import Router
 from tests.e2e.stack import shipped
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 JSON = "application/json"
 

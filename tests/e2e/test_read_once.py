@@ -15,7 +15,7 @@ from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 from plugway_router import Router
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 MESSAGES = ('"model":"m"', '"max_tokens":9', '"messages":[{"role":"user","content":"hi"}]')
 CHAT = MESSAGES

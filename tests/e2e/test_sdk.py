@@ -29,7 +29,7 @@ from plugway_lmstudio import LmStudio
 from plugway_ollama import Ollama
 from plugway_vllm import Vllm
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 SERVERS = {
     "anthropic": partial(build_plugin, Anthropic, "up", api_key="k"),

@@ -28,7 +28,7 @@ from plugway_router import Router
 from plugway_thinking import Thinking
 from plugway_tool_repair import ToolRepair
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 LONG = "some words of a prompt, " * 10_000
 """About 60,000 tokens."""

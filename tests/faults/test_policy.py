@@ -36,7 +36,7 @@ from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_resilience import Resilience
 from plugway_router import Router
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 REFUSED = "refused"
 """Represents an upstream that does not listen."""

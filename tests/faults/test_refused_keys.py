@@ -19,7 +19,7 @@ from plugway_openai_compatible import OpenAICompatible
 from plugway_resilience import Resilience
 from plugway_vllm import Vllm
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 KEY = "sk-live-Zq81xT55vWb0nP37cJd9"
 PARTS = (KEY, "sk-live", "cJd9", "Zq81")

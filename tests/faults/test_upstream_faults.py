@@ -23,7 +23,7 @@ from plugway.testing import (
 )
 from tests.faults.one_upstream import EVENTS, OVERLOADED, PING, bench, told
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 # ── no connection (U-01, U-03, U-04) ─────────────────────────────────────────────────────────

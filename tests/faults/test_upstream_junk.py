@@ -19,7 +19,7 @@ from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 from plugway_resilience import Resilience
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 BACKENDS = {
     Anthropic: {"api_key": "k"},

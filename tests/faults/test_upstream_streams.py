@@ -20,7 +20,7 @@ from plugway.testing import (
 )
 from tests.faults.one_upstream import BROKEN_OFF, ENDS, EVENTS, OVERLOADED, bench, told
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 # ── death after the start (M-U1 to M-U5) ─────────────────────────────────────────────────────

@@ -21,7 +21,7 @@ from plugway_http.client import network as _network
 from plugway_http.client import pool as _pool
 from plugway_http.client.connection import MAX_CHUNK_BYTES, MAX_HEAD_BYTES, MAX_WAITING_BYTES
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 OK = b"HTTP/1.1 200 OK\r\n"
 

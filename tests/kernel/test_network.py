@@ -19,7 +19,7 @@ from plugway_http.client.network import is_near
 from tests.kernel.forward_proxy import ForwardProxy, SocksProxy
 from tests.kernel.http2_server import answering
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 @pytest.fixture(autouse=True)

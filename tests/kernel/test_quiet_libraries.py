@@ -15,7 +15,7 @@ from plugway.testing import respond
 from tests.kernel.forward_proxy import ForwardProxy, SocksProxy
 from tests.kernel.http2_server import answering
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 USER, PASSWORD, KEY = "hidden-user", "hidden/pass:word", "hidden-key-of-the-api"
 LOGIN = f"{USER}:{PASSWORD}"

@@ -24,7 +24,7 @@ from plugway import (
 from plugway.testing import Cut, Hold, Reset, ScriptedUpstream, Sleep, respond, sse
 from tests.kernel.forward_proxy import ForwardProxy
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 JSON = {"content-type": "application/json"}
 

@@ -12,7 +12,7 @@ from plugway.testing import (
 )
 from plugway_anthropic_compatible import AnthropicCompatible
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from plugway.testing import (
 )
 from plugway_anthropic_wire import AnthropicBackend, Wire
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 RAW = b' {"model" : "m",\n"max_tokens":1.0e1, "messages":[] , "unknown": {"a":[1e400]}}'
 BAD_JSON = {"content-type": "application/json"}

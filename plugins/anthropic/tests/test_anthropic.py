@@ -14,7 +14,7 @@ from plugway.testing import (
 from plugway_anthropic import Anthropic
 from plugway_translation import excerpt_field
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 KEY = "canary-of-the-key"

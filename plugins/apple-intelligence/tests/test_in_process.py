@@ -11,7 +11,7 @@ from plugway.testing import build_plugin, gateway, request_body
 from plugway_apple_intelligence import AppleIntelligence, _sdk
 from plugway_error_normalizer import ErrorNormalizer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 __all__ = ["fake"]
 

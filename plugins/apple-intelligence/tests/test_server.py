@@ -11,7 +11,7 @@ from plugway_error_normalizer import ErrorNormalizer
 from plugway_openai_wire.testing import chat_message
 from plugway_router import Router
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 FLAT = {
     "name": "get_weather",

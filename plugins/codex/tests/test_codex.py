@@ -31,7 +31,7 @@ from plugway_codex import Codex
 from plugway_codex import _command as command_module
 from plugway_error_normalizer import ErrorNormalizer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 ANSWER = response(reasoning("Hm."), message("Hello."))
 ENDED = {"error": {"message": "Your authentication token has expired", "code": "token_expired"}}
 

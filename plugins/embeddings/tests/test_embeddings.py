@@ -19,7 +19,7 @@ from plugway_openai_compatible import OpenAICompatible
 from plugway_router import Router
 from plugway_vllm import Vllm
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 SERVERS = {
     "openai": (OpenAI, "/v1", {"api_key": "k"}),

@@ -16,7 +16,7 @@ from plugway.testing import (
 )
 from plugway_wire.errors import error_type
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 USAGE = {
     "input_tokens": 5,

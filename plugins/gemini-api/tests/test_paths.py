@@ -6,7 +6,7 @@ from plugway.testing import anthropic_message, build_plugin, respond
 from plugway_echo import Echo
 from plugway_openai_api import OpenAIApi
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 HI = {"contents": [{"parts": [{"text": "hi"}]}]}
 GOOGLES = {"x-goog-api-client": "google-genai-sdk/3.6.1"}

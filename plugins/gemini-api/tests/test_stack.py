@@ -15,7 +15,7 @@ from plugway_resilience import Resilience
 from plugway_thinking import Thinking
 from plugway_tool_repair import ToolRepair
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 LAYERS = (
     *(LocalAnswers, Thinking, Resilience, ErrorNormalizer),
     *(ToolRepair, ContextGuard, FieldPolicy),

@@ -12,7 +12,7 @@ from plugway_gemini_api._seal import Sealed, opened, sealed
 from plugway_gemini_api._tools import names_of
 from plugway_translation import Notes
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 USER = {"role": "user", "parts": [{"text": "hi"}]}
 TOOLS = [{"functionDeclarations": [{"name": "look"}]}]

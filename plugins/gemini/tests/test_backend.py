@@ -38,7 +38,7 @@ from plugway_error_normalizer import ErrorNormalizer
 from plugway_gemini import Gemini
 from plugway_translation import Reasoning
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 MODEL = "gemini-3-pro"
 TOOL = {

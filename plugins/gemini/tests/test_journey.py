@@ -23,7 +23,7 @@ from plugway_field_policy import FieldPolicy
 from plugway_gemini import Gemini
 from plugway_thinking import Thinking
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 GEMINI, OTHER, CLAUDE = "g/gemini-3-pro", "other/m", "claude/m"
 TOOLS: Any = [

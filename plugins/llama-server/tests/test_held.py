@@ -28,7 +28,7 @@ from plugway.testing import (
 from plugway_llama_server import LlamaServer
 from plugway_local_models import HoldsModels
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 MIB = 2**20
 

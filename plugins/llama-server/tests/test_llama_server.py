@@ -14,7 +14,7 @@ from plugway.testing import (
 )
 from plugway_llama_server import LlamaServer
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 ONE = {

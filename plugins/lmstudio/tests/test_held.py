@@ -25,7 +25,7 @@ from plugway.testing import (
 from plugway_lmstudio import LmStudio
 from plugway_local_models import HoldsModels
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 GB = 10**9
 FIELDS = {"load": {"model": str, "context_length": int}, "unload": {"instance_id": str}}

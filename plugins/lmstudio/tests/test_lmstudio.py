@@ -13,7 +13,7 @@ from plugway.testing import (
 from plugway_lmstudio import LmStudio
 from plugway_lmstudio._models import models_of
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 V1 = {

@@ -10,7 +10,7 @@ import pytest
 from plugway import BackendUnavailable, Reply
 from plugway_local_models.servers import InUse, Loading, becomes, has_gpu_memory
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 async def stream():

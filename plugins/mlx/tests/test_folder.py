@@ -249,7 +249,7 @@ def test_numbers_that_cannot_be_do_not_stop_the_sum(model, odd):
         configure(model, **{name: None})
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     "name",
     ["config.json", "model.safetensors", "tokenizer_config.json", "model.safetensors.index.json"],

@@ -26,7 +26,7 @@ from plugway_local_models import HoldsModels
 from plugway_local_models._control import ask_gateways
 from plugway_ollama import Ollama
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 @pytest.fixture

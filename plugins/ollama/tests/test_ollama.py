@@ -17,7 +17,7 @@ from plugway.testing import (
 from plugway_ollama import Ollama
 from plugway_ollama._models import asked_window, is_cloud_name, trained_window
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 def tag(name, **fields):

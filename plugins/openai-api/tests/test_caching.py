@@ -9,7 +9,7 @@ from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_openai_api import OpenAIApi
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 MARK = {"type": "ephemeral"}
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"

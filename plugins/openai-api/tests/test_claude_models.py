@@ -8,7 +8,7 @@ from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_openai_api import OpenAIApi
 from plugway_router import Router
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 KINDS = [Anthropic, AnthropicCompatible]
 BY_BUDGET = [

@@ -11,7 +11,7 @@ from plugway_translation import Notes
 
 from test_item_store import BACKENDS, ONE, USER, running  # isort: skip
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 ITEM = TypeAdapter(shapes.ResponseOutputItem)
 RAN = {"outcome": {"type": "exit", "exit_code": 2}, "stdout": "seen\n", "stderr": "bad"}

@@ -18,7 +18,7 @@ from plugway.testing import (
 )
 from plugway_anthropic_compatible import AnthropicCompatible
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 MODEL = "claude/m"
 USER = [{"role": "user", "content": "hi"}]

@@ -7,7 +7,7 @@ from plugway.testing import ERRORS, ScriptedUpstream, Sleep, anthropic_error, bu
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_openai_api._errors import to_openai
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 USER = [{"role": "user", "content": "hi"}]
 
 

@@ -12,7 +12,7 @@ from plugway_tool_repair import ToolRepair
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.timeout(30),
+    pytest.mark.timeout(60),
     pytest.mark.lenient("chat.known_fields", "chat.tool_choice"),  # as the client wrote them
 ]
 

@@ -14,7 +14,7 @@ from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_openai_api import OpenAIApi
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 VERSION = "anthropic-version"
 USER = [{"role": "user", "content": "hi"}]

@@ -20,7 +20,7 @@ from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_message
 from plugway_translation import Notes
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 PNG = base64.b64encode(b"\x89PNG").decode()
 URL = f"data:image/png;base64,{PNG}"

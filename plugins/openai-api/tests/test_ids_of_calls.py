@@ -21,7 +21,7 @@ from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_message, chat_stream
 from plugway_tool_repair import ToolRepair
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 SCHEMA = {"type": "object", "properties": {"command": {"type": "string"}}}
 TOOL = {"name": "Bash", "description": "Runs it.", "input_schema": SCHEMA}

@@ -34,7 +34,7 @@ from plugway_openai_api._item_store import MOST_CALLERS, ItemStore, ItemStores
 from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 USER = {"role": "user", "content": [{"type": "input_text", "text": "look"}]}
 LOOK = {"type": "function", "name": "look", "parameters": {"type": "object"}}

@@ -13,7 +13,7 @@ from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_message
 from plugway_vllm import Vllm
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 FORM = {"type": "json_object"}
 USER = [{"role": "user", "content": "A city as JSON."}]

@@ -7,7 +7,7 @@ from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_openai_api import OpenAIApi
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 KINDS = [Anthropic, AnthropicCompatible]
 CALL = {

@@ -11,7 +11,7 @@ from plugway_openai_api import OpenAIApi
 from plugway_openai_api._models import model_object
 from plugway_router import Router
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 VERSION = {"anthropic-version": "2023-06-01"}
 
 

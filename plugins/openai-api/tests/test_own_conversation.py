@@ -12,7 +12,7 @@ from plugway_signature import signature
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.timeout(30),
+    pytest.mark.timeout(60),
     pytest.mark.lenient("chat", "responses"),  # the scripts say what a server refuses
 ]
 

@@ -7,7 +7,7 @@ from plugway.testing import ScriptedUpstream, build_plugin, respond
 from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_message
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30), pytest.mark.lenient("chat", "responses")]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60), pytest.mark.lenient("chat", "responses")]
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 

@@ -26,7 +26,7 @@ from plugway_router import Router
 from plugway_thinking import Thinking
 from plugway_tool_repair import ToolRepair
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 LAYERS = (
     LocalAnswers,

@@ -11,7 +11,7 @@ from plugway_switch import Switch
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.timeout(30),
+    pytest.mark.timeout(60),
     pytest.mark.lenient("chat", "responses"),  # what the client wrote, and nobody knows here
 ]
 

@@ -11,7 +11,7 @@ from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 from plugway_openai_wire.testing import chat_message
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 LONGEST = 128
 """`safety_identifier`: `types/responses/response_create_params.py` of the `openai` SDK."""

@@ -29,7 +29,7 @@ from plugway_openai_compatible._presets import PresetName
 from plugway_openai_wire.testing import chat_message, chat_server, chat_stream, data
 from plugway_tool_repair import ToolRepair
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 READ = {"name": "Read", "description": "Reads.", "input_schema": {"type": "object"}}
 CALL = ("call_1", "Read", '{"path": "a"}')

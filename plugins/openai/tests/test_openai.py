@@ -31,7 +31,7 @@ from plugway_openai_wire.testing import chat_message
 from plugway_router import Router
 from plugway_thinking import Thinking
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 KEY = "canary-of-the-key"
 TOOLS = [
     {

@@ -42,4 +42,4 @@ class TestLlamaServer(PoolContract):
 
 
 del PoolContract, BackendContract
-pytestmark = pytest.mark.timeout(30)
+pytestmark = pytest.mark.timeout(60)

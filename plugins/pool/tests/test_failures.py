@@ -19,7 +19,7 @@ from plugway.testing import (
 )
 from plugway_resilience import Resilience, ResilienceOptions
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 async def test_a_server_that_refuses_connections_costs_no_turn():

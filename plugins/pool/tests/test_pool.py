@@ -25,7 +25,7 @@ from plugway_pool import Pool
 from plugway_pool._conversation import conversation_of
 
 NESTED = json.loads("[" * 249 + "]" * 249)
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 
 async def test_every_turn_of_a_conversation_reaches_the_same_server():

@@ -21,7 +21,7 @@ from plugway_pool import Pool
 from plugway_pool._addresses import DnsAddresses, FileAddresses
 from plugway_pool._load import Load, load_in, load_of_slots
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 VLLM = """# HELP vllm:num_requests_running Number of requests in model execution batches.
 # TYPE vllm:num_requests_running gauge
 vllm:num_requests_running{engine="0",model_name="m"} 3.0

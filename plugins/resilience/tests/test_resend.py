@@ -32,7 +32,7 @@ from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_resilience import Resilience
 from plugway_router import Router
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 STREAM = anthropic_stream(["Hel", "lo."])
 GRACE = 0.6

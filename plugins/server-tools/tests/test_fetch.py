@@ -14,7 +14,7 @@ from plugway_server_tools._fetch import Fetcher, place_of
 from plugway_server_tools._options import FetchOptions
 from plugway_server_tools._search import ToolFailed
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 HTML = {"content-type": "text/html; charset=utf-8"}
 PLAIN = {"content-type": "text/plain"}

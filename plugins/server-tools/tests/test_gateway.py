@@ -26,7 +26,7 @@ from plugway_server_tools import ServerTools
 
 from .servers import BACKENDS, Model, stack
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 MESSAGE = TypeAdapter(BetaMessage)
 READ = {

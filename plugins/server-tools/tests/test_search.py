@@ -17,7 +17,7 @@ from plugway_tools import ToolResult, ToolSpec
 
 from .web import PAGES, Brave, SearXNG, exa, tavily
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 KEY = "secret-key"
 PROVIDERS = {"searxng": SearXNG, "brave": Brave, "tavily": tavily, "exa": exa}

@@ -20,7 +20,7 @@ from plugway_system_tools import _desktop
 
 pytestmark = [
     pytest.mark.anyio,
-    pytest.mark.timeout(10),
+    pytest.mark.timeout(60),
     pytest.mark.skipif(sys.platform != "linux", reason="scripts of a shell stand in for programs"),
 ]
 ALL = {

@@ -17,7 +17,7 @@ from plugway.testing import build_plugin
 from plugway_system_tools import SystemTools, _machine, _processes
 from plugway_tools import HoldsTools, ToolCall
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 READS = ["system_summary", "system_processes", "system_memory", "system_disks", "system_ports"]
 PRIVATE = ["system_clipboard_read", "system_screenshot"]
 

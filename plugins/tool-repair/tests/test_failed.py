@@ -19,7 +19,7 @@ from plugway_tool_repair._failed import rescued
 
 from .conftest import TOOLBOX, TOOLS
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 WRITTEN = {
     "its own mark": '<function=Bash>{"command": "ls"}</function>',

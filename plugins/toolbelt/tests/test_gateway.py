@@ -20,7 +20,7 @@ from plugway_toolbelt import Toolbelt
 from plugway_tools import ToolResult, ToolSpec
 from tests.slow import quick_where
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(30)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 CLIENTS = ("messages", "chat", "responses", "gemini")
 
 

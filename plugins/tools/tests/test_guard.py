@@ -11,7 +11,7 @@ from origins import Origin, closing, connected, exchange, get, page, response
 from plugway.testing import LeakCheck
 from plugway_tools import ProxyLimits, guard_proxy
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 PRIVATE = [
     "127.0.0.1", "localhost", "LOCALHOST", "2130706433", "0x7f000001", "127.1", "0", "017700000001",

@@ -24,7 +24,7 @@ from plugway.testing import LeakCheck
 from plugway_tools import ToolResult
 from plugway_tools.loop import stop
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(20)]
+pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 both = pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 CALL = ("I look.", [("our_a", {"x": 1})])
 

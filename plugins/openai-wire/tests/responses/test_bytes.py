@@ -12,7 +12,7 @@ from plugway import BackendProtocolError, StreamInterrupted
 from plugway_openai_wire import TranslatedEvents
 from plugway_openai_wire.responses import ResponsesApi
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 ANSWER = response(reasoning("Hm."), message("Grüße 🙂"), call("f", '{"a":"é"}'))
 

@@ -13,7 +13,7 @@ from plugway_capabilities import Facts
 from plugway_openai_wire.responses import Target, request_of
 from plugway_wire.emitter import Order
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 SEARCH = {"type": "web_search_call", "id": "ws", "status": "completed", "action": {"query": "x"}}
 ANSWER = response(

@@ -24,7 +24,7 @@ from plugway import BackendProtocolError, BackendRefused, StreamInterrupted
 from plugway_translation import ToolNames
 from plugway_wire.emitter import Order
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 
 
 def both(answer, **more):

@@ -14,7 +14,7 @@ from plugway_capabilities import Facts
 from plugway_openai_wire.responses import Reader, Target, request_of
 from plugway_translation import ERROR_MARK, Reasoning
 
-pytestmark = pytest.mark.timeout(20)
+pytestmark = pytest.mark.timeout(60)
 PNG = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "iVBO"}}
 PDF = {
     "type": "document",
