@@ -202,7 +202,7 @@ async def test_a_change_of_what_another_has_put_holds_also_if_its_gateway_stalls
 
     def stall(_connection, _cursor, statement, *_):
         if asks in statement:
-            time.sleep(0.3)
+            time.sleep(0.3)  # noqa: TID251 - it stalls
 
     def write_slowly(connection, rows):
         sa.event.listen(connection, "after_cursor_execute", stall)

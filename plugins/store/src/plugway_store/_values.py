@@ -74,9 +74,7 @@ def write(connection: sa.Connection, rows: Sequence[Row]) -> None:
         _VALUE.c.gateway == statement.excluded.gateway,
         _VALUE.c.written > now,  # before the database's clock was put back
     )
-    new = {
-        name: sa.case((older, statement.excluded[name]), else_=_VALUE.c[name]) for name in _NEW
-    }
+    new = {name: sa.case((older, statement.excluded[name]), else_=_VALUE.c[name]) for name in _NEW}
     new["changed"] = statement.excluded.changed
     values = [
         {
