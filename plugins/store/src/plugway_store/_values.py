@@ -58,14 +58,14 @@ class Row(NamedTuple):
 
 
 def write(connection: sa.Connection, rows: Sequence[Row]) -> None:
-    """Insert, or replace values that were put earlier; one that stays becomes news again, so that
-    who wanted to replace it has it too. Changes are numbered in the order of their commits, because
-    each transaction holds the lock on the number until it ends."""
+    """Insert, or replace values that were put earlier. One that stays is news again, so that the
+    gateway that wanted to replace it gets it. Changes are numbered in the order of their commits,
+    because each transaction holds the lock on the number until it ends."""
     count = insert_into(connection, _CHANGE).values(id=1, number=1)  # if somebody emptied the table
     more = {"number": _CHANGE.c.number + 1}
     connection.execute(count.on_conflict_do_update(index_elements=[_CHANGE.c.id], set_=more))
     number = connection.execute(_NUMBER).scalar_one()
-    here = time.monotonic()  # first, so that a value is not older than one that its caller knew
+    here = time.monotonic()  # before the clock: no value is older than one that its gateway knew
     now = float(connection.execute(sa.select(_clock(connection))).scalar_one())
     statement = insert_into(connection, _VALUE)
     key = [_VALUE.c.topic, _VALUE.c.key]
