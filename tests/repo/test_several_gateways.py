@@ -1,6 +1,8 @@
-"""The table of what gateways share is complete and true."""
+"""What the page installs is complete, and so is its table of what gateways share."""
 
 import re
+import subprocess
+import tomllib
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -45,3 +47,24 @@ def test_a_plugin_that_keeps_a_file_of_its_own_is_in_the_table():
         if re.search(r"user_(state|data)_path|Bounded\(", source_of(name)) and name != "store"
     ]
     assert set(keeping) <= set(HOW)
+
+
+def test_what_the_page_installs_is_complete_and_needs_no_compiler():
+    (line,) = re.findall(r"^ *(packages=.*)$", PAGE, re.MULTILINE)
+    shown = subprocess.check_output(["sh", "-c", f"{line}; echo $packages"], cwd=ROOT, text=True)
+    projects = [
+        tomllib.loads((ROOT / folder / "pyproject.toml").read_text())["project"]
+        for folder in ("kernel", *shown.split())
+    ]
+    needed = {
+        re.split(r"[^\w.-]", dependency)[0]
+        for project in projects
+        for dependency in project["dependencies"]
+    }
+    installed = {project["name"] for project in projects}
+    assert {name for name in needed if name.startswith("plugway")} <= installed
+    assert "llama-cpp-python" not in needed
+    offered = {
+        name for project in projects for name in project.get("entry-points", {}).get("plugway", ())
+    }
+    assert set(re.findall(r"- use: ([\w-]+)", PAGE)) <= offered

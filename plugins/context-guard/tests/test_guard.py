@@ -218,6 +218,27 @@ async def test_a_backend_that_counts_too_slowly_is_not_waited_for_again(monkeypa
     assert await counted(14_000) == (None, 5), "some time later it is asked again"
 
 
+async def test_a_longer_prompt_that_is_late_too_makes_no_shorter_one_wait_again(monkeypatch):
+    class Hanging(Small):
+        async def count(self, request, attempt):
+            self.counted += 1
+            await anyio.sleep(30)
+
+    async def counted(size, after=0.0):
+        await anyio.sleep(after)
+        request = MessagesRequest(orjson.dumps(request_body("x" * size)))
+        assert await exact.of(request, Attempt(backend, "m")) is None
+
+    backend, exact = Hanging(PlainOptions(), name="small"), ExactCounts(logging.getLogger())
+    monkeypatch.setattr(_exact, "COUNT_SECONDS", 0.2)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(counted, 1_000)
+        tasks.start_soon(counted, 2_000, 0.1)
+    assert backend.counted == 2
+    await counted(1_500)
+    assert backend.counted == 2
+
+
 @pytest.mark.parametrize("name", ["vllm.context_overflow", "lmstudio.context_overflow_as_500"])
 async def test_a_refusal_teaches_the_window(guard, name):
     canned = ERRORS[name]

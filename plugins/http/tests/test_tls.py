@@ -399,6 +399,20 @@ async def test_renewed_files_that_do_not_fit_keep_the_old_certificate(
         assert "new.test" in await renewed(server.port, "new.test")
 
 
+async def test_a_certificate_that_is_not_valid_yet_is_used_from_its_first_second_on(
+    tmp_path, caplog
+):
+    """As from a machine whose clock is ahead."""
+    async with running(issued(tmp_path, "localhost", "old.test")) as server:
+        soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=3)
+        issued(tmp_path, "localhost", "new.test", not_before=soon)
+        server.reload()
+        while not caplog.records:
+            assert "old.test" in await names_shown(server.port)
+        assert "it is used from then on" in caplog.messages[0]
+        assert "new.test" in await renewed(server.port, "new.test")
+
+
 # ---- loading
 
 

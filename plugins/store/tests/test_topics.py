@@ -155,6 +155,16 @@ async def test_an_older_value_that_is_written_later_replaces_no_newer_one(two):
     await other.knows("ann", "newest")
 
 
+async def test_a_gateway_whose_value_is_too_old_has_what_the_others_have(two):
+    """Also if it heard of that before, as when the database's clock was put back meanwhile."""
+    one, other = two
+    other.put("ann", "newer")
+    await one.knows("ann", "newer")
+    one.heard["ann"] = "its own"
+    await put_by_somebody(one, "its own", seconds_ago=30, by=one.topics.gateway)
+    await one.knows("ann", "newer")
+
+
 async def test_a_value_that_waits_gives_way_to_a_newer_one(two):
     one, other = two
     assert await one.topic.written()
@@ -183,6 +193,27 @@ async def test_a_gateways_own_values_are_written_in_their_order(two):
     await put_by_somebody(one, "first", seconds_ago=0, by=one.topics.gateway)
     await put_by_somebody(one, "second", seconds_ago=2, by=one.topics.gateway)
     await other.knows("ann", "second")
+
+
+@pytest.mark.parametrize("asks", ["julianday", "clock_timestamp"])
+async def test_a_change_of_what_another_has_put_holds_also_if_its_gateway_stalls(two, asks):
+    """While it writes, as a busy machine does."""
+    one, other = two
+
+    def stall(_connection, _cursor, statement, *_):
+        if asks in statement:
+            time.sleep(0.3)  # noqa: TID251 - it stalls
+
+    def write_slowly(connection, rows):
+        sa.event.listen(connection, "after_cursor_execute", stall)
+        values.write(connection, rows)
+
+    one.put("ann", "before")
+    await other.knows("ann", "before")
+    at = time.monotonic()
+    row = values.Row("colours", json.dumps("ann"), '"after"', other.topics.gateway, 60.0, at)
+    await other.store.write(write_slowly, [row])
+    await one.knows("ann", "after")
 
 
 async def test_a_clock_of_the_database_that_is_put_back_blocks_no_value(two):

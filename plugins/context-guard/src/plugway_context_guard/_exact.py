@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import Any, Final
 
@@ -24,21 +25,21 @@ class ExactCounts:
     def __init__(self, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
         self._log = log
         self._uncountable: set[str] = set()
-        self._late: dict[str, tuple[int, float]] = {}
+        self._late: dict[str, tuple[float, float]] = {}
         """Bytes of a prompt that a backend did not count in time, and until when that counts."""
 
     async def of(self, request: MessagesRequest, attempt: Attempt) -> int | None:
         """The tokens of a prompt; None if its backend does not count, or takes too long."""
         name, size = attempt.backend.name, len(request.raw)
-        least, until = self._late.get(name, (0, 0.0))
-        if name in self._uncountable or (size >= least and time.monotonic() < until):
+        if name in self._uncountable or size >= self._late_from(name):
             return None
         counted: Any = None
         try:
             with anyio.fail_after(COUNT_SECONDS):
                 counted = await attempt.backend.count(request, attempt)
         except TimeoutError:
-            self._late[name] = size, time.monotonic() + LATE_SECONDS
+            least = min(size, self._late_from(name))
+            self._late[name] = least, time.monotonic() + LATE_SECONDS
             self._log.info("`%s` did not count tokens: timed out", attempt.target)
             return None
         except (BackendError, RequestRejected) as error:
@@ -50,6 +51,11 @@ class ExactCounts:
             self._uncountable.add(name)
             return None
         return counted
+
+    def _late_from(self, name: str) -> float:
+        """The bytes from which on a backend does not count in time, as far as that is known."""
+        least, until = self._late.get(name, (0, 0.0))
+        return least if time.monotonic() < until else math.inf
 
 
 def tokens_in(reply: Reply) -> int:

@@ -63,8 +63,8 @@ class Deadline(Cancellable):
     """A block that raises `TimeoutError` after `seconds`, or never for None. It works like
     `asyncio.timeout`, at a third of the cost.
 
-    The last quarter of the time begins in an iteration of the loop. So a loop that was blocked, as
-    by a large garbage collection, takes in what has arrived before it gives up."""
+    The last quarter of the time begins in an iteration of the loop. So a loop that was blocked
+    until then, as by a large garbage collection, takes in what has arrived before it gives up."""
 
     __slots__ = ("_timer",)
 

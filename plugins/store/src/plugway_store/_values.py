@@ -41,7 +41,7 @@ _CHANGE: Final = sa.Table(
     sa.Column("number", sa.BigInteger, nullable=False),
 )
 _NUMBER: Final = sa.select(_CHANGE.c.number)
-_NEW: Final = ("value", "gateway", "expires", "changed", "written")
+_NEW: Final = ("value", "gateway", "expires", "written")
 
 
 class Row(NamedTuple):
@@ -58,22 +58,24 @@ class Row(NamedTuple):
 
 
 def write(connection: sa.Connection, rows: Sequence[Row]) -> None:
-    """Insert, or replace values that were put earlier. Changes are numbered in the order of their
-    commits, because each transaction holds the lock on the number until it ends."""
+    """Insert, or replace values that were put earlier. One that stays is news again, so that the
+    gateway that wanted to replace it gets it. Changes are numbered in the order of their commits,
+    because each transaction holds the lock on the number until it ends."""
     count = insert_into(connection, _CHANGE).values(id=1, number=1)  # if somebody emptied the table
     more = {"number": _CHANGE.c.number + 1}
     connection.execute(count.on_conflict_do_update(index_elements=[_CHANGE.c.id], set_=more))
     number = connection.execute(_NUMBER).scalar_one()
+    here = time.monotonic()  # before the clock: no value is older than one that its gateway knew
     now = float(connection.execute(sa.select(_clock(connection))).scalar_one())
-    here = time.monotonic()
     statement = insert_into(connection, _VALUE)
-    new = {name: statement.excluded[name] for name in _NEW}
     key = [_VALUE.c.topic, _VALUE.c.key]
     older = sa.or_(
         _VALUE.c.written <= statement.excluded.written,
         _VALUE.c.gateway == statement.excluded.gateway,
         _VALUE.c.written > now,  # before the database's clock was put back
     )
+    new = {name: sa.case((older, statement.excluded[name]), else_=_VALUE.c[name]) for name in _NEW}
+    new["changed"] = statement.excluded.changed
     values = [
         {
             "topic": row.topic,
@@ -86,8 +88,7 @@ def write(connection: sa.Connection, rows: Sequence[Row]) -> None:
         }
         for row in rows
     ]
-    upsert = statement.on_conflict_do_update(index_elements=key, set_=new, where=older)
-    connection.execute(upsert, values)
+    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=new), values)
 
 
 def values_of(connection: sa.Connection, topic: str) -> list[Row]:

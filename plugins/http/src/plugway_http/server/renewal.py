@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from typing import Any, Final
 
 import anyio
@@ -29,6 +31,8 @@ class RenewedCertificate:
         self.context.sni_callback = self._use_newest
         self._changed = anyio.Event()
         self._changed.set()  # the files may change until they are watched
+        self._early = math.inf
+        """Seconds until the files are valid, if they are not yet."""
 
     def check(self) -> None:
         """Load the files soon, because they may have changed."""
@@ -40,7 +44,8 @@ class RenewedCertificate:
             for path in (self._files.certificate, self._files.key):
                 tasks.start_soon(watch_file, path, self.check)
             while True:
-                await self._changed.wait()
+                with anyio.move_on_after(self._early):
+                    await self._changed.wait()
                 self._changed = anyio.Event()
                 if await self._refusal() is None:
                     continue
@@ -58,11 +63,16 @@ class RenewedCertificate:
         return None
 
     def _renew(self) -> None:
+        self._early = math.inf
         fresh = self._files.load()
         if fresh.digest == self._current.digest:
             return
-        if fresh.invalid_now:
-            raise CertificateError("certificate", fresh.invalid_now, "renew it")
+        if reason := fresh.invalid_now:
+            now = time.time()
+            if now > fresh.expires:
+                raise CertificateError("certificate", reason, "renew it")
+            self._early = max(fresh.starts - now, 0.0)
+            raise CertificateError("certificate", reason, "it is used from then on")
         self._current = fresh
         log.info("the renewed certificate is in use until %s", fresh.until)
 
