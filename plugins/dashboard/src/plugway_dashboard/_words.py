@@ -94,6 +94,7 @@ def running_data(running: Running, now: float) -> dict[str, Any]:
         "attempts": len(exchange.attempts) + (attempt is not None and first is None),
         "phase": state.phase,
         "state": state.words,
+        "prompt": running.prompt,
         "read": state.read,
         "of": state.of,
         "written": state.written,

@@ -50,7 +50,7 @@ function forgetTrials() {
 function say(part, text, working = false) {
   part.problem.textContent = working ? "" : text;
   part.note.textContent = working ? text : "";
-  if (working) $("did").textContent = text;
+  if (working) did(text);
   part.status.hidden = !working;
 }
 
@@ -82,7 +82,7 @@ async function working(part, text, work) {
   busy.delete(part);
   if (part.contains(document.activeElement) && document.activeElement === part.cancel) part.querySelector("form button").focus();
   say(part, failure);
-  if (!failure) $("did").textContent = "Done.";
+  if (!failure) did("Done.");
 }
 
 async function post(trial, body, signal) {
@@ -295,7 +295,7 @@ function choose(part, files) {
   part.querySelector("input[type=file]").files = one.files;
   part.open = true;
   say(part, "");
-  $("did").textContent = `Chosen: ${files[0].name}${files.length > 1 ? `, the first of ${files.length}` : ""}`;
+  did(`Chosen: ${files[0].name}${files.length > 1 ? `, the first of ${files.length}` : ""}`);
 }
 
 /* A pasted picture belongs to the part with the focus, or else to the first one that is open. */
