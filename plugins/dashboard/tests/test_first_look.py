@@ -5,7 +5,9 @@ from shutil import which
 import anyio
 import pytest
 from browsing import BROWSER, NEEDS, answers, opened, post, says
+from going import logs_of
 
+from plugway import NoOptions, Plugin, hookimpl
 from plugway.testing import (
     ScriptedUpstream,
     WaitFor,
@@ -121,3 +123,24 @@ async def test_the_title_counts_what_runs_although_nothing_fits_the_filter(playw
             await says(page, "#idle", "1 request running; none fits the filter.")
             assert await page.title() == "(1) Plugway"
             group.cancel_scope.cancel()
+
+
+class Shortens(Plugin[NoOptions]):
+    @hookimpl
+    def transform_request(self, request):
+        return request.without(["metadata"], because="nobody needs it")
+
+
+async def test_a_receipt_reads_as_sentences(playwright):
+    async with gateway([*stack(), Shortens(NoOptions(), name="shortens")]) as running:
+        body = request_body(model="echo/one", metadata={"user_id": "u"})
+        await running.client.post("/v1/messages", json=body)
+        async with opened(playwright, running) as page:
+            await page.locator("#kept summary[data-request]").first.click()
+            text = await page.locator("#kept pre").first.inner_text()
+        printed = await logs_of(running, "--receipts")
+    lines = text.split("\n")
+    assert lines[0].startswith("Request req_")
+    assert all(line.endswith(".") for line in lines)
+    assert "shortens removed metadata: nobody needs it." in lines
+    assert "shortens removed metadata: nobody needs it" in printed
