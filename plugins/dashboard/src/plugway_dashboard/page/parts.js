@@ -143,7 +143,8 @@ async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    const field = make("textarea", text);
+    const field = make("textarea");
+    field.value = text;
     document.body.append(field);
     field.select();
     document.execCommand("copy");

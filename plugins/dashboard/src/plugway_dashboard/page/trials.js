@@ -143,7 +143,7 @@ async function readPicture(part, signal) {
   const items = found.lines.map(({ text, box: [left, top, right, bottom] }, at) => {
     const box = drawn(svg, "rect", { x: left, y: top, width: right - left, height: bottom - top });
     drawn(svg, "text", { x: left - 2, y: bottom, "font-size": Math.min(24, bottom - top) }).textContent = at + 1;
-    const item = make("li", text);
+    const item = Object.assign(make("li"), { textContent: text });
     item.onmouseenter = () => box.classList.add("here");
     item.onmouseleave = () => box.classList.remove("here");
     return item;
