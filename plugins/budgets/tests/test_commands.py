@@ -44,6 +44,7 @@ def test_limits_are_set_listed_changed_and_removed(run):
         ("key:*", "60 requests a minute"),
         ("key:*", "4 requests at once"),
     ]
+    assert [one["amount"] for one in found] == [5.0, 2_000_000, 60, 4], "dollars in dollars"
     assert "2,000,000 tokens a month" in run("list")[1]
     assert run("rm", "key:*", "--unit", "streams") == (0, "removed 1 of `key:*`\n", "")
     assert run("rm", "person:ann")[0] == 0

@@ -24,8 +24,9 @@ from plugway.testing import (
 )
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_claude_code import _first_run
-from plugway_claude_code._waiting import waiting
+from plugway_claude_code._waiting import RUNNING, waiting
 from plugway_dashboard import Dashboard
+from plugway_echo import Echo
 
 pytestmark = pytest.mark.anyio
 PLUGWAY = Path(sys.executable).with_name("plugway")
@@ -112,6 +113,17 @@ async def test_the_status_line_says_what_its_session_waits_for(tmp_path):
 def test_the_longest_is_said_with_the_number_of_others(running, words):
     found = waiting(answering({"running": running}), SESSION)
     assert (found and found.words) == words
+
+
+async def test_what_has_ended_is_not_asked_for():
+    async with gateway(
+        [build_plugin(Dashboard, "dashboard"), build_plugin(Echo, "echo")]
+    ) as running:
+        await running.ask("x", model="echo/one")
+        everything = (await running.client.get("/dashboard/exchanges")).json()
+        document = (await running.client.get(RUNNING)).json()
+    assert len(everything["exchanges"]) == 1
+    assert document["exchanges"] == []
 
 
 @pytest.mark.parametrize("odd", [PlugwayError("not served here"), {}, {"running": "x"}])

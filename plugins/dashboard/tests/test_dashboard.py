@@ -251,7 +251,7 @@ async def test_the_terminal_shows_the_same(tmp_path):
         none = await anyio.to_thread.run_sync(lambda: run("logs", "--failed"))
         page = await anyio.to_thread.run_sync(lambda: run("ui", "--no-browser"))
     assert "200 completed  echo/one -> echo/one" in plain.stdout
-    assert "route kernel: " in plain.stdout
+    assert "kernel: " in plain.stdout
     first, second = (line for line in plain.stdout.splitlines() if "200 completed" in line)
     assert first.endswith("  caller owner")
     assert second.endswith("  caller phone")

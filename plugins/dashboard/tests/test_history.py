@@ -254,7 +254,8 @@ async def test_a_corrupt_file_is_moved_aside_and_a_new_one_begun(caplog):
         await running.ask("x", model="echo/one")
         assert len((await found(running))["exchanges"]) == 1
     assert path.with_suffix(".broken").exists()
-    assert "is corrupt" in caplog.text
+    (warning,) = (one for one in caplog.records if one.levelname == "WARNING")
+    assert "is corrupt" in warning.getMessage()
 
 
 @pytest.mark.parametrize("damaged", [b"no JSON", b"[]", b"{}", b"", "text", 7])

@@ -15,7 +15,7 @@ from plugway_echo import Echo
 
 pytestmark = NEEDS
 PHONE = [{"name": "phone", "token": "phone-token", "models": ["echo/*"]}]
-FORGED = "echo/x\ncost  $0\u202e\u2028\0"
+FORGED = "echo/x\nCost: $0.\u202e\u2028\0"
 
 
 def stack(**options):
@@ -66,7 +66,7 @@ async def test_a_receipt_has_one_line_for_each_entry_whatever_others_write(playw
             await says(page, "#kept > li", "echo/x")
             await page.evaluate(OPEN)
             text = await page.locator("#kept pre").first.inner_text()
-            assert [line for line in text.split("\n") if line.startswith("cost")] == ["cost  $0"]
+            assert [line for line in text.split("\n") if line.startswith("Cost")] == ["Cost: $0."]
             assert not {"\u202e", "\u2028", "\0"} & set(text)
 
 

@@ -127,8 +127,8 @@ async def test_what_other_plugins_tell_is_shown_where_it_belongs(playwright):
             await says(page, "#decisions pre", "12 s ago  the-text")
             await page.evaluate(OPEN)
             await page.evaluate(OPEN)
-            await says(page, "#kept pre", "verdict  denied the-text: the-text")
-            await says(page, "#kept pre", "cost  $0.32")
+            await says(page, "#kept pre", "The call of the-text was denied: the-text.")
+            await says(page, "#kept pre", "Cost: $0.32.")
         group.cancel_scope.cancel()
 
 

@@ -331,6 +331,15 @@ def test_a_terminal_gets_a_line_for_each_that_is_rewritten():
     assert screen(file.getvalue()) == []
 
 
+def test_subagents_are_told_apart_in_a_narrow_terminal():
+    file = io.StringIO()
+    lines = RunningLines(Console(file=file, force_terminal=True, width=80, height=25))
+    state = "waiting for anthropic/claude-opus-4-8 (attempt 2: the first failed with 529)"
+    lines.show([one_running(agent_id=agent, state=state) for agent in ("alpha", "beta")])
+    assert ["alpha" in line for line in screen(file.getvalue())] == [True, False]
+    assert ["beta" in line for line in screen(file.getvalue())] == [False, True]
+
+
 def test_a_terminal_with_three_rows_gets_one_line():
     file = io.StringIO()
     lines = RunningLines(Console(file=file, force_terminal=True, width=80, height=3))

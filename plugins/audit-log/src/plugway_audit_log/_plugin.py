@@ -39,9 +39,10 @@ from plugway_audit_log._bodies import Bodies
 from plugway_audit_log._chain import MISSING, Signer
 from plugway_audit_log._folder import folder_of, open_signer
 from plugway_audit_log._options import AuditLogOptions
-from plugway_audit_log._record import record_of, usages_of
+from plugway_audit_log._record import record_of
 from plugway_audit_log._writer import Writer
 from plugway_prices import DOLLAR, LONG, TellsPrices, choices_of, prices_in
+from plugway_tools import own_usages
 
 _FULL: Final = "too many records wait to be written"
 
@@ -121,7 +122,7 @@ class AuditLog(Plugin[AuditLogOptions]):
         bodies = exchange.state.get(self._bodies)
         members = _nothing if bodies is None else bodies.members
         cost = _nothing
-        usages = usages_of(exchange, outcome)
+        usages = own_usages(exchange, outcome)
         if exchange.served_by is not None and any(map(any, usages)):
             cost = partial(self._cost, exchange.served_by, place.request, usages)
         place.writer.put(record_of(exchange, outcome, cost, members), reserved=True)

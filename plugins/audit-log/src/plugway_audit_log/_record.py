@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 from plugway import Exchange, Outcome, Usage
 from plugway_audit_log._chain import timestamp
-from plugway_tools import RUN_CALLS, loop_usages, verdicts_of
+from plugway_tools import RUN_CALLS, own_usages, verdicts_of
 
 MAX_TEXT: Final = 256
 """Characters of a name or an id that a client chose."""
@@ -44,7 +44,7 @@ def record_of(
     caller = exchange.caller
     attempts = tuple(exchange.attempts)
     ran, judged = exchange.state.get(RUN_CALLS), verdicts_of(exchange)
-    usages = usages_of(exchange, outcome)
+    usages = tuple(own_usages(exchange, outcome))
 
     def build() -> Mapping[str, Any]:
         began = ended - timedelta(seconds=outcome.seconds)
@@ -74,11 +74,6 @@ def record_of(
         }
 
     return build
-
-
-def usages_of(exchange: Exchange, outcome: Outcome) -> tuple[Usage, ...]:
-    """The usage of each request to the model; a loop of tools makes several."""
-    return tuple(loop_usages(exchange)) or (outcome.usage,)
 
 
 def _text(value: str | None, most: int = MAX_TEXT) -> str | None:

@@ -236,20 +236,25 @@ def _row(
             "owner": owner,
             "spent": limit.text_of(spent) if limit.unit in BUDGETS else "",
             "reserved": limit.text_of(reserved) if reserved else "",
-            "spent_amount": spent,
-            "reserved_amount": reserved,
+            "spent_amount": _amount(limit.unit, spent),
+            "reserved_amount": _amount(limit.unit, reserved),
         }
         for owner, spent, reserved in balances
     ]
     return {
         "whose": str(subject),
         "unit": limit.unit,
-        "amount": limit.amount,
+        "amount": _amount(limit.unit, limit.amount),
         "period": limit.period if limit.unit in BUDGETS else None,
         "zone": limit.zone if limit.unit in BUDGETS else None,
         "text": _described(limit),
         "accounts": accounts,
     }
+
+
+def _amount(unit: Unit, amount: int) -> float:
+    """An amount in its unit, for a script."""
+    return float(Decimal(amount) / DOLLAR) if unit == "dollars" else amount
 
 
 def _described(limit: Limit) -> str:

@@ -100,9 +100,12 @@ def text_block(text: str) -> dict[str, str]:
 
 
 def blocks_in(message: Any) -> Sequence[Any]:
-    """The content blocks of a message; an item without content is its own only block."""
+    """The content blocks of a message, none if it has only calls (Chat); an item without content is
+    its own only block."""
     fields = as_object(message)
     content = fields.get("content", fields.get("parts"))
+    if content is None and "tool_calls" in fields:
+        return ()
     if isinstance(content, str):
         return (text_block(content),)
     return as_list(content) if isinstance(content, list) else (message,)

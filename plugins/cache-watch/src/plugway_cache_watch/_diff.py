@@ -221,7 +221,8 @@ def _edited(place: str, before: Entry, now: Entry, message: Any) -> str:
     if edit.kind == "removed":
         return f"{place} was edited: {_removed(f'content[{edit.at}]', edit.many)}"
     if edit.at >= len(blocks):
-        return f"{place} was edited: its other fields changed"
+        what = "its tool calls" if "tool_calls" in as_object(message) else "its other fields"
+        return f"{place} was edited: {what} changed"
     kind = as_object(blocks[edit.at]).get("type")
     named = f" `{kind}`" if isinstance(kind, str) and kind in _BLOCKS else ""
     block = f"content[{edit.at}]{named}"

@@ -109,6 +109,8 @@ class CacheWatch(Plugin[CacheWatchOptions]):
         began = self.clock() - outcome.seconds + (outcome.seconds if first is None else first)
         read, written = usage.cache_read_tokens, usage.cache_creation_tokens
         answered = sum([record.result == "answered" for record in exchange.attempts])
+        if not answered:
+            return None  # it joined the reply to another exchange
         counts = Counts(total, read, written, began, answered > 1)
         if written:
             sent.target.writes = sent.target.reports = True

@@ -283,7 +283,7 @@ def _message(message: Any, index: int, marks: list[Mark]) -> Entry:
             thinking = thinking or kind in _THINKING
         size += len(data)
         parts.append(hash(_KEY + data))
-    if len(fields) > 2:  # Chat: `tool_calls`, `tool_call_id`, `name`
+    if len(fields) > 2 or "tool_calls" in fields:  # Chat: `tool_calls`, `tool_call_id`, `name`
         rest = {k: v for k, v in fields.items() if k not in {"role", "content", "parts"}}
         data = _dumped(rest)
         size += len(data)

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 from plugway import LocalGateway, PlugwayError, as_list, as_object
 
-_RUNNING: Final = f"/dashboard/exchanges?after={10**15 - 1}"
+RUNNING: Final = f"/dashboard/exchanges?after={10**18 - 1}"
 """What runs, without what has ended."""
 _LONGEST: Final = 120
 
@@ -32,7 +32,7 @@ class Waiting(NamedTuple):
 def waiting(gateway: LocalGateway, session: str | None = None) -> Waiting | None:
     """What waits, in one conversation or in all; None if nothing does, or if that is unknown."""
     try:
-        document = as_object(gateway.ask("GET", _RUNNING))
+        document = as_object(gateway.ask("GET", RUNNING))
     except PlugwayError:
         return None  # without `dashboard`
     found = [

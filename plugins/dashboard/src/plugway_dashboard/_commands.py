@@ -19,6 +19,7 @@ from rich.text import Text
 from plugway import LocalGateway, PlugwayError, as_list, as_object
 from plugway_dashboard._follow import RunningLines, plain
 from plugway_dashboard._plugin import HISTORY, MOST_FOUND, PATH
+from plugway_dashboard._words import sentence
 from plugway_prices import DOLLAR, dollars
 
 logs_app = typer.Typer(name="logs", rich_markup_mode=None)
@@ -246,6 +247,4 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: 
         line = explained.get("line") or "unknown; `cache-watch` explains what it has seen"
         console.print(Text(f"          cache: {plain(line)}", style))
     for entry in as_list(exchange.get("receipt")) if receipts else ():
-        item = as_object(entry)
-        what = f"{item.get('stage')} {item.get('plugin')}: {item.get('what')}"
-        console.print(Text(f"          {plain(what)}"))
+        console.print(Text(f"          {plain(sentence(as_object(entry)))}"))

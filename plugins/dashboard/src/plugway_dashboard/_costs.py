@@ -9,7 +9,7 @@ from typing import Final
 
 from plugway import Exchange, Outcome, Usage
 from plugway_prices import DOLLAR, LONG, TellsPrices
-from plugway_tools import loop_usages
+from plugway_tools import own_usages
 
 _REFUSED: Final = re.compile(r"(4\d\d|503|529) ")
 """Results of attempts that vendors refuse before any work on them."""
@@ -21,7 +21,7 @@ def cost_of(
 ) -> float | None:
     """US dollars; None if it is unknown. `choices` are those of the request (`choices_of`)."""
     served = exchange.served_by
-    usages = loop_usages(exchange) or [outcome.usage]
+    usages = own_usages(exchange, outcome)
     if served is None or not any(map(any, usages)):
         return 0.0 if _costs_nothing(exchange, outcome) else None
     price = prices.price_of(served.backend, served.model, datetime.now(UTC), frozenset(choices))
@@ -35,7 +35,8 @@ def cost_of(
 
 def _costs_nothing(exchange: Exchange, outcome: Outcome) -> bool:
     """Whether no server worked on it: it was answered here, or each attempt was refused."""
+    joined = any(outcome.usage) and not own_usages(exchange, outcome)
     if not exchange.attempts:
-        return outcome.kind != "disconnected"
-    ended = outcome.kind in ("rejected", "failed") and outcome.first_content_seconds is None
-    return ended and all(_REFUSED.match(one.result) for one in exchange.attempts)
+        return joined or outcome.kind != "disconnected"
+    refused = outcome.kind in ("rejected", "failed") and outcome.first_content_seconds is None
+    return (joined or refused) and all(_REFUSED.match(one.result) for one in exchange.attempts)

@@ -79,6 +79,6 @@ def _waits(one: Mapping[str, Any]) -> int:
 
 
 def _words(one: Mapping[str, Any]) -> str:
-    agent = f"  agent {str(one['agent_id'])[:8]}" if one["agent_id"] else ""
+    agent = f" of agent {str(one['agent_id'])[:8]}" if one["agent_id"] else ""
     since = f"{one['seconds']:.0f} s  caller {one['caller']}"
-    return plain(f"{one['model_asked']}: {one['state']}  {since}{agent}")
+    return plain(f"{one['model_asked']}{agent}: {one['state']}  {since}")

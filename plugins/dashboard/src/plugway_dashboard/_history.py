@@ -66,6 +66,10 @@ class Found:
     """Whether there are older ones that fit, too."""
 
 
+class _MovedAsideError(Exception):
+    """The file was corrupt; the next call begins another one."""
+
+
 class History:
     """The exchanges of the last `days`, at most `rows` of them."""
 
@@ -98,6 +102,8 @@ class History:
     async def _in_thread(self, work: Callable[[], T]) -> T | None:
         try:
             return await anyio.to_thread.run_sync(work)
+        except _MovedAsideError:
+            return None
         except (OSError, sqlite3.Error) as error:
             if time.monotonic() - self._warned >= _WARN_SECONDS:
                 self._warned = time.monotonic()
@@ -125,7 +131,7 @@ class History:
             aside = self.path.replace(self.path.with_suffix(".broken"))
             self.path.with_name(f"{self.path.name}-journal").unlink(missing_ok=True)
             log.warning("%s is corrupt (%s) and was moved to %s", self.path, error, aside)
-            raise
+            raise _MovedAsideError from error
 
     def _add(self, items: Sequence[Mapping[str, Any]]) -> bool:
         with self._open() as db:

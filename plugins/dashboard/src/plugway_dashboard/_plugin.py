@@ -29,6 +29,7 @@ from plugway import (
     Plugin,
     Reply,
     Send,
+    Usage,
     hookimpl,
 )
 from plugway_dashboard._costs import cost_of
@@ -42,7 +43,7 @@ from plugway_dashboard._waits import log_waits
 from plugway_dashboard._words import running_data
 from plugway_endpoints import ExplainsCache, OffersTrials, Trial
 from plugway_prices import Catalogue, TellsPrices, choices_of, prices_in
-from plugway_tools import verdicts_of
+from plugway_tools import own_usages, verdicts_of
 
 PATH: Final = "/dashboard/exchanges"
 ADVICE: Final = "/dashboard/advice"
@@ -346,7 +347,7 @@ def _number(request: Request, name: str) -> int | None:
 
 def exchange_data(exchange: Exchange, outcome: Outcome) -> dict[str, Any]:
     """One exchange as JSON-ready data: receipt, outcome and times in seconds, without content."""
-    usage = outcome.usage
+    usage = outcome.usage if own_usages(exchange, outcome) else Usage()
     served = exchange.served_by
     return {
         **exchange.summary(),

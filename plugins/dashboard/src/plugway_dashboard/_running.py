@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from plugway import (
@@ -19,6 +20,7 @@ from plugway import (
     as_object,
     new_id,
 )
+from plugway_dashboard._plan import shape_of
 
 MOST_RUNNING: Final = 2000
 MOST_UNSAVED: Final = 10_000
@@ -31,8 +33,6 @@ _DELTA: Final = b"event: content_block_delta\n"
 
 class Running:
     """One exchange while it runs."""
-
-    __slots__ = ("attempt", "exchange", "first", "reports", "request", "short", "since", "wrote")
 
     def __init__(
         self, exchange: Exchange, *, short: bool, request: MessagesRequest | None = None
@@ -52,6 +52,14 @@ class Running:
         """Characters of the reply, roughly; None if they are not counted."""
         self.reports = 0
         """How many times the log said what it waits for."""
+
+    @cached_property
+    def prompt(self) -> int | None:
+        """Tokens of the prompt by its size; None for one with images, of another API, or so large
+        that looking at it takes long."""
+        request = self.request
+        shape = shape_of(request) if request and not request.heavy else None
+        return shape["tokens"] if shape and not shape["images"] else None
 
     def begin(self, attempt: Attempt) -> None:
         """An attempt begins."""

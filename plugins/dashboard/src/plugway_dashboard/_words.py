@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from plugway_dashboard._running import Running
@@ -19,6 +19,14 @@ _RATE_SECONDS: Final = 1.0
 _MOST_FAILURE: Final = 200
 _TWICE: Final = re.compile(r"^(\d{3}) refused with status \1\b")
 """The status and the words of an upstream's refusal, which repeat it."""
+_PAST: Final = {
+    "set": "set",
+    "add": "added",
+    "remove": "removed",
+    "drop": "dropped",
+    "emulate": "emulated",
+}
+_CHANGE: Final = re.compile(rf"({'|'.join(_PAST)}) (header:\S+|\S+?): (.+)", re.DOTALL)
 log = logging.getLogger("plugway.dashboard")
 
 
@@ -94,6 +102,7 @@ def running_data(running: Running, now: float) -> dict[str, Any]:
         "attempts": len(exchange.attempts) + (attempt is not None and first is None),
         "phase": state.phase,
         "state": state.words,
+        "prompt": running.prompt,
         "read": state.read,
         "of": state.of,
         "written": state.written,
@@ -143,6 +152,15 @@ def _known(running: Running) -> Progress | None:
     except Exception:  # another plugin's code; what it does is shown without its progress
         log.exception("`%s` failed to tell how far a request is", attempt.backend.name)
         return None
+
+
+def sentence(entry: Mapping[str, Any]) -> str:
+    """An entry of a receipt as a sentence."""
+    plugin, what = entry.get("plugin"), str(entry.get("what"))
+    if found := _CHANGE.match(what):
+        action, field, because = found.groups()
+        return f"{plugin} {_PAST[action]} {field}: {because}"
+    return f"{plugin}: {what}"
 
 
 def waiting_line(running: Running, now: float) -> str:

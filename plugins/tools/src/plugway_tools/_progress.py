@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from plugway import Exchange, StateKey, Usage
+from plugway import Exchange, Outcome, StateKey, Usage
 from plugway_tools._protocols import Verdict
 from plugway_tools._replies import tokens
 
@@ -106,6 +106,15 @@ def loop_usages(exchange: Exchange) -> Sequence[Usage]:
     reply has the prompt of the last one only."""
     found = exchange.state.get(_PROGRESS)
     return () if found is None else found.usages
+
+
+def own_usages(exchange: Exchange, outcome: Outcome) -> Sequence[Usage]:
+    """The usage of each request to a model that the exchange made: several in a loop of tools, none
+    if it joined the reply to another exchange, which has that usage."""
+    answered = any(one.result == "answered" for one in exchange.attempts)
+    if exchange.served_by is not None and not answered:
+        return ()
+    return loop_usages(exchange) or (outcome.usage,)
 
 
 def record_verdict(exchange: Exchange, tool: str, verdict: Verdict, *, quotes: bool = True) -> None:

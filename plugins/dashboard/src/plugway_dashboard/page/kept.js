@@ -2,15 +2,24 @@
 const STEP = 60, MOST_ROWS = 100;
 let shown = STEP, first = true, made = new Map();  /* the rows, which are made again only if they change */
 
+/* An entry of a receipt as a sentence, as `_words.sentence` has it for the terminal. */
+const PAST = { set: "set", add: "added", remove: "removed", drop: "dropped", emulate: "emulated" };
+
+function sentence(entry) {
+  const [, action, field, because] = /^(set|add|remove|drop|emulate) (header:\S+|\S+?): (.+)$/s.exec(entry.what) || [];
+  return action ? `${entry.plugin} ${PAST[action]} ${field}: ${because}.` : `${entry.plugin}: ${entry.what}.`;
+}
+
 function receipt(item) {
-  const judged = (item.verdicts || []).map(one => `verdict  ${one.kind} ${one.tool}: ${one.reason}`);
-  const lines = (item.receipt || []).filter(e => !(judged.length && e.stage === "safeguards")).map(e => `${e.stage}  ${e.plugin}: ${e.what}`);
-  const tries = (item.attempts || []).map(a => `attempt  ${a.target}: ${a.result} (${a.ms} ms)`);
-  const head = [`request ${item.request_id} of ${item.caller}${item.client ? `, from ${item.client}` : ""}`,
-    `${new Date(item.ended * 1000).toISOString()}  ${item.status} ${item.outcome}, ${item.model_asked} → ${item.served_by || "no backend"}`,
-    item.route && `route  ${item.route.reason}`, item.error];
-  const cache = item.cache && item.cache.why && `cache  ${item.cache.line}`;
-  return [...head, ...tries, ...judged, ...lines, cache, `cost  ${money(item.dollars)}`].filter(Boolean).map(oneLine).join("\n");
+  const judged = (item.verdicts || []).map(one => `The call of ${one.tool} was ${one.kind}: ${one.reason}.`);
+  const lines = (item.receipt || []).filter(e => !(judged.length && e.stage === "safeguards") && e.what !== item.route?.reason).map(sentence);
+  const tries = (item.attempts || []).map(a => a.result === "answered" ? `${a.target} answered after ${a.ms} ms.` : `${a.target} failed after ${a.ms} ms: ${a.result}.`);
+  const head = [`Request ${item.request_id} of ${item.caller}${item.client ? `, sent by ${item.client}` : ""}.`,
+    `It ended at ${new Date(item.ended * 1000).toISOString()}: ${item.status} ${item.outcome}, ${item.model_asked} → ${item.served_by || "no backend"}.`,
+    item.error && `Its error: ${item.error}.`, item.route && `Its target was chosen because of: ${item.route.reason}.`];
+  const cache = item.cache && item.cache.why && `Prompt cache: ${item.cache.line}.`;
+  return [...head, ...tries, ...judged, ...lines, cache, `Cost: ${item.dollars == null ? "unknown" : money(item.dollars)}.`]
+    .filter(Boolean).map(text => oneLine(text).replace(/([.!?])\.$/, "$1")).join("\n");
 }
 
 const used = item => item.usage.input + item.usage.cache_read + item.usage.cache_creation;

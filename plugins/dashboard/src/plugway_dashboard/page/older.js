@@ -65,7 +65,7 @@ async function reveal(id) {
     item = found.exchanges.find(one => one.request_id === id);
     if (item) older = [item, ...older];
   }
-  if (!item) { $("did").textContent = "That request is not kept any more."; $("did").className = "bad"; return; }
+  if (!item) return did("That request is not kept any more.", "bad");
   const all = conversations(listed()), at = all.findIndex(one => one.items.includes(item));
   if (at < 0) return;
   shown = Math.max(shown, at + 1);

@@ -1,34 +1,49 @@
 /* What runs, and asking the gateway. */
 let token = sessionStorage.getItem("token") || "", after = 0, kept = [], running = [], shape = "", typed, book, link = null;
-const rows = new Map();
+const rows = new Map(), windows = new Map();
 
 function runningRow(item) {
   const row = make("li", null, "run"), model = make("span", "", "name");
-  const what = make("span", "", "what"), time = make("time"), bar = make("progress");
+  const what = make("span", "", "what"), more = make("span", "", "mute"), time = make("time"), bar = make("progress");
   bar.setAttribute("aria-label", "prompt read");
-  row.append(model, " ", what, " ", bar, " ", time);
-  rows.set(item.request_id, { model, what, time, bar });
+  row.append(model, " ", what, " ", bar, " ", time, " ", more);
+  rows.set(item.request_id, { model, what, more, time, bar });
   return row;
 }
 
 function update(item) {
-  const { model, what, time, bar } = rows.get(item.request_id);
+  const { model, what, more, time, bar } = rows.get(item.request_id);
   const asked = item.target && item.target !== item.model_asked ? `${item.model_asked} → ${item.target}` : item.model_asked;
-  if (model.textContent !== asked) model.textContent = asked;
-  if (what.textContent !== item.state) what.textContent = item.state;
+  const texts = [[model, asked], [what, item.state], [more, aside(item)]];
+  for (const [place, text] of texts.map(([place, text]) => [place, plain(text)])) if (place.textContent !== text) place.textContent = text;
   time.textContent = elapsed(item.seconds);
   what.title = item.client;
   bar.hidden = item.phase !== "reading";
   if (!bar.hidden) { bar.max = item.of; bar.value = item.read; }
 }
 
+/* How much of the window the prompt takes, and when the first word came. */
+function aside(item) {
+  const window = windows.get(item.target), first = item.first_content_seconds;
+  const prompt = item.of ? number.format(item.of) : item.prompt && `about ${number.format(item.prompt)}`;
+  const parts = [prompt && `prompt ${prompt}${window ? ` of ${number.format(window)}` : ""} tokens`, first != null && `first word ${seconds(first)}`];
+  return parts.filter(Boolean).join(", ");
+}
+
+function spent(conversation) {
+  const ended = conversation.session ? kept.filter(item => keyOf(item) === conversation.key) : [];
+  const known = ended.filter(item => item.dollars != null);
+  const sum = cost(known.reduce((all, item) => all + item.dollars, 0), ended.length - known.length, ended.length);
+  return sum && `cost so far ${sum}`;
+}
+
 function showRunning() {
-  const items = matching(running), now = JSON.stringify(items.map(item => [item.request_id, item.agent_id]));
+  const items = matching(running), now = JSON.stringify([running.length, kept.length && kept.at(-1).number, ...items.map(item => [item.request_id, item.agent_id])]);
   if (now !== shape) {
     shape = now;
     rows.clear();
     $("running").replaceChildren(...conversations(items).map(one => {
-      const row = line("li", make("span", title(one), "name"), make("span", `of ${one.caller}`, "mute"));
+      const row = line("li", make("span", title(one), "name"), make("span", `of ${one.caller}`, "mute"), make("span", spent(one), "mute"));
       row.append(branch(one, "", runningRow));
       return row;
     }));
@@ -76,9 +91,9 @@ async function look() {
   mayAsk = !news.limited;
   $("advice").hidden = news.limited;
   running = news.running.map(item => ({ ...item, text: "" }));
-  showRunning();
   if (begins && historyDays != null) findSoon();
   if (fresh.length || begins) { kept = kept.concat(fresh).slice(-5000); showKept(); prepare(); }
+  showRunning();
   if (historyDays != null && fresh.length && Date.now() - totalsAt > 5000) findTotals();
   lookAtState();
   lookAtTrials(JSON.stringify([book, state.plugins]));
@@ -100,6 +115,7 @@ function gateway(state) {
 async function models() {
   const found = (await ask("/v1/models?limit=1000")).data.map(model => {
     const row = make("tr");
+    windows.set(model.id.replace(/^anthropic\//, ""), model.max_input_tokens);
     row.append(make("td", model.id), make("td", model.max_input_tokens ? number.format(model.max_input_tokens) : "", "n"));
     return row;
   });

@@ -13,12 +13,13 @@ function when(time) {
 }
 const short = text => (text || "").split("/").pop().slice(0, 8);
 
-/* One line of text that others wrote: what would break it, or turn the rest of it around, is shown as a sign. */
-const oneLine = text => String(text).replace(/[\p{Cc}\p{Zl}\p{Zp}\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/gu, "\ufffd");
+/* Text that others wrote: what would turn the rest of a line around is shown as a sign, and in one line what would break it, too. */
+const plain = text => String(text).replace(/[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+const oneLine = text => plain(text).replace(/[\p{Cc}\p{Zl}\p{Zp}]/gu, "\ufffd");
 
 function make(tag, text, kind) {
   const made = document.createElement(tag);
-  if (text != null) made.textContent = text;
+  if (text != null) made.textContent = plain(text);
   if (kind) made.className = kind;
   return made;
 }
@@ -58,11 +59,13 @@ function arrange(list, rows) {
   rows.forEach((row, at) => { if (list.children[at] !== row) list.insertBefore(row, list.children[at] || null); });
 }
 
+const keyOf = item => item.key ||= JSON.stringify([item.caller, item.session_id || item.request_id]);
+
 /* Conversations in the order in which their items come; the agents of each by their ids. */
 function conversations(items) {
   const found = new Map();
   for (const item of items) {
-    const key = item.key ||= JSON.stringify([item.caller, item.session_id || item.request_id]);
+    const key = keyOf(item);
     if (!found.has(key)) found.set(key, { key, caller: item.caller, session: item.session_id, items: [], agents: new Map() });
     const one = found.get(key), id = item.agent_id || "";
     one.items.push(item);
@@ -140,13 +143,20 @@ async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    const field = make("textarea", text);
+    const field = make("textarea");
+    field.value = text;
     document.body.append(field);
     field.select();
     document.execCommand("copy");
     field.remove();
   }
-  $("did").textContent = `Copied ${what}.`;
+  did(`Copied ${what}.`);
+}
+
+/* What has just been done; only a failure is shown to those who see the page. */
+function did(text, kind = "unseen") {
+  $("did").textContent = text;
+  $("did").className = kind;
 }
 
 function download(text, kind, name) {

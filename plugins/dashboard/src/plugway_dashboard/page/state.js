@@ -41,7 +41,7 @@ function plannedText(found) {
 
 async function plan(query, place) {
   place.hidden = false;
-  try { place.textContent = plannedText(await ask(`/dashboard/plan?${query}`)); } catch (error) { place.textContent = error.message; }
+  try { place.textContent = plain(plannedText(await ask(`/dashboard/plan?${query}`))); } catch (error) { place.textContent = error.message; }
 }
 
 $("plan").onsubmit = event => {

@@ -50,7 +50,7 @@ function forgetTrials() {
 function say(part, text, working = false) {
   part.problem.textContent = working ? "" : text;
   part.note.textContent = working ? text : "";
-  if (working) $("did").textContent = text;
+  if (working) did(text);
   part.status.hidden = !working;
 }
 
@@ -82,7 +82,7 @@ async function working(part, text, work) {
   busy.delete(part);
   if (part.contains(document.activeElement) && document.activeElement === part.cancel) part.querySelector("form button").focus();
   say(part, failure);
-  if (!failure) $("did").textContent = "Done.";
+  if (!failure) did("Done.");
 }
 
 async function post(trial, body, signal) {
@@ -143,7 +143,7 @@ async function readPicture(part, signal) {
   const items = found.lines.map(({ text, box: [left, top, right, bottom] }, at) => {
     const box = drawn(svg, "rect", { x: left, y: top, width: right - left, height: bottom - top });
     drawn(svg, "text", { x: left - 2, y: bottom, "font-size": Math.min(24, bottom - top) }).textContent = at + 1;
-    const item = make("li", text);
+    const item = Object.assign(make("li"), { textContent: text });
     item.onmouseenter = () => box.classList.add("here");
     item.onmouseleave = () => box.classList.remove("here");
     return item;
@@ -295,7 +295,7 @@ function choose(part, files) {
   part.querySelector("input[type=file]").files = one.files;
   part.open = true;
   say(part, "");
-  $("did").textContent = `Chosen: ${files[0].name}${files.length > 1 ? `, the first of ${files.length}` : ""}`;
+  did(`Chosen: ${files[0].name}${files.length > 1 ? `, the first of ${files.length}` : ""}`);
 }
 
 /* A pasted picture belongs to the part with the focus, or else to the first one that is open. */
