@@ -119,7 +119,8 @@ def build(folder: Path, work: Path, *, isolated: bool) -> Path:
     """Build the wheel of a source folder; this runs the code of its build."""
     built = work / "built"
     alone = [] if isolated else ["--no-build-isolation"]
-    pip(["wheel", "--no-deps", *alone, "--wheel-dir", str(built), "--", str(folder)], work)
+    options = ["--no-deps", *alone, "--wheel-dir", str(built)]
+    pip(["wheel", *options, "--", str(folder)], work, builds=True)
     return next(built.glob("*.whl"))
 
 
@@ -156,14 +157,16 @@ def wheel_name(path: Path) -> tuple[str, str]:
     return name, str(version)
 
 
-def pip(arguments: Sequence[str], work: Path) -> None:
-    """Run pip. Raises `PlugwayError` with the end of its output."""
+def pip(arguments: Sequence[str], work: Path, *, builds: bool = False) -> None:
+    """Run pip, which starts other programs only if it `builds`. Raises `PlugwayError` with the end
+    of its output."""
     if find_spec("pip") is None:
         fix = "run `python -m ensurepip` (or `uv pip install pip`) in it"
         raise PlugwayError(f"the environment {sys.prefix} has no pip: {fix}")
-    quiet = ("--disable-pip-version-check", "--no-input", "--quiet")
+    plain = ("--disable-pip-version-check", "--no-input")
+    program = ("-m", "pip") if builds else (str(Path(__file__).with_name("_wheels_only.py")),)
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "pip", *arguments[:1], *quiet, *arguments[1:]],
+        [sys.executable, "-P", *program, *arguments[:1], *plain, *arguments[1:]],
         cwd=work,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
