@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
 import sys
 import threading
 import zipfile
@@ -276,9 +275,24 @@ def test_a_lock_is_written_and_installs_the_same_files_only(gateway, wheels, tmp
     message = refused(gateway, "install", "--lock", lock, "--from", wheels, "--yes")
     assert "pip download` failed" in message
     assert "hash" in message.lower()
-    lock.write_text("probe-one>=1.0\n")
-    message = refused(gateway, "install", "--lock", lock, "--from", wheels, "--yes")
-    assert "lock.txt:1: not a line of a lock" in message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "probe-one>=1.0",
+        "probe-one==1.0",
+        f"probe-one==new --hash=sha256:{'a' * 64}",
+        f"--index-url==1.0 --hash=sha256:{'a' * 64}",
+        f"-r==/etc/hostname --hash=sha256:{'a' * 64}",
+        f"probe-one==1.0 --hash=sha256:{'z' * 64}",
+    ],
+)
+def test_a_lock_has_versions_with_hashes_and_no_options_of_pip(tmp_path, line):
+    good = f"# mine\n\nProbe_One==1.0.post1+local --hash=sha256:{'a' * 64}\n"
+    assert _pip.read_lock(good, tmp_path) == (Pin("probe-one", "1.0.post1+local", "a" * 64),)
+    with pytest.raises(PlugwayError, match=":4: not a line of a lock"):
+        _pip.read_lock(good + line, tmp_path)
 
 
 def test_a_failed_installation_restores_the_former_version(gateway, wheels):

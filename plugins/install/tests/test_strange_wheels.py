@@ -90,7 +90,7 @@ def test_a_link_of_the_environment_gives_no_file_a_second_name(tmp_path, monkeyp
     site.mkdir(parents=True)
     (base / "lib64").symlink_to(site)  # as Python's own `venv` makes it, but shorter
     wheel = make_wheel(tmp_path, files=BOTH | {data("data", "lib64/packaging/__init__.py"): "evil"})
-    with pytest.raises(PlugwayError, match="which a link in .* leads elsewhere"):
+    with pytest.raises(PlugwayError, match=r"which a link in .* leads elsewhere"):
         checked(wheel)
 
 
