@@ -94,8 +94,8 @@ def announcement(plan: Plan, chosen: Sequence[Endpoint]) -> Iterator[str]:
     """What will be sent, to whom, and what it may cost."""
     yield (
         f"Each endpoint gets {len(plan.steps)} requests with about {plan.tokens:,} tokens of "
-        f"generated text in all (seed {plan.seed}); nothing of yours is in them. A turn of 20K with "
-        f"a short reply that costs nothing is sent up to {MOST_AGAIN} times more:"
+        f"generated text in all (seed {plan.seed}); nothing of yours is in them. A turn of 20K "
+        f"with a short reply that costs nothing is sent up to {MOST_AGAIN} times more:"
     )
     for endpoint in chosen:
         most = plan.most_nano_dollars(endpoint)
