@@ -1,6 +1,9 @@
 """The figures of a run against upstreams whose times, counts and calls are known."""
 
+import json
+from collections import Counter
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from bench_measuring import (
@@ -20,7 +23,7 @@ from bench_measuring import (
 from plugway.testing import Hold, anthropic_error, anthropic_stream, sse
 from plugway_bench._bodies import Bodies
 from plugway_bench._exchange import Measured
-from plugway_prices import DOLLAR, Price, Rates
+from plugway_prices import DOLLAR, FREE, Price, Rates
 
 pytestmark = pytest.mark.anyio
 DEAR = Price(Rates(*[number * 10**6 for number in (2, 10, 1, 2, 2)]))
@@ -90,7 +93,7 @@ async def test_calls_count_as_valid_if_their_tool_was_offered_and_its_schema_hol
         return reply(request, calls=next(asked))
 
     async with served(upstream(answer)) as g:
-        (row,) = (await measured(g, rounds=3, workloads=["turns"])).values()
+        (row,) = (await measured(g, endpoint(price=None), rounds=3, workloads=["turns"])).values()
     assert (row.calls_asked, row.calls_made, row.calls_valid) == (6, 5, 2)
 
 
@@ -148,7 +151,7 @@ async def test_a_conversation_that_outgrows_the_window_keeps_its_figures_and_say
         return reply(request)
 
     async with served(upstream(answer)) as g:
-        (row,) = (await measured(g, rounds=3, workloads=["turns"])).values()
+        (row,) = (await measured(g, endpoint(price=None), rounds=3, workloads=["turns"])).values()
     assert row.figures["turns_rate"].samples == 2
     assert row.workloads["turns"].outcome == "context_overflow"
 
@@ -261,10 +264,29 @@ async def test_every_endpoint_gets_the_same_bodies_in_turn():
 
     ups = [numbered(0), numbered(1)]
     async with served(*ups) as g:
-        await measured(g, endpoint(0), endpoint(1), rounds=1)
+        await measured(g, endpoint(0, None), endpoint(1, None), rounds=1)
     assert order == [0, 1] * (len(order) // 2)
     bodies = [[{**request.json, "model": ""} for request in up.requests] for up in ups]
     assert bodies[0] == bodies[1]
+
+
+@pytest.mark.parametrize("price", [FREE, None], ids=["free", "unknown"])
+async def test_a_short_reply_that_costs_nothing_is_measured_again(price):
+    answer = partial(reply, step=0.0005)  # 20 pieces in about 10 ms
+    up = upstream(answer)
+    async with served(up) as g:
+        (row,) = (await measured(g, endpoint(price=price), rounds=1, workloads=["turns"])).values()
+    asked = [request.json for request in up.requests if request.path.endswith("/messages")]
+    times = Counter(json.dumps(body, sort_keys=True) for body in asked)
+    assert row.figures["turns_first"].samples == 2, "it counts once"
+    assert (row.calls_asked, row.workloads["turns"].outcome) == (2, "measured")
+    if price is None:
+        assert set(times.values()) == {1}
+        assert row.figures["turns_rate"].samples <= 2
+        assert any("too little to compare runs by" in note for note in row.notes)
+    else:
+        assert 2 < max(times.values()) <= 21
+        assert row.figures["turns_rate"].samples > 2
 
 
 def test_a_rate_is_tokens_after_the_first_over_their_time():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
 import sys
 import threading
 import zipfile
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from install_wheels import make_environment, make_wheel, sha256
+from install_wheels import PERMISSIONS, PLUGIN, make_environment, make_wheel, sha256
 
 from plugway import PlugwayError
 from plugway_install import _change, _pip
@@ -97,12 +96,17 @@ def test_a_plugin_comes_from_the_index_that_pip_is_configured_for(gateway, wheel
     done = gateway.run("install", "probe-one", "--yes", PIP_INDEX_URL=index)
     assert done.returncode == 0, done.stderr
     assert gateway.has("probe-one")
-    newer = make_wheel(folder, version="1.1")
+    more = f"{PERMISSIONS}processes = ['git']\n"
+    files = {"probe_one/__init__.py": PLUGIN, "probe_one/plugway-permissions.toml": more}
+    newer = make_wheel(folder, version="1.1", files=files)
     with (folder / "index.html").open("a") as page:
         page.write(f'<a href="{newer.name}#sha256={sha256(newer)}">x</a>')
     assert gateway.run("install", "--outdated", PIP_INDEX_URL=index).stdout == (
         "probe-one 1.0 -> 1.1\n"
     )
+    shown = refused(gateway, "install", newer)
+    assert "- starts `git`, NEW in this version" in shown
+    assert "- connects to `api.example.com`\n" in shown
     newer.write_bytes(newer.read_bytes()[:-1] + b"!")
     message = refused(gateway, "install", "probe-one", "--upgrade", "--yes", PIP_INDEX_URL=index)
     assert "hash" in message.lower()
@@ -271,9 +275,24 @@ def test_a_lock_is_written_and_installs_the_same_files_only(gateway, wheels, tmp
     message = refused(gateway, "install", "--lock", lock, "--from", wheels, "--yes")
     assert "pip download` failed" in message
     assert "hash" in message.lower()
-    lock.write_text("probe-one>=1.0\n")
-    message = refused(gateway, "install", "--lock", lock, "--from", wheels, "--yes")
-    assert "lock.txt:1: not a line of a lock" in message
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "probe-one>=1.0",
+        "probe-one==1.0",
+        f"probe-one==new --hash=sha256:{'a' * 64}",
+        f"--index-url==1.0 --hash=sha256:{'a' * 64}",
+        f"-r==/etc/hostname --hash=sha256:{'a' * 64}",
+        f"probe-one==1.0 --hash=sha256:{'z' * 64}",
+    ],
+)
+def test_a_lock_has_versions_with_hashes_and_no_options_of_pip(tmp_path, line):
+    good = f"# mine\n\nProbe_One==1.0.post1+local --hash=sha256:{'a' * 64}\n"
+    assert _pip.read_lock(good, tmp_path) == (Pin("probe-one", "1.0.post1+local", "a" * 64),)
+    with pytest.raises(PlugwayError, match=":4: not a line of a lock"):
+        _pip.read_lock(good + line, tmp_path)
 
 
 def test_a_failed_installation_restores_the_former_version(gateway, wheels):
@@ -287,23 +306,25 @@ def test_a_failed_installation_restores_the_former_version(gateway, wheels):
     assert gateway.has("probe-one")
 
 
+ALTER = """import atexit, pathlib, sys
+file = pathlib.Path(__file__).parents[1] / "probe_one" / "__init__.py"
+atexit.register(lambda: file.exists() and file.write_text("altered"))
+"""
+REAL = """import runpy
+sys.path[:] = [p for p in sys.path if p != str(pathlib.Path(__file__).parents[1])]
+for name in [n for n in sys.modules if n == "pip" or n.startswith("pip.")]:
+    del sys.modules[name]
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+"""The end of a `pip` in front of the real one."""
+
+
 def test_a_file_that_is_altered_while_it_is_installed_is_noticed(gateway, wheels):
     """A `pip` that writes something else than the wheel has."""
     fake = gateway.site / "pip"
     fake.mkdir()
     (fake / "__init__.py").write_text("")
-    real = subprocess.run(
-        [sys.executable, "-c", "import pip; print(pip.__path__[0])"], capture_output=True, text=True
-    ).stdout.strip()
-    (fake / "__main__.py").write_text(
-        "import subprocess, sys, pathlib\n"
-        f"done = subprocess.run([{sys.executable!r}, '-m', 'pip', '--python', sys.executable,"
-        " *sys.argv[1:]])\n"
-        "file = pathlib.Path(__file__).parents[1] / 'probe_one' / '__init__.py'\n"
-        "if file.exists(): file.write_text('altered')\n"
-        "sys.exit(done.returncode)\n"
-    )
-    assert real
+    (fake / "__main__.py").write_text(ALTER + REAL)
     message = refused(gateway, "install", make_wheel(wheels), "--yes")
     assert "is not the file of the wheel" in message
     assert not gateway.has("probe-one")
@@ -318,11 +339,6 @@ if sys.argv[1] == "install" and "--dry-run" not in sys.argv:
     print("halfway", file=open(os.environ["MARK"], "w"), flush=True)
     while True:
         time.sleep(60)
-import runpy
-sys.path[:] = [p for p in sys.path if p != str(pathlib.Path(__file__).parents[1])]
-for name in [n for n in sys.modules if n == "pip" or n.startswith("pip.")]:
-    del sys.modules[name]
-runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 
 
@@ -334,7 +350,7 @@ def halfway(gateway, wheels, tmp_path):
     fake = gateway.site / "pip"
     fake.mkdir()
     (fake / "__init__.py").write_text("")
-    (fake / "__main__.py").write_text(STOP)
+    (fake / "__main__.py").write_text(STOP + REAL)
     mark = tmp_path / "mark"
     os.mkfifo(mark)
     files = {"probe_one/__init__.py": "", "probe_one/half.py": "half"}

@@ -265,7 +265,7 @@ def test_a_source_folder_is_not_built_where_signatures_are_required(
     folder = tmp_path / "source"
     folder.mkdir()
     (folder / "pyproject.toml").write_text("")
-    monkeypatch.setattr(_pip, "pip", lambda *_: pytest.fail("it was built"))
+    monkeypatch.setattr(_pip, "pip", lambda *_, **__: pytest.fail("it was built"))
     done = CliRunner().invoke(install_app, [str(folder), "--yes"])
     assert "is a source folder, which nobody can sign" in str(done.exception)
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import struct
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -80,6 +82,53 @@ def test_files_in_places_that_are_not_theirs_are_refused(tmp_path, more, reason)
     assert reason in str(caught.value)
 
 
+def test_a_link_of_the_environment_gives_no_file_a_second_name(tmp_path, monkeypatch):
+    base, found = tmp_path / "env", sysconfig.get_path
+    values = {"base": str(base), "platbase": str(base)}
+    monkeypatch.setattr(sysconfig, "get_path", lambda name: found(name, vars=values))
+    site = Path(sysconfig.get_path("purelib"))
+    site.mkdir(parents=True)
+    (base / "lib64").symlink_to(site)  # as Python's own `venv` makes it, but shorter
+    wheel = make_wheel(tmp_path, files=BOTH | {data("data", "lib64/packaging/__init__.py"): "evil"})
+    with pytest.raises(PlugwayError, match=r"which a link in .* leads elsewhere"):
+        checked(wheel)
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive", "repository"])
+def test_a_dependency_that_would_be_built_or_cloned_runs_nothing(tmp_path, kind):
+    source, ran = tmp_path / "evil", tmp_path / "ran"
+    source.mkdir()
+    (source / "build.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    (source / "pyproject.toml").write_text(
+        "[build-system]\nrequires = []\nbuild-backend = 'build'\nbackend-path = ['.']\n"
+    )
+    (source / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
+    place = {
+        "folder": source.as_uri(),
+        "archive": f"{source.as_uri()}-1.0.tar.gz",
+        "repository": f"git+{source.as_uri()}",
+    }[kind]
+    with tarfile.open(tmp_path / "evil-1.0.tar.gz", "w:gz") as archive:
+        archive.add(source, "evil-1.0")
+    wheel = make_wheel(tmp_path / "wheels", requires=[f"evil @ {place}"])
+    with pytest.raises(PlugwayError, match="only wheels are installed") as caught:
+        _pip.resolve([str(wheel)], Source(), tmp_path)
+    assert not ran.exists()
+    assert "evil" in str(caught.value)
+
+
+def test_with_a_folder_of_wheels_a_dependency_elsewhere_is_not_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/evil-1.0-py3-none-any.whl"
+        wheel = make_wheel(tmp_path / "wheels", requires=[f"evil @ {url}"])
+        with pytest.raises(PlugwayError, match="a dependency is elsewhere"):
+            _pip.resolve([str(wheel)], Source(wheel.parent), tmp_path)
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+
+
 @pytest.mark.parametrize(
     ("points", "reason"),
     [
@@ -125,9 +174,13 @@ def test_a_package_does_not_begin_a_namespace_that_others_share(tmp_path, monkey
 
 
 def test_metadata_that_would_fill_the_memory_is_refused(tmp_path):
-    path = make_wheel(tmp_path, metadata="x" * (17 << 20))
-    with pytest.raises(PlugwayError, match="larger than 16 MiB"):
-        checked(path)
+    declared = BOTH | {"probe_one/plugway-permissions.toml": "#" * (17 << 20)}
+    for path in (
+        make_wheel(tmp_path / "1", metadata="x" * (17 << 20)),
+        make_wheel(tmp_path / "2", files=declared),
+    ):
+        with pytest.raises(PlugwayError, match="larger than 16 MiB"):
+            checked(path)
 
 
 def test_a_size_that_is_not_true_is_refused(tmp_path):

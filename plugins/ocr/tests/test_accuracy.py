@@ -86,6 +86,17 @@ async def test_a_scanned_page_is_read(engine):
     assert (found["pages"], found["left_out"]) == (1, 0)
 
 
+@pytest.mark.parametrize("turn", [90, 180, 270])
+async def test_a_picture_that_lies_on_its_side_or_head_is_read(engine, turn):
+    from PIL import Image
+
+    upright, out = Image.open(io.BytesIO(drawn(TRACEBACK, "light"))), io.BytesIO()
+    upright.rotate(turn, expand=True).save(out, "PNG")
+    found = (await engine.one({}, out.getvalue())).header
+    assert plain(found["text"]) == plain(TRACEBACK)
+    assert (found["width"], found["height"]) == upright.size, "boxes are those of the turned one"
+
+
 async def test_umlauts_are_read(engine):
     found = (await engine.one({}, drawn(GERMAN, "light"))).header["text"]
     assert "größen v0.3.1 (/home/jörg/größen)" in found

@@ -95,7 +95,7 @@ async def test_tiles_leave_no_seams(engine):
     assert at_edge < 3 * elsewhere + 1
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 150), (33, 2), (11, 12), (257, 11)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 100), (33, 2), (11, 12), (257, 11)])
 async def test_odd_sizes_work(engine, size):
     for scale in (2, 3, 4):
         found = await result(engine, plain((200, 30, 30), size), scale)

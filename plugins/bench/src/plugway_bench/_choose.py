@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pydantic import ValidationError
 
 from plugway import LocalGateway, PlugwayError, as_list, as_object
-from plugway_bench._run import Plan
+from plugway_bench._run import MOST_AGAIN, Plan
 from plugway_bench._samples import Endpoint
 from plugway_prices import Catalogue, PricesOptions, dollars
 from plugway_probe import ListedModel, one_per_backend
@@ -94,7 +94,8 @@ def announcement(plan: Plan, chosen: Sequence[Endpoint]) -> Iterator[str]:
     """What will be sent, to whom, and what it may cost."""
     yield (
         f"Each endpoint gets {len(plan.steps)} requests with about {plan.tokens:,} tokens of "
-        f"generated text in all (seed {plan.seed}); nothing of yours is in them:"
+        f"generated text in all (seed {plan.seed}); nothing of yours is in them. A turn of 20K "
+        f"with a short reply that costs nothing is sent up to {MOST_AGAIN} times more:"
     )
     for endpoint in chosen:
         most = plan.most_nano_dollars(endpoint)

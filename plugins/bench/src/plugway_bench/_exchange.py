@@ -85,15 +85,20 @@ class Measured:
         return Usage(*(found(name, 0) for name in _COUNTS))
 
     @property
-    def tokens_per_second(self) -> float | None:
-        """Speed after the first token; None for replies that are too short or come in one piece."""
+    def streaming(self) -> float:
+        """Seconds from the first to the last content; 0 for replies that give no speed, because
+        they are too short, come in one piece, failed, or were not counted."""
         usage = self.usage
-        if usage is None or self.first is None or self.last is None:
-            return None
+        if self.problem or usage is None or self.first is None or self.last is None:
+            return 0.0
         seconds = self.last - self.first
-        if usage.output_tokens < 16 or seconds < 0.005:
-            return None
-        return (usage.output_tokens - 1) / seconds
+        return 0.0 if usage.output_tokens < 16 or seconds < 0.005 else seconds
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Speed after the first token; None for replies that give none."""
+        usage, seconds = self.usage, self.streaming
+        return (usage.output_tokens - 1) / seconds if usage and seconds else None
 
     def take(self, event: StreamEvent, now: float) -> None:
         """Add one event of the stream."""

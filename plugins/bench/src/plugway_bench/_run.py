@@ -10,12 +10,16 @@ from ssl import SSLContext
 from typing import Final, Literal
 
 from plugway_bench._bodies import MAX_TOKENS, TURNS_PER_ROUND, Bodies, Question, Workload
-from plugway_bench._exchange import Client, connected
+from plugway_bench._exchange import Client, Measured, connected
 from plugway_bench._machine import machine_facts, versions
 from plugway_bench._result import Result
 from plugway_bench._samples import Endpoint, Samples
 
 Kind = Literal["warm-up", "measured", "cancel"]
+MOST_AGAIN: Final = 20
+"""Times that a question whose reply is short is sent again, only for the speed of its reply."""
+_ENOUGH_STREAMED: Final = 0.3
+"""Seconds of the replies to one question after which their speed is known."""
 _LEAST_BYTES_PER_TOKEN: Final = 2.5
 """For the most that a run may cost."""
 
@@ -106,11 +110,11 @@ class Run:
         self.complete = True
 
     async def _ask(self, client: Client, step: Step, samples: Samples) -> None:
-        endpoint = samples.endpoint
-        found = await client.ask(step.question, endpoint.id)
-        if not found.problem and found.served_by not in ("", endpoint.target):
-            found.problem = f"`{found.served_by}` replied instead"
-        samples.take(step.question, found, counts=step.kind == "measured")
+        found, counts = await _answer(client, step, samples), step.kind == "measured"
+        samples.take(step.question, found, counts=counts)
+        price = samples.endpoint.price
+        if counts and step.question.workload == "turns" and price is not None and price.free:
+            await _ask_again(client, step, samples, found.streaming)
 
     async def _cancel(self, client: Client, step: Step, samples: Samples) -> None:
         found, seconds = await client.cancel(step.question, samples.endpoint.id)
@@ -128,3 +132,23 @@ class Run:
             versions=versions(),
             endpoints=tuple(samples.result() for samples in (*self.samples, *self._silent)),
         )
+
+
+async def _answer(client: Client, step: Step, samples: Samples) -> Measured:
+    endpoint = samples.endpoint
+    found = await client.ask(step.question, endpoint.id)
+    if not found.problem and found.served_by not in ("", endpoint.target):
+        found.problem = f"`{found.served_by}` replied instead"
+    return found
+
+
+async def _ask_again(client: Client, step: Step, samples: Samples, streamed: float) -> None:
+    """A reply of some milliseconds says little about the speed of a model, but several do."""
+    for _ in range(MOST_AGAIN):
+        if not 0 < streamed < _ENOUGH_STREAMED:
+            return
+        found = await _answer(client, step, samples)
+        if not found.streaming:
+            return
+        samples.take_speed(found)
+        streamed += found.streaming

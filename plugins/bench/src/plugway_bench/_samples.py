@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Final
@@ -17,6 +17,8 @@ from plugway_toolcalls import check_arguments
 _MOST_FAILURES: Final = 2
 """In a row, after which a workload is given up."""
 _MOST_NOTES: Final = 8
+_LEAST_STREAMED: Final = 0.5
+"""Seconds of replies below which their speed differs from run to run."""
 SILENT: Final = "not measured, because it lists no models; `plugway doctor` finds out why"
 
 
@@ -66,6 +68,8 @@ class Samples:
     made: int = 0
     valid: int = 0
     nano_dollars: int | None = 0
+    streamed: float = 0.0
+    """Seconds of all replies whose speed was measured."""
     _workloads: dict[Workload, _Workload] = field(
         default_factory=lambda: {name: _Workload() for name in WORKLOADS}
     )
@@ -106,6 +110,11 @@ class Samples:
         if question.tools:
             self._judge_calls(question, found)
 
+    def take_speed(self, found: Measured) -> None:
+        """Add the speed of a reply."""
+        self.streamed += found.streaming
+        self._add("turns_rate", found.tokens_per_second)
+
     def cancelled(self, found: Measured, seconds: float | None) -> None:
         """Add a cancellation."""
         if seconds is None:
@@ -131,8 +140,15 @@ class Samples:
             calls_made=self.made,
             calls_valid=self.valid,
             dollars=None if self.nano_dollars is None else self.nano_dollars / DOLLAR,
-            notes=tuple(self.notes),
+            notes=(*self.notes, *self._too_little()),
         )
+
+    def _too_little(self) -> Iterator[str]:
+        if "turns_rate" in self.figures and self.streamed < _LEAST_STREAMED:
+            yield (
+                f"tokens a second: all replies together lasted {self.streamed:.2g} s, too little "
+                "to compare runs by; `--rounds` measures more"
+            )
 
     def _outcome(self, state: _Workload) -> WorkloadResult:
         tokens = state.prompt_tokens or None
@@ -165,7 +181,7 @@ class Samples:
         first, share = found.first, found.own_seconds
         if question.workload == "turns":
             self._add("turns_first", first, 1000)
-            self._add("turns_rate", found.tokens_per_second)
+            self.take_speed(found)
         elif question.workload == "tools":
             self._add("tools_first", first, 1000)
             self._add("tools_share", share, 1000)

@@ -29,8 +29,8 @@ from plugway_install._plan import (
 )
 from plugway_install._signatures import LIST, sign, signers_path
 from plugway_install._signers import known_signers, remember_signers
-from plugway_install._wheel import inspect, is_ours, sha256_of
-from plugway_packages import PermissionsError, editable_source, observed, permissions
+from plugway_install._wheel import inspect, sha256_of
+from plugway_packages import editable_source, observed
 
 install_app = typer.Typer()
 remove_app = typer.Typer()
@@ -160,7 +160,8 @@ def show_permissions(
     names: Annotated[list[str] | None, typer.Argument(help="Packages; all by default.")] = None,
 ) -> None:
     """Show what the installed plugins declare to use; nothing is imported."""
-    found = Environment().with_plugins
+    environment = Environment()
+    found = environment.with_plugins
     signers = known_signers()
     seen = observed({dist.name: dist.version for dist in found.values()})
     for name in map(canonicalize_name, names or sorted(found)):
@@ -168,14 +169,7 @@ def show_permissions(
             raise PlugwayError(f"no installed package of plugins is called `{name}`")
         signer = f", signed by {signers[name]}" if name in signers else ""
         print(f"{name} {found[name].version}{signer}")
-        point = next(point for point in found[name].entry_points if is_ours(point.group))
-        try:
-            declared = permissions(point)
-        except PermissionsError as error:
-            print(f"  - {error}")
-            continue
-        nothing = ["declares nothing: it can do all that the gateway can"]
-        for line in declared.words() if declared else nothing:
+        for line in environment.declared(name) or ():
             print(f"  - {line}")
         for line in seen.get(found[name].name, ()):
             print(f"  - NOT DECLARED, but seen: {line}")

@@ -9,13 +9,17 @@ from functools import cached_property
 from importlib.metadata import Distribution, distributions, packages_distributions
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Final
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from plugway import PlugwayError
 from plugway_install._wheel import Wheel, is_ours
-from plugway_packages import editable_source
+from plugway_packages import PermissionsError, editable_source, permissions
+
+NOTHING: Final = ("declares nothing: it can do all that the gateway can",)
+"""In place of permissions."""
 
 
 class Environment:
@@ -38,6 +42,19 @@ class Environment:
             for name, dist in self.installed.items()
             if any(is_ours(point.group) for point in dist.entry_points)
         }
+
+    def declared(self, name: str) -> Sequence[str] | None:
+        """The permissions in words that an installed package of plugins declares; None if it is
+        not installed. Nothing is imported."""
+        dist = self.with_plugins.get(name)
+        if dist is None:
+            return None
+        point = next(point for point in dist.entry_points if is_ours(point.group))
+        try:
+            found = permissions(point)
+        except PermissionsError as error:
+            return [str(error)]
+        return found.words() if found else NOTHING
 
     def files(self, names: Iterable[str]) -> Iterator[Path]:
         """The existing files of these distributions."""

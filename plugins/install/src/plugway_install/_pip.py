@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,10 +17,17 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
+from packaging.version import VERSION_PATTERN
 
 from plugway import PlugwayError, as_list, as_object
 
 _LAST_LINES = 12
+_LOCKED = re.compile(
+    rf"(?P<name>[A-Z0-9][A-Z0-9._-]*)==(?P<version>{VERSION_PATTERN})\s+"
+    r"--hash=sha256:(?P<sha256>[0-9a-f]{64})",
+    re.VERBOSE | re.IGNORECASE,
+)
+"""A line of a lock; nothing else, because pip reads it, too, and knows options there."""
 _ELSEWHERE = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN", "PIP_USER")
 """Settings that would make pip install somewhere else; files of settings are overridden by
 `PIP_USER`, and what they move is noticed when the installed files are compared."""
@@ -119,7 +127,8 @@ def build(folder: Path, work: Path, *, isolated: bool) -> Path:
     """Build the wheel of a source folder; this runs the code of its build."""
     built = work / "built"
     alone = [] if isolated else ["--no-build-isolation"]
-    pip(["wheel", "--no-deps", *alone, "--wheel-dir", str(built), "--", str(folder)], work)
+    options = ["--no-deps", *alone, "--wheel-dir", str(built)]
+    pip(["wheel", *options, "--", str(folder)], work, builds=True)
     return next(built.glob("*.whl"))
 
 
@@ -133,15 +142,12 @@ def read_lock(text: str, where: Path) -> tuple[Pin, ...]:
     """The pins of a lock. Raises `PlugwayError`."""
     pins: list[Pin] = []
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
+        if not line.strip() or line.lstrip().startswith("#"):
             continue
-        name, _, version = words[0].partition("==")
-        sha256 = words[1].removeprefix("--hash=sha256:") if len(words) == 2 else ""
-        if not (name and version and len(sha256) == 64):
+        if not (found := _LOCKED.fullmatch(line.strip())):
             fix = "each line should be `NAME==VERSION --hash=sha256:HASH`"
             raise PlugwayError(f"{where}:{number}: not a line of a lock; {fix}")
-        pins.append(Pin(canonicalize_name(name), version, sha256))
+        pins.append(Pin(canonicalize_name(found["name"]), found["version"], found["sha256"]))
     return tuple(pins)
 
 
@@ -156,14 +162,16 @@ def wheel_name(path: Path) -> tuple[str, str]:
     return name, str(version)
 
 
-def pip(arguments: Sequence[str], work: Path) -> None:
-    """Run pip. Raises `PlugwayError` with the end of its output."""
+def pip(arguments: Sequence[str], work: Path, *, builds: bool = False) -> None:
+    """Run pip, which starts other programs only if it `builds`. Raises `PlugwayError` with the end
+    of its output."""
     if find_spec("pip") is None:
         fix = "run `python -m ensurepip` (or `uv pip install pip`) in it"
         raise PlugwayError(f"the environment {sys.prefix} has no pip: {fix}")
-    quiet = ("--disable-pip-version-check", "--no-input", "--quiet")
+    plain = ("--disable-pip-version-check", "--no-input")
+    program = ("-m", "pip") if builds else (str(Path(__file__).with_name("_wheels_only.py")),)
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "pip", *arguments[:1], *quiet, *arguments[1:]],
+        [sys.executable, "-P", *program, *arguments[:1], *plain, *arguments[1:]],
         cwd=work,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

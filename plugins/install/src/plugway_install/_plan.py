@@ -17,7 +17,7 @@ from packaging.version import Version
 from plugway import PlugwayError
 from plugway_install import _pip
 from plugway_install._change import undone_on_failure
-from plugway_install._environment import Environment
+from plugway_install._environment import NOTHING, Environment
 from plugway_install._names import refuse_own, resembles_own
 from plugway_install._pip import Pin, Source, wheel_name
 from plugway_install._signatures import LIST, SignedList, signers_path, verified
@@ -61,7 +61,10 @@ class Plan:
             if wheel.plugins:
                 named = ", ".join(wheel.plugins)
                 yield f"`{wheel.pin.name}` provides {named}, and declares that it"
-                yield from (f"  - {line}" for line in described(wheel))
+                known = self.environment.declared(wheel.pin.name)
+                for line in described(wheel):
+                    new = known is not None and line not in known
+                    yield f"  - {line}{', NEW in this version' if new else ''}"
 
     def unsigned(self) -> Sequence[Pin]:
         """The packages that are not signed."""
@@ -118,9 +121,7 @@ def _besides(wheel: Wheel) -> Iterator[str]:
 
 def described(wheel: Wheel) -> Sequence[str]:
     """The permissions of a wheel in words."""
-    if wheel.permissions is None:
-        return ["declares nothing: it can do all that the gateway can"]
-    return wheel.permissions.words()
+    return NOTHING if wheel.permissions is None else wheel.permissions.words()
 
 
 def requirements(

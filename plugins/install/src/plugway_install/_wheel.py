@@ -10,6 +10,7 @@ import configparser
 import csv
 import hashlib
 import io
+import os
 import re
 import stat
 import sysconfig
@@ -238,7 +239,7 @@ def _permissions(
     files = [f"{top}/{FILE}" for top in sorted(tops) if f"{top}/{FILE}" in names]
     if files and len(tops) > 1:
         raise ValueError(f"its plugins are in several packages, so `{FILE}` is ambiguous")
-    return parse_permissions(archive.read(files[0])) if files else None
+    return parse_permissions(_read(archive, files[0])) if files else None
 
 
 def _targets(hashes: Mapping[str, str], pin: Pin, info: str) -> dict[Path, str]:
@@ -263,11 +264,21 @@ def _target(name: str, pin: Pin) -> Path:
     """Where a file of a wheel is installed."""
     parts = PurePosixPath(name).parts
     if not parts[0].endswith(".data"):
-        return Path(sysconfig.get_path("purelib"), *parts)
+        return _below(Path(sysconfig.get_path("purelib")), parts, name)
     if len(parts) < 3 or parts[1] not in _SCHEMES:
         raise ValueError(f"it contains {name!r} in an unknown scheme")
     folder = Path(sysconfig.get_path(_SCHEMES[parts[1]]))
-    return folder.joinpath(*([pin.name] if parts[1] == "headers" else []), *parts[2:])
+    own = (pin.name,) if parts[1] == "headers" else ()
+    return _below(folder, (*own, *parts[2:]), name)
+
+
+def _below(folder: Path, parts: tuple[str, ...], name: str) -> Path:
+    """A place below a folder. Raises `ValueError` if a link on the way leads elsewhere, such as
+    `lib64` of an environment, so that one file had two names."""
+    path = folder.joinpath(*parts)
+    if os.path.realpath(path.parent) != str(Path(os.path.realpath(folder), *parts[:-1])):
+        raise ValueError(f"it contains {name!r}, which a link in {folder} leads elsewhere")
+    return path
 
 
 def installed_as(wheel: Wheel) -> str:

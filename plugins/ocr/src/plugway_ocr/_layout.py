@@ -43,6 +43,8 @@ class Reading:
     """Pixels per character, if the font is monospaced."""
     left_out: int = 0
     """Pieces that were not read, because there were too many."""
+    turn: int = 0
+    """Degrees, counter-clockwise, by which the picture was turned before; boxes are those then."""
 
     @property
     def pieces(self) -> list[Piece]:

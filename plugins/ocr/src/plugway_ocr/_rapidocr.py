@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from typing import Any, Final
 
@@ -17,6 +18,10 @@ _MOST_PIECES: Final = 500
 _LEAST_SCORE: Final = 0.5
 _DARK: Final = 110
 """Median brightness below which a picture is inverted: recognizers know dark text best."""
+_SURE: Final = 0.8
+"""Score below which text is probably not upright: that of screenshots is about 0.98."""
+_SAMPLE: Final = 6
+"""Lines by which it is found out how a picture is turned."""
 _MARGIN: Final = 0.3
 """Space around a piece, in heights: recognizers lose a quote at the very edge."""
 _GAP: Final = 2.0
@@ -48,21 +53,48 @@ class RapidOcr:
         self._engine.recognize_txt([blank])
 
     def read(self, picture: Any) -> Reading:
-        """The text of a `PIL.Image.Image` in RGB."""
-        colours = np.asarray(picture)[:, :, ::-1].copy()
-        gray = np.asarray(picture.convert("L"))
-        if np.median(gray) < _DARK:
-            colours, gray = 255 - colours, 255 - gray
+        """The text of a `PIL.Image.Image` in RGB, which may lie on its side or head."""
+        colours, gray = _dark_on_light(picture)
+        found = self._boxes(colours)
+        reading = self._read(colours, gray, found)
+        if (_mean_score(reading) > _SURE and not _is_on_side(found)) or not found:
+            return reading
+        turn = self._turn(colours, found)
+        if not turn:
+            return reading
+        colours, gray = _dark_on_light(picture.rotate(turn, expand=True))
+        return replace(self._read(colours, gray, self._boxes(colours)), turn=turn)
+
+    def _boxes(self, colours: Any) -> list[Any]:
+        """Where lines of text are: four corners of each."""
         found: Any = self._engine(colours, use_det=True, use_rec=False, use_cls=False)
-        if found.boxes is None:
-            return Reading(())
-        level = [box_of(quad) for quad in found.boxes if is_level(quad)]
+        return [] if found.boxes is None else list(found.boxes)
+
+    def _turn(self, colours: Any, found: Sequence[Any]) -> int:
+        """Degrees, counter-clockwise, after which its largest lines can be read; 0 for none."""
+        boxes = sorted(map(box_of, found), key=lambda box: box.height * box.width)[-_SAMPLE:]
+        crops = [
+            colours[
+                max(0, int(b.top) - 4) : int(b.bottom) + 4,
+                max(0, int(b.left) - 4) : int(b.right) + 4,
+            ]
+            for b in boxes
+        ]
+        scores: dict[int, float] = {}
+        for quarters in range(4):
+            read: Any = self._engine.recognize_txt([np.rot90(c, quarters).copy() for c in crops])
+            scores[90 * quarters] = float(np.mean(read.scores))
+        turn = max(scores, key=lambda turn: scores[turn])
+        return turn if scores[turn] > _SURE else 0
+
+    def _read(self, colours: Any, gray: Any, found: Sequence[Any]) -> Reading:
+        level = [box_of(quad) for quad in found if is_level(quad)]
         rows: list[list[tuple[Box, Any]]] = []
         lines = grouped(level)
         for row, band in zip(lines, bands(gray, lines), strict=True):
             wide = _GAP * float(np.median([box.height for box in row]))
             rows.append([(box, _cut(colours, box)) for box in pieces(gray, row, band, wide)])
-        steep = [quad for quad in found.boxes if not is_level(quad)]
+        steep = [quad for quad in found if not is_level(quad)]
         crops: list[Any] = self._engine.crop_text_regions(colours, steep) if steep else []
         rows += [[(box_of(quad), crop)] for quad, crop in zip(steep, crops, strict=True)]
         rows = [row for row in rows if row]
@@ -98,6 +130,26 @@ class RapidOcr:
                 ]
             )
         return Reading([row for row in found if row], pitch, len(every) - len(chosen))
+
+
+def _dark_on_light(picture: Any) -> tuple[Any, Any]:
+    """The colours, as the models expect them, and the brightness."""
+    colours = np.asarray(picture)[:, :, ::-1].copy()
+    gray = np.asarray(picture.convert("L"))
+    return (255 - colours, 255 - gray) if np.median(gray) < _DARK else (colours, gray)
+
+
+def _is_on_side(found: Sequence[Any]) -> bool:
+    """Whether most lines are vertical."""
+    tall = sum(box.height > 2 * box.width for box in map(box_of, found))
+    return 2 * tall > len(found)
+
+
+def _mean_score(reading: Reading) -> float:
+    """How sure the recognizer is of a character on average."""
+    total = sum(len(piece.text) for row in reading.rows for piece in row)
+    sure = sum(len(piece.text) * piece.score for row in reading.rows for piece in row)
+    return sure / total if total else 0.0
 
 
 def _cut(colours: Any, box: Box) -> Any:

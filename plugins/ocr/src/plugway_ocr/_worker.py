@@ -48,10 +48,12 @@ def main(channel: Channel, config: Mapping[str, Any]) -> None:
              "score": p.score}
             for p in reading.pieces
         ]  # fmt: skip
+        size = (picture.width, picture.height)
+        width, height = size[::-1] if reading.turn in (90, 270) else size
         found = {
             "engine": engine.name,
-            "width": picture.width,
-            "height": picture.height,
+            "width": width,
+            "height": height,
             "text": reading.text,
             "lines": lines,
             "left_out": reading.left_out,

@@ -19,7 +19,7 @@ from typing import cast
 from plugway_wire.errors import PlugwayError
 
 FILE = "plugway-permissions.toml"
-"""Name of the file; it is in the folder of the module that the entry point names."""
+"""Name of the file; it is in the folder of the top-level module that the entry point names."""
 HOOKS: Mapping[str, str] = {
     "register_backends": "provides models, and sees what is sent to them",
     "register_dialects": "provides an API for clients, and sees what is sent to it",
