@@ -66,7 +66,7 @@ _ANY: Final[dict[str, Any]] = {
         {"type": "object", "additionalProperties": _ANY_REF},
     ]
 }
-_SAYS_NOTHING: Final = {"description", "title", "default", "examples", "$comment", "deprecated"}
+SAYS_NOTHING: Final = {"description", "title", "default", "examples", "$comment", "deprecated"}
 _COMBINATIONS: Final = {"allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if"}
 
 
@@ -123,7 +123,7 @@ def is_any_value(schema: Mapping[str, Any]) -> bool:
 
 
 def _rest(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: schema[key] for key in schema.keys() - _SAYS_NOTHING}
+    return {key: schema[key] for key in schema.keys() - SAYS_NOTHING}
 
 
 def _any_pattern(pattern: str) -> bool:
@@ -195,6 +195,8 @@ class _Walk:
 
     def _map(self, key: str, entries: dict[str, Any], depth: int) -> dict[str, Any]:
         if key == "patternProperties":
+            if self.purpose == "grammar":
+                self.notes.append("`patternProperties` is checked afterwards, not always enforced")
             entries = {name: value for name, value in entries.items() if self._pattern(name)}
         return {name: self.schema(value, depth + 1) for name, value in entries.items()}
 
@@ -278,7 +280,7 @@ def _over(value: Any, limit: int) -> bool:
 
 def _narrow(node: dict[str, Any], raw: dict[str, Any], *, part: bool) -> None:
     """Make sure that a grammar ends: no unlimited names or digits. `raw` is the client's schema."""
-    if not node.keys() - _SAYS_NOTHING:
+    if not node.keys() - SAYS_NOTHING:
         node |= _ANY_REF
     if "type" not in node and not _COMBINATIONS & node.keys():
         for key, kind in (("properties", "object"), ("items", "array")):
