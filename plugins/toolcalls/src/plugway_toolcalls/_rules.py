@@ -31,7 +31,13 @@ _TRACKED: Final = 4
 _FLEXIBLE = re.compile(r"((?<=[:,]) |\n)")
 _MOST_ITEMS: Final = 1000
 _LIST_KEYS: Final = {"type", "items", "minItems", "maxItems"}
-_OBJECT_KEYS: Final = {"type", "properties", "required", "additionalProperties"}
+_OBJECT_KEYS: Final = {
+    "type",
+    "properties",
+    "required",
+    "additionalProperties",
+    "patternProperties",
+}
 
 Split = Callable[[str], list[str]]
 
@@ -143,8 +149,8 @@ class Rules:
 
     def _spelled_out(self, schema: dict[str, Any]) -> str:
         """A list, an object or one of several values, with the members of objects in any order."""
-        if "anyOf" in schema:
-            return " | ".join(self.json(as_object(branch)) for branch in as_list(schema["anyOf"]))
+        if branches := _branches(schema):
+            return " | ".join(self.json(branch) for branch in branches)
         if schema["type"] == "object":
             return self._object(members_of({**self._definitions, **schema}))
         item = self.json(as_object(schema["items"]))
@@ -193,8 +199,8 @@ def _is_spelled_out(schema: Mapping[str, Any]) -> bool:
     """Whether rules are written for the schema: `%json` takes members only in the schema's order,
     so that an argument that comes later could not be given."""
     keys = schema.keys() - SAYS_NOTHING
-    if keys == {"anyOf"}:
-        return all(isinstance(branch, dict) for branch in as_list(schema["anyOf"]))
+    if _branches(schema):
+        return True
     if schema.get("type") == "array" and isinstance(schema.get("items"), dict):
         least, most = schema.get("minItems", 0), schema.get("maxItems", _MOST_ITEMS)
         counted = isinstance(least, int) and isinstance(most, int)
@@ -202,6 +208,17 @@ def _is_spelled_out(schema: Mapping[str, Any]) -> bool:
     return (
         schema.get("type") == "object" and keys <= _OBJECT_KEYS and bool(schema.get("properties"))
     )
+
+
+def _branches(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of which a value matches one, if that is all that is said."""
+    keys = [key for key in ("anyOf", "oneOf", "allOf") if key in schema]
+    if len(keys) != 1 or schema.keys() - SAYS_NOTHING != {*keys}:
+        return []
+    branches = as_list(schema[keys[0]])
+    if not all(isinstance(branch, dict) for branch in branches):
+        return []
+    return [] if keys == ["allOf"] and len(branches) > 1 else list(map(as_object, branches))
 
 
 def quoted(text: str) -> str:
