@@ -110,7 +110,7 @@ class GeneralTransport:
         if isinstance(error, httpx2.ProxyError):
             # The proxy's text after the status may quote the login.
             status = str(error)[:3] if str(error)[:3].isdecimal() else "it sent an invalid reply"
-            return self._no_tunnel(status, _LOGIN if status == "407" else "")
+            return self._no_tunnel(status, _LOGIN if status == "407" else "", permanent=True)
         if proxy.connecting and isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
             return self._no_tunnel("it sent an invalid reply, or none")
         if isinstance(error, httpx2.RemoteProtocolError):
@@ -129,10 +129,10 @@ class GeneralTransport:
         reason = f"timed out after {self._seconds:g} s while connecting"
         return Unreachable(f"{self._target} {reason} - {self._fix}")
 
-    def _no_tunnel(self, reason: str, fix: str = "") -> Unreachable:
+    def _no_tunnel(self, reason: str, fix: str = "", *, permanent: bool = False) -> Unreachable:
         return Unreachable(
             f"{self._proxy_text} cannot connect to {self._where}: {reason} - {fix or self._fix}",
-            permanent=True,
+            permanent=permanent,
         )
 
     @property
