@@ -107,6 +107,25 @@ ODD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         of(a={"type": ["string", "integer", "number", "boolean", "array", "object", "null"]}),
         {"a": {"b": [None]}},
     ),
+    "an object or nothing": (
+        of(a={"type": ["object", "null"], "properties": {"x": {"type": "integer"}, "y": {}}}),
+        {"a": {"y": 1, "x": 2}},
+    ),
+    "a union with itself": (
+        {
+            **of(e={"$ref": "#/$defs/e"}),
+            "$defs": {"e": {"anyOf": [{"type": "integer"}, of(l={"$ref": "#/$defs/e"}, o={})]}},
+        },
+        {"e": {"o": "+", "l": {"o": 1, "l": 3}}},
+    ),
+    "one of several objects": (
+        of(a={"oneOf": [of(t={"const": "A"}), {**of(t={"const": "B"}, w={}), "required": ["w"]}]}),
+        {"a": {"w": "q", "t": "B"}},
+    ),
+    "items in any order": (
+        of(a={"type": "array", "items": of(p={}, q={}), "minItems": 1.0, "maxItems": 2}),
+        {"a": [{"q": 1, "p": 2}, {"p": 3}]},
+    ),
     "many members": (of(**{f"m{n}": {"type": "integer"} for n in range(60)}), {"m59": 1, "m0": 2}),
     "deep members": (
         of(a=of(b=of(c=of(d=of(e={"type": "string"}))))),

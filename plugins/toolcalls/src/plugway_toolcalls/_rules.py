@@ -212,6 +212,9 @@ def _is_spelled_out(schema: Mapping[str, Any]) -> bool:
 
 def _branches(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The schemas of which a value matches one, if that is all that is said."""
+    if isinstance(kinds := schema.get("type"), list):
+        whole = schema.keys() - SAYS_NOTHING <= _LIST_KEYS | _OBJECT_KEYS
+        return [_of(kind, schema) for kind in as_list(kinds)] if whole else []
     keys = [key for key in ("anyOf", "oneOf", "allOf") if key in schema]
     if len(keys) != 1 or schema.keys() - SAYS_NOTHING != {*keys}:
         return []
@@ -219,6 +222,12 @@ def _branches(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not all(isinstance(branch, dict) for branch in branches):
         return []
     return [] if keys == ["allOf"] and len(branches) > 1 else list(map(as_object, branches))
+
+
+def _of(kind: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """What the schema says of values of one type."""
+    keys = {"object": _OBJECT_KEYS, "array": _LIST_KEYS}.get(kind, set[str]())
+    return {**{key: schema[key] for key in keys & schema.keys()}, "type": kind}
 
 
 def quoted(text: str) -> str:

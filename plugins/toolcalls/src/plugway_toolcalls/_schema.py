@@ -22,6 +22,7 @@ from plugway_toolcalls._references import (
 MAX_VALUES: Final = 50_000
 MAX_TEXT: Final = 1_000_000
 _MAX_ITEMS: Final = 1000
+_MOST_COUNT: Final = 1 << 53
 _BOUND: Final = 92 * 10**17
 """Bound of numbers in a grammar, because a run of digits must end: llguidance takes 64 bits."""
 
@@ -214,6 +215,9 @@ class _Walk:
             case "minItems" if self.purpose == "grammar" and _over(value, _MAX_ITEMS):
                 self.notes.append("a large `minItems` is checked afterwards, not enforced")
                 return None
+            case _ if key in _NUMBERS and isinstance(value, float) and value.is_integer():
+                # llguidance takes no `1.0` for a count
+                return int(value) if abs(value) < _MOST_COUNT else value
             case "$id" | "id" | "$anchor" | "$dynamicAnchor" | "$schema" | "x-guidance":
                 return value if key == "$schema" and self.purpose == "check" else None
             case _:
