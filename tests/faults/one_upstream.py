@@ -3,6 +3,7 @@
 from contextlib import asynccontextmanager
 
 import anyio
+import pytest
 
 from plugway import NoOptions, Plugin, hookimpl
 from plugway.testing import (
@@ -18,6 +19,7 @@ from plugway.testing import (
 )
 from plugway_anthropic import Anthropic
 from plugway_anthropic_compatible import AnthropicCompatible
+from tests.kernel.forward_proxy import ForwardProxy
 
 EVENTS = anthropic_stream(
     ["Hel", "lo \u00e9."], thinking="Hm.", tool_calls=[("Read", {"path": "a.txt"})]
@@ -59,17 +61,28 @@ class Bench:
         return self.watch.outcomes[-1]
 
 
+_PROXIED = [False]
+
+
+@pytest.fixture(params=["direct", pytest.param("proxy", marks=pytest.mark.slow)])
+def transport(request):
+    """How `bench` reaches its upstream: by connections of our own, or through a proxy by httpx2."""
+    _PROXIED[0] = request.param == "proxy"
+    yield request.param
+    _PROXIED[0] = False
+
+
 @asynccontextmanager
 async def bench(*scripts, native=False, url=None, zone="vendor", **server):
     """A gateway in front of one upstream that replies with `scripts`, one after the other."""
     limits = {"first_event_seconds": 2, "first_event_local_seconds": 2, **server}
     watch = Watch()
-    async with ScriptedUpstream(*scripts) as upstream:
-        address = url or upstream.url
+    async with ScriptedUpstream(*scripts) as upstream, ForwardProxy() as proxy:
+        way = {"base_url": url or upstream.url, **({"proxy": proxy.url} if _PROXIED[0] else {})}
         if native:
-            plugin = build_plugin(Anthropic, "up", api_key="k", base_url=address)
+            plugin = build_plugin(Anthropic, "up", api_key="k", **way)
         else:
-            plugin = build_plugin(AnthropicCompatible, "up", base_url=address, zone=zone)
+            plugin = build_plugin(AnthropicCompatible, "up", zone=zone, **way)
         async with gateway([watch, plugin], **limits) as running:
             yield Bench(running, upstream, watch)
 

@@ -21,9 +21,18 @@ from plugway.testing import (
     respond,
     sse,
 )
-from tests.faults.one_upstream import EVENTS, OVERLOADED, PING, bench, told
+from tests.faults.one_upstream import EVENTS, OVERLOADED, PING, bench, told, transport
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.timeout(60),
+    pytest.mark.usefixtures(transport.__name__),
+]
+
+
+def _only_of_our_own(transport):
+    if transport == "proxy":
+        pytest.skip("the proxy connects")
 
 
 # ── no connection (U-01, U-03, U-04) ─────────────────────────────────────────────────────────
@@ -43,7 +52,8 @@ async def test_u01_a_closed_port_is_reported_as_a_retryable_overload(stream):
     assert response.header("x-should-retry") is None
 
 
-async def test_u03_a_dropped_connection_attempt_times_out_soon():
+async def test_u03_a_dropped_connection_attempt_times_out_soon(transport):
+    _only_of_our_own(transport)
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -63,7 +73,8 @@ async def test_u03_a_dropped_connection_attempt_times_out_soon():
     assert time.monotonic() - began < 4  # others get 5 seconds
 
 
-async def test_u04_an_unknown_host_is_reported_as_overload_too(monkeypatch):
+async def test_u04_an_unknown_host_is_reported_as_overload_too(monkeypatch, transport):
+    _only_of_our_own(transport)
 
     loop = asyncio.get_running_loop()
     real = loop.getaddrinfo

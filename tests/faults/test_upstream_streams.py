@@ -18,9 +18,13 @@ from plugway.testing import (
     respond,
     sse,
 )
-from tests.faults.one_upstream import BROKEN_OFF, ENDS, EVENTS, OVERLOADED, bench, told
+from tests.faults.one_upstream import BROKEN_OFF, ENDS, EVENTS, OVERLOADED, bench, told, transport
 
-pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
+pytestmark = [
+    pytest.mark.anyio,
+    pytest.mark.timeout(60),
+    pytest.mark.usefixtures(transport.__name__),
+]
 
 
 # ── death after the start (M-U1 to M-U5) ─────────────────────────────────────────────────────

@@ -221,18 +221,40 @@ async def test_the_model_list_passes_through_every_plugin():
     assert [info.id for info in listed] == ["alias"]
 
 
-def test_a_misspelt_hook_stops_the_start_and_lists_the_real_ones():
-    def transform_requests(self, request): ...
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("transform_requests", r"did you mean `transform_request`\?"),
+        ("transfrom_response", r"did you mean `transform_response`\?"),
+        ("qqq", "the hooks are .*transform_request"),
+    ],
+)
+def test_a_misspelt_hook_stops_the_start_and_names_the_real_one(name, hint):
+    def method(self, request): ...
 
-    with pytest.raises(PluginError, match=r"the hooks are .*`transform_request`"):
-        Hooks([plugin("typo", transform_requests=transform_requests)])
+    with pytest.raises(PluginError, match=f"unknown hook `{name}`: {hint}"):
+        Hooks([plugin("typo", **{name: method})])
 
 
-def test_an_unknown_parameter_stops_the_start():
+def test_a_hook_that_is_not_marked_stops_the_start():
+    class Forgot(Plugin[NoOptions]):
+        def transform_request(self, request): ...
+
+    with pytest.raises(PluginError, match="`transform_request` is named after a hook: add"):
+        Hooks([Forgot(NoOptions(), name="forgot")])
+
+
+def test_an_unknown_parameter_stops_the_start_and_names_the_real_one():
     def answer(self, reqest): ...
 
-    with pytest.raises(PluginError, match="reqest"):
+    with pytest.raises(PluginError, match=r"no parameter `reqest`: did you mean `request`\?"):
         Hooks([plugin("typo", answer=answer)])
+
+
+def test_a_parameter_with_a_default_is_the_plugins_own():
+    def answer(self, request, retries=3): ...
+
+    assert Hooks([plugin("own", answer=answer)]).all()
 
 
 def test_an_async_implementation_of_a_plain_hook_stops_the_start():

@@ -274,6 +274,62 @@ async def test_a_proxy_that_is_down_is_named(secure):
     assert gone in str(caught.value)
 
 
+@pytest.fixture
+async def odd_proxy():
+    """Where something listens that answers each connection with `replies[0]`, or never if empty."""
+    replies, open_ones = [b""], []
+
+    async def answer(reader, writer):
+        open_ones.append(writer)
+        await reader.read(1000)
+        if replies[0]:
+            writer.write(replies[0])
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", replies
+    server.close()
+    for writer in open_ones:
+        writer.close()
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+async def test_a_proxy_that_never_replies_is_named_in_time(odd_proxy, scheme):
+    proxy = f"{scheme}://{odd_proxy[0]}"
+    network = NetworkOptions(proxy=proxy, connect_seconds=0.2)
+    async with Upstream("https://api.test", network=network) as upstream:
+        with anyio.fail_after(10), pytest.raises(BackendUnavailable, match="timed out") as caught:
+            await ask(upstream)
+    assert proxy in str(caught.value)
+
+
+@pytest.mark.parametrize("reply", [b"SSH-2.0-OpenSSH_9\r\n\r\n", b"HTTP/1.1 "])
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+async def test_what_is_no_proxy_is_named(odd_proxy, scheme, reply):
+    address, replies = odd_proxy
+    replies[0] = reply
+    proxy = f"{scheme}://{address}"
+    async with Upstream("https://api.test", network=NetworkOptions(proxy=proxy)) as upstream:
+        with pytest.raises(
+            BackendUnavailable, match=r"cannot connect to https://api\.test"
+        ) as caught:
+            await ask(upstream)
+    assert proxy in str(caught.value)
+
+
+async def test_a_server_by_a_proxy_has_all_the_time_to_answer(secure):
+    url, vouched, _, _, _ = secure
+    async with ForwardProxy() as proxy:
+        network = NetworkOptions(proxy=proxy.url, ca_file=vouched, connect_seconds=0.2)
+        async with Upstream(url, network=network) as upstream:
+            asking = asyncio.create_task(
+                upstream.request("POST", "/v1/messages", body=b"x")  # is not answered
+            )
+            done, _ = await asyncio.wait([asking], timeout=0.6)
+            assert not done
+            asking.cancel()
+
+
 async def test_a_stream_by_a_proxy_is_not_held_back_and_its_end_is_noticed_there():
     async with ScriptedUpstream() as server, ForwardProxy() as proxy:
         head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"

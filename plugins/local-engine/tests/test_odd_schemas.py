@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
 
-from plugway_toolcalls import FAMILIES
+from plugway_local_engine import ToolChoice, build_constraint
+from plugway_toolcalls import FAMILIES, Family, Tool
 from tests.slow import share
 
+from .test_grammar import tokenizer
 from .test_valid_calls import takes
 
 
@@ -104,6 +107,25 @@ ODD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         of(a={"type": ["string", "integer", "number", "boolean", "array", "object", "null"]}),
         {"a": {"b": [None]}},
     ),
+    "an object or nothing": (
+        of(a={"type": ["object", "null"], "properties": {"x": {"type": "integer"}, "y": {}}}),
+        {"a": {"y": 1, "x": 2}},
+    ),
+    "a union with itself": (
+        {
+            **of(e={"$ref": "#/$defs/e"}),
+            "$defs": {"e": {"anyOf": [{"type": "integer"}, of(l={"$ref": "#/$defs/e"}, o={})]}},
+        },
+        {"e": {"o": "+", "l": {"o": 1, "l": 3}}},
+    ),
+    "one of several objects": (
+        of(a={"oneOf": [of(t={"const": "A"}), {**of(t={"const": "B"}, w={}), "required": ["w"]}]}),
+        {"a": {"w": "q", "t": "B"}},
+    ),
+    "items in any order": (
+        of(a={"type": "array", "items": of(p={}, q={}), "minItems": 1.0, "maxItems": 2}),
+        {"a": [{"q": 1, "p": 2}, {"p": 3}]},
+    ),
     "many members": (of(**{f"m{n}": {"type": "integer"} for n in range(60)}), {"m59": 1, "m0": 2}),
     "deep members": (
         of(a=of(b=of(c=of(d=of(e={"type": "string"}))))),
@@ -122,3 +144,37 @@ def test_odd_schemas_forbid_no_valid_call(kind: str):
     Draft202012Validator(schema).validate(arguments)
     for family in share(FAMILIES, list(ODD).index(kind), 6):
         assert takes(family, schema, arguments), family.name
+
+
+def tree(count: int) -> dict[str, Any]:
+    """A schema whose members are all of its own kind, but for one."""
+    node = of(n={"type": "integer"}, **{f"k{n}": {"$ref": "#/$defs/node"} for n in range(count)})
+    return {**of(q={"$ref": "#/$defs/node"}), "$defs": {"node": node}}
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_schema_that_contains_itself_often_is_written_once(family: Family):
+    made, _ = tokenizer(family.name, False)
+    started = time.process_time()
+    constraint = build_constraint(family, [Tool("T", "", tree(12))], ToolChoice("tool", "T"))
+    assert constraint.whole(made) is not None, constraint.problems
+    assert time.process_time() - started < 5
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_what_is_reached_by_references_is_held_to_its_schema(family: Family):
+    assert takes(family, tree(2), {"q": {"k0": {"k1": {"n": 5}}, "n": 1}})
+    for wrong in (None, "x", {"n": "x"}, {"k0": {"k1": {"n": []}}}):
+        assert not takes(family, tree(2), {"q": wrong}), wrong
+
+
+PARTS = {
+    "names by a pattern": {"type": "object", "patternProperties": {"^x-": {"type": "integer"}}},
+    "branches": {**of(a={}, b={}), "anyOf": [{"required": ["a"]}, {"required": ["b"]}]},
+}
+
+
+@pytest.mark.parametrize("schema", PARTS.values(), ids=PARTS.keys())
+def test_what_a_grammar_leaves_free_is_noted(schema: dict[str, Any]):
+    constraint = build_constraint(FAMILIES[0], [Tool("T", "", schema)], ToolChoice("any"))
+    assert any("of `T`" in note and "checked afterwards" in note for note in constraint.notes)

@@ -28,9 +28,17 @@ class Maker:
         schema, value = self._whole()
         if self.definitions:
             schema = {**schema, "$defs": self.definitions}
+        return schema, self._shuffled(value)
+
+    def _shuffled(self, value: Any) -> Any:
+        """With the members of all objects in another order than the schema's."""
+        if isinstance(value, list):
+            return [self._shuffled(item) for item in value]
+        if not isinstance(value, dict):
+            return value
         names = list(value)
         self.random.shuffle(names)
-        return schema, {name: value[name] for name in names}
+        return {name: self._shuffled(value[name]) for name in names}
 
     def _whole(self) -> tuple[dict[str, Any], dict[str, Any]]:
         schema, value = self._object(0)
@@ -187,6 +195,68 @@ def test_a_valid_call_is_never_forbidden(family: Family):
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_thousands_of_valid_calls_are_never_forbidden(family: Family):
     check(family, 1500)
+
+
+class Exact:
+    """Random schemas that every format can express, each with arguments that are valid."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+
+    def object(self, depth: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
+        pairs = {name: self._any(depth) for name in self.random.sample(NAMES[:5], 3)}
+        required = [name for name in pairs if self.random.random() < 0.6]
+        properties = {name: pair[0] for name, pair in pairs.items()}
+        schema = {"type": "object", "properties": properties, "required": required}
+        return schema, {name: pair[1] for name, pair in pairs.items()}
+
+    def _any(self, depth: int) -> tuple[dict[str, Any], Any]:
+        plain: list[tuple[dict[str, Any], Any]] = [
+            ({"type": "integer", "minimum": 1, "maximum": 9}, 5),
+            ({"type": "boolean"}, True),
+            ({"enum": ["fast", "slow"]}, "fast"),
+            ({"type": "array", "items": {"type": "integer"}}, [1, 2]),
+        ]
+        kind = self.random.randrange(5 if depth < 2 else 4)
+        return self.object(depth + 1) if kind == 4 else plain[kind]
+
+    def broken(self, schema: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
+        """The arguments with one change that breaks the schema."""
+        name = self.random.choice(list(value))
+        inner, rest = schema["properties"][name], {k: v for k, v in value.items() if k != name}
+        if inner.get("type") == "object" and self.random.random() < 0.6:
+            return {**value, name: self.broken(inner, value[name])}
+        if name in schema["required"] and self.random.random() < 0.3:
+            return rest
+        if self.random.random() < 0.2:
+            return {**value, "unlisted": 1}
+        wrong = [["x"], {"q": 1}, 99, "other", [1, True]]
+        return {**value, name: self.random.choice([v for v in wrong if not _fits(v, inner)])}
+
+
+def _fits(value: Any, schema: dict[str, Any]) -> bool:
+    return Draft202012Validator(schema).is_valid(value)
+
+
+def check_refused(family: Family, count: int) -> None:
+    for seed in range(count):
+        maker = Exact(seed)
+        schema, arguments = maker.object()
+        assert takes(family, schema, arguments), (seed, schema)
+        broken = maker.broken(schema, arguments)
+        assert not takes(family, schema, broken), (seed, schema, broken)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_a_call_that_breaks_its_schema_is_refused(family: Family):
+    check_refused(family, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_hundreds_of_calls_that_break_their_schema_are_refused(family: Family):
+    check_refused(family, 300)
 
 
 OPEN = {

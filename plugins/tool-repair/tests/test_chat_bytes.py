@@ -11,7 +11,7 @@ import pytest
 from plugway_tool_repair import _chat_bytes
 from plugway_tool_repair._chat import ChatText
 from plugway_tool_repair._chat_bytes import ChatStream
-from plugway_tool_repair._mend import Mender
+from plugway_tool_repair._repairer import Repairer
 
 from .conftest import TOOLBOX
 
@@ -86,10 +86,11 @@ async def read(chunks):
             yield chunk
 
     notes = []
-    mender = Mender(TOOLBOX, notes.append, rescue=True, leaks=True, model="m")
-    mender.judged = True
+    repairer = Repairer(TOOLBOX, notes.append, rescue=True, leaks=True, model="m")
+    repairer.judged = True
     pieces = [
-        piece async for piece in ChatStream(ChatText(mender, TOOLBOX, notes.append)).read(source())
+        piece
+        async for piece in ChatStream(ChatText(repairer, TOOLBOX, notes.append)).read(source())
     ]
     return re.sub(rb"call_\w+", b"call_x", b"".join(pieces)), notes
 

@@ -17,7 +17,7 @@ from plugway_openai_wire.testing import chat_message, chat_stream, chunk, data
 from plugway_tool_repair import ToolRepair
 from plugway_tool_repair._chat import ChatText
 from plugway_tool_repair._chat_bytes import ChatStream
-from plugway_tool_repair._mend import Mender
+from plugway_tool_repair._repairer import Repairer
 from plugway_toolcalls import write_call
 from plugway_toolcalls.marks import SEARCHED
 from plugway_translation import safe_name
@@ -319,11 +319,11 @@ async def broken(held, end):
     "end", [None, "cut", data({"error": {"message": "boom"}})], ids=["over", "cut", "error"]
 )
 async def test_a_stream_that_breaks_off_keeps_its_text(held, end):
-    mender = Mender(TOOLBOX, print, rescue=True, leaks=True, model="m")
-    mender.judged = True
+    repairer = Repairer(TOOLBOX, print, rescue=True, leaks=True, model="m")
+    repairer.judged = True
     got = b""
     with suppress(StreamInterrupted):
-        async for piece in ChatStream(ChatText(mender, TOOLBOX, print)).read(broken(held, end)):
+        async for piece in ChatStream(ChatText(repairer, TOOLBOX, print)).read(broken(held, end)):
             got += piece
     events = [json.loads(line[6:]) for line in got.decode().splitlines() if line]
     said = [c["delta"].get("content", "") for item in events for c in item.get("choices", ())]

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from plugway import event
-from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._pieces import Calls
 from plugway_tool_repair._prose import Prose
+from plugway_tool_repair._repairer import Repairer
 from plugway_toolcalls import own_format, write_call
 from plugway_toolcalls.marks import SEARCHED
 from tests.slow import share
@@ -60,11 +60,11 @@ def answer(*blocks, reason="max_tokens"):
 
 def read(events):
     """The calls that a client would run, the text that it shows, and the reason of the end."""
-    mender = Mender(TOOLBOX, lambda _: None, rescue=True, leaks=True, model="m")
-    mender.judged = True
+    repairer = Repairer(TOOLBOX, lambda _: None, rescue=True, leaks=True, model="m")
+    repairer.judged = True
     calls, text, reason, json_text, name = [], "", None, "", ""
     for item in events:
-        for made in mender.feed(item):
+        for made in repairer.feed(item):
             data = made.data
             if made.type == "content_block_start":
                 name = data["content_block"].get("name", "")

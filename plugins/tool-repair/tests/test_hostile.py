@@ -9,8 +9,8 @@ from collections import Counter
 import pytest
 
 from plugway import BackendProtocolError, event
-from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._prose import Prose
+from plugway_tool_repair._repairer import Repairer
 from plugway_tool_repair._tools import Verdict
 from plugway_toolcalls import FAMILIES, OutputParser, Tool, write_call
 from plugway_toolcalls.marks import ALL
@@ -171,8 +171,8 @@ def test_a_piece_of_a_few_characters_costs_a_few_steps_however_much_precedes_it(
     assert many < 40
 
 
-def mender():
-    return Mender(TOOLBOX, lambda _: None, rescue=True, leaks=True, model="m")
+def repairer():
+    return Repairer(TOOLBOX, lambda _: None, rescue=True, leaks=True, model="m")
 
 
 def begun(index=0):
@@ -186,7 +186,7 @@ def piece(text, index=0):
 
 
 def test_arguments_without_end_are_cut_off():
-    reader = mender()
+    reader = repairer()
     reader.feed(begun())
     with pytest.raises(BackendProtocolError, match=r"arguments of a tool call .* 8388608"):
         for _ in range(9000):
@@ -202,14 +202,14 @@ def test_a_call_in_text_without_end_is_cut_off():
 
 
 def test_blocks_that_are_opened_without_end_are_cut_off():
-    reader = mender()
+    reader = repairer()
     with pytest.raises(BackendProtocolError, match="100 blocks are open at once"):
         for index in range(200):
             reader.feed(begun(index))
 
 
 def test_events_of_a_call_in_very_many_pieces_are_not_kept():
-    reader = mender()
+    reader = repairer()
     reader.feed(begun())
     reader.feed(piece('{"command": "'))
     for _ in range(5000):

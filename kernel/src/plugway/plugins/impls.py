@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pluggy
 
+from plugway.config.document import did_you_mean
 from plugway.plugins.hookspecs import PROJECT, REPLY_HOOKS, HookInfo, Hookspecs, hook_infos
 from plugway.plugins.plugin import Plugin
 from plugway.types.errors import PluginError
@@ -63,7 +64,6 @@ def registered(plugins: Sequence[Plugin[Any]]) -> dict[str, list[Impl]]:
             manager.register(plugin, name=plugin.name)
         except (pluggy.PluginValidationError, ValueError) as error:
             raise PluginError(plugin.name, str(error)) from error
-    _check_pending(manager)
     return {n: _implementations(manager, n, info) for n, info in hook_infos().items()}
 
 
@@ -103,19 +103,19 @@ def _check_markers(plugin: Plugin[Any]) -> None:
     for name, member in inspect.getmembers(type(plugin), callable):
         options = getattr(member, f"{PROJECT}_impl", None)
         if options is None:
-            continue
+            if name not in hook_infos():
+                continue
+            raise PluginError(plugin.name, f"`{name}` is named after a hook: add `@hookimpl`")
+        if (hook := options.get("specname") or name) not in hook_infos():
+            hint = did_you_mean(hook, [*hook_infos()]) or f"the hooks are {', '.join(hook_infos())}"
+            raise PluginError(plugin.name, f"unknown hook `{hook}`: {hint}")
         if options.get("wrapper") or options.get("hookwrapper"):
             reason = f"hook `{name}` is a wrapper; use `around_attempt` or `transform_stream`"
             raise PluginError(plugin.name, reason)
-        kinds = inspect.signature(member).parameters.values()
-        if any(p.kind is p.KEYWORD_ONLY for p in kinds):
-            raise PluginError(plugin.name, f"hook `{name}` has keyword-only parameters")
-
-
-def _check_pending(manager: pluggy.PluginManager) -> None:
-    try:
-        manager.check_pending()
-    except pluggy.PluginValidationError as error:
-        known = ", ".join(f"`{name}`" for name in hook_infos())
-        name = getattr(error.plugin, "name", "?")
-        raise PluginError(str(name), f"{error}; the hooks are {known}") from error
+        known = _parameters(hook)
+        for key, found in [*inspect.signature(member).parameters.items()][1:]:
+            if found.kind is found.KEYWORD_ONLY:
+                raise PluginError(plugin.name, f"hook `{name}` has keyword-only parameters")
+            if key not in known and found.default is found.empty:
+                hint = did_you_mean(key, known) or f"it has {', '.join(known) or 'none'}"
+                raise PluginError(plugin.name, f"hook `{name}` has no parameter `{key}`: {hint}")

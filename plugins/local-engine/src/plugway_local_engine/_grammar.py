@@ -119,11 +119,11 @@ class Constraint:
     def _call(self, lark: Lark, pending: PendingCall) -> str:
         header = self.family.header
         if header is not None and pending.opening.endswith(header.end):
-            options = [lark.json(schema) for name, schema in self.tools if name in pending.opening]
+            options = [lark.arguments(s) for name, s in self.tools if name in pending.opening]
             return f"({' | '.join(options)}) {lark.literal(header.closing)}" if options else '""'
         if (lines := self.family.recipients) is not None:
             named = pending.opening.removeprefix(lines.opening).rstrip("\n")
-            options = [lark.json(schema) for name, schema in self.tools if name == named]
+            options = [lark.arguments(schema) for name, schema in self.tools if name == named]
             return " | ".join(options) or '""'
         formats = [f for f in self.family.calls if f.opening == pending.opening and f.shape]
         if not formats:
@@ -179,6 +179,8 @@ def _openings(family: Family) -> tuple[str, ...]:
 
 def _tool_schema(tool: Tool, notes: list[str]) -> dict[str, Any]:
     schema, found = _ready(tool.schema or _ANY_OBJECT, True)
+    if schema.keys() & {"anyOf", "oneOf"}:
+        found = (*found, "which branch the arguments match is checked afterwards, not enforced")
     notes += [f"translate tools.input_schema: of `{tool.name}`, {note}" for note in found]
     return schema
 

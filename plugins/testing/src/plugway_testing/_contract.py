@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from copy import deepcopy
 from typing import Any, ClassVar
 
 import anyio
@@ -26,11 +27,11 @@ from pydantic import ValidationError
 from plugway.config.config import parse_config
 from plugway.http.snapshot import Snapshot
 from plugway.plugins.hooks import Hooks
-from plugway.plugins.hookspecs import hook_infos
+from plugway.plugins.hookspecs import hook_infos, hookimpl
 from plugway.plugins.plugin import Plugin
 from plugway.types.backend import Backend
 from plugway.types.exchange import Attempt
-from plugway.types.options import Options
+from plugway.types.options import NoOptions, Options
 from plugway.types.request import MessagesRequest
 from plugway.types.response import Reply
 from plugway_testing._gateway import build_plugin, gateway, request_body
@@ -135,6 +136,15 @@ class FeatureContract(PluginContract):
         backend: Any = stack[-1]
         assert backend.seen[-1].raw == backend.expected(self.harmless)
 
+    async def test_it_edits_no_request_in_place(self) -> None:
+        """A change without `request.replace` is not on the receipt, and other plugins share it."""
+        watch = _Watch(NoOptions(), name="watch")
+        async with gateway([watch, *self.stack()]) as running:
+            await running.post(request_body("hello"))
+            await running.post(request_body("hello", stream=True, **self.harmless))
+        for request, before in watch.found:
+            assert request.body == before, "`request.body` was edited; use `request.replace`"
+
     async def test_it_works_with_and_without_streaming(self) -> None:
         async with gateway(self.stack()) as running:
             message = await running.ask("hello", **self.harmless)
@@ -234,6 +244,19 @@ class BackendContract(PluginContract):
         raw = orjson.dumps({**request_body("hello"), "model": self.model, **fields})
         headers = (("content-type", "application/json"),)
         return await backend.send(MessagesRequest(raw, headers), Attempt(backend, self.model))
+
+
+class _Watch(Plugin[NoOptions]):
+    """Keeps requests as they came, each with a copy of its body."""
+
+    def __init__(self, options: NoOptions, *, name: str) -> None:
+        super().__init__(options, name=name)
+        self.found: list[tuple[MessagesRequest, Any]] = []
+
+    @hookimpl
+    def transform_request(self, request: MessagesRequest) -> None:
+        """Copy the body."""
+        self.found.append((request, deepcopy(dict(request.body))))
 
 
 def _snapshot(plugins: Sequence[Plugin[Any]]) -> Snapshot:

@@ -57,7 +57,7 @@ class Gateway:
     async def ask(self, text: str, **fields: Any) -> dict[str, Any]:
         """Send one user turn and return the message. Raises if the status is not 200."""
         response = await self.post(request_body(text, **fields))
-        response.raise_for_status()
+        _raise_for_status(response)
         return as_object(orjson.loads(response.content))
 
     async def stream(self, text: str, **fields: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -67,11 +67,20 @@ class Gateway:
         async with self.client.stream(
             "POST", "/v1/messages", content=body, headers={"content-type": "application/json"}
         ) as response:
-            response.raise_for_status()
+            if response.is_error:
+                await response.aread()
+            _raise_for_status(response)
             decoder = Decoder()
             async for chunk in response.aiter_raw():
                 found += [(item.type, dict(item.data)) for item in decoder.feed(chunk)]
         return found
+
+
+def _raise_for_status(response: httpx2.Response) -> None:
+    """Raise `httpx2.HTTPStatusError` with what the gateway says, for an error response."""
+    if response.is_error:
+        message = f"the gateway responded with {response.status_code}: {response.text}"
+        raise httpx2.HTTPStatusError(message, request=response.request, response=response)
 
 
 def request_body(text: str = "hello", **fields: Any) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Open blocks of the source, and calls in code fences that are not decided yet.
 
-See `_mend` for what happens to them.
+See `_repairer` for what happens to them.
 """
 
 from __future__ import annotations

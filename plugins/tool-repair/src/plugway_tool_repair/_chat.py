@@ -1,6 +1,6 @@
 """Calls in the text of a reply that is relayed to a client of Chat Completions.
 
-Calls that the server parsed wait for the end, and pass if they are valid (`_native`). `_mend`
+Calls that the server parsed wait for the end, and pass if they are valid (`_native`). `_repairer`
 interprets the text, `_chat_bytes` has the bytes, and `_stream` retries.
 """
 
@@ -20,8 +20,8 @@ from plugway import (
     new_id,
 )
 from plugway_tool_repair._blocks import BadCall
-from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._native import NativeCalls
+from plugway_tool_repair._repairer import Repairer
 from plugway_tool_repair._tools import Toolbox, Verdict
 from plugway_wire.events import cut_notice
 
@@ -61,7 +61,7 @@ class ChatText:
 
     def __init__(
         self,
-        mender: Mender,
+        repairer: Repairer,
         toolbox: Toolbox,
         note: Callable[[str], None],
         *,
@@ -69,7 +69,7 @@ class ChatText:
         hold_thinking: bool = False,
     ) -> None:
         """`whole`: nothing is sent before the end. `hold_thinking`: reasoning may wait, too."""
-        self._mender = mender
+        self._repairer = repairer
         self._whole = whole
         self._hidden = _HIDDEN | _REASONING if hold_thinking else _HIDDEN
         self.shown = False
@@ -91,7 +91,7 @@ class ChatText:
     @property
     def bad(self) -> BadCall | None:
         """The first bad call, unless bad calls are passed on."""
-        bad = self._native.bad or self._mender.bad
+        bad = self._native.bad or self._repairer.bad
         if bad is None:
             return None
         others = [*bad.others, *self._native.kept, *((name, text) for name, text in self._calls)]
@@ -100,11 +100,11 @@ class ChatText:
     @property
     def cut(self) -> str | None:
         """Name of the first call that was cut off and removed."""
-        return self._mender.cut if self._mender.cut is not None else self._native.cut
+        return self._repairer.cut if self._repairer.cut is not None else self._native.cut
 
     def passes(self, text: str) -> bool:
         """Whether a piece of text goes out as it is; it is then taken note of."""
-        return self._open and self._mender.passes(text)
+        return self._open and self._repairer.passes(text)
 
     def shows(self, delta: Mapping[str, Any]) -> None:
         """Take note of a delta that is sent as it came, but for its text and calls."""
@@ -113,7 +113,7 @@ class ChatText:
 
     def _show(self) -> None:
         self.shown = not self._whole
-        self._mender.judged = self._mender.judged or self.shown
+        self._repairer.judged = self._repairer.judged or self.shown
 
     def feed(self, text: str) -> list[Delta]:
         """The deltas for a piece of text."""
@@ -134,13 +134,13 @@ class ChatText:
         """The last deltas of a reply that ends with this `finish_reason`."""
         native, ending = self._native, {"stop_reason": _REASONS.get(reason, reason)}
         deltas = self._leave() + self._fed(event("message_delta", delta=ending))
-        settled = native.settle(cut=reason not in _OWN_END, judged=self._mender.judged)
+        settled = native.settle(cut=reason not in _OWN_END, judged=self._repairer.judged)
         self.as_they_came = settled is None
         if native.left_out:
             deltas.append({"content": native.left_out})
-        nothing = not (native.kept or self._calls or self._mender.seen & {"text", "tool_use"})
-        self.repeatable = nothing and not (self.shown or self._mender.broken)
-        if native.cut is not None and nothing and not self._mender.broken:
+        nothing = not (native.kept or self._calls or self._repairer.seen & {"text", "tool_use"})
+        self.repeatable = nothing and not (self.shown or self._repairer.broken)
+        if native.cut is not None and nothing and not self._repairer.broken:
             deltas.append({"content": cut_notice(native.cut, str(ending["stop_reason"]))})
         deltas += [{"tool_calls": [call]} for call in settled or ()]
         twice = [_key(*call) for call in native.kept]
@@ -157,7 +157,7 @@ class ChatText:
 
     def reason(self, received: Any) -> Any:
         """The matching `finish_reason`."""
-        if self._mender.cut is not None and not self._native.kept and not self._mender.stopped:
+        if self._repairer.cut is not None and not self._native.kept and not self._repairer.stopped:
             return "length"
         if received == "tool_calls" and self._native and not (self._native.kept or self._calls):
             return "stop"
@@ -165,7 +165,7 @@ class ChatText:
 
     def broken(self) -> list[Delta]:
         """The deltas of what is held back when the reply breaks off: text, and whole calls."""
-        self._mender.broken = self._mender.judged = True
+        self._repairer.broken = self._repairer.judged = True
         return self.end(None)
 
     def _leave(self) -> list[Delta]:
@@ -175,7 +175,7 @@ class ChatText:
         return self._fed(event("content_block_stop", index=self._index))
 
     def _fed(self, item: StreamEvent) -> list[Delta]:
-        deltas = [delta for made in self._mender.feed(item) if (delta := self._delta(made))]
+        deltas = [delta for made in self._repairer.feed(item) if (delta := self._delta(made))]
         if any("content" in delta or self._hidden == _HIDDEN for delta in deltas):
             self._show()
         return deltas

@@ -1,6 +1,6 @@
 """The reply to one attempt: read until content may be sent to the client, with retries if needed.
 
-See `_mend` for the repairs.
+See `_repairer` for the repairs.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from plugway_tool_repair._chat import DIALECT, ChatText, own_names
 from plugway_tool_repair._chat_bytes import ChatStream, read_whole
 from plugway_tool_repair._failed import rescued
 from plugway_tool_repair._forced import Demand
-from plugway_tool_repair._mend import Mender
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._relayed import Insisting, is_expressible
+from plugway_tool_repair._repairer import Repairer
 from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import events_of, next_in_time
 from plugway_translation import safe_name
@@ -86,7 +86,7 @@ class Asking:
         """The request whose reply had a bad call: it is sent again if the retry is refused."""
         while True:
             try:
-                reply, answer, mender = await self._ask(request)
+                reply, answer, repairer = await self._ask(request)
             except BackendError as error:
                 if cut is None and first is not None and error.status in _FORM:
                     self._note(f"the question about the call was refused: {error.record[:200]}")
@@ -99,20 +99,20 @@ class Asking:
             if cut is not None:
                 await cut.close()
                 cut = None
-            if mender is None:
+            if repairer is None:
                 return reply
             if answer is not None:
-                larger = self._with_room(request, mender)
+                larger = self._with_room(request, repairer)
                 if larger is None:
                     return answer
                 request, cut = larger, answer
                 continue
             await reply.close()
-            first = request if mender.bad is not None else None
-            request = self._again(request, mender)
+            first = request if repairer.bad is not None else None
+            request = self._again(request, repairer)
 
-    async def _ask(self, request: MessagesRequest) -> tuple[Reply, Reply | None, Mender | None]:
-        """The backend's reply, that reply repaired or None if it is unusable, and its mender."""
+    async def _ask(self, request: MessagesRequest) -> tuple[Reply, Reply | None, Repairer | None]:
+        """The backend's reply, that reply repaired or None if it is unusable, and its repairer."""
         self._demand = Demand(self._toolbox)
         try:
             reply = await self._send(request, self._attempt)
@@ -123,21 +123,21 @@ class Asking:
         try:
             if reply.status >= 400 or reply.dialect:
                 return reply, *await self._relayed(request, reply)
-            mender = self._mender(request, reply)
-            return reply, await self._read(reply, mender), mender
+            repairer = self._repairer(request, reply)
+            return reply, await self._read(reply, repairer), repairer
         except BackendRefused as failure:  # in the stream, before any content
             await reply.close()
             self._demand = Demand(self._toolbox)
             reply = self._rescued(failure)
-            mender = self._mender(request, reply)
-            return reply, await self._read(reply, mender), mender
+            repairer = self._repairer(request, reply)
+            return reply, await self._read(reply, repairer), repairer
         except BaseException:
             await reply.close()
             raise
 
     async def _relayed(
         self, request: MessagesRequest, reply: Reply
-    ) -> tuple[Reply | None, Mender | None]:
+    ) -> tuple[Reply | None, Repairer | None]:
         """A reply in the client's own API; calls of Chat Completions are checked, or converted.
         None if a bad call is requested again, which is possible in the Messages API only."""
         original = request.original
@@ -150,23 +150,23 @@ class Asking:
         if not is_expressible(request):
             self._may_ask = self._may_grow = False
         toolbox = self._toolbox.of_client(may_call)
-        mender = self._mender(request, reply, toolbox)
+        repairer = self._repairer(request, reply, toolbox)
         hold, whole = self._options.hold_thinking, reply.chunks is None
-        text = ChatText(mender, toolbox, self._note, whole=whole, hold_thinking=hold)
-        answer = await self._read_chat(reply, text, mender)
+        text = ChatText(repairer, toolbox, self._note, whole=whole, hold_thinking=hold)
+        answer = await self._read_chat(reply, text, repairer)
         if text.bad is not None:
-            mender.bad = self._translated(text.bad)
-            return None, mender
-        mender.judged = True
-        mender.cut = text.cut
-        mender.repeatable = text.cut is not None and text.repeatable and _has_limit(original)
-        return answer, mender
+            repairer.bad = self._translated(text.bad)
+            return None, repairer
+        repairer.judged = True
+        repairer.cut = text.cut
+        repairer.repeatable = text.cut is not None and text.repeatable and _has_limit(original)
+        return answer, repairer
 
-    async def _read_chat(self, reply: Reply, text: ChatText, mender: Mender) -> Reply:
+    async def _read_chat(self, reply: Reply, text: ChatText, repairer: Repairer) -> Reply:
         if reply.chunks is None:
             return reply.replace(body=read_whole(reply.body, text)) if reply.body else reply
         stream, head = ChatStream(text), list[bytes]()
-        while not (mender.judged or text.shown or stream.over):
+        while not (repairer.judged or text.shown or stream.over):
             chunk = await next_in_time(reply.chunks, self._attempt)
             head.append(stream.end() if chunk is None else stream.feed(chunk))
             if text.bad is not None:
@@ -190,13 +190,13 @@ class Asking:
         self._note("the server returned a call that it could not parse; it is parsed here")
         return made
 
-    def _again(self, request: MessagesRequest, mender: Mender) -> MessagesRequest:
+    def _again(self, request: MessagesRequest, repairer: Repairer) -> MessagesRequest:
         """The next request after an unusable reply. Raises `BackendError` if there is no retry."""
-        bad = mender.bad
+        bad = repairer.bad
         if not self._may_ask:
             raise self._failure(bad)
         self._may_ask = False
-        if bad is None and mender.empty:
+        if bad is None and repairer.empty:
             self._note("retried: the reply had no content")
             return request
         if bad is None:
@@ -205,7 +205,7 @@ class Asking:
         self._note(f"retried: {recorded(bad, self._toolbox)}")
         return extended(request, bad)
 
-    def _with_room(self, request: MessagesRequest, mender: Mender) -> MessagesRequest | None:
+    def _with_room(self, request: MessagesRequest, repairer: Repairer) -> MessagesRequest | None:
         """The request with a higher limit, if `max_tokens` cut off the reply's only call.
 
         None if it did not, if that was tried, or if the limit is not the client's own.
@@ -213,12 +213,15 @@ class Asking:
         asked = _limit(request)
         lowered = any(change.field == "max_tokens" for change in request.changes)
         room = min(max(2 * asked, _LEAST_ROOM), _MOST_ROOM)
-        by_limit = mender.cut is not None and not mender.stopped
-        by_limit = by_limit and mender.reason != "model_context_window_exceeded"
-        if not (self._may_grow and by_limit and mender.repeatable and 0 < asked < room) or lowered:
+        by_limit = repairer.cut is not None and not repairer.stopped
+        by_limit = by_limit and repairer.reason != "model_context_window_exceeded"
+        if (
+            not (self._may_grow and by_limit and repairer.repeatable and 0 < asked < room)
+            or lowered
+        ):
             return None
         self._may_grow = False
-        called = self._toolbox.called(mender.cut or "")
+        called = self._toolbox.called(repairer.cut or "")
         self._note(f"retried: {called} was cut off; `max_tokens` raised from {asked} to {room}")
         return request.replace(max_tokens=room, because="a tool call was cut off by it")
 
@@ -228,11 +231,11 @@ class Asking:
         policy = self._options.unfixable
         return policy == "pass" or (policy == "fail_over" and self._attempt.last)
 
-    def _mender(
+    def _repairer(
         self, request: MessagesRequest, reply: Reply, toolbox: Toolbox | None = None
-    ) -> Mender:
+    ) -> Repairer:
         options, toolbox = self._options, self._toolbox if toolbox is None else toolbox
-        mender = Mender(
+        repairer = Repairer(
             toolbox,
             self._note,
             rescue=options.rescue and bool(toolbox),
@@ -242,37 +245,39 @@ class Asking:
             stops=bool(request.body.get("stop_sequences")),
             objects=reply.events is not None or reply.made,
         )
-        mender.judged = not self._may_ask and self._passes
-        return mender
+        repairer.judged = not self._may_ask and self._passes
+        return repairer
 
-    async def _read(self, reply: Reply, mender: Mender) -> Reply | None:
+    async def _read(self, reply: Reply, repairer: Repairer) -> Reply | None:
         """The reply, repaired; None if it is unusable."""
         if reply.body is not None:
-            found = await _whole(reply, mender, self._demand)
-            if mender.bad is not None and not mender.bad.source:
-                mender.bad = replace(mender.bad, others=self._valid_calls(reply.parsed))
-            if found is not None and self._is_lacking(mender):
+            found = await _whole(reply, repairer, self._demand)
+            if repairer.bad is not None and not repairer.bad.source:
+                repairer.bad = replace(repairer.bad, others=self._valid_calls(reply.parsed))
+            if found is not None and self._is_lacking(repairer):
                 return None
-            mender.repeatable = mender.cut is not None and not mender.calls
+            repairer.repeatable = repairer.cut is not None and not repairer.calls
             return found
         source = events_of(reply)
         head: list[StreamEvent] = []
         hidden = {"thinking", "redacted_thinking"} if self._options.hold_thinking else set[str]()
         demand = self._demand
-        while not mender.ended and (demand.open or not mender.seen - hidden) and not demand.full:
+        while (
+            not repairer.ended and (demand.open or not repairer.seen - hidden) and not demand.full
+        ):
             item = await self._next(source)
             if item is None:
                 break
-            fed = mender.feed(item)
+            fed = repairer.feed(item)
             demand.feed(fed)
             head += fed
-            if mender.bad is not None or mender.empty:
+            if repairer.bad is not None or repairer.empty:
                 return None
-        if self._is_lacking(mender):
+        if self._is_lacking(repairer):
             return None
-        mender.judged = True
-        mender.repeatable = mender.cut is not None and not mender.calls
-        return reply.replace(events=None, chunks=_bytes(head, source, mender))
+        repairer.judged = True
+        repairer.repeatable = repairer.cut is not None and not repairer.calls
+        return reply.replace(events=None, chunks=_bytes(head, source, repairer))
 
     def _valid_calls(self, message: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         """Name and arguments of the valid calls that the server parsed."""
@@ -281,13 +286,13 @@ class Asking:
         verdicts = [self._toolbox.judge(str(c.get("name")), dumps(c.get("input"))) for c in calls]
         return tuple((v.name, v.arguments) for v in verdicts if not v.problems)
 
-    def _is_lacking(self, mender: Mender) -> bool:
+    def _is_lacking(self, repairer: Repairer) -> bool:
         """Whether to ask again for a required call; if it is still missing, the receipt says so.
         Not for a call that was cut off, nor for a refusal."""
         demand = self._demand
-        if not demand.open or mender.cut is not None or not (mender.ended or demand.full):
+        if not demand.open or repairer.cut is not None or not (repairer.ended or demand.full):
             return False
-        if self._may_ask and not demand.full and mender.reason != "refusal":
+        if self._may_ask and not demand.full and repairer.reason != "refusal":
             return True
         self._note(f"the reply lacks {demand.missing}; it is passed on unchanged")
         return False
@@ -310,21 +315,21 @@ class Asking:
 
 
 async def _bytes(
-    head: list[StreamEvent], source: AsyncIterator[StreamEvent], mender: Mender
+    head: list[StreamEvent], source: AsyncIterator[StreamEvent], repairer: Repairer
 ) -> AsyncIterator[bytes]:
     """The chunks that were read before, then the rest as it arrives."""
     yield b"".join(item.encode() for item in head)
-    while not mender.ended:
+    while not repairer.ended:
         item = await anext(source, None)
         if item is None:
             return
         if item.type == "error":
             raise _interrupted(item)
-        if out := mender.feed(item):
+        if out := repairer.feed(item):
             yield out[0].encode() if len(out) == 1 else b"".join(i.encode() for i in out)
 
 
-async def _whole(reply: Reply, mender: Mender, demand: Demand) -> Reply | None:
+async def _whole(reply: Reply, repairer: Repairer, demand: Demand) -> Reply | None:
     """A complete reply, repaired as its stream would be."""
     await breath(len(reply.body or b"") > _LARGE)
     message = reply.parsed
@@ -332,12 +337,12 @@ async def _whole(reply: Reply, mender: Mender, demand: Demand) -> Reply | None:
         return reply
     found: list[StreamEvent] = []
     async for item in events_of(Reply.streamed(_async(_replayed(message, whole=reply.made)))):
-        fed = mender.feed(item)
+        fed = repairer.feed(item)
         demand.feed(fed)
         found += fed
-        if mender.bad is not None or mender.empty:
+        if repairer.bad is not None or repairer.empty:
             return None
-    if not mender.changed:
+    if not repairer.changed:
         return reply
     new = collected(found)
     changes = {key: new[key] for key in ("content", "stop_reason", "stop_sequence") if key in new}

@@ -1,6 +1,6 @@
 """Convert the bytes of an event stream to events that keep their bytes.
 
-See `_mend` for what the events mean.
+See `_repairer` for what the events mean.
 """
 
 from __future__ import annotations

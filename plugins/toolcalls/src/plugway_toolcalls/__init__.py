@@ -7,7 +7,7 @@ it, so that one can parse what the other writes.
 from plugway_toolcalls._call_reader import BARE_HEAD, CallReader
 from plugway_toolcalls._calls import Call, MalformedCall
 from plugway_toolcalls._families import FAMILIES, CallFormat, Family, Header, Shape, detect_family
-from plugway_toolcalls._lark import JSON_STYLE, Lark, NotWritable
+from plugway_toolcalls._lark import Lark
 from plugway_toolcalls._loose import NotJson, load, read
 from plugway_toolcalls._output import OutputParser, PendingCall
 from plugway_toolcalls._parts import (
@@ -23,6 +23,7 @@ from plugway_toolcalls._parts import (
 )
 from plugway_toolcalls._python import BARE_CALL
 from plugway_toolcalls._references import SchemaTooLarge, resolve
+from plugway_toolcalls._rules import JSON_STYLE, NotWritable
 from plugway_toolcalls._schema import any_object, prepare_schema
 from plugway_toolcalls._spans import NOT_A_CALL
 from plugway_toolcalls._tokens import Memory

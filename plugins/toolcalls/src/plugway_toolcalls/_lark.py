@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -15,26 +15,13 @@ from plugway import as_list, as_object
 from plugway_toolcalls._families._base import CallFormat, Shape
 from plugway_toolcalls._members import Members, kinds_of, members_of
 from plugway_toolcalls._references import resolved
-from plugway_toolcalls._schema import is_any_number, is_any_string, is_any_value
-from plugway_toolcalls._terminals import INTEGER, JSON_STRING, NUMBER
+from plugway_toolcalls._rules import JSON_KEY, NotWritable, Rules, quoted
+from plugway_toolcalls._terminals import NUMBER
 from plugway_toolcalls._tokens import CDATA, CDATA_END
 from plugway_toolcalls._tools import json_type
 
-JSON_STYLE: Final[dict[str, Any]] = {
-    "whitespace_flexible": False,
-    "item_separator": ", ",
-    "key_separator": ": ",
-    "lenient": True,
-}
-"""The format of `json.dumps`: the one in models' training data, and without unlimited blanks."""
-
-_ANY: Final = r"/(?s:.*)/"
-_TRACKED: Final = 4
-"""Maximum members whose use a grammar tracks, because each doubles its size."""
-_JSON_KEY: Final = r'"([^"\\\x00-\x1f]|\\["\\\/bfnrt])*"'
 _TAG_KEY: Final = r'[^<>"\n]+'
 _BARE_KEY: Final = r"[^\s{}\[\],:\"<>]+( [^\s{}\[\],:\"<>]+)*"
-_FLEXIBLE = re.compile(r"((?<=[:,]) |\n)")
 _MAX_DEPTH: Final = 6
 _NAME: Final = r"[^\W\d][\w-]*"
 """Names of arguments that `read_python` accepts."""
@@ -42,69 +29,19 @@ _SINGLE_QUOTED: Final = r"""/'([^'\\\x00-\x1f]|\\[\\'"nrtbf])*'/"""
 _TEXT_RULES: Final = {"pattern", "format", "minLength", "maxLength", "enum", "const", "allOf"}
 _JSON_TYPES: Final = {"number", "boolean", "null", "array", "object"}
 
-Split = Callable[[str], list[str]]
 
-
-class NotWritable(ValueError):
-    """The format cannot be written with this vocabulary."""
-
-
-class Lark:
-    """Collects the rules of one grammar."""
-
-    def __init__(self, special: Mapping[str, int], split: Split) -> None:
-        self._special, self._split = special, split
-        self._rules: list[str] = []
-        self._shared: set[str] = set()
-        self._reserved = 0
-        self._definitions: dict[str, Any] = {}
-
-    def text(self, start: str) -> str:
-        """The grammar that starts with `start`."""
-        return "\n".join([f"start: {start}", *self._rules, ""])
-
-    def rule(self, body: str, *, attributes: str = "") -> str:
-        """Add a rule; returns its name."""
-        name = f"r{len(self._rules)}"
-        self._rules.append(f"{name}{attributes}: {body}")
-        return name
-
-    def literal(self, text: str, *, flexible: bool = False) -> str:
-        """Exactly `text`; markers of the vocabulary as their tokens.
-
-        `flexible`: single spaces and line breaks are optional, because models differ in them.
-        """
-        pieces: list[str] = []
-        for piece in self._split(text):
-            if piece in self._special:
-                pieces.append(f"<[{self._special[piece]}]>")
-            else:
-                pieces += self._plain(piece, flexible)
-        return " ".join(pieces)
-
-    def json(self, schema: Mapping[str, Any]) -> str:
-        """One JSON value."""
-        if is_any_value(schema):
-            return self._any_json()
-        if is_any_number(schema):
-            return INTEGER if schema["type"] == "integer" else NUMBER
-        if is_any_string(schema):
-            return JSON_STRING
-        styled = {**self._definitions, **schema, "x-guidance": JSON_STYLE}
-        return self.rule(f"%json {json.dumps(styled)}")
+class Lark(Rules):
+    """The rules of one grammar of calls."""
 
     def call(self, spec: CallFormat, name: str, schema: Mapping[str, Any]) -> str:
         """A call of one tool, from the end of the opening marker to the end of the call."""
         shape = spec.shape
         if shape is None:
             raise NotWritable("the format is only parsed")
-        # A part of the schema on its own still refers to definitions of the whole.
-        self._definitions = {k: schema[k] for k in ("$defs", "definitions") if k in schema}
         flexible = spec.kind == "object"
         head = self.literal(shape.before + name + shape.between, flexible=flexible)
         tail = self.literal(shape.after, flexible=flexible)
-        members = members_of(schema)
-        body = self._object(members)
+        body, members = self.arguments(schema), members_of(schema)
         if spec.kind == "tags":
             body = f"({self._tags(spec, shape, members, 0)} | {body})"
         elif spec.kind == "braces":
@@ -113,85 +50,12 @@ class Lark:
             body = self._python_arguments(members, body)
         return self.rule(f"{head} {body} {tail}")
 
-    def _any_order(self, members: Members, each: Callable[[str, Any], str], comma: str) -> str:
-        """The members in any order; all required ones, and each at most once if they are few."""
-        known = {name: each(name, value) for name, value in members.known.items()}
-        needed = [name for name in known if name in members.required]
-        tracked = list(known) if len(known) <= _TRACKED else needed[:_TRACKED]
-        more = each("", members.more) if members.more is not None else ""
-        made: dict[tuple[frozenset[str], bool], str] = {}
-
-        def rest(left: frozenset[str], *, started: bool) -> str:
-            if (left, started) in made:
-                return made[left, started]
-            made[left, started] = name = self._reserve()
-            before = comma if started else ""
-            options = [
-                f"{before} {text} {rest(left - {key}, started=True)}"
-                for key, text in known.items()
-                if key in left or key not in tracked
-            ]
-            if more:
-                options.append(f"{before} {more} {rest(left, started=True)}")
-            if not left & members.required:
-                options.append('""')
-            self._rules.append(f"{name}: {' | '.join(options)}")
-            return name
-
-        return rest(frozenset(tracked), started=False)
-
-    def _reserve(self) -> str:
-        self._reserved += 1
-        return f"m{self._reserved}"
-
-    # JSON
-
-    def _object(self, members: Members) -> str:
-        """One JSON object in the format of `json.dumps`, but with members in any order."""
-
-        def each(name: str, value: Any) -> str:
-            key = self._other_key(members, _JSON_KEY, _quoted)
-            if name:
-                key = json.dumps(_quoted(name), ensure_ascii=False)
-            return self.rule(f'{key} ": " {self.json(value)}')
-
-        return self.rule(f'"{{" {self._any_order(members, each, chr(34) + ", " + chr(34))} "}}"')
-
-    def _any_json(self) -> str:
-        if "any_json" not in self._shared:
-            self._shared.add("any_json")
-            text = self.json({"type": "string"})
-            pair = f'{text} ": " any_json'
-            self._rules.append(
-                f'any_json: {text} | {NUMBER} | "true" | "false" | "null"'
-                ' | "[" (any_json (", " any_json)*)? "]"'
-                f' | "{{" ({pair} (", " {pair})*)? "}}"'
-            )
-        return "any_json"
-
-    def _other_key(self, members: Members, any_key: str, written: Callable[[str], str]) -> str:
-        """A name that the schema does not list."""
-        names = "|".join(_escaped(written(name)) for name in members.known)
-        name = f"K{self._reserve()}".upper()
-        self._rules.append(f"{name}: /{any_key}/" + (f" & ~/{names}/" if names else ""))
-        return name
-
-    def _plain(self, text: str, flexible: bool) -> list[str]:
-        if not flexible:
-            return [json.dumps(text, ensure_ascii=False)]
-        spaces = {" ": "/ ?/", "\n": r"/\n?/"}
-        pieces = [piece for piece in _FLEXIBLE.split(text) if piece]
-        return [spaces.get(piece) or json.dumps(piece, ensure_ascii=False) for piece in pieces]
-
-    def _until(self, end: str) -> str:
-        """Any text up to and including `end`, which it does not contain."""
-        pieces = self._split(end)
-        if pieces and pieces[0] in self._special:
-            return f"{_ANY} {self.literal(end)}"
-        if any(piece in self._special for piece in pieces):
-            raise NotWritable(f"a token of the vocabulary splits {end!r}")
-        suffix = json.dumps(end, ensure_ascii=False)
-        return self.rule(_ANY, attributes=f"[suffix={suffix}]")
+    def arguments(self, schema: Mapping[str, Any]) -> str:
+        """The arguments of a call as one JSON object."""
+        # A part of the schema on its own still refers to definitions of the whole.
+        self._definitions = {k: schema[k] for k in ("$defs", "definitions") if k in schema}
+        self._made = {}
+        return self._object(members_of(schema))
 
     # Tags
 
@@ -216,7 +80,7 @@ class Lark:
         end = self.literal(end_text)
         if words:
             framed = [f"{CDATA}{word}{CDATA_END}" for word in words if spec.cdata]
-            return self.rule(f"{plain} ({' | '.join(map(_quoted, [*words, *framed]))}) {end}")
+            return self.rule(f"{plain} ({' | '.join(map(quoted, [*words, *framed]))}) {end}")
         if spec.nested and (tree := self._tree(spec, name, schema, depth)):
             return self.rule(f"{plain} {tree}")
         typed = self._typed(shape, name, schema, members) if shape.typed else plain
@@ -242,16 +106,19 @@ class Lark:
         assert shape is not None
         if not kinds and "properties" in schema:
             kinds = {"object"}
-        if not kinds or not kinds <= {"array", "object"}:
+        if not kinds or not kinds <= {"array", "object"} or "allOf" in schema:
             return ""
         end = self.literal(shape.value_end.replace("{key}", name))
         inner = ""
         if kinds == {"array"} and schema.get("items") and depth < _MAX_DEPTH:
             items = Members({"item": schema["items"]}, frozenset(), None)
-            inner = f"({self._tag(spec, 'item', as_object(schema['items']), items, depth + 1)})*"
+            item = as_object(schema["items"])
+            inner = self._once(
+                "tags", schema, lambda: f"({self._tag(spec, 'item', item, items, depth + 1)})*"
+            )
         elif kinds == {"object"} and depth < _MAX_DEPTH:
             members = members_of({**self._definitions, **schema})
-            inner = self._tags(spec, shape, members, depth + 1)
+            inner = self._once("tags", schema, lambda: self._tags(spec, shape, members, depth + 1))
         as_json = f"{self.json(schema)} {end}"
         if inner:
             return self.rule(f"{inner} {end} | {as_json}")
@@ -272,7 +139,7 @@ class Lark:
     def _key(self, opening: str, name: str, members: Members) -> str:
         before, _, after = opening.partition("{key}")
         # The name is a separate terminal: a longer one would hide other names from the lexer.
-        key = _quoted(name) if name else self._other_key(members, _TAG_KEY, str)
+        key = quoted(name) if name else self._other_key(members, _TAG_KEY, str)
         return f"{self.literal(before)} {key} {self.literal(after)}"
 
     # Python
@@ -283,7 +150,7 @@ class Lark:
         def each(name: str, value: Any) -> str:
             if not name:
                 return f'{self._other_key(members, _NAME, str)} "=" {self._any_python()}'
-            return self.rule(f'{_quoted(name)} "=" {self._python(as_object(value), 0)}')
+            return self.rule(f'{quoted(name)} "=" {self._python(as_object(value), 0)}')
 
         known = {name: v for name, v in members.known.items() if re.fullmatch(_NAME, name)}
         if not members.required & members.known.keys() <= known.keys():
@@ -292,9 +159,10 @@ class Lark:
         return f"({named} | {as_json})"
 
     def _python(self, schema: dict[str, Any], depth: int) -> str:
+        schema = resolved(schema, self._definitions)
         kinds = kinds_of(schema, self._definitions)
         if words := _words(schema):
-            return f"({' | '.join(_quoted(quoted) for word in words for quoted in _both(word))})"
+            return f"({' | '.join(quoted(form) for word in words for form in _both(word))})"
         if kinds == {"string"}:
             text = self.json(schema)
             is_free = not schema.keys() & _TEXT_RULES
@@ -306,17 +174,21 @@ class Lark:
         if depth >= _MAX_DEPTH:
             return self._any_python()
         if kinds == {"array"} and "items" in schema:
-            item = self._python(as_object(schema["items"]), depth + 1)
-            return self.rule(f'"[" ({item} (", " {item})*)? "]"')
+            return self._once("python", schema, lambda: self._python_list(schema, depth))
         if kinds == {"object"} and schema.get("properties"):
-            return self._python_dict(members_of({**self._definitions, **schema}), depth)
+            members = members_of({**self._definitions, **schema})
+            return self._once("python", schema, lambda: self._python_dict(members, depth))
         return self._any_python()
+
+    def _python_list(self, schema: dict[str, Any], depth: int) -> str:
+        item = self._python(as_object(schema["items"]), depth + 1)
+        return f'"[" ({item} (", " {item})*)? "]"'
 
     def _python_dict(self, members: Members, depth: int) -> str:
         def each(name: str, value: Any) -> str:
             if not name:
-                return f'{self._other_key(members, _JSON_KEY, _quoted)} ": " {self._any_python()}'
-            keys = " | ".join(map(_quoted, _both(name)))
+                return f'{self._other_key(members, JSON_KEY, quoted)} ": " {self._any_python()}'
+            keys = " | ".join(map(quoted, _both(name)))
             return self.rule(f'({keys}) ": " {self._python(as_object(value), depth + 1)}')
 
         return self.rule(f'"{{" {self._any_order(members, each, chr(34) + ", " + chr(34))} "}}"')
@@ -341,12 +213,12 @@ class Lark:
         def each(name: str, value: Any) -> str:
             if not name:
                 return f'{self._other_key(members, _BARE_KEY, str)} ":" {self._anything(quote)}'
-            return f'{_quoted(name)} ":" {self._brace_value(quote, value, depth + 1)}'
+            return f'{quoted(name)} ":" {self._brace_value(quote, value, depth + 1)}'
 
         return self.rule(f'"{{" {self._any_order(members, each, chr(34) + "," + chr(34))} "}}"')
 
     def _brace_value(self, quote: str, node: Any, depth: int) -> str:
-        schema = as_object(node)
+        schema = resolved(as_object(node), self._definitions)
         kinds = kinds_of(schema, self._definitions)
         if words := _words(schema):
             options = " | ".join(self.literal(f"{quote}{word}{quote}") for word in words)
@@ -356,11 +228,15 @@ class Lark:
         if kinds and kinds <= {"integer", "number", "boolean", "null"}:
             return self.json(schema)
         if schema.get("type") == "array" and "items" in schema and depth < _MAX_DEPTH:
-            item = self._brace_value(quote, schema["items"], depth + 1)
-            return self.rule(f'"[" ({item} ("," {item})*)? "]"')
+            return self._once("braces", schema, lambda: self._brace_list(quote, schema, depth))
         if schema.get("type") == "object" and schema.get("properties") and depth < _MAX_DEPTH:
-            return self._braces(quote, members_of({**self._definitions, **schema}), depth)
+            members = members_of({**self._definitions, **schema})
+            return self._once("braces", schema, lambda: self._braces(quote, members, depth))
         return self._anything(quote)
+
+    def _brace_list(self, quote: str, schema: dict[str, Any], depth: int) -> str:
+        item = self._brace_value(quote, schema["items"], depth + 1)
+        return f'"[" ({item} ("," {item})*)? "]"'
 
     def _anything(self, quote: str) -> str:
         if "any" not in self._shared:
@@ -387,12 +263,3 @@ def _both(text: str) -> tuple[str, ...]:
     """A string as Python may write it."""
     double = json.dumps(text, ensure_ascii=False)
     return (double, f"'{text}'") if not re.search(r"['\\\x00-\x1f\x7f]", text) else (double,)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _escaped(text: str) -> str:
-    """The text in a regular expression; what is not ASCII must not be escaped."""
-    return re.sub(r"(?![\w -])[\x00-\x7f]", lambda match: f"\\x{ord(match[0]):02x}", text)

@@ -28,6 +28,8 @@ class Members:
     """The schema of other members; None: there may be none."""
 
 
+_ANYTHING: Final = Members({}, frozenset(), any_value())
+
 _UNSAID: Final[Any] = object()
 """The schema does not restrict members other than the listed ones."""
 
@@ -38,7 +40,7 @@ def members_of(schema: Mapping[str, Any]) -> Members:
     If it lists members and does not mention others, there are none: a weak model that may add any
     other member never ends a call. llama.cpp's converter interprets schemas in the same way.
     """
-    found = _members(schema, schema, 0)
+    found = _members(schema, schema, 0, {})
     unlisted = {name: any_value() for name in sorted(found.required) if name not in found.known}
     known = {**found.known, **unlisted}
     more = found.more
@@ -47,18 +49,24 @@ def members_of(schema: Mapping[str, Any]) -> Members:
     return Members(known, found.required, more)
 
 
-def _members(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int) -> Members:
+def _members(
+    schema: Mapping[str, Any], root: Mapping[str, Any], depth: int, met: dict[str, Members]
+) -> Members:
+    """`met`: those of the references followed so far."""
     if depth > _DEPTH:
-        return Members({}, frozenset(), any_value())
+        return _ANYTHING
     found = _own(schema)
+    for part in as_list(schema.get("allOf")):
+        found = _both(found, _members(as_object(part), root, depth + 1, met))
     reference = schema.get("$ref")
-    parts = [as_object(part) for part in as_list(schema.get("allOf"))]
     if isinstance(reference, str):
-        parts.append(as_object(resolve(root, reference)))
-    for part in parts:
-        found = _both(found, _members(part, root, depth + 1))
+        if reference not in met:
+            met[reference] = _ANYTHING  # within itself
+            target = as_object(resolve(root, reference))
+            met[reference] = _members(target, root, depth + 1, met)
+        found = _both(found, met[reference])
     for key in ("anyOf", "oneOf"):
-        branches = [_members(as_object(b), root, depth + 1) for b in as_list(schema.get(key))]
+        branches = [_members(as_object(b), root, depth + 1, met) for b in as_list(schema.get(key))]
         if branches:
             found = _both(found, _either(branches, alone=not found.known))
     return found
@@ -108,8 +116,15 @@ def _one_of(values: list[Any]) -> Any:
     return values[0] if len(values) == 1 else {"anyOf": values}
 
 
-def kinds_of(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0) -> set[str]:
+def kinds_of(schema: Mapping[str, Any], root: Mapping[str, Any]) -> set[str]:
     """The types that a value may have; empty if unknown."""
+    return _kinds(schema, root, {}) or set()
+
+
+def _kinds(
+    schema: Mapping[str, Any], root: Mapping[str, Any], met: dict[str, set[str] | None]
+) -> set[str] | None:
+    """None for a reference back to a schema around this one, which adds no type."""
     kinds = schema.get("type")
     if isinstance(kinds, str):
         return {kinds}
@@ -119,10 +134,15 @@ def kinds_of(schema: Mapping[str, Any], root: Mapping[str, Any], depth: int = 0)
     if values:
         return {kind_of(value) for value in values}
     reference = schema.get("$ref")
-    if isinstance(reference, str) and depth < _DEPTH:
-        return kinds_of(as_object(resolve(root, reference)), root, depth + 1)
+    if isinstance(reference, str):
+        if reference not in met:
+            met[reference] = None
+            met[reference] = _kinds(as_object(resolve(root, reference)), root, met)
+        return met[reference]
+    parts = [_kinds(as_object(part), root, met) for part in as_list(schema.get("allOf"))]
+    if known := [part for part in parts if part]:
+        return set[str].intersection(*known)
     branches = [*as_list(schema.get("anyOf")), *as_list(schema.get("oneOf"))]
-    if not branches or depth > _DEPTH:
-        return set()
-    found = [kinds_of(as_object(branch), root, depth + 1) for branch in branches]
-    return set[str]().union(*found) if all(found) else set()
+    found = [_kinds(as_object(branch), root, met) for branch in branches]
+    said = [kinds for kinds in found if kinds is not None]
+    return set[str]().union(*said) if all(said) else set()

@@ -22,6 +22,7 @@ from plugway_toolcalls._references import (
 MAX_VALUES: Final = 50_000
 MAX_TEXT: Final = 1_000_000
 _MAX_ITEMS: Final = 1000
+_MOST_COUNT: Final = 1 << 53
 _BOUND: Final = 92 * 10**17
 """Bound of numbers in a grammar, because a run of digits must end: llguidance takes 64 bits."""
 
@@ -66,7 +67,7 @@ _ANY: Final[dict[str, Any]] = {
         {"type": "object", "additionalProperties": _ANY_REF},
     ]
 }
-_SAYS_NOTHING: Final = {"description", "title", "default", "examples", "$comment", "deprecated"}
+SAYS_NOTHING: Final = {"description", "title", "default", "examples", "$comment", "deprecated"}
 _COMBINATIONS: Final = {"allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if"}
 
 
@@ -123,7 +124,7 @@ def is_any_value(schema: Mapping[str, Any]) -> bool:
 
 
 def _rest(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: schema[key] for key in schema.keys() - _SAYS_NOTHING}
+    return {key: schema[key] for key in schema.keys() - SAYS_NOTHING}
 
 
 def _any_pattern(pattern: str) -> bool:
@@ -195,6 +196,8 @@ class _Walk:
 
     def _map(self, key: str, entries: dict[str, Any], depth: int) -> dict[str, Any]:
         if key == "patternProperties":
+            if self.purpose == "grammar":
+                self.notes.append("`patternProperties` is checked afterwards, not always enforced")
             entries = {name: value for name, value in entries.items() if self._pattern(name)}
         return {name: self.schema(value, depth + 1) for name, value in entries.items()}
 
@@ -212,6 +215,9 @@ class _Walk:
             case "minItems" if self.purpose == "grammar" and _over(value, _MAX_ITEMS):
                 self.notes.append("a large `minItems` is checked afterwards, not enforced")
                 return None
+            case _ if key in _NUMBERS and isinstance(value, float) and value.is_integer():
+                # llguidance takes no `1.0` for a count
+                return int(value) if abs(value) < _MOST_COUNT else value
             case "$id" | "id" | "$anchor" | "$dynamicAnchor" | "$schema" | "x-guidance":
                 return value if key == "$schema" and self.purpose == "check" else None
             case _:
@@ -278,7 +284,7 @@ def _over(value: Any, limit: int) -> bool:
 
 def _narrow(node: dict[str, Any], raw: dict[str, Any], *, part: bool) -> None:
     """Make sure that a grammar ends: no unlimited names or digits. `raw` is the client's schema."""
-    if not node.keys() - _SAYS_NOTHING:
+    if not node.keys() - SAYS_NOTHING:
         node |= _ANY_REF
     if "type" not in node and not _COMBINATIONS & node.keys():
         for key, kind in (("properties", "object"), ("items", "array")):

@@ -60,11 +60,12 @@ class GeneralTransport:
         """Send a request; returns the response when its head has arrived. It is never sent again:
         httpx2 does not report whether a lost connection had received a byte of a response."""
         joined("", lines)  # validates the headers
-        to_proxy: list[str] = []
+        limit, proxy = asyncio.timeout(None), _ProxySteps(bool(self._proxy.url))
 
-        async def trace(step: str, _: object) -> None:
-            if step == "connection.start_tls.failed":  # for the server it begins with "http_proxy."
-                to_proxy.append(step)
+        async def trace(step: str, info: dict[str, Any]) -> None:
+            if proxy.begins(step, info) and not limit.expired():
+                ends = asyncio.get_running_loop().time() + self._seconds
+                limit.reschedule(ends if proxy.connecting else None)
 
         request = httpx2.Request(
             method,
@@ -74,13 +75,20 @@ class GeneralTransport:
             extensions={
                 "target": target.encode(),
                 "timeout": {"connect": self._seconds, "read": None, "write": None, "pool": None},
-                **({"trace": trace} if self._proxy.url.startswith("https:") else {}),
+                **({"trace": trace} if self._proxy.url else {}),
             },
         )
         try:
-            response = await self._transport.handle_async_request(request)
+            async with limit:
+                response = await self._transport.handle_async_request(request)
+        except TimeoutError as error:
+            raise self._timed_out() from error
         except (httpx2.TransportError, OSError) as error:
-            raise self._failure(error, self._proxy_text if to_proxy else self._where) from error
+            raise self._failure(error, proxy) from error
+        except Exception as error:  # socksio's, for a proxy that speaks another protocol
+            if proxy.connecting:
+                raise self._no_tunnel("it sent an invalid reply") from error
+            raise
         return _Response(self, self._where, response)
 
     async def aclose(self) -> None:
@@ -94,32 +102,38 @@ class GeneralTransport:
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    def _failure(self, error: Exception, peer: str) -> ClientError:
-        """The error to raise; `peer` is the server or proxy of the last TLS handshake."""
+    def _failure(self, error: Exception, proxy: _ProxySteps) -> ClientError:
         causes = list(_causes(error))
         tls = next((cause for cause in causes if isinstance(cause, ssl.SSLError)), None)
         if tls is not None:
-            return untrusted(peer, tls_reason(tls))
+            return untrusted(self._proxy_text if proxy.refused else self._where, tls_reason(tls))
         if isinstance(error, httpx2.ProxyError):
             # The proxy's text after the status may quote the login.
             status = str(error)[:3] if str(error)[:3].isdecimal() else "it sent an invalid reply"
-            fix = _LOGIN if status == "407" else self._fix
-            return Unreachable(
-                f"{self._proxy_text} cannot connect to {self._where}: {status} - {fix}",
-                permanent=True,
-            )
+            return self._no_tunnel(status, _LOGIN if status == "407" else "", permanent=True)
+        if proxy.connecting and isinstance(error, httpx2.RemoteProtocolError | httpx2.ReadError):
+            return self._no_tunnel("it sent an invalid reply, or none")
         if isinstance(error, httpx2.RemoteProtocolError):
             if "without sending" in str(error) or "ConnectionTerminated" in str(error):
                 return Unreachable(f"{self._where} {NO_RESPONSE}")
             return InvalidResponse(f"{self._where} sent an invalid HTTP response: {error}")
         if isinstance(error, httpx2.ConnectTimeout):
-            reason = f"timed out after {self._seconds:g} s while connecting"
-            return Unreachable(f"{self._target} {reason} - {self._fix}")
+            return self._timed_out()
         if isinstance(error, httpx2.ConnectError):
             refused = any(isinstance(cause, ConnectionRefusedError) for cause in causes)
             fix = START_IT if refused and not self._proxy.url else self._fix
             return Unreachable(f"cannot connect to {self._target}: {error} - {fix}")
         return Unreachable(f"{self._where} {NO_RESPONSE}")
+
+    def _timed_out(self) -> Unreachable:
+        reason = f"timed out after {self._seconds:g} s while connecting"
+        return Unreachable(f"{self._target} {reason} - {self._fix}")
+
+    def _no_tunnel(self, reason: str, fix: str = "", *, permanent: bool = False) -> Unreachable:
+        return Unreachable(
+            f"{self._proxy_text} cannot connect to {self._where}: {reason} - {fix or self._fix}",
+            permanent=permanent,
+        )
 
     @property
     def _proxy_text(self) -> str:
@@ -140,6 +154,25 @@ def _httpx_proxy(proxy: ProxySetting, tls: Tls) -> httpx2.Proxy | None:
         return None
     secure = proxy.url.startswith("https:")
     return httpx2.Proxy(proxy.url, ssl_context=tls.context(own=True) if secure else None)
+
+
+class _ProxySteps:
+    """How far a request by a proxy has come, from the steps that httpx2 reports."""
+
+    def __init__(self, used: bool) -> None:
+        self.connecting = used
+        """The request itself has not been sent yet."""
+        self.refused = False
+        """The TLS handshake with the proxy failed; that with the server has another name."""
+
+    def begins(self, step: str, info: dict[str, Any]) -> bool:
+        """Whether this is another step of connecting, or its end."""
+        self.refused = self.refused or step == "connection.start_tls.failed"
+        if not self.connecting or not step.endswith(".started"):
+            return False
+        if step.endswith(".send_request_headers.started"):
+            self.connecting = info["request"].method == b"CONNECT"
+        return True
 
 
 class _Response:

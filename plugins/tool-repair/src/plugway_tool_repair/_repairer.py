@@ -34,7 +34,7 @@ _MAX_HELD: Final = 2 * MAX_EVENT_BYTES
 _HIDDEN: Final = frozenset(("thinking", "redacted_thinking"))
 
 
-class Mender(Writer):
+class Repairer(Writer):
     """Converts the events of a source to those for the client."""
 
     def __init__(
