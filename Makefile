@@ -9,8 +9,8 @@ PAGES := README.md $(wildcard docs/*.md plugins/*/README.md)
 T ?=
 # The test files are distributed over this many processes. Slow tests measure: they run in one.
 WORKERS ?= $(if $(filter 1,$(PLUGWAY_SLOW)),0,$(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))'))
-# How often a failed test is run again. One that passes then is listed as RERUN.
-RERUNS ?= 0
+# More options of pytest.
+ARGS ?=
 DIST ?= dist
 
 .PHONY: run test check fix dev bench newest new dist clean
@@ -19,8 +19,7 @@ run: $(STAMP)  ## serve config.example.yaml on 127.0.0.1:8484, or `make run PORT
 	$(BIN)/plugway serve --config config.example.yaml$(SERVE)
 
 test: $(STAMP)  ## all tests, or `make test T=plugins/router`; one process per core unless `WORKERS=0`
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder \
-		--reruns $(RERUNS) -rR $(T)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS) $(T)
 
 check: $(STAMP)  ## lint, types, generated docs up to date
 	$(BIN)/ruff format --check .
