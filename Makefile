@@ -7,8 +7,9 @@ STAMP := .venv/.installed
 SERVE := $(if $(filter command,$(origin PORT)), --port $(PORT))$(if $(filter command,$(origin HOST)), --host $(HOST))
 PAGES := README.md $(wildcard docs/*.md plugins/*/README.md)
 T ?=
-# The test files are distributed over this many processes. Slow tests measure: they run in one.
-WORKERS ?= $(if $(filter 1,$(PLUGWAY_SLOW)),0,$(shell $(PYTHON) -c 'import os; print(min(4, os.cpu_count() or 1))'))
+# The test files are distributed over this many processes, one more than cores, because tests often
+# wait. Slow tests measure: they run in one.
+WORKERS ?= $(if $(filter 1,$(PLUGWAY_SLOW)),0,$(shell $(PYTHON) -c 'import os; print(min(4, (os.cpu_count() or 1) + 1))'))
 # More options of pytest.
 ARGS ?=
 DIST ?= dist
@@ -18,7 +19,7 @@ DIST ?= dist
 run: $(STAMP)  ## serve config.example.yaml on 127.0.0.1:8484, or `make run PORT=9000 HOST=::1`
 	$(BIN)/plugway serve --config config.example.yaml$(SERVE)
 
-test: $(STAMP)  ## all tests, or `make test T=plugins/router`; one process per core unless `WORKERS=0`
+test: $(STAMP)  ## all tests, or `make test T=plugins/router`; in several processes unless `WORKERS=0`
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS) $(T)
 
 check: $(STAMP)  ## lint, types, generated docs up to date

@@ -63,11 +63,21 @@ def pytest_collectstart():
 
 
 def pytest_collection_finish():
-    """A full garbage collection in a test goes through what tests have made, not through millions
-    of pytest's own objects, which takes seconds."""
+    _keep_objects()
+    gc.enable()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item, nextitem):
+    if nextitem is None or nextitem.path != item.path:
+        _keep_objects()
+
+
+def _keep_objects():
+    """A garbage collection in a test goes through what its file has made, not through millions of
+    objects of pytest and of imported packages, which takes seconds."""
     gc.collect()
     gc.freeze()
-    gc.enable()
 
 
 def pytest_generate_tests(metafunc):
