@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -158,7 +159,8 @@ def test_the_banner_says_where_it_really_listens(host, url, said):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
-def test_a_full_disk_under_the_log_ends_no_command_in_silence(tmp_path):
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_under_the_log_ends_no_command_in_silence(tmp_path, unbuffered):
     missing = tmp_path / "none.yaml"
     missing.write_text("server: {port: 0}\nplugins: [{use: nothing-like-it}]\n")
     with open("/dev/full", "w") as full:
@@ -166,6 +168,7 @@ def test_a_full_disk_under_the_log_ends_no_command_in_silence(tmp_path):
             [PLUGWAY, "check", "--config", str(missing)],
             stderr=full,
             stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
             timeout=60,
             check=False,
         )

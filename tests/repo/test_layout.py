@@ -26,7 +26,7 @@ MOST_LINES = {
     "plugins": 1_194,
     "exchange": 2_295,
     "http": 952,
-    "cli": 949,
+    "cli": 961,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 import sys
 import textwrap
@@ -39,6 +40,15 @@ def print_error(text: str) -> None:
     """Print to standard error; a full disk or a closed pipe there is ignored."""
     with suppress(OSError, ValueError):
         print(text, file=sys.stderr, flush=True)
+
+
+def forget_unwritten() -> None:
+    """Drop what standard error did not take: Python would try again at its end, and fail with a
+    status of its own."""
+    try:
+        sys.stderr.flush()
+    except (AttributeError, OSError, ValueError):  # it is None if it was closed from the start
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
 
 
 def banner(config: Config, version: str, url: str) -> str:
