@@ -5,8 +5,7 @@ import copy
 import anyio
 import orjson
 import pytest
-from gemini_answers import answered, piece
-from gemini_answers import text as gemini_text
+from gemini_talk import gemini_talk
 from openai_answers import answer_of, message
 from simulated_cache import Clock, MarkedCache, PlainCache
 from test_causes import (
@@ -47,8 +46,6 @@ from plugway_cache_watch._causes import Asked
 from plugway_cache_watch._conversations import Conversations
 from plugway_cache_watch._diff import first_edit
 from plugway_cache_watch._prints import print_of
-from plugway_gemini import Gemini
-from plugway_gemini_api import GeminiApi
 from plugway_openai import OpenAI
 from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
@@ -516,42 +513,19 @@ async def test_turns_of_the_responses_api_are_explained():
 
 
 async def test_turns_of_geminis_own_api_are_explained():
-    watch = build_plugin(CacheWatch, "cache-watch")
-    watch.clock = Clock()
-    counts = {}
-
-    def serve(request):
-        usage = {"candidatesTokenCount": 2, "totalTokenCount": counts["promptTokenCount"] + 2}
-        return answered(request, piece(gemini_text("hi"), finish="STOP", usage=usage | counts))
-
-    async with (
-        ScriptedUpstream(otherwise=serve) as upstream,
-        gateway(
-            [
-                watch,
-                build_plugin(GeminiApi, "api"),
-                build_plugin(Gemini, "up", base_url=upstream.url, api_key="k"),
-            ]
-        ) as running,
-    ):
+    async with gemini_talk() as ask:
         body = {"systemInstruction": {"parts": [{"text": "You. " * 3000}]}, "contents": []}
 
-        async def ask(total, **cached):
-            counts.clear()
-            counts.update(promptTokenCount=total, **cached)
+        async def turn(total, **cached):
             body["contents"].append({"role": "user", "parts": [{"text": "Q " * 4000}]})
-            path = "/v1beta/models/up/gemini-2.5-pro:generateContent"
-            lines = {"x-claude-code-session-id": "s"}
-            reply = await running.client.post(path, json=body, headers=lines)
-            assert reply.status_code == 200, reply.text
-            watch.clock.now += 10
+            found = await ask(body, total, **cached)
             body["contents"].append({"role": "model", "parts": [{"text": "hi"}]})
-            return await explained(watch, reply.headers["plugway-request-id"])
+            return found
 
-        assert (await ask(9000))["cause"] == "first"
-        assert (await ask(17000, cachedContentTokenCount=8200))["cause"] == "hit"
+        assert (await turn(9000))["cause"] == "first"
+        assert (await turn(17000, cachedContentTokenCount=8200))["cause"] == "hit"
         body["systemInstruction"]["parts"][0]["text"] += "!"
-        found = await ask(25000)
+        found = await turn(25000)
     assert (found["why"], found["missed"]) == ("system[0] changed", 17000)
 
 

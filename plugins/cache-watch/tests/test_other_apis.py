@@ -3,15 +3,11 @@
 import copy
 
 import pytest
-from gemini_answers import answered, piece
-from gemini_answers import text as gemini_text
-from simulated_cache import Clock, PlainCache
+from gemini_talk import gemini_talk
+from simulated_cache import PlainCache
 from test_causes import explained, talk
 
-from plugway.testing import ScriptedUpstream, build_plugin, gateway
-from plugway_cache_watch import CacheWatch
-from plugway_gemini import Gemini
-from plugway_gemini_api import GeminiApi
+from plugway.testing import build_plugin
 from plugway_openai_api import OpenAIApi
 from plugway_openai_compatible import OpenAICompatible
 
@@ -134,37 +130,14 @@ def with_other_question(body):
 )
 @pytest.mark.parametrize("spelled", ["functionDeclarations", "function_declarations"])
 async def test_edits_of_geminis_api_are_named(edit, why, spelled):
-    watch = build_plugin(CacheWatch, "cache-watch")
-    watch.clock = Clock()
-    counts = {}
-
-    def serve(request):
-        usage = {"candidatesTokenCount": 2, "totalTokenCount": counts["promptTokenCount"] + 2}
-        return answered(request, piece(gemini_text("hi"), finish="STOP", usage=usage | counts))
-
-    async with (
-        ScriptedUpstream(otherwise=serve) as upstream,
-        gateway(
-            [
-                watch,
-                build_plugin(GeminiApi, "api"),
-                build_plugin(Gemini, "up", base_url=upstream.url, api_key="k"),
-            ]
-        ) as running,
-    ):
+    async with gemini_talk() as talk:
 
         async def ask(body, total, cached):
-            counts.update(promptTokenCount=total, cachedContentTokenCount=cached)
             body = copy.deepcopy(body)
             for tool in body["tools"]:
                 if "functionDeclarations" in tool:
                     tool[spelled] = tool.pop("functionDeclarations")
-            path = "/v1beta/models/up/gemini-2.5-pro:generateContent"
-            lines = {"x-claude-code-session-id": "s"}
-            reply = await running.client.post(path, json=body, headers=lines)
-            assert reply.status_code == 200, reply.text
-            watch.clock.now += 10
-            return await explained(watch, reply.headers["plugway-request-id"])
+            return await talk(body, total, cachedContentTokenCount=cached)
 
         body = gemini_body()
         await ask(body, 12000, 0)
