@@ -107,3 +107,29 @@ def test_a_text_whose_type_is_in_a_part_stays_a_text():
     )
     found = as_blocks([*parser.feed(text), *parser.finish()])
     assert found == [("call", "T", {"mode": "true"})]
+
+
+def nested(key: str, depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {key: [schema]}
+    return schema
+
+
+def chain(length: int) -> dict[str, Any]:
+    defs = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(length)}
+    return {"$ref": "#/$defs/d0", "$defs": {**defs, f"d{length}": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [nested("anyOf", 3000), nested("oneOf", 3000), nested("allOf", 3000), chain(3000)],
+    ids=["anyOf", "oneOf", "allOf", "references"],
+)
+def test_the_types_of_a_very_deep_schema_are_unknown(schema: dict[str, Any]):
+    assert kinds_of(schema, schema) == set()
+
+
+def test_the_types_of_a_schema_that_is_deep_are_known():
+    assert kinds_of(nested("anyOf", 10), {}) == {"string"}
+    assert kinds_of(chain(10), chain(10)) == {"integer"}

@@ -118,11 +118,11 @@ def _one_of(values: list[Any]) -> Any:
 
 def kinds_of(schema: Mapping[str, Any], root: Mapping[str, Any]) -> set[str]:
     """The types that a value may have; empty if unknown."""
-    return _kinds(schema, root, {}) or set()
+    return _kinds(schema, root, 0, {}) or set()
 
 
 def _kinds(
-    schema: Mapping[str, Any], root: Mapping[str, Any], met: dict[str, set[str] | None]
+    schema: Mapping[str, Any], root: Mapping[str, Any], depth: int, met: dict[str, set[str] | None]
 ) -> set[str] | None:
     """None for a reference back to a schema around this one, which adds no type."""
     kinds = schema.get("type")
@@ -133,16 +133,19 @@ def _kinds(
     values = as_list(schema.get("enum")) or ([schema["const"]] if "const" in schema else [])
     if values:
         return {kind_of(value) for value in values}
+    if depth > _DEPTH:
+        return set()
     reference = schema.get("$ref")
     if isinstance(reference, str):
         if reference not in met:
             met[reference] = None
-            met[reference] = _kinds(as_object(resolve(root, reference)), root, met)
+            target = as_object(resolve(root, reference))
+            met[reference] = _kinds(target, root, depth + 1, met)
         return met[reference]
-    parts = [_kinds(as_object(part), root, met) for part in as_list(schema.get("allOf"))]
+    parts = [_kinds(as_object(part), root, depth + 1, met) for part in as_list(schema.get("allOf"))]
     if known := [part for part in parts if part]:
         return set[str].intersection(*known)
     branches = [*as_list(schema.get("anyOf")), *as_list(schema.get("oneOf"))]
-    found = [_kinds(as_object(branch), root, met) for branch in branches]
+    found = [_kinds(as_object(branch), root, depth + 1, met) for branch in branches]
     said = [kinds for kinds in found if kinds is not None]
     return set[str]().union(*said) if all(said) else set()
