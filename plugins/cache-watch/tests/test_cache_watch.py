@@ -392,6 +392,50 @@ def test_messages_that_are_added_at_the_end_are_no_difference(words, more):
     assert continued(before, view(new), 0) == print_of(view(new))
 
 
+@given(
+    words=words,
+    more=st.lists(st.text(min_size=1), max_size=4),
+    comma=st.sampled_from([",", ", ", " ,\n"]),
+    closing=st.sampled_from(["]", " ]"]),
+    data=st.data(),
+)
+def test_a_long_request_is_read_from_where_the_last_one_ended(words, more, comma, closing, data):
+    """With the result of reading all of it, wherever the marks were."""
+    old, new = body_of(words), body_of([*words, *more])
+    places = st.sets(st.integers(0, len(words) - 1), max_size=3)
+    before, kept = data.draw(places), data.draw(places)
+    marks = (before & kept) | {len(new["messages"]) - 1}
+    for body, ats in ((old, before), (new, marks)):
+        for at in ats:
+            body["messages"][at]["content"][0]["cache_control"] = {"type": "ephemeral"}
+    seen = [_long(body, comma, closing) for body in (old, new)]
+    assert continued(print_of(seen[0]), seen[1], 0) == print_of(seen[1])
+
+
+def test_messages_before_the_last_one_are_not_looked_at_again(monkeypatch):
+    before = print_of(_long(body_of([str(n) for n in range(50)])))
+    body = _long(body_of([str(n) for n in range(53)]))
+    monkeypatch.setattr(PromptBody, "messages", property(lambda self: pytest.fail("it looked")))
+    found = continued(before, body, 0)
+    assert found
+    assert len(found.messages) == 53
+
+
+@pytest.mark.parametrize("at", [-5, 0, 2, 7, 10**6])
+def test_a_place_at_which_no_message_begins_has_none(at):
+    body = _long(body_of(["one", "two"]))
+    assert body.since(at) is None
+
+
+def _long(body, comma=",", closing="]"):
+    """So long that it is not parsed as a whole."""
+    messages = comma.join(json.dumps(message) for message in body["messages"])
+    rest = json.dumps({key: value for key, value in body.items() if key != "messages"})
+    text = f'{{"messages":[{messages}{closing},"more":"{"x" * 5000}",{rest[1:]}'
+    assert json.loads(text)["messages"] == body["messages"]
+    return PromptBody(MessagesRequest(text.encode()))
+
+
 @given(words=words, at=st.integers(0, 2), data=st.data())
 def test_marks_and_the_form_of_a_text_are_no_difference(words, at, data):
     old, new = body_of(words), body_of(words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, overload
 
 import msgspec
@@ -21,8 +21,16 @@ _SPLIT: Final = msgspec.json.Decoder(list[msgspec.Raw])
 class Unparsed(Sequence[Any]):
     """Entries of a list in bytes, parsed one by one when they are read."""
 
-    def __init__(self, items: Sequence[msgspec.Raw]) -> None:
+    def __init__(self, items: Sequence[msgspec.Raw], last: int) -> None:
         self._items = items
+        self.last = last
+        """The byte of the list at which the last entry begins."""
+
+    @classmethod
+    def ending(cls, items: Sequence[msgspec.Raw], length: int) -> Unparsed:
+        """The last entries of a list of so many bytes, or all of them. If there is space before its
+        closing bracket, `last` is wrong, and no entry begins there."""
+        return cls(items, length - 1 - memoryview(items[-1]).nbytes if items else 0)
 
     def __len__(self) -> int:
         """Number of entries."""
@@ -31,18 +39,22 @@ class Unparsed(Sequence[Any]):
     @overload
     def __getitem__(self, index: int) -> Any: ...
     @overload
-    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: slice) -> Unparsed: ...
     def __getitem__(self, index: int | slice) -> Any:
-        """One entry or several, parsed."""
+        """One entry, parsed, or several."""
         if isinstance(index, slice):
-            return [orjson.loads(bytes(item)) for item in self._items[index]]
+            return Unparsed(self._items[index], self.last)
         return orjson.loads(bytes(self._items[index]))
+
+    def __iter__(self) -> Iterator[Any]:
+        """The entries, parsed."""
+        return (orjson.loads(bytes(item)) for item in self._items)
 
 
 class PromptBody:
     """A body as it is sent: a Messages request, or one of another API that was not translated."""
 
-    __slots__ = ("_foreign", "_source", "get", "messages")
+    __slots__ = ("_foreign", "_messages", "_source", "get")
 
     def __init__(self, request: MessagesRequest) -> None:
         original = request.original if request.deferred else None
@@ -50,8 +62,26 @@ class PromptBody:
         self._source: MessagesRequest | Original = request if original is None else original
         self.get: Callable[[str], Any] = self._source.get
         """Returns a top-level field, or None."""
-        self.messages = self._read(_MESSAGES)
+        self._messages: Sequence[Any] | None = None
+
+    @property
+    def messages(self) -> Sequence[Any]:
         """The messages; in the Responses API, the input items."""
+        if self._messages is None:
+            self._messages = self._read(_MESSAGES)
+        return self._messages
+
+    def since(self, at: int) -> Unparsed | None:
+        """The messages from a byte of their list on, without a look at those before; None if no
+        message begins there."""
+        raw = self._unparsed(_MESSAGES)
+        view = b"" if raw is None else memoryview(raw)
+        if not 0 < at < len(view):
+            return None
+        try:
+            return Unparsed.ending(_SPLIT.decode(b"[%b" % view[at:]), len(view))
+        except msgspec.DecodeError:
+            return None
 
     @property
     def tools(self) -> Sequence[Any]:
@@ -77,13 +107,13 @@ class PromptBody:
         return self._foreign and any(self.get(name) for name in _STORED)
 
     def _read(self, names: tuple[str, ...]) -> Sequence[Any]:
+        raw = self._unparsed(names)
+        if raw is not None:
+            try:
+                return Unparsed.ending(_SPLIT.decode(raw), memoryview(raw).nbytes)
+            except msgspec.ValidationError:
+                pass  # not a list
         for name in names if self._foreign else names[:1]:
-            raw = self._source.unparsed(name)
-            if raw is not None:
-                try:
-                    return Unparsed(_SPLIT.decode(raw))
-                except msgspec.ValidationError:
-                    pass  # not a list
             value = self.get(name)
             if isinstance(value, list):
                 return as_list(value)
@@ -92,6 +122,14 @@ class PromptBody:
             if isinstance(value, Mapping):
                 return as_list(as_object(value).get("parts"))
         return ()
+
+    def _unparsed(self, names: tuple[str, ...]) -> msgspec.Raw | None:
+        """The bytes of the first of these fields that it has; None if they are not at hand."""
+        for name in names if self._foreign else names[:1]:
+            raw = self._source.unparsed(name)
+            if raw is not None:
+                return raw
+        return None
 
 
 def text_block(text: str) -> dict[str, str]:

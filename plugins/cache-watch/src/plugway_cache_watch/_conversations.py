@@ -20,7 +20,6 @@ from plugway_cache_watch._causes import (
 )
 from plugway_cache_watch._diff import is_summary
 from plugway_cache_watch._prints import (
-    MOST_ENTRIES,
     Print,
     continued,
     digest,
@@ -205,7 +204,7 @@ def continuation(
 ) -> Verdict | None:
     """The verdict on a request that goes on where an earlier one ended, and that was read from the
     cache up to there. It is remembered. None for all others."""
-    if not counts.read or counts.several or len(body.messages) > MOST_ENTRIES:
+    if not counts.read or counts.several:
         return None
     conversation, rules = sent.conversation, sent.target.rules
     threads: set[int] = set()

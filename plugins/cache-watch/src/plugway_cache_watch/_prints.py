@@ -7,14 +7,14 @@ that one's entries: the server has confirmed that they are the same.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple, overload
 
 import orjson
 
 from plugway import as_list, as_object
-from plugway_cache_watch._body import PromptBody, blocks_in, text_block, text_in
+from plugway_cache_watch._body import PromptBody, Unparsed, blocks_in, text_block, text_in
 from plugway_translation import is_attribution
 
 MOST_ENTRIES: Final = 4000
@@ -135,6 +135,8 @@ class Print(NamedTuple):
     """Hash of the fields of `SETTINGS`, and of the top-level mark, together."""
     settings: tuple[int, ...]
     """Hashes of the fields of `SETTINGS`."""
+    last: int
+    """The byte in the list of messages at which the last one begins; 0 if that is unknown."""
 
     @property
     def images(self) -> bool:
@@ -179,8 +181,9 @@ def print_of(body: PromptBody) -> Print:
     marks: list[Mark] = []
     tools = tuple(_tool(tool, at, marks) for at, tool in enumerate(body.tools))
     system = tuple(_system(block, at, marks) for at, block in enumerate(body.system))
-    messages = [_message(message, at, marks) for at, message in enumerate(body.messages)]
-    return _finished(tools, system, Messages(Shared(messages), len(messages)), marks, body)
+    entries = _entries(body.messages, 0, marks)
+    messages = Messages(Shared(entries), len(entries))
+    return _finished(tools, system, messages, marks, body, body.messages)
 
 
 def continued(before: Print, body: PromptBody, unsure_bytes: int) -> Print | None:
@@ -189,25 +192,39 @@ def continued(before: Print, body: PromptBody, unsure_bytes: int) -> Print | Non
 
     Entries are hashed from those on that hold the last `unsure_bytes` of `before`.
     """
-    messages, old = body.messages, before.messages
+    old = before.messages
     entries, count = old.shared.entries, len(old)
-    if not count or len(messages) < count:
+    if not count:
         return None
     start = count - 1
     size = entries[start].size
     while start > 0 and size < unsure_bytes:
         start -= 1
         size += entries[start].size
-    marks = [
-        mark
-        for mark in before.marks
-        if mark.level < 2 or (mark.at < start and _kept(mark, messages))
-    ]
-    fresh = [_message(messages[index], index, marks) for index in range(start, len(messages))]
-    if fresh[0].digest != entries[start].digest:
-        return None
-    grown = old.continued(start, fresh)
-    return _finished(before.tools, before.system, grown, marks, body, before)
+    for ending in _endings(before, body, start):
+        if start + len(ending) > MOST_ENTRIES:
+            return None
+        marks = [
+            mark
+            for mark in before.marks
+            if mark.level < 2 or (mark.at < start and _kept(mark, body.messages))
+        ]
+        fresh = _entries(ending, start, marks)
+        if len(fresh) >= count - start and fresh[0].digest == entries[start].digest:
+            grown = old.continued(start, fresh)
+            return _finished(before.tools, before.system, grown, marks, body, ending, before)
+    return None
+
+
+def _endings(before: Print, body: PromptBody, start: int) -> Iterator[Sequence[Any]]:
+    """The messages from number `start` on. If that was the last one of `before`, they are looked
+    for where it began then; a mark that earlier messages had would have moved it."""
+    marked = any(mark.level == 2 and mark.at < start for mark in before.marks)
+    if start == len(before.messages) - 1 and not marked:
+        ending = body.since(before.last)
+        if ending is not None:
+            yield ending
+    yield body.messages[start:]
 
 
 def _finished(
@@ -216,6 +233,7 @@ def _finished(
     messages: Messages,
     marks: list[Mark],
     body: PromptBody,
+    ending: Sequence[Any],
     before: Print | None = None,
 ) -> Print:
     fields = body.fields(_FIELDS)
@@ -227,7 +245,12 @@ def _finished(
     else:
         settings = tuple(digest(_dumped(fields.get(name))) for name in SETTINGS)
     marks.sort()
-    return Print(tools, system, messages, tuple(marks), setting, settings)
+    last = ending.last if isinstance(ending, Unparsed) else 0
+    return Print(tools, system, messages, tuple(marks), setting, settings, last)
+
+
+def _entries(messages: Iterable[Any], start: int, marks: list[Mark]) -> list[Entry]:
+    return [_message(message, start + at, marks) for at, message in enumerate(messages)]
 
 
 def _kept(mark: Mark, messages: Sequence[Any]) -> bool:
