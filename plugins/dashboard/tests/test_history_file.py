@@ -1,62 +1,28 @@
-"""The history: what ended is found after a restart, by whom it belongs to, and nothing more."""
+"""The history in a file of its own: whom it belongs to, and what a file can suffer."""
 
-import json
 import logging
 import sqlite3
 import stat
-import time
 from contextlib import closing
 
 import anyio
 import pytest
 from going import item, logs_of
+from keeping import found, ids, stack
 
-from plugway import NoOptions, Plugin
-from plugway.testing import (
-    ScriptedUpstream,
-    anthropic_error,
-    anthropic_stream,
-    build_plugin,
-    gateway,
-    request_body,
-    sse,
-)
+from plugway.testing import ScriptedUpstream, anthropic_stream, build_plugin, gateway, sse
 from plugway_anthropic_compatible import AnthropicCompatible
-from plugway_dashboard import Dashboard
-from plugway_dashboard._history import MAX_DATA, History, history_path
-from plugway_dashboard._search import query_of
-from plugway_echo import Echo
+from plugway_dashboard._file import FileHistory, history_path
 
 pytestmark = pytest.mark.anyio
-PHONE = [{"name": "phone", "token": "phone-token", "models": ["echo/*"]}]
-AS_PHONE = {"authorization": "Bearer phone-token"}
-DAY = 24 * 3600
-
-
-def stack(**options):
-    options = {"history": True, **options}
-    return [build_plugin(Dashboard, "dashboard", **options), build_plugin(Echo, "echo")]
-
-
-async def found(running, words="", **query):
-    headers = query.pop("headers", None)
-    params = {"q": words, **query}
-    answer = await running.client.get("/dashboard/history", params=params, headers=headers)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 def kept_at(path, **options):
-    return History(path, **{"days": 30, "rows": 1000, **options})
-
-
-async def ids(history, words="", **query):
-    result = await history.find(query_of(words, failed=False, caller=None, **query), None, 100)
-    return [one["request_id"] for one in result.items]
+    return FileHistory(path, **{"days": 30, "rows": 1000, **options})
 
 
 async def test_it_is_off_unless_it_is_wanted():
-    async with gateway(stack(history=False)) as running:
+    async with gateway(stack(None, history=False)) as running:
         await running.ask("x")
         answer = await running.client.get("/dashboard/history")
         document = (await running.client.get("/dashboard/exchanges")).json()
@@ -69,7 +35,7 @@ async def test_it_is_off_unless_it_is_wanted():
 async def test_the_file_is_the_users_alone_and_has_no_content():
     async with ScriptedUpstream(otherwise=sse(anthropic_stream("a secret answer"))) as upstream:
         cloud = build_plugin(AnthropicCompatible, "cloud", base_url=upstream.url)
-        async with gateway([*stack(), cloud]) as running:
+        async with gateway([*stack(None), cloud]) as running:
             await running.ask("a secret question", model="cloud/m", system="a secret system")
             assert len((await found(running))["exchanges"]) == 1
     path = history_path("dashboard")
@@ -79,7 +45,8 @@ async def test_the_file_is_the_users_alone_and_has_no_content():
     assert [one.name for one in path.parent.iterdir()] == ["dashboard.db"]
 
 
-async def test_what_is_removed_cannot_be_read_from_the_file(tmp_path):
+async def test_what_is_removed_cannot_be_read_from_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("plugway_dashboard._history.PRUNE_SECONDS", 0)
     history = kept_at(tmp_path / "h.db", rows=1)
     await history.add([item(1, error="an old failure")])
     await history.add([item(2)])
@@ -90,7 +57,7 @@ async def test_a_corrupt_file_is_moved_aside_and_a_new_one_begun(caplog):
     path = history_path("dashboard")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"no database, but long enough to be read as one" * 100)
-    async with gateway(stack()) as running:
+    async with gateway(stack(None)) as running:
         await running.ask("x", model="echo/one")
         assert len((await found(running))["exchanges"]) == 1
     assert path.with_suffix(".broken").exists()
@@ -98,12 +65,35 @@ async def test_a_corrupt_file_is_moved_aside_and_a_new_one_begun(caplog):
     assert "is corrupt" in warning.getMessage()
 
 
+@pytest.mark.parametrize("damaged", [b"no JSON", b"", 7])
+async def test_data_of_another_kind_costs_only_its_row(tmp_path, damaged):
+    history = kept_at(tmp_path / "h.db")
+    await history.add([item(1), item(2)])
+    with closing(sqlite3.connect(history.path)) as db, db:
+        last = "number = (select max(number) from exchanges)"
+        db.execute(f"update exchanges set data = ? where {last}", (damaged,))
+    assert await ids(history) == ["req_1"]
+
+
+async def test_a_file_that_an_earlier_version_wrote_is_read_on():
+    """Its data is a blob."""
+    path = history_path("dashboard")
+    await kept_at(path).add([item(1), item(2)])
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("update exchanges set data = cast(data as blob)")
+        assert db.execute("select distinct typeof(data) from exchanges").fetchall() == [("blob",)]
+    async with gateway(stack(None)) as running:
+        kept = (await running.client.get("/dashboard/exchanges")).json()["exchanges"]
+        assert [one["request_id"] for one in kept] == ["req_1", "req_2"]
+        assert len((await found(running, "large"))["exchanges"]) == 2
+
+
 async def test_a_file_of_another_version_is_named_and_left_alone(caplog):
     path = history_path("dashboard")
     path.parent.mkdir(parents=True)
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("create table exchanges (number integer primary key, data text)")
-    async with gateway(stack()) as running:
+    async with gateway(stack(None)) as running:
         await running.ask("x", model="echo/one")
         assert "cannot be read now" in (await found(running))["problem"]
         assert "cannot be read now" in (await found(running, totals=1))["problem"]
@@ -132,7 +122,7 @@ async def test_a_folder_that_cannot_be_used_costs_no_request_and_one_line_of_the
     folder = history_path("dashboard").parent
     folder.parent.mkdir(parents=True)
     folder.write_text("a file where the folder should be")
-    async with gateway(stack()) as running:
+    async with gateway(stack(None)) as running:
         for _ in range(2):
             await running.ask("x", model="echo/one")
             assert (await found(running))["exchanges"] == []
@@ -145,7 +135,7 @@ async def test_a_folder_that_cannot_be_used_costs_no_request_and_one_line_of_the
 async def test_what_could_not_be_written_is_written_later():
     """As when another gateway of the user holds the file."""
     path = history_path("dashboard")
-    async with gateway(stack()) as running:
+    async with gateway(stack(None)) as running:
         assert (await found(running))["exchanges"] == []
         with closing(sqlite3.connect(path)) as other:
             other.execute("begin exclusive")

@@ -24,7 +24,7 @@ from plugway_dashboard._plan import shape_of
 
 MOST_RUNNING: Final = 2000
 MOST_UNSAVED: Final = 10_000
-SAVED_AT_ONCE: Final = 500
+SAVED_AT_ONCE: Final = 200
 WATCHED_SECONDS: Final = 30.0
 """Time after a look in which the output of new streams is counted."""
 _ENVELOPE: Final = 115

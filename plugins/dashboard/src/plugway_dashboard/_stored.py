@@ -12,7 +12,7 @@ from typing import Any, Final
 import anyio
 import sqlalchemy as sa
 
-from plugway_dashboard._history import History, HistoryError, Values, log
+from plugway_dashboard._history import History, HistoryError, Values, log, plain
 from plugway_dashboard._search import Query
 from plugway_store import Schema, Store, StoreError
 
@@ -43,7 +43,7 @@ class StoredHistory(History):
         return f"({found} or {self._position}('gateway:' || lower(gateway), :{name}) > 0)"
 
     def _more(self, item: Mapping[str, Any]) -> Values:
-        return {**self._values, "request": item["request_id"]}
+        return {**self._values, "request": plain(item["request_id"])}
 
     async def _read(self, statement: str, values: Values) -> Sequence[Sequence[Any]]:
         async with self._reading:
