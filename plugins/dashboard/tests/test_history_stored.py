@@ -4,9 +4,11 @@ import logging
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import asynccontextmanager, closing
 
 import anyio
+import asyncpg
 import pytest
 import sqlalchemy as sa
 from going import item, logs_of
@@ -15,6 +17,8 @@ from keeping import found, ids, kept_in, query, stack
 from plugway.http.snapshot import Snapshot
 from plugway.testing import gateway, postgresql_server, request_body
 from plugway_dashboard._file import FileHistory, history_path
+from plugway_dashboard._running import Book
+from plugway_dashboard._writer import Writer
 from plugway_store import StoreError, StoreOptions, open_store
 
 pytestmark = pytest.mark.anyio
@@ -250,20 +254,43 @@ async def test_a_text_that_the_encoding_has_no_place_for_costs_only_its_row(post
     assert all("encoding UTF8" in line for line in lines)
 
 
-async def test_what_whoever_asks_takes_from_memory_is_put_back_if_they_leave(database):
-    async with gateway(stack(database)) as running:
-        dashboard = running.app.snapshot.plugins[0]
-        async with dashboard._saving:  # what runs every second waits
-            dashboard.book.put_back([item(1)])
-            add = dashboard.history.add
+async def test_what_is_taken_from_memory_is_put_back_if_whoever_asked_leaves(database):
+    async with kept_in(database) as history:
+        book, begun, add = Book(9), anyio.Event(), history.add
+        book.keep_unsaved(True)
+        book.put_back([item(1)])
 
-            async def leave(items):
-                scope.cancel()
-                await anyio.lowlevel.checkpoint()
+        async def slow(items):
+            begun.set()
+            await anyio.sleep_forever()
 
-            dashboard.history.add = leave
-        with anyio.CancelScope() as scope:
-            await dashboard._save()
-        dashboard.history.add = add
-        (only,) = (await found(running))["exchanges"]
-    assert only["request_id"] == "req_1"
+        writer = Writer(history, lambda item: item)
+        history.add = slow
+        async with anyio.create_task_group() as group:
+            group.start_soon(writer.save, book)
+            await begun.wait()
+            group.cancel_scope.cancel()
+        assert len(book.unsaved) == 1
+        history.add = add
+        for _ in range(2):  # it may have been written nevertheless
+            await writer.save(book)
+            book.put_back([item(1)])
+        assert await ids(history) == ["req_1"]
+
+
+async def test_a_database_that_hangs_delays_neither_requests_nor_the_stop(postgres, caplog):
+    database = {**postgres.database(), "busy_seconds": 20}
+    other = await asyncpg.connect(database["url"], password=database["password"])
+    try:
+        async with gateway(stack(database)) as running:
+            await found(running)
+            await other.execute("begin; lock table dashboard_exchange")
+            with anyio.fail_after(5):
+                for _ in range(5):
+                    await running.ask("x", model="echo/one")
+            await anyio.sleep(1.5)
+            began = time.monotonic()
+        assert time.monotonic() - began < 4
+    finally:
+        await other.close()
+    assert "the last 5 requests could not be written to the history" in caplog.text

@@ -42,6 +42,7 @@ from plugway_dashboard._search import query_of
 from plugway_dashboard._state import state_of
 from plugway_dashboard._waits import log_waits
 from plugway_dashboard._words import running_data
+from plugway_dashboard._writer import Writer
 from plugway_endpoints import ExplainsCache, OffersTrials, Trial
 from plugway_prices import Catalogue, TellsPrices, choices_of, prices_in
 from plugway_tools import own_usages, verdicts_of
@@ -58,8 +59,8 @@ MOST_FOUND: Final = 500
 _MODEL_CHARACTERS: Final = 256
 """As in requests, which are refused otherwise."""
 _EVERY_SECONDS: Final = 1.0
-_LAST_SECONDS: Final = 5.0
-"""Time to write the history when the gateway stops."""
+_LAST_SECONDS: Final = 1.0
+"""Time to write the history when the gateway stops, which takes 1.5 s at most."""
 
 
 class DashboardOptions(Options):
@@ -89,7 +90,7 @@ class Dashboard(Plugin[DashboardOptions]):
         """What runs and what ended; after a reload that of the instance before."""
         self.history: History | None = None
         """What ended in the last days, also before a restart; None unless it is wanted."""
-        self._saving = anyio.Lock()
+        self._writer: Writer | None = None
         self._prices: TellsPrices = Catalogue()
         self._explainers: Sequence[tuple[str, ExplainsCache]] = ()
         self._newest = True
@@ -149,6 +150,7 @@ class Dashboard(Plugin[DashboardOptions]):
                 days, rows = self.options.history_days, self.options.history_rows
                 opening = open_history(gateway, self.name, days=days, rows=rows)
                 self.history = await opened.enter_async_context(opening)
+                self._writer = Writer(self.history, self._explained)
                 if not before:
                     self.book.restore(await self.history.newest(self.options.remember))
             self.book.keep_unsaved(self.options.history)
@@ -170,6 +172,11 @@ class Dashboard(Plugin[DashboardOptions]):
             if self._newest:
                 with anyio.move_on_after(_LAST_SECONDS, shield=True):
                     await self._save()
+                if self.book.unsaved:
+                    left = len(self.book.unsaved)
+                    self.log.warning(
+                        "the last %d requests could not be written to the history", left
+                    )
             for other in before:  # which goes on if the reload fails
                 other._newest = True
 
@@ -183,19 +190,9 @@ class Dashboard(Plugin[DashboardOptions]):
             await self._save()
 
     async def _save(self) -> None:
-        """Write what has ended since the last time; returns when it is in the file."""
-        if self.history is None:
-            return
-        async with self._saving:
-            while items := [self._explained(item) for item in self.book.take_unsaved()]:
-                written = False
-                try:
-                    written = await self.history.add(items)
-                finally:
-                    if not written:  # also if whoever waits for it is gone
-                        self.book.put_back(items)
-                if not written:
-                    return
+        """Write what has ended since the last time; returns when it is in the history."""
+        if self._writer is not None:
+            await self._writer.save(self.book)
 
     # ── the routes ───────────────────────────────────────────────────────────────────────────
 

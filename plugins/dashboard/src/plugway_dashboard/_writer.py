@@ -1,0 +1,50 @@
+"""Writes what has ended to the history: every second, before a search, and when a gateway stops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import anyio
+
+from plugway_dashboard._history import History
+from plugway_dashboard._running import Book
+
+
+class Writer:
+    """Writes from memory to the history, in the order in which exchanges ended."""
+
+    def __init__(
+        self, history: History, explained: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ) -> None:
+        """`explained` adds what is known of an exchange at that time."""
+        self._history = history
+        self._explained = explained
+        self._lock = anyio.Lock()
+        self._tasks: set[asyncio.Task[bool]] = set()
+
+    async def save(self, book: Book) -> None:
+        """Write what has ended; returns when it is in the history, or cannot be written now.
+
+        If the one who waits is cancelled, what is being written stays in memory, too, and is
+        written again, which changes nothing.
+        """
+        async with self._lock:
+            while items := [self._explained(item) for item in book.take_unsaved()]:
+                written = False
+                try:
+                    written = await self._add(items)
+                finally:
+                    if not written:
+                        book.put_back(items)
+                if not written:
+                    return
+
+    async def _add(self, items: Sequence[Mapping[str, Any]]) -> bool:
+        """Write some; in a task, because a database that does not respond cannot be interrupted."""
+        task = asyncio.ensure_future(self._history.add(items))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait({task})
+        return task.result()
