@@ -15,7 +15,7 @@ from going import item, logs_of
 from keeping import found, ids, kept_in, query, stack
 
 from plugway.http.snapshot import Snapshot
-from plugway.testing import gateway, postgresql_server, request_body
+from plugway.testing import gateway, request_body
 from plugway_dashboard._file import FileHistory, history_path
 from plugway_dashboard._running import Book
 from plugway_dashboard._writer import Writer
@@ -181,13 +181,15 @@ async def test_no_history_makes_no_table(database):
 # ── a database that is away ──────────────────────────────────────────────────────────────────────
 
 
-async def test_a_database_that_is_killed_costs_no_request_and_gets_it_all_afterwards(caplog):
-    with postgresql_server() as server:
-        database = {**server.database(), "busy_seconds": 0.5}
-        async with gateway(stack(database)) as running:
-            await running.ask("x", model="echo/before")
-            assert len((await found(running))["exchanges"]) == 1
-            await anyio.to_thread.run_sync(server.kill)
+async def test_a_database_that_is_killed_costs_no_request_and_gets_it_all_afterwards(
+    postgres, caplog
+):
+    database = {**postgres.database(), "busy_seconds": 0.5}
+    async with gateway(stack(database)) as running:
+        await running.ask("x", model="echo/before")
+        assert len((await found(running))["exchanges"]) == 1
+        await anyio.to_thread.run_sync(postgres.kill)
+        try:
             with anyio.fail_after(10):
                 for _ in range(20):
                     await running.ask("x", model="echo/meanwhile")
@@ -197,11 +199,12 @@ async def test_a_database_that_is_killed_costs_no_request_and_gets_it_all_afterw
             assert await logs_of(running, "--find", "echo") == ""  # an error
             kept = (await running.client.get("/dashboard/exchanges")).json()["exchanges"]
             assert len(kept) == 21
-            await anyio.to_thread.run_sync(server.start)
-            with anyio.fail_after(20):
-                while "problem" in (answer := await found(running)):
-                    await anyio.sleep(0.05)
-            assert names(answer) == ["echo/before", *["echo/meanwhile"] * 20]
+        finally:
+            await anyio.to_thread.run_sync(postgres.start)
+        with anyio.fail_after(20):
+            while "problem" in (answer := await found(running)):
+                await anyio.sleep(0.05)
+        assert names(answer) == ["echo/before", *["echo/meanwhile"] * 20]
     lines = [r.getMessage() for r in caplog.records if "cannot use the history" in r.getMessage()]
     assert len(lines) == 1
     assert database["url"] in lines[0]
@@ -293,4 +296,4 @@ async def test_a_database_that_hangs_delays_neither_requests_nor_the_stop(postgr
         assert time.monotonic() - began < 4
     finally:
         await other.close()
-    assert "the last 5 requests could not be written to the history" in caplog.text
+    assert "could not be written to the history before the stop: 5" in caplog.text

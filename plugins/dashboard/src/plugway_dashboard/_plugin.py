@@ -172,11 +172,11 @@ class Dashboard(Plugin[DashboardOptions]):
             if self._newest:
                 with anyio.move_on_after(_LAST_SECONDS, shield=True):
                     await self._save()
-                if self.book.unsaved:
-                    left = len(self.book.unsaved)
-                    self.log.warning(
-                        "the last %d requests could not be written to the history", left
-                    )
+                if left := len(self.book.unsaved or ()):
+                    what = "requests that could not be written to the history before the stop: %d"
+                    self.log.warning(what, left)
+            if self._writer is not None:
+                await self._writer.close()
             for other in before:  # which goes on if the reload fails
                 other._newest = True
 

@@ -5,18 +5,46 @@ Imported only if that plugin is listed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 import sqlalchemy as sa
 
+from plugway import Gateway
+from plugway_dashboard._file import history_path
 from plugway_dashboard._history import History, HistoryError, Values, log, plain
 from plugway_dashboard._search import Query
-from plugway_store import Schema, Store, StoreError
+from plugway_store import HoldsStore, Schema, Store, StoreError, gateway_name
 
 SCHEMA: Final = Schema("dashboard", Path(__file__).parent / "migrations")
+
+
+def stored_history(
+    gateway: Gateway, name: str, *, days: int, rows: int
+) -> AbstractAsyncContextManager[History] | None:
+    """The history of the plugin `name` in the database; None if no database is listed. Entering it
+    raises `StoreError` if the database cannot be opened."""
+    for _, holder in gateway.find(HoldsStore):
+        return _opened(holder, gateway, name, days, rows)
+    return None
+
+
+@asynccontextmanager
+async def _opened(
+    holder: HoldsStore, gateway: Gateway, name: str, days: int, rows: int
+) -> AsyncGenerator[History]:
+    async with holder.opened(SCHEMA) as store:
+        if (path := history_path(name)).exists():
+            log.info(
+                "the history is in %s. What ended before `store` was listed is still in %s, and is "
+                "not searched: delete that file if you do not need it",
+                store.place,
+                path,
+            )
+        yield StoredHistory(store, name, gateway_name(gateway), days=days, rows=rows)
 
 
 class StoredHistory(History):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import anyio
 
 from plugway_dashboard._history import History
 from plugway_dashboard._running import Book
+
+_END_SECONDS: Final = 0.2
+"""Time to close connections."""
 
 
 class Writer:
@@ -40,6 +43,14 @@ class Writer:
                         book.put_back(items)
                 if not written:
                     return
+
+    async def close(self) -> None:
+        """Give up what a database does not respond to."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait(self._tasks, timeout=_END_SECONDS)
 
     async def _add(self, items: Sequence[Mapping[str, Any]]) -> bool:
         """Write some; in a task, because a database that does not respond cannot be interrupted."""
