@@ -281,6 +281,31 @@ async def test_what_is_taken_from_memory_is_put_back_if_whoever_asked_leaves(dat
         assert await ids(history) == ["req_1"]
 
 
+async def test_searches_of_a_database_that_hangs_fail_together(postgres):
+    """Otherwise each would wait until those before it have failed."""
+    database = {**postgres.database(), "busy_seconds": 0.5}
+    other = await asyncpg.connect(database["url"], password=database["password"])
+    try:
+        async with gateway(stack(database)) as running:
+            await found(running)
+            await other.execute("begin; lock table dashboard_exchange")
+            await running.ask("x", model="echo/one")
+            began, answers = time.monotonic(), []
+
+            async def search():
+                answers.append(await found(running))
+
+            async with anyio.create_task_group() as group:
+                for _ in range(20):
+                    group.start_soon(search)
+            assert time.monotonic() - began < 5
+            assert all("problem" in answer for answer in answers)
+            await other.execute("rollback")
+            assert names(await found(running)) == ["echo/one"]
+    finally:
+        await other.close()
+
+
 async def test_a_database_that_hangs_delays_neither_requests_nor_the_stop(postgres, caplog):
     database = {**postgres.database(), "busy_seconds": 20}
     other = await asyncpg.connect(database["url"], password=database["password"])

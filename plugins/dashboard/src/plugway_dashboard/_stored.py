@@ -5,6 +5,7 @@ Imported only if that plugin is listed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -63,6 +64,8 @@ class StoredHistory(History):
         self._position = "strpos" if store.kind == "postgresql" else "instr"
         self._reading = anyio.Lock()
         """Searches take turns, so that requests find a connection of the store."""
+        self._failed = (0.0, "")
+        """When a search failed, and why."""
 
     def _contains(self, name: str, query: Query) -> str:
         found = f"{self._position}(words, :{name}) > 0"
@@ -74,10 +77,15 @@ class StoredHistory(History):
         return {**self._values, "request": plain(item["request_id"])}
 
     async def _read(self, statement: str, values: Values) -> Sequence[Sequence[Any]]:
+        began = time.monotonic()
         async with self._reading:
+            failed, why = self._failed
+            if failed > began:  # while this waited
+                raise HistoryError(why)
             try:
                 return await self._store.all(sa.text(statement), values)
             except StoreError as error:
+                self._failed = time.monotonic(), str(error)
                 raise HistoryError(str(error)) from error
 
     async def _write(self, statement: str, values: Sequence[Values]) -> int:

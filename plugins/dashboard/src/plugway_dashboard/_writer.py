@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ class Writer:
         self._explained = explained
         self._lock = anyio.Lock()
         self._tasks: set[asyncio.Task[bool]] = set()
+        self._failed = 0.0
 
     async def save(self, book: Book) -> None:
         """Write what has ended; returns when it is in the history, or cannot be written now.
@@ -33,7 +35,10 @@ class Writer:
         If the one who waits is cancelled, what is being written stays in memory, too, and is
         written again, which changes nothing.
         """
+        began = time.monotonic()
         async with self._lock:
+            if self._failed > began:  # while this waited
+                return
             while items := [self._explained(item) for item in book.take_unsaved()]:
                 written = False
                 try:
@@ -42,6 +47,7 @@ class Writer:
                     if not written:
                         book.put_back(items)
                 if not written:
+                    self._failed = time.monotonic()
                     return
 
     async def close(self) -> None:
