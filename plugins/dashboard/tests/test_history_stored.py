@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from going import item, logs_of
 from keeping import found, ids, kept_in, query, stack
 
+from plugway import NoOptions, Plugin, hookimpl
 from plugway.http.snapshot import Snapshot
 from plugway.testing import gateway, request_body
 from plugway_dashboard._file import FileHistory, history_path
@@ -40,6 +41,16 @@ async def main():
 anyio.run(main)
 assert not {"alembic", "plugway_store", "sqlalchemy"} & sys.modules.keys()
 """
+
+
+class Fails(Plugin[NoOptions]):
+    """Fails to start."""
+
+    @hookimpl
+    @asynccontextmanager
+    async def lifespan(self):
+        raise RuntimeError("no")
+        yield
 
 
 def names(document):
@@ -163,6 +174,22 @@ async def test_what_ended_before_store_was_listed_is_shown_on_and_what_ends_then
             assert [one["model_asked"] for one in dashboard.book.kept] == ["echo/before"]
             assert "req_7" in await ids(dashboard.history)
             fresh.close()
+
+
+async def test_a_reload_that_cannot_open_the_database_leaves_the_file_in_use(tmp_path):
+    broken = {"url": str(tmp_path / "file" / "store.db")}
+    (tmp_path / "file").touch()
+    async with gateway(stack(None)) as running:
+        app = running.app
+        for plugins in (stack(broken), [*stack(None, history=False), Fails(NoOptions())]):
+            fresh = Snapshot(app.snapshot.config, plugins)
+            fresh.gateway.predecessor = app.snapshot.gateway
+            with pytest.raises(ExceptionGroup):
+                async with anyio.create_task_group() as group:
+                    await group.start(fresh.run)
+            await running.ask("x", model="echo/on")
+            assert set(names(await found(running))) == {"echo/on"}
+        assert len((await found(running))["exchanges"]) == 2
 
 
 async def test_the_default_stack_imports_no_database():

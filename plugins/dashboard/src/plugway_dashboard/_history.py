@@ -107,8 +107,8 @@ class History(ABC):
     async def add(self, items: Sequence[Mapping[str, Any]]) -> bool:
         """Write exchanges; one that is there already stays as it is. Returns whether it worked.
         Now and then, remove those that are too old or too many."""
-        rows = await anyio.to_thread.run_sync(lambda: [self._row(item) for item in items])
-        if await self._tried(self._write(self._insert, rows)) is None:
+        rows = await anyio.to_thread.run_sync(list, self._rows_of(items))
+        if rows and await self._tried(self._write(self._insert, rows)) is None:
             return False
         if self._prune_at <= time.monotonic():
             self._prune_at = time.monotonic() + PRUNE_SECONDS
@@ -207,6 +207,13 @@ class History(ABC):
     def _since(self) -> float:
         return time.time() - self._days * _DAY
 
+    def _rows_of(self, items: Iterable[Mapping[str, Any]]) -> Iterator[Values]:
+        for item in items:
+            try:
+                yield self._row(item)
+            except (TypeError, ValueError) as error:  # such as what JSON cannot write
+                log.warning("request %s is not in the history: %s", item["request_id"], error)
+
     def _row(self, item: Mapping[str, Any]) -> Values:
         usage = item["usage"]
         return {
@@ -272,5 +279,5 @@ def _data(item: Mapping[str, Any]) -> str:
 def _dumped(item: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(item, default=str)
-    except TypeError:  # text that is not valid Unicode, which gets question marks
+    except TypeError:  # such as text that is not valid Unicode, which gets question marks
         return json.dumps(item, default=str, ensure_ascii=False).encode(errors="replace")

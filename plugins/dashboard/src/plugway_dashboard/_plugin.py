@@ -145,20 +145,25 @@ class Dashboard(Plugin[DashboardOptions]):
         for other in before:
             self.book, other._newest = other.book, False
             self.book.resize(self.options.remember)
-        async with AsyncExitStack() as opened:
-            if self.options.history:
-                days, rows = self.options.history_days, self.options.history_rows
-                opening = open_history(gateway, self.name, days=days, rows=rows)
-                self.history = await opened.enter_async_context(opening)
-                self._writer = Writer(self.history, self._explained)
-                if not before:
-                    self.book.restore(await self.history.newest(self.options.remember))
-            self.book.keep_unsaved(self.options.history)
-            async with self._live(before):
-                yield
+        try:
+            async with AsyncExitStack() as opened:
+                if self.options.history:
+                    days, rows = self.options.history_days, self.options.history_rows
+                    opening = open_history(gateway, self.name, days=days, rows=rows)
+                    self.history = await opened.enter_async_context(opening)
+                    self._writer = Writer(self.history, self._explained)
+                    if not before:
+                        self.book.restore(await self.history.newest(self.options.remember))
+                self.book.keep_unsaved(self.options.history)
+                async with self._live():
+                    yield
+        finally:
+            for other in before:  # which goes on if the reload fails
+                other._newest = True
+                other.book.keep_unsaved(other.options.history)
 
     @asynccontextmanager
-    async def _live(self, before: Sequence[Dashboard]) -> AsyncGenerator[None]:
+    async def _live(self) -> AsyncGenerator[None]:
         """Log who waits, and write the history, the rest at the end."""
         try:
             async with anyio.create_task_group() as tasks:
@@ -177,8 +182,6 @@ class Dashboard(Plugin[DashboardOptions]):
                     self.log.warning(what, left)
             if self._writer is not None:
                 await self._writer.close()
-            for other in before:  # which goes on if the reload fails
-                other._newest = True
 
     async def _every_second(self) -> None:
         while True:
