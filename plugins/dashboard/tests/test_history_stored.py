@@ -187,6 +187,7 @@ async def test_a_reload_that_cannot_open_the_database_leaves_the_file_in_use(tmp
             with pytest.raises(ExceptionGroup):
                 async with anyio.create_task_group() as group:
                     await group.start(fresh.run)
+            assert app.snapshot.plugins[0]._newest
             await running.ask("x", model="echo/on")
             assert set(names(await found(running))) == {"echo/on"}
         assert len((await found(running))["exchanges"]) == 2
