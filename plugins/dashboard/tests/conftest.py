@@ -30,3 +30,13 @@ def axe(tmp_path_factory):
     words = ["npm", "install", "--silent", "--no-audit", "--prefix", str(folder), "axe-core"]
     subprocess.run(words, check=True, timeout=120)
     return (folder / "node_modules/axe-core/axe.min.js").read_text()
+
+
+@pytest.fixture(params=["file", "sqlite", "postgresql"])
+def place(request, tmp_path):
+    """Where a history is: options of `store` for an empty database; None for a file of its own."""
+    if request.param == "file":
+        return None
+    if request.param == "sqlite":
+        return {"url": str(tmp_path / "store.db")}
+    return request.getfixturevalue("postgres").database()

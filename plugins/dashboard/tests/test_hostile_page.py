@@ -10,7 +10,7 @@ from browsing import NEEDS, OPEN, opened, post, says
 
 from plugway.testing import build_plugin, gateway, request_body
 from plugway_dashboard import Dashboard
-from plugway_dashboard._history import history_path
+from plugway_dashboard._file import history_path
 from plugway_echo import Echo
 
 pytestmark = NEEDS

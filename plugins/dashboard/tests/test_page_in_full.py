@@ -26,7 +26,7 @@ from plugway.testing import (
 )
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_dashboard import Dashboard
-from plugway_dashboard._history import History, history_path
+from plugway_dashboard._file import FileHistory, history_path
 from plugway_dashboard._page import PAGE
 from plugway_dashboard._running import Book
 from plugway_echo import Echo
@@ -172,7 +172,7 @@ async def test_hostile_texts_of_plugins_the_history_and_plans_are_text(playwrigh
 
 async def test_yesterdays_failure_is_found_in_the_history(playwright):
     """After a restart that remembers three exchanges of two hundred and fifty."""
-    now, history = time.time(), History(history_path("dashboard"), days=30, rows=1000)
+    now, history = time.time(), FileHistory(history_path("dashboard"), days=30, rows=1000)
     failed = {"outcome": "failed", "status": 529, "error": "Overloaded", "session_id": "bad00001"}
     odd = item(0, ended=now - 24 * 3600, model_asked="claude-opus", **failed)
     rest = [item(number, ended=now - 100 + number / 10) for number in range(1, 250)]

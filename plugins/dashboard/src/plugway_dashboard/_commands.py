@@ -83,7 +83,7 @@ def logs(
             if as_json:
                 print(json.dumps(exchange), flush=True)
             else:
-                _show(exchange, console, receipts, cache)
+                _show(exchange, console, receipts, cache, gateway=bool(find))
                 shown.append(as_object(exchange.get("cache")) if cache and not follow else {})
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
@@ -221,7 +221,14 @@ def _cost(amount: float | None) -> str:
     return "cost unknown" if amount is None else dollars(round(amount * DOLLAR))
 
 
-def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: bool) -> None:
+def _show(
+    exchange: Mapping[str, Any],
+    console: Console,
+    receipts: bool,
+    cache: bool,
+    *,
+    gateway: bool = False,
+) -> None:
     usage = as_object(exchange.get("usage"))
     good = exchange.get("outcome") == "completed"
     fallback = "Plugway itself" if good else "no backend"  # answered without a backend
@@ -237,6 +244,7 @@ def _show(exchange: Mapping[str, Any], console: Console, receipts: bool, cache: 
         f"  {_cost(exchange.get('dollars'))}",
         plain(f"  caller {exchange.get('caller')}"),
         plain(f"  agent {str(agent)[:8]}") if agent else "",
+        plain(f"  gateway {exchange['gateway']}") if gateway and exchange.get("gateway") else "",
     )
     console.print(line)
     if exchange.get("error"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
 
 import anyio
@@ -33,7 +33,8 @@ from plugway import (
     hookimpl,
 )
 from plugway_dashboard._costs import cost_of
-from plugway_dashboard._history import History, history_path
+from plugway_dashboard._history import History
+from plugway_dashboard._open import open_history
 from plugway_dashboard._page import HEADERS, PAGE
 from plugway_dashboard._plan import planned, shape_of
 from plugway_dashboard._running import Book
@@ -41,6 +42,7 @@ from plugway_dashboard._search import query_of
 from plugway_dashboard._state import state_of
 from plugway_dashboard._waits import log_waits
 from plugway_dashboard._words import running_data
+from plugway_dashboard._writer import Writer
 from plugway_endpoints import ExplainsCache, OffersTrials, Trial
 from plugway_prices import Catalogue, TellsPrices, choices_of, prices_in
 from plugway_tools import own_usages, verdicts_of
@@ -57,8 +59,8 @@ MOST_FOUND: Final = 500
 _MODEL_CHARACTERS: Final = 256
 """As in requests, which are refused otherwise."""
 _EVERY_SECONDS: Final = 1.0
-_LAST_SECONDS: Final = 5.0
-"""Time to write the history when the gateway stops."""
+_LAST_SECONDS: Final = 1.0
+"""Time to write the history when the gateway stops, which takes 1.5 s at most."""
 
 
 class DashboardOptions(Options):
@@ -68,8 +70,8 @@ class DashboardOptions(Options):
     """Number of exchanges to keep in memory; the oldest are dropped first. Request and reply bodies
     are not kept."""
     history: bool = False
-    """Whether what the page shows of ended exchanges is also written to a file of this user, so
-    that it can be searched after a restart."""
+    """Whether what the page shows of ended exchanges is also kept over restarts, so that it can be
+    searched: in the database of `store` if that is listed, else in a file of this user."""
     history_days: int = Field(default=30, ge=1, le=366)
     """Days after which an exchange is removed from the history."""
     history_rows: int = Field(default=20_000, ge=100, le=200_000)
@@ -86,13 +88,9 @@ class Dashboard(Plugin[DashboardOptions]):
         super().__init__(options, name=name)
         self.book = Book(options.remember)
         """What runs and what ended; after a reload that of the instance before."""
-        self.history = (
-            History(history_path(name), days=options.history_days, rows=options.history_rows)
-            if options.history
-            else None
-        )
+        self.history: History | None = None
         """What ended in the last days, also before a restart; None unless it is wanted."""
-        self._saving = anyio.Lock()
+        self._writer: Writer | None = None
         self._prices: TellsPrices = Catalogue()
         self._explainers: Sequence[tuple[str, ExplainsCache]] = ()
         self._newest = True
@@ -129,6 +127,8 @@ class Dashboard(Plugin[DashboardOptions]):
         shape, choices = await _looked_at(running.request if running else None)
         dollars = cost_of(self._prices, exchange, outcome, choices)
         data = {**exchange_data(exchange, outcome), "shape": shape, "dollars": dollars}
+        if self.history is not None and self.history.gateway:
+            data["gateway"] = self.history.gateway
         self.book.end(exchange, data)
 
     # ── the lifespan ─────────────────────────────────────────────────────────────────────────
@@ -145,9 +145,26 @@ class Dashboard(Plugin[DashboardOptions]):
         for other in before:
             self.book, other._newest = other.book, False
             self.book.resize(self.options.remember)
-        if self.history is not None and not before:
-            self.book.restore(await self.history.newest(self.options.remember))
-        self.book.keep_unsaved(self.history is not None)
+        try:
+            async with AsyncExitStack() as opened:
+                if self.options.history:
+                    days, rows = self.options.history_days, self.options.history_rows
+                    opening = open_history(gateway, self.name, days=days, rows=rows)
+                    self.history = await opened.enter_async_context(opening)
+                    self._writer = Writer(self.history, self._explained)
+                    if not before:
+                        self.book.restore(await self.history.newest(self.options.remember))
+                self.book.keep_unsaved(self.options.history)
+                async with self._live():
+                    yield
+        finally:
+            for other in before:  # which goes on if the reload fails
+                other._newest = True
+                other.book.keep_unsaved(other.options.history)
+
+    @asynccontextmanager
+    async def _live(self) -> AsyncGenerator[None]:
+        """Log who waits, and write the history, the rest at the end."""
         try:
             async with anyio.create_task_group() as tasks:
                 if self.options.log_waits or self.history:
@@ -160,8 +177,11 @@ class Dashboard(Plugin[DashboardOptions]):
             if self._newest:
                 with anyio.move_on_after(_LAST_SECONDS, shield=True):
                     await self._save()
-            for other in before:  # which goes on if the reload fails
-                other._newest = True
+                if left := len(self.book.unsaved or ()):
+                    what = "requests that could not be written to the history before the stop: %d"
+                    self.log.warning(what, left)
+            if self._writer is not None:
+                await self._writer.close()
 
     async def _every_second(self) -> None:
         while True:
@@ -173,14 +193,9 @@ class Dashboard(Plugin[DashboardOptions]):
             await self._save()
 
     async def _save(self) -> None:
-        """Write what has ended since the last time; returns when it is in the file."""
-        if self.history is None:
-            return
-        async with self._saving:
-            if items := self.book.take_unsaved():
-                explained = [self._explained(item) for item in items]
-                if not await self.history.add(explained):
-                    self.book.put_back(explained)
+        """Write what has ended since the last time; returns when it is in the history."""
+        if self._writer is not None:
+            await self._writer.save(self.book)
 
     # ── the routes ───────────────────────────────────────────────────────────────────────────
 
@@ -225,7 +240,7 @@ class Dashboard(Plugin[DashboardOptions]):
                 "book": book.id,
                 "last": kept[:limit][-1]["number"] if kept else after,
                 "more": len(kept) > limit,
-                "exchanges": [self._explained(item) for item in kept[:limit]],
+                "exchanges": [_shown(self._explained(item), only) for item in kept[:limit]],
                 "running": [running_data(one, now) for one in running],
                 "limited": only is not None,
                 "history_days": self.options.history_days if self.history else None,
@@ -248,7 +263,8 @@ class Dashboard(Plugin[DashboardOptions]):
         found = await self.history.find(query, _number(request, "before"), most)
         if found is None:  # said, so that nobody believes that nothing has happened
             return _json({"exchanges": [], "more": False, "problem": UNUSABLE})
-        return _json({"exchanges": found.items, "more": found.more})
+        items = [_shown(item, query.caller) for item in found.items]
+        return _json({"exchanges": items, "more": found.more})
 
     async def _plan(self, request: Request) -> Response:
         """What would be tried for `model`, or again for the exchange `request`."""
@@ -338,6 +354,11 @@ def _only(request: Request) -> str | None:
     """The caller whose exchanges may be shown; None for those of all."""
     caller: Caller = request.scope["plugway.caller"]
     return caller.name if caller.limited else None
+
+
+def _shown(item: Mapping[str, Any], only: str | None) -> Mapping[str, Any]:
+    """The exchange, for a limited caller without what it says about the machines."""
+    return item if only is None else {k: v for k, v in item.items() if k != "gateway"}
 
 
 def _number(request: Request, name: str) -> int | None:

@@ -24,6 +24,7 @@ from plugway_dashboard._plan import shape_of
 
 MOST_RUNNING: Final = 2000
 MOST_UNSAVED: Final = 10_000
+SAVED_AT_ONCE: Final = 200
 WATCHED_SECONDS: Final = 30.0
 """Time after a look in which the output of new streams is counted."""
 _ENVELOPE: Final = 115
@@ -141,11 +142,9 @@ class Book:
             self.unsaved = deque(maxlen=MOST_UNSAVED)
 
     def take_unsaved(self) -> list[Mapping[str, Any]]:
-        """What has to be written now."""
-        items = list(self.unsaved or ())
-        if self.unsaved is not None:
-            self.unsaved.clear()
-        return items
+        """What has to be written now, the oldest first; there may be more."""
+        unsaved = self.unsaved or deque[Mapping[str, Any]]()
+        return [unsaved.popleft() for _ in range(min(len(unsaved), SAVED_AT_ONCE))]
 
     def put_back(self, items: Sequence[Mapping[str, Any]]) -> None:
         """They could not be written, and will be tried again; the oldest are dropped first."""

@@ -7,6 +7,7 @@ opens it in its lifespan; a command opens the same one by `configured_store` or 
 from plugway_store._counters import Counters, Rate
 from plugway_store._errors import StoreError
 from plugway_store._options import StoreOptions
+from plugway_store._peers import gateway_name
 from plugway_store._plugin import (
     HoldsStore,
     StorePlugin,
@@ -27,6 +28,7 @@ __all__ = [
     "StoreOptions",
     "StorePlugin",
     "configured_store",
+    "gateway_name",
     "insert_into",
     "open_store",
     "run_with_store",

@@ -15,7 +15,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from plugway import PlugwayError
 
-Kind = Literal["busy", "full", "read-only", "unreachable", "refused", "damaged", "schema", "other"]
+Kind = Literal[
+    "busy", "full", "read-only", "unreachable", "refused", "damaged", "schema", "encoding", "other"
+]
 
 _SQLITE: Final[tuple[tuple[str, Kind, str], ...]] = (
     ("database is locked", "busy", "another program is writing: close it, or try again"),
@@ -42,6 +44,7 @@ _STATES: Final[tuple[tuple[str, Kind, str], ...]] = (
     ("40", "busy", "another transaction was in the way: try again"),
     ("57P03", "unreachable", "wait until the server has started"),
     ("57", "unreachable", "the server was stopped: start it again"),
+    ("22P05", "encoding", "create the database with the encoding UTF8"),
     ("08", "unreachable", "check that the server runs and `url` is correct"),
 )
 """Classes and codes: https://www.postgresql.org/docs/15/errcodes-appendix.html"""

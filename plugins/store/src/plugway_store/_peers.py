@@ -61,7 +61,12 @@ class Peers:
 def about(gateway: Gateway) -> dict[str, Any]:
     """What a gateway announces: its name, and its backends with their zones."""
     backends = {name: backend.zone for name, backend in sorted(gateway.backends.items())}
-    return {"name": f"{socket.gethostname()} {gateway.address}", "backends": backends}
+    return {"name": gateway_name(gateway), "backends": backends}
+
+
+def gateway_name(gateway: Gateway) -> str:
+    """The name of a gateway in logs and in the database: its machine and its address."""
+    return f"{socket.gethostname()} {gateway.address}"
 
 
 def _difference(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ function receipt(item) {
   const tries = (item.attempts || []).map(a => a.result === "answered" ? `${a.target} answered after ${a.ms} ms.` : `${a.target} failed after ${a.ms} ms: ${a.result}.`);
   const head = [`Request ${item.request_id} of ${item.caller}${item.client ? `, sent by ${item.client}` : ""}.`,
     `It ended at ${new Date(item.ended * 1000).toISOString()}: ${item.status} ${item.outcome}, ${item.model_asked} → ${item.served_by || "no backend"}.`,
-    item.error && `Its error: ${item.error}.`, item.route && `Its target was chosen because of: ${item.route.reason}.`];
+    item.gateway && `It was served by the gateway ${item.gateway}.`, item.error && `Its error: ${item.error}.`, item.route && `Its target was chosen because of: ${item.route.reason}.`];
   const cache = item.cache && item.cache.why && `Prompt cache: ${item.cache.line}.`;
   return [...head, ...tries, ...judged, ...lines, cache, `Cost: ${item.dollars == null ? "unknown" : money(item.dollars)}.`]
     .filter(Boolean).map(text => oneLine(text).replace(/([.!?])\.$/, "$1")).join("\n");
@@ -92,9 +92,9 @@ function keptConversation(one) {
   return row;
 }
 
-/* What fits the filter, the newest first: what is kept in memory, then what was found in the history. */
+/* What fits the filter, the newest first: what is kept in memory and what was found in the history, also of other gateways. */
 function listed() {
-  return [...matching(kept)].reverse().concat(older);
+  return [...matching(kept)].reverse().concat(older).sort((a, b) => b.ended - a.ended);
 }
 
 function showKept() {

@@ -115,6 +115,7 @@ function haystack(item) {
   return [["model", item.model_asked], ["target", item.served_by], ["target", item.target], ["caller", item.caller],
     ["outcome", item.outcome], ["status", item.status], ["error", item.error], ["state", item.state],
     ["day", item.ended && day(item)], ["conversation", item.session_id], ["agent", item.agent_id], ["request", item.request_id],
+    ["gateway", item.gateway],
     ...targets.map(target => ["target", target]), ...tries.flatMap(one => [["target", one.target], ["error", one.result]]),
     ...(item.verdicts || []).map(one => ["verdict", `${one.kind} ${one.tool}`])]
     .filter(([, value]) => value).map(([name, value]) => `${name}:${value}`).join("\n").toLowerCase();
