@@ -279,7 +279,7 @@ CONFIGURATIONS = [
         "tool repair", "`tool-repair` is not listed", "add `- use: tool-repair` to {m.config}"),
     Row("no error-normalizer", lambda m: m.stack(uses=("auto-mode", *STACK[2:])),
         "error messages", "does not compact", "add `- use: error-normalizer` to {m.config}"),
-    Row("state is a file", lambda m: not_a_folder(m), "state folder", "state/plugway cannot be", "XDG_"),
+    Row("state is a file", lambda m: not_a_folder(m), "state folder", "cannot write to {m.home}/.local/state/plugway: File exists", "XDG_"),
     Row("disk full", lambda m: setattr(m, "blocks", 1024), "state folder", "File too large", "disk space"),
     Row("gateway not running", lambda m: m.settings({"ANTHROPIC_BASE_URL": m.url}),
         "gateway", "nothing listens at {m.url}, where ANTHROPIC_BASE_URL in {m.user_settings}",
@@ -366,7 +366,7 @@ CLIENTS = [
     Row("both wrong", lambda m: m.points_here({"ANTHROPIC_AUTH_TOKEN": "a", "ANTHROPIC_API_KEY": SECRET}),
         "credential", "ANTHROPIC_AUTH_TOKEN in {m.user_settings} and ANTHROPIC_API_KEY in", "plugway setup"),
     Row("proxy", lambda m: (m.points_here(), m.env.update(https_proxy=f"http://u:{SECRET}@proxy:3128", NO_PROXY="localhost")),
-        "proxy", "the variable https_proxy has Claude Code send what is for 127.0.0.1", "add 127.0.0.1 to NO_PROXY"),
+        "proxy", "the variable https_proxy makes Claude Code send requests for 127.0.0.1", "add 127.0.0.1 to the variable NO_PROXY"),
     Row("proxy of settings", lambda m: m.points_here({"ALL_PROXY": "socks5://proxy:1080"}),
         "proxy", "ALL_PROXY in {m.user_settings}", "{m.user_settings}"),
     Row("another provider", lambda m: m.points_here({"CLAUDE_CODE_USE_BEDROCK": "1"}),
@@ -378,7 +378,7 @@ CLIENTS = [
     Row("discovery off", lambda m: m.points_here({"CLAUDE_CODE_ENABLE_GATEWAY_MODEL_DISCOVERY": "0"}),
         "model discovery", "in {m.user_settings} is off", "to 1"),
     Row("no traffic", lambda m: m.points_here({"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "0"}),
-        "model discovery", "{m.user_settings} stops it", "remove CLAUDE_CODE_DISABLE"),
+        "model discovery", "{m.user_settings} disables it", "remove CLAUDE_CODE_DISABLE"),
 ]  # fmt: skip
 
 MODELS = [
@@ -389,7 +389,7 @@ MODELS = [
     Row("model of the settings", lambda m: m.points_here({"ANTHROPIC_MODEL": None}, model="other/m"),
         "model other/m", "`model` in {m.user_settings}", "anthropic/up/m"),
     Row("stale list", lambda m: m.points_here(availableModels=["anthropic/up/m", "anthropic/up/gone"]),
-        "available models", "offers what the gateway does not list: anthropic/up/gone", "plugway setup"),
+        "available models", "offers models that the gateway does not list: anthropic/up/gone", "plugway setup"),
     Row("hidden models", lambda m: m.points_here(availableModels=["opus"]),
         "available models", "hides 2 listed models from `/model`", "plugway setup"),
     Row("window too large", lambda m: m.points_here({"CLAUDE_CODE_MAX_CONTEXT_TOKENS": "200000", "ANTHROPIC_MODEL": "anthropic/echo/echo"}),

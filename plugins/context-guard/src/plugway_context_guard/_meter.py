@@ -95,7 +95,7 @@ class _Scale:
         self._shares = NOTHING
         """The largest share of each class in a prompt that was counted."""
         self.tools = False
-        """Whether one of them had tools."""
+        """Whether one of them had tools, and they were counted."""
         self.tries = 0
         """Prompts whose count was looked at."""
         self.learned = 0
@@ -207,6 +207,11 @@ class Meter:
     def fewest(self, target: str, features: Features, *, tools: bool = False) -> int:
         """The fewest tokens that the prompt can have at the target, as far as that can be known."""
         return self._scales.get(target, self._unknown).fewest(features, tools=tools)
+
+    def counts_tools(self, target: str) -> bool:
+        """Whether a prompt with tools was counted there, with more than their names."""
+        scale = self._scales.get(target)
+        return scale is not None and scale.tools
 
     def is_new(self, target: str, tokens: int, size: int) -> bool:
         """Whether few prompts of a target were counted, so that this count should be learned."""

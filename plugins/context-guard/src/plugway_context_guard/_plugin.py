@@ -234,7 +234,9 @@ class ContextGuard(Plugin[ContextGuardOptions]):
 
     def _leaves_out_tools(self, request: MessagesRequest, seen: _Seen, tokens: int) -> bool:
         """Whether a count is that of the prompt with no more of its tools than their names: there
-        are chat templates that leave out the rest."""
+        are chat templates that leave out the rest. Not at a target that has counted tools."""
+        if self._meter.counts_tools(seen.target):
+            return False
         tools = map(as_object, as_list(request.get("tools")))
         named = request.replace(because="", tools=[{"name": tool.get("name")} for tool in tools])
         most = self._meter.count(seen.target, seen.measured(named)).most
@@ -359,7 +361,10 @@ class ContextGuard(Plugin[ContextGuardOptions]):
             self._learn_count(seen, tokens, seen.features)
 
     def _learn_count(self, seen: _Seen, tokens: int, features: Features) -> None:
-        tools = seen.request is not None and bool(seen.request.get("tools"))
+        request = seen.request
+        tools = request is not None and bool(request.get("tools"))
+        if request is not None and tools:
+            tools = not self._leaves_out_tools(request, seen, tokens)
         self._meter.learn(seen.target, tokens, seen.size, features, tools=tools)
 
     def _shorter(self, request: MessagesRequest, meaning: Meaning) -> MessagesRequest | None:

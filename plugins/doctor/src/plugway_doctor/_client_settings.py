@@ -111,8 +111,8 @@ def proxy(gateway: LocalGateway, settings: ClientSettings, here: Setting | None)
     if found is None or (spared and _spares(spared.value, address, gateway.port)):
         return Check(name, "passed", "no proxy is used between Claude Code and the gateway")
     reason = f"{found.place} makes Claude Code send requests for {address} to a proxy"
-    where = f"`env` of {claude_folder() / 'settings.json'}" if not spared else spared.place
-    fix = f"add {address} to NO_PROXY in {where}, or run `plugway claude`"
+    own = f"NO_PROXY in `env` of {claude_folder() / 'settings.json'}"
+    fix = f"add {address} to {spared.place if spared else own}, or run `plugway claude`"
     return Check(name, "failed", reason, (spared or found).fix(fix))
 
 
