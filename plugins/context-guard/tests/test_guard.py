@@ -135,12 +135,23 @@ async def test_a_thinking_budget_is_lowered_too(guard):
 async def test_a_prompt_that_is_too_long_is_refused_without_asking_the_server(guard):
     backend = small()
     async with gateway([guard, backend]) as running:
-        response = await running.post(request_body(words(60_000), model="m"))
+        response = await running.post(request_body(words(90_000), model="m"))
     assert response.status_code == 400
     prompt, limit = map(int, LONG.match(response.json()["error"]["message"]).groups())
     assert prompt > limit == 32_768 - 2048
     assert backend.seen == []
     assert backend.counted == 0, "far over: there is nothing to count"
+
+
+async def test_very_many_short_messages_are_counted_by_the_server_before_they_are_refused(guard):
+    """Their names and brackets are far fewer tokens in a chat template than in JSON."""
+    backend = small(counts=0.4)
+    turns = [{"role": role, "content": "yes"} for role in ("user", "assistant")] * 1700
+    turns.append({"role": "user", "content": "go on"})
+    async with gateway([guard, backend]) as running:
+        response = await running.post(request_body(model="m", messages=turns))
+    assert backend.counted == 1
+    assert response.status_code == 200, response.text
 
 
 async def test_a_long_session_of_encrypted_reasoning_is_not_too_long_for_its_maker(guard):

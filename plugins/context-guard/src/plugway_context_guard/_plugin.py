@@ -66,6 +66,8 @@ class _Seen:
         return features_of(request, self.thoughts, self.sees)
 
 
+_FARTHEST_OFF: Final = 2
+"""How much larger an estimate may be than the count: by so much for very many short messages."""
 _SEEN: StateKey[_Seen] = StateKey("context-guard")
 _EDITS: StateKey[Any] = StateKey("context-guard.edits")
 
@@ -218,7 +220,8 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         limit = limit_of(window.context, self.options.least_output_tokens)
         room = Room(count, self._meter.plain(seen.features), window, limit)
         may_fit = room.too_long and self._fewest(request, seen) <= limit
-        if room.doubtful or may_fit:
+        unsure = room.too_long and count.tokens <= _FARTHEST_OFF * limit
+        if room.doubtful or may_fit or unsure:
             count = await self._counted_by(request, attempt, seen)
             room = room if count is None else replace(room, count=count)
         seen.room = room
