@@ -20,11 +20,11 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_319,
+    "types": 1_325,
     "upstream": 630,
     "config": 1_329,
-    "plugins": 1_194,
-    "exchange": 2_295,
+    "plugins": 1_196,
+    "exchange": 2_292,
     "http": 952,
     "cli": 961,
 }
