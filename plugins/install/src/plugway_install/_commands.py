@@ -40,6 +40,9 @@ permissions_app = typer.Typer()
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="Configuration file.", metavar="FILE")
 ]
+WriteLock = Annotated[
+    Path | None, typer.Option("--write-lock", help="Write the lock.", metavar="FILE")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Unsigned = Annotated[bool, typer.Option("--unsigned", help="Install without a signature.")]
 NewSigner = Annotated[
@@ -62,9 +65,7 @@ def install(
     lock: Annotated[
         Path | None, typer.Option(help="Install exactly what this lock has.", metavar="FILE")
     ] = None,
-    write_to: Annotated[
-        Path | None, typer.Option("--write-lock", help="Write the lock.", metavar="FILE")
-    ] = None,
+    write_to: WriteLock = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite the lock.")] = False,
     signed: Annotated[
         Path | None, typer.Option(help="Signed list of names and hashes.", metavar="FILE")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import Annotated, Final, cast, get_args
+from typing import Annotated, Any, Final, cast, get_args
 
 import anyio
 import typer
@@ -93,12 +93,7 @@ def upscale(
         except RequestRejected as error:
             fail(f"{source}: {error.message}")
         write_output(target, found.pieces, force=force)
-        about = {
-            "width": found.width,
-            "height": found.height,
-            "format": found.format,
-            "bytes": found.size,
-        }
+        about = _about(found)
     if as_json:
         seconds = round(time.monotonic() - started, 2)
         typer.echo(json.dumps({"path": target, **about, "seconds": seconds}))
@@ -123,6 +118,15 @@ def _format_for(path: Path | None) -> OutputFormat:
     if found is None:
         fail(f"{path} says no format: name it .png, .jpg or .webp, or add `--format`")
     return found
+
+
+def _about(found: Enlarged) -> dict[str, Any]:
+    return {
+        "width": found.width,
+        "height": found.height,
+        "format": found.format,
+        "bytes": found.size,
+    }
 
 
 async def _enlarge(
