@@ -143,6 +143,35 @@ class Sends(Plugin[NoOptions]):
         self.answers.append((exchange.answers, len(exchange.attempts), outcome.usage.output_tokens))
 
 
+class Reads(Plugin[NoOptions]):
+    """Reads a field of the request when the exchange is over."""
+
+    def __init__(self):
+        super().__init__(NoOptions(), name="reads")
+
+    @hookimpl
+    def transform_request(self, request, exchange):
+        exchange.state[_REQUEST] = request
+
+    @hookimpl
+    def finished(self, exchange, outcome):
+        exchange.state[_REQUEST].get("more")
+
+
+_REQUEST = StateKey("request")
+
+
+async def test_every_plugin_is_told_the_end_of_a_request_with_an_invalid_field():
+    deep = b"[" * 300 + b"]" * 300
+    body = orjson.dumps(request_body("x" * 5000))[:-1] + b',"more":' + deep + b"}"
+    fake = Fake(whole)
+    async with gateway([Reads(), fake]) as running:
+        json = {"content-type": "application/json"}
+        reply = await running.client.post("/v1/messages", content=body, headers=json)
+        assert reply.status_code == 200
+    assert [outcome.kind for outcome in fake.outcomes] == ["completed"]
+
+
 async def fails(fake):
     raise BackendUnavailable("off")
 

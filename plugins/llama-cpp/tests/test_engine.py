@@ -418,7 +418,10 @@ DEMO = files("plugway_demo_model") / "data/demo.gguf"
 """A model whose words are found by a regular expression of llama.cpp."""
 
 
-@pytest.mark.parametrize("run", ["a", "[", "\N{CJK UNIFIED IDEOGRAPH-4E2D}", " ", "\n", "a1;"])
+RUNS = quick_first(["[", "a", "\N{CJK UNIFIED IDEOGRAPH-4E2D}", " ", "\n", "a1;"], 2)
+
+
+@pytest.mark.parametrize("run", RUNS)
 async def test_a_very_long_run_of_characters_does_not_end_the_worker(engine, run):
     async with engine(DEMO) as e:
         few = await e.count(turn("a"))
