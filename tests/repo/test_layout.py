@@ -23,7 +23,7 @@ MOST_LINES = {
     "types": 1_325,
     "upstream": 630,
     "config": 1_329,
-    "plugins": 1_196,
+    "plugins": 1_197,
     "exchange": 2_292,
     "http": 952,
     "cli": 961,
