@@ -1,4 +1,4 @@
-"""A reply that several clients get is paid for once, on the page and in the explanation of its cache."""
+"""A reply that several clients get is paid for once, wherever tokens and costs are counted."""
 
 import anyio
 import pytest
@@ -15,8 +15,11 @@ from plugway.testing import (
 from plugway_anthropic_compatible import AnthropicCompatible
 from plugway_cache_watch import CacheWatch
 from plugway_dashboard import Dashboard
+from plugway_mcp import Mcp
 from plugway_prices import Prices
 from plugway_resilience import Resilience
+from plugway_telemetry import Telemetry
+from plugway_telemetry import _names as names
 
 pytestmark = pytest.mark.anyio
 USAGE = {"input_tokens": 100_000, "cache_read_input_tokens": 2000, "output_tokens": 1000}
@@ -31,8 +34,11 @@ async def test_a_reply_that_two_clients_get_costs_once(leaves, caplog):
     body = request_body(model="up/large", stream=True)
     async with ScriptedUpstream(slow) as upstream:
         cloud = build_plugin(AnthropicCompatible, "up", base_url=upstream.url, models=["large"])
+        telemetry, mcp = build_plugin(Telemetry, "telemetry", scrape=True), build_plugin(Mcp, "mcp")
         price = {"input": 10, "output": 20, "cache_read": 1, "cache_write": 10}
         plugins = [
+            telemetry,
+            mcp,
             build_plugin(CacheWatch, "cache-watch"),
             build_plugin(Dashboard, "dashboard"),
             build_plugin(Resilience, "resilience"),
@@ -61,6 +67,8 @@ async def test_a_reply_that_two_clients_get_costs_once(leaves, caplog):
                     await anyio.sleep(0.01)
     assert sum(one["dollars"] or 0 for one in found) == pytest.approx(1.022)
     assert sum(one["usage"]["output"] for one in found) == 1000
+    assert mcp.totals.targets["up/large"].output == 1000
+    assert sum(dict(telemetry._drained().numbers(names.TOKENS)).values()) == 103_000
     assert [one["cache"]["cause"] for one in found if one.get("cache")] == ["first"]
 
 

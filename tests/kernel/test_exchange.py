@@ -125,6 +125,69 @@ class OwnEvents(Plugin[NoOptions]):
         return reply.replace(events=own())
 
 
+class Sends(Plugin[NoOptions]):
+    """Sends each request a number of times; replies itself without sending."""
+
+    def __init__(self, times):
+        super().__init__(NoOptions(), name="sends")
+        self.times = times
+        self.answers = []
+
+    @hookimpl
+    async def around_attempt(self, send, request, attempt, exchange):
+        replies = [await send(request, attempt) for _ in range(self.times)]
+        return replies[-1] if replies else await whole(None)
+
+    @hookimpl
+    def finished(self, exchange, outcome):
+        self.answers.append((exchange.answers, len(exchange.attempts), outcome.usage.output_tokens))
+
+
+class Reads(Plugin[NoOptions]):
+    """Reads a field of the request when the exchange is over."""
+
+    def __init__(self):
+        super().__init__(NoOptions(), name="reads")
+
+    @hookimpl
+    def transform_request(self, request, exchange):
+        exchange.state[_REQUEST] = request
+
+    @hookimpl
+    def finished(self, exchange, outcome):
+        exchange.state[_REQUEST].get("more")
+
+
+_REQUEST = StateKey("request")
+
+
+async def test_every_plugin_is_told_the_end_of_a_request_with_an_invalid_field():
+    deep = b"[" * 300 + b"]" * 300
+    body = orjson.dumps(request_body("x" * 5000))[:-1] + b',"more":' + deep + b"}"
+    fake = Fake(whole)
+    async with gateway([Reads(), fake]) as running:
+        json = {"content-type": "application/json"}
+        reply = await running.client.post("/v1/messages", content=body, headers=json)
+        assert reply.status_code == 200
+    assert [outcome.kind for outcome in fake.outcomes] == ["completed"]
+
+
+async def fails(fake):
+    raise BackendUnavailable("off")
+
+
+@pytest.mark.parametrize(
+    ("times", "answer", "counted"),
+    [(0, whole, (0, 0, 2)), (1, whole, (1, 1, 2)), (2, whole, (2, 2, 2)), (1, fails, (0, 1, 0))],
+    ids=["from elsewhere", "once", "twice", "failed"],
+)
+async def test_an_exchange_knows_how_many_of_its_attempts_brought_a_reply(times, answer, counted):
+    plugin = Sends(times)
+    async with gateway([plugin, Fake(answer)]) as running:
+        await running.post(request_body())
+    assert plugin.answers == [counted]
+
+
 class Kept:
     """What a plugin keeps for an exchange."""
 

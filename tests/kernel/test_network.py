@@ -317,6 +317,29 @@ async def test_what_is_no_proxy_is_named(odd_proxy, scheme, reply):
     assert proxy in str(caught.value)
 
 
+@pytest.mark.parametrize("reply", [b"\x05\xff", b"SSH-2.0-OpenSSH_9\r\n", b""])
+async def test_the_connection_to_a_proxy_that_does_not_connect_is_closed(reply):
+    closed = anyio.Event()
+
+    async def answer(reader, writer):
+        await reader.readexactly(3)
+        writer.write(reply)
+        assert not await reader.read()
+        closed.set()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    proxy = f"socks5://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    network = NetworkOptions(proxy=proxy, connect_seconds=0.2)
+    async with Upstream("https://api.test", network=network) as upstream:
+        with pytest.raises(BackendUnavailable) as failure:
+            await ask(upstream)
+        with anyio.fail_after(5):
+            await closed.wait()
+    assert proxy in str(failure.value)
+    server.close()
+
+
 async def test_a_server_by_a_proxy_has_all_the_time_to_answer(secure):
     url, vouched, _, _, _ = secure
     async with ForwardProxy() as proxy:

@@ -20,17 +20,17 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_319,
+    "types": 1_325,
     "upstream": 630,
     "config": 1_329,
-    "plugins": 1_194,
-    "exchange": 2_295,
+    "plugins": 1_197,
+    "exchange": 2_292,
     "http": 952,
     "cli": 961,
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
-LIBRARIES = {"grants": 436, "http": 3_327, "log": 678, "packages": 591, "wire": 2_145}
+LIBRARIES = {"grants": 436, "http": 3_338, "log": 678, "packages": 591, "wire": 2_143}
 """The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 

@@ -271,6 +271,9 @@ def test_a_lock_is_written_and_installs_the_same_files_only(gateway, wheels, tmp
     words = ("install", "probe-one", "--from", wheels, "--write-lock", lock, "--dry-run")
     assert gateway.run(*words).returncode == 0
     assert lock.read_text() == f"probe-one==1.0 --hash=sha256:{sha256(path)}\n"
+    message = refused(gateway, *words)
+    assert f"`{lock}` exists already: name another file, or add `--force`" in message
+    assert gateway.run(*words, "--force").returncode == 0
     make_wheel(wheels, files={"probe_one/__init__.py": "another = 1\n"})
     message = refused(gateway, "install", "--lock", lock, "--from", wheels, "--yes")
     assert "pip download` failed" in message

@@ -108,6 +108,20 @@ def test_a_signature_for_another_purpose_is_not_valid(tmp_path, key, monkeypatch
         verified(tmp_path / LIST)
 
 
+def test_a_list_that_cannot_be_signed_leaves_the_earlier_one_valid(tmp_path, key):
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    sign([PIN], wheels / LIST, key)
+    with pytest.raises(PlugwayError, match="cannot sign with"):
+        sign([Pin("probe-two", "1.0", "b" * 64)], wheels / LIST, tmp_path / "none")
+    assert verified(wheels / LIST).has(PIN)
+    assert sorted(path.name for path in wheels.iterdir()) == [LIST, f"{LIST}.sig"]
+    sign([Pin("probe-two", "1.0", "b" * 64)], wheels / LIST, key)
+    assert not verified(wheels / LIST).has(PIN)
+    with pytest.raises(PlugwayError, match=r"cannot write .*: No such file"):
+        sign([PIN], tmp_path / "nowhere" / LIST, key)
+
+
 def test_only_ed25519_keys_count(tmp_path, settings):
     key = make_key(tmp_path, "rsa", "rsa")
     (settings / "allowed-signers").write_text(f"alice@example.com {public(key)}\n")

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+from importlib.resources import files
 
 import anyio
 import pytest
@@ -411,3 +412,18 @@ async def test_an_idle_model_is_unloaded_and_comes_back(engine, models):
         while e.backend.loader.loaded:
             await anyio.sleep(0.05)
         assert await e.say("hello")
+
+
+DEMO = files("plugway_demo_model") / "data/demo.gguf"
+"""A model whose words are found by a regular expression of llama.cpp."""
+
+
+RUNS = quick_first(["[", "a", "\N{CJK UNIFIED IDEOGRAPH-4E2D}", " ", "\n", "a1;"], 2)
+
+
+@pytest.mark.parametrize("run", RUNS)
+async def test_a_very_long_run_of_characters_does_not_end_the_worker(engine, run):
+    async with engine(DEMO) as e:
+        few = await e.count(turn("a"))
+        assert await e.count(turn(f"x{run * 100_000}x")) > few + 1_000
+        assert await e.count(turn("a")) == few

@@ -131,6 +131,20 @@ ODD: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         of(a=of(b=of(c=of(d=of(e={"type": "string"}))))),
         {"a": {"b": {"c": {"d": {"e": "x"}}}}},
     ),
+    "combined objects": (
+        {
+            **of(a={"allOf": [{"$ref": "#/$defs/e"}, of(r={}, s={}), {"required": ["q"]}]}),
+            "$defs": {"e": {**of(p={}, q=of(t={"type": "integer"})), "allOf": [of(u={})]}},
+        },
+        {"a": {"s": 1, "q": {"t": 3}, "u": "x", "p": [], "r": None}},
+    ),
+    "combined objects that contain themselves": (
+        {
+            **of(a={"$ref": "#/$defs/t"}),
+            "$defs": {"t": of(x={"allOf": [{"$ref": "#/$defs/t"}, {"$ref": "#/$defs/t"}]}, y={})},
+        },
+        {"a": {"y": 1, "x": {"x": {}, "y": 2}}},
+    ),
     "unevaluated members": (
         {"allOf": [of(a={"type": "string"})], "unevaluatedProperties": False},
         {"a": "x"},

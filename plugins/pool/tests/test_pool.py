@@ -24,7 +24,7 @@ from plugway_openai_wire.testing import chat_server
 from plugway_pool import Pool
 from plugway_pool._conversation import conversation_of
 
-NESTED = json.loads("[" * 249 + "]" * 249)
+NESTED = json.loads("[" * 235 + "]" * 235)
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 
 

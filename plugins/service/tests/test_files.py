@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugway import PlugwayError
-from plugway_service import _checks, _install
+from plugway_service import _checks
 from plugway_service._launchd import Launchd
 from plugway_service._model import Service, Setting, service_in, unit_name
 from plugway_service._task import TaskScheduler
@@ -241,9 +241,3 @@ def test_without_a_sandbox_the_unit_says_so_and_keeps_the_rest():
     assert values(text, "PrivateUsers") == values(text, "ReadWritePaths") == []
     assert values(text, "SystemCallFilter") == ["@system-service"]
     assert "--no-isolate" in text
-
-
-def test_the_default_drain_time_is_the_gateways():
-    from plugway.config.settings import ServerOptions
-
-    assert ServerOptions().drain_seconds == _install._DRAIN_SECONDS

@@ -316,6 +316,8 @@ def test_a_port_that_changes_at_every_start_is_refused(machine, quick):
 def test_the_time_to_stop_covers_the_drain_time(machine, quick):
     machine.configure(more=", drain_seconds: 100")
     assert "  TimeoutStopSec=112\n" in machine.install("--dry-run").stderr
+    machine.configure()
+    assert "  TimeoutStopSec=40\n" in machine.install("--dry-run").stderr
 
 
 def test_the_folders_of_this_shell_are_those_of_the_service(machine, quick):

@@ -94,6 +94,18 @@ def test_the_command_writes_a_file_whose_length_is_right(run, tmp_path):
     assert found["voice"]["id"] == "en_US-ann"
 
 
+def test_a_file_is_overwritten_only_by_force_and_not_by_half_of_one(run, tmp_path):
+    path = tmp_path / "a.wav"
+    path.write_bytes(b"mine")
+    done = run("abc", "-o", str(path))
+    assert done.exit_code == 1
+    assert "exists already: name another file, or add `--force` to overwrite it" in done.stderr
+    assert run("die", "-o", str(path), "--force").exit_code == 1
+    assert path.read_bytes() == b"mine"
+    assert run("abc", "-o", str(path), "--force").exit_code == 0
+    assert path.read_bytes().startswith(b"RIFF")
+
+
 def test_the_command_reads_and_writes_pipes(run):
     for arguments, data in (
         (["abc"], b""),

@@ -5,12 +5,13 @@ import asyncio
 import pytest
 from loop_models import Backend, Model, Tools, asked
 
-from plugway import Attempt, Exchange, MessagesRequest, Usage
+from plugway import Attempt, Exchange, MessagesRequest, Outcome, Usage
 from plugway_tools import (
     ToolResult,
     Verdict,
     asking_since,
-    loop_usages,
+    own_usage,
+    own_usages,
     record_verdict,
     running_tools,
     verdicts_of,
@@ -48,8 +49,12 @@ async def test_tools_are_told_while_they_run_and_the_model_while_it_is_asked_aga
     assert running == {}
     assert asking_since(exchange) is None
     assert running_tools(exchange) == {}
-    assert len(loop_usages(exchange)) == 2
-    assert all(isinstance(one, Usage) and one.input_tokens for one in loop_usages(exchange))
+    usages = own_usages(exchange, Outcome("completed", 200, 1.0))
+    assert len(usages) == 2
+    assert all(isinstance(one, Usage) and one.input_tokens for one in usages)
+    assert own_usage(exchange, Outcome("completed", 200, 1.0)).input_tokens == sum(
+        one.input_tokens for one in usages
+    )
 
 
 async def test_a_tool_that_is_cancelled_or_late_is_not_told_any_more():

@@ -43,7 +43,8 @@ class LocalGateway:
     """The path of its configuration, whether it exists or not."""
     configured: bool
     """Whether that file exists; otherwise the installed stack runs."""
-    _server: ServerOptions = field(repr=False)
+    server: ServerOptions = field(repr=False)
+    """Its options `server`."""
     _certificate: CertificateFiles | None = field(default=None, repr=False)
 
     @classmethod
@@ -52,8 +53,7 @@ class LocalGateway:
     ) -> LocalGateway:
         """Find it as `plugway serve` does. Raises `ConfigError` if the file is invalid."""
         path = find_config(config)
-        given = {"host": host, "port": port}
-        overrides = {key: value for key, value in given.items() if value is not None}
+        overrides = {k: v for k, v in (("host", host), ("port", port)) if v is not None}
         loaded = None if path is None else load_config(path, overrides)
         server = loaded.server if loaded else server_options(overrides)
         files = certificate_files(loaded) if loaded else None
@@ -83,7 +83,7 @@ class LocalGateway:
     @property
     def port(self) -> int:
         """The port of `url`."""
-        return self._server.port
+        return self.server.port
 
     @property
     def tls(self) -> ssl.SSLContext | None:

@@ -180,7 +180,8 @@ class Pipeline:
             except BackendError as failure:
                 failure.backend = attempt.backend.name
                 failures.append(Failed(unwound(failure), attempt))
-                if not failure.try_next or _failed_sends(exchange) >= MAX_ATTEMPTS:
+                failed_sends = len(exchange.attempts) - exchange.answers
+                if not failure.try_next or failed_sends >= MAX_ATTEMPTS:
                     break
         return await self.error_reply(min(failures, key=report_priority), exchange)
 
@@ -279,10 +280,6 @@ def _numbered(attempts: Sequence[Attempt]) -> Sequence[Attempt]:
         a if a.number == n and a.last is (n == count) else a.replace(number=n, last=n == count)
         for n, a in enumerate(attempts, start=1)
     ]
-
-
-def _failed_sends(exchange: Exchange) -> int:
-    return sum(record.result != "answered" for record in exchange.attempts)
 
 
 def _listed(names: Mapping[str, object]) -> str:

@@ -12,7 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Awaitable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Final, TypeVar, cast
 
 from anyio.lowlevel import checkpoint
@@ -228,9 +228,10 @@ class Hooks:
         return models
 
     async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
-        """Notify every plugin."""
+        """Notify every plugin, also after one that read a request whose fields are invalid."""
         for impl in self._impls["finished"]:
-            await self._call(impl, (exchange, outcome), object)
+            with suppress(RequestRejected, BackendError):
+                await self._call(impl, (exchange, outcome), object)
 
     # ── calling one implementation ───────────────────────────────────────────────────────────
 

@@ -150,6 +150,8 @@ class Hookspecs:
         not call it.
 
         `send` returns at the first content event; it raises `BackendError` for failures before it.
+        If no `send` of the exchange brought a reply (`exchange.answers`), as when it gets the reply
+        to another exchange, plugins that count tokens and costs count none.
         """
         raise AssertionError("a specification, never called")
 

@@ -188,6 +188,12 @@ class Exchange:
         """Time since the request arrived."""
         return time.monotonic() - self.started
 
+    @property
+    def answers(self) -> int:
+        """How many attempts brought a reply. 0 of an exchange with a reply if a plugin took that
+        from elsewhere, such as from another exchange: it used no tokens itself."""
+        return sum([record.result == "answered" for record in self.attempts])
+
     def receipt_header(self) -> str:
         """The receipt as a header value: the target and the number of changes."""
         parts: list[str] = []

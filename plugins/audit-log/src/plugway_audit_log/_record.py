@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Protocol, runtime_checkable
 
-from plugway import Exchange, Outcome, Usage
+from plugway import Exchange, Outcome
 from plugway_audit_log._chain import timestamp
-from plugway_tools import RUN_CALLS, own_usages, verdicts_of
+from plugway_tools import RUN_CALLS, own_usage, own_usages, verdicts_of
 
 MAX_TEXT: Final = 256
 """Characters of a name or an id that a client chose."""
@@ -44,7 +44,7 @@ def record_of(
     caller = exchange.caller
     attempts = tuple(exchange.attempts)
     ran, judged = exchange.state.get(RUN_CALLS), verdicts_of(exchange)
-    usages = tuple(own_usages(exchange, outcome))
+    usage, requests = own_usage(exchange, outcome), len(own_usages(exchange, outcome))
 
     def build() -> Mapping[str, Any]:
         began = ended - timedelta(seconds=outcome.seconds)
@@ -65,8 +65,8 @@ def record_of(
             "outcome": outcome.kind,
             "status": outcome.status,
             **_given(stop_reason=outcome.stop_reason, error=_text(outcome.error, 1000)),
-            "usage": Usage(*map(sum, zip(*usages, strict=True)))._asdict(),
-            **_given(requests=len(usages) if len(usages) > 1 else None),
+            "usage": usage._asdict(),
+            **_given(requests=requests if requests > 1 else None),
             **cost(),
             **_listed("tools_run", [call._asdict() for call in ran or ()]),
             **_listed("calls_judged", [call._asdict() for call in judged]),

@@ -108,10 +108,9 @@ class CacheWatch(Plugin[CacheWatchOptions]):
         first = outcome.first_content_seconds
         began = self.clock() - outcome.seconds + (outcome.seconds if first is None else first)
         read, written = usage.cache_read_tokens, usage.cache_creation_tokens
-        answered = sum([record.result == "answered" for record in exchange.attempts])
-        if not answered:
+        if not exchange.answers:
             return None  # it joined the reply to another exchange
-        counts = Counts(total, read, written, began, answered > 1)
+        counts = Counts(total, read, written, began, exchange.answers > 1)
         if written:
             sent.target.writes = sent.target.reports = True
         elif read:

@@ -27,8 +27,7 @@ def cost_of(
     price = prices.price_of(served.backend, served.model, datetime.now(UTC), frozenset(choices))
     if price is None:
         return None
-    answers = sum(one.result == "answered" for one in exchange.attempts)
-    if answers > len(usages) and price.cost(_SOME, long=False):
+    if exchange.answers > len(usages) and price.cost(_SOME, long=False):
         return None  # of replies that a plugin did not use, such as one with a bad call
     return sum(price.cost(usage, long=LONG in choices) for usage in usages) / DOLLAR
 

@@ -46,6 +46,7 @@ from plugway_dashboard._writer import Writer
 from plugway_endpoints import ExplainsCache, OffersTrials, Trial
 from plugway_prices import Catalogue, TellsPrices, choices_of, prices_in
 from plugway_tools import own_usages, verdicts_of
+from plugway_wire.bounds import aside
 
 PATH: Final = "/dashboard/exchanges"
 ADVICE: Final = "/dashboard/advice"
@@ -341,13 +342,14 @@ def _advice() -> dict[str, Any]:
 async def _looked_at(
     request: MessagesRequest | None,
 ) -> tuple[Mapping[str, Any] | None, frozenset[str]]:
-    """The shape of a request, and what it chooses besides the model. Long ones are searched in a
-    thread."""
+    """The shape of a request, and what it chooses besides the model; nothing of an invalid one.
+    Long ones are searched in a thread."""
     if request is None:
         return None, frozenset()
-    if request.heavy:
-        return await anyio.to_thread.run_sync(lambda: (shape_of(request), choices_of(request)))
-    return shape_of(request), choices_of(request)
+    try:
+        return await aside(request.heavy, lambda: (shape_of(request), choices_of(request)))
+    except InvalidRequest:
+        return None, frozenset()
 
 
 def _only(request: Request) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 from plugway import StreamEvent, as_object
 from plugway_gemini_api._seal import Sealed, sealed
 from plugway_translation import ToolNames, decode_id, parse_arguments
+from plugway_wire.bounds import is_deep
 from plugway_wire.events import CUT_REASONS, cut_notice
 from plugway_wire.gather import Gathered
 
@@ -122,7 +123,7 @@ class Parts:
     def _call(self, block: Mapping[str, Any]) -> list[Part]:
         text = self._text.text()
         arguments = parse_arguments(text) if text else as_object(block.get("input"))
-        if arguments is None:
+        if arguments is None or is_deep(text.encode()):
             self._cut = str(block.get("name"))
             return []
         name = self._names.back(str(block.get("name")))

@@ -14,12 +14,12 @@ from typing import Annotated
 import typer
 from packaging.utils import canonicalize_name
 
-from plugway import PlugwayError
+from plugway import PlugwayError, write_file
 from plugway_install import _pip
 from plugway_install._change import recover, undone_on_failure
 from plugway_install._environment import Environment
 from plugway_install._names import own_folder
-from plugway_install._pip import Pin, Source, read_lock, wheel_name, write_lock
+from plugway_install._pip import Pin, Source, lock_of, read_lock, wheel_name
 from plugway_install._plan import (
     Plan,
     is_source,
@@ -39,6 +39,9 @@ permissions_app = typer.Typer()
 
 ConfigPath = Annotated[
     Path | None, typer.Option("--config", help="Configuration file.", metavar="FILE")
+]
+WriteLock = Annotated[
+    Path | None, typer.Option("--write-lock", help="Write the lock.", metavar="FILE")
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 Unsigned = Annotated[bool, typer.Option("--unsigned", help="Install without a signature.")]
@@ -62,9 +65,8 @@ def install(
     lock: Annotated[
         Path | None, typer.Option(help="Install exactly what this lock has.", metavar="FILE")
     ] = None,
-    write_to: Annotated[
-        Path | None, typer.Option("--write-lock", help="Write the lock.", metavar="FILE")
-    ] = None,
+    write_to: WriteLock = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the lock.")] = False,
     signed: Annotated[
         Path | None, typer.Option(help="Signed list of names and hashes.", metavar="FILE")
     ] = None,
@@ -82,6 +84,8 @@ def install(
 ) -> None:
     """Install plugins after showing what changes and what they may do."""
     where = Source(_folder(source))
+    if write_to is not None:
+        _check_new(write_to, force)
     with _work() as work:
         if outdated:
             _print_outdated(where, work)
@@ -100,7 +104,7 @@ def install(
         plan = make_plan(pins, where, work, signed_list=signed, unsigned=unsigned)
         _say("Plan:", *plan.lines())
         if write_to is not None:
-            write_lock(plan.pins, write_to)
+            _write_lock(plan.pins, write_to)
         if dry_run:
             return
         _confirm_signers(plan, new_signer)
@@ -142,7 +146,8 @@ def sign_wheels(
     folder: Annotated[Path, typer.Argument(help="Folder of wheels.")],
     key: Annotated[Path, typer.Option(help="Private Ed25519 key of `ssh-keygen`.")],
 ) -> None:
-    """Write and sign the list of the wheels in a folder, for those who install them."""
+    """Write and sign the list of the wheels in a folder, for those who install them. An earlier
+    list there is replaced."""
     pins: list[Pin] = []
     for path in sorted(folder.glob("*.whl")):
         name, version = wheel_name(path)
@@ -225,6 +230,24 @@ def _folder(path: Path | None) -> Path | None:
     if path is not None and not path.is_dir():
         raise PlugwayError(f"there is no folder `{path}`")
     return path.resolve() if path else None
+
+
+def _check_new(path: Path, force: bool) -> None:
+    """Refuse, before any work, to write where something else is."""
+    if not path.parent.is_dir():
+        raise PlugwayError(f"cannot write `{path}`: there is no folder `{path.parent}`")
+    if path.exists() and not path.is_file():
+        raise PlugwayError(f"cannot write `{path}`: it is not a file")
+    if (path.exists() or path.is_symlink()) and not force:
+        hint = "name another file, or add `--force` to overwrite it"
+        raise PlugwayError(f"`{path}` exists already: {hint}")
+
+
+def _write_lock(pins: Sequence[Pin], path: Path) -> None:
+    try:
+        write_file(path, lock_of(pins).encode(), mode=0o644)
+    except OSError as error:
+        raise PlugwayError(f"cannot write `{path}`: {error.strerror}") from None
 
 
 def _text(path: Path) -> str:

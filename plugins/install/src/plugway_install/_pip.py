@@ -134,8 +134,13 @@ def build(folder: Path, work: Path, *, isolated: bool) -> Path:
 
 def write_lock(pins: Sequence[Pin], path: Path) -> Path:
     """Write a lock that `pip install --require-hashes -r` and `read_lock` read."""
-    path.write_text("".join(f"{pin.line}\n" for pin in pins), "utf-8")
+    path.write_text(lock_of(pins), "utf-8")
     return path
+
+
+def lock_of(pins: Sequence[Pin]) -> str:
+    """The text of a lock."""
+    return "".join(f"{pin.line}\n" for pin in pins)
 
 
 def read_lock(text: str, where: Path) -> tuple[Pin, ...]:

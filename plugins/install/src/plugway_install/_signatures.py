@@ -14,11 +14,12 @@ import sysconfig
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import platformdirs
 
 from plugway import PlugwayError
-from plugway_install._pip import Pin, read_lock
+from plugway_install._pip import Pin, read_lock, write_lock
 
 LIST = "plugway-signed.txt"
 """Name of the list in a folder of wheels; the signature has `.sig` added."""
@@ -94,12 +95,19 @@ def verified(path: Path) -> SignedList:
 
 def sign(pins: Sequence[Pin], path: Path, key: Path) -> None:
     """Write the list to `path`, and sign it with a private key; `ssh-keygen` may ask for its
-    passphrase. Raises `PlugwayError`."""
-    path.write_text("".join(f"{pin.line}\n" for pin in pins), "utf-8")
-    path.with_name(f"{path.name}.sig").unlink(missing_ok=True)
-    status, said = _keygen("sign", "-f", str(key), "-n", _NAMESPACE, str(path), terminal=True)
-    if status:
-        raise PlugwayError(f"`ssh-keygen` cannot sign with {key}: {said.strip()}")
+    passphrase. An earlier list is replaced once the new one is signed. Raises `PlugwayError`."""
+    signature = f"{path.name}.sig"
+    try:
+        with TemporaryDirectory(prefix=".plugway-", dir=path.parent) as folder:
+            draft = write_lock(pins, Path(folder) / path.name)
+            words = ("sign", "-f", str(key), "-n", _NAMESPACE, str(draft))
+            status, said = _keygen(*words, terminal=True)
+            if status:
+                raise PlugwayError(f"`ssh-keygen` cannot sign with {key}: {said.strip()}")
+            draft.with_name(signature).replace(path.with_name(signature))
+            draft.replace(path)
+    except OSError as error:
+        raise PlugwayError(f"cannot write {path}: {error.strerror}") from None
 
 
 def _keygen(*words: str, given: bytes = b"", terminal: bool = False) -> tuple[int, str]:

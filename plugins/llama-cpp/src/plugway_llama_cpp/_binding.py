@@ -11,10 +11,12 @@ Other modules decide what to decode. Only the worker process imports this one.
 from __future__ import annotations
 
 import ctypes
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, Final
 
 import llama_cpp.llama_cpp as api
@@ -31,6 +33,10 @@ Blob = NDArray[np.uint8]
 ABORTED: Final = 2
 NO_ROOM: Final = 1
 KV_TYPES: Final = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8, "bf16": 30}
+_MAX_RUN: Final = 2_000
+"""Characters without a space, or spaces, that are tokenized at once: llama.cpp splits text by
+`std::regex`, which takes stack for each. Of 30,000 letters in a row the process died."""
+_RUNS: Final = re.compile(rf"(?<!\S)(?:\S{{{_MAX_RUN}}})++|(?<!\s)(?:\s{{{_MAX_RUN}}})++")
 _PARTIAL: Final = 1
 _FLASH: Final = {"auto": -1, "off": 0, "on": 1}
 
@@ -41,6 +47,13 @@ def _fast(name: str, arguments: list[Any], result: Any) -> Callable[..., Any]:
     function.argtypes = arguments
     function.restype = result
     return function
+
+
+def _pieces_of(text: str) -> list[str]:
+    """`text` cut within very long runs, always at the same places of a text that grows."""
+    found = _RUNS.finditer(text)
+    ends = (at for run in found for at in range(run.start() + _MAX_RUN, run.end() + 1, _MAX_RUN))
+    return [text[begin:end] for begin, end in pairwise((0, *ends, len(text)))]
 
 
 def start() -> str:
@@ -129,6 +142,15 @@ class Model(Vocabulary):
 
     def tokenize(self, text: str, *, start: bool = False) -> Tokens:
         """Tokens of `text`, control tokens included; `start` adds `bos` if needed."""
+        pieces = _pieces_of(text) if self._splits_by_regex else [text]
+        found = [self._tokens(piece, start and not at) for at, piece in enumerate(pieces)]
+        return found[0] if len(found) == 1 else np.concatenate(found)
+
+    @cached_property
+    def _splits_by_regex(self) -> bool:
+        return api.llama_vocab_type(self.vocab) == api.LLAMA_VOCAB_TYPE_BPE
+
+    def _tokens(self, text: str, start: bool) -> Tokens:
         data = text.encode("utf-8", "replace")
         room = len(data) + 8
         while True:

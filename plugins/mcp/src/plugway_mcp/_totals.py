@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plugway import Bounded, Exchange, Outcome, Usage
+from plugway_tools import own_usage
 
 MAX_SESSIONS: Final = 256
 MAX_TARGETS: Final = 200
@@ -23,9 +24,9 @@ class Total:
     cached: int = 0
     output: int = 0
 
-    def add(self, outcome: Outcome) -> None:
-        """Add an exchange."""
-        usage = outcome.usage
+    def add(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Add an exchange, with the tokens of the requests that it made itself."""
+        usage = own_usage(exchange, outcome)
         self.exchanges += 1
         self.failed += outcome.kind != "completed"
         self.input += usage.input_tokens + usage.cache_creation_tokens
@@ -53,12 +54,12 @@ class Totals:
         served = exchange.served_by
         if served is None or exchange.endpoint != "messages":
             return
-        _entry(self.targets, served.target).add(outcome)
+        _entry(self.targets, served.target).add(exchange, outcome)
         session = exchange.session_id
         if session and len(session) <= 200:
             table = self._sessions.get(session) or Table(MAX_TARGETS)
             self._sessions[session] = table
-            _entry(table, served.target).add(outcome)
+            _entry(table, served.target).add(exchange, outcome)
 
     def of(self, session: str | None) -> Mapping[str, Total]:
         """The totals of a session by target."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from plugway_media.engine import Engine, EngineSpec
+from plugway_media.files import create
 
 # Names of files are text of others, not markup.
 _talk = Console(stderr=True, soft_wrap=True, markup=False, emoji=False)
@@ -43,20 +44,40 @@ def to_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def write_output(place: str, data: bytes) -> None:
-    """Write bytes to a file, or to standard output for `-`, if that is not a terminal; exits with a
-    message if that fails."""
-    if place == "-" and to_terminal():
-        fail("the output is binary: name a file, or send it to another program with `| program`")
+def check_output(place: str, *, force: bool) -> None:
+    """Before minutes of work, find what would prevent `write_output`, also a file that only `force`
+    overwrites; exits with a message."""
+    if place == "-":
+        if to_terminal():
+            fail(
+                "the output is binary: name a file, or send it to another program with `| program`"
+            )
+        return
+    path = Path(place)
+    if path.is_dir():
+        fail(f"cannot write {path}: it is a folder")
+    if path.exists() and not path.is_file():  # `--force` would put a file in the place of a device
+        fail(f"cannot write {path}: it is not a file; `-` is a pipe")
+    if (path.exists() or path.is_symlink()) and not force:
+        fail(f"{path} exists already: name another file, or add `--force` to overwrite it")
+    if not path.parent.is_dir():
+        fail(f"cannot write {path}: there is no folder {path.parent}")
+
+
+def write_output(place: str, pieces: Iterable[bytes], *, force: bool) -> None:
+    """Write bytes to a file, or to standard output for `-`, after `check_output`. A file is
+    complete or as it was. Exits with a message if that fails."""
     try:
         if place == "-":
-            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.writelines(pieces)
             sys.stdout.buffer.flush()
         else:
-            Path(place).write_bytes(data)
+            create(Path(place), pieces, replace=force)
     except BrokenPipeError:
         with contextlib.suppress(OSError):  # the reader has enough
             sys.stdout.close()
+    except FileExistsError:
+        fail(f"{place} exists now: another program created it; nothing is overwritten")
     except OSError as error:
         fail(f"cannot write {place}: {error.strerror or error}")
 

@@ -26,6 +26,7 @@ from plugway_openai_api._fields import (
     wrong_value,
 )
 from plugway_translation import Notes, parse_arguments, safe_name, type_name, with_hash
+from plugway_wire.bounds import is_deep
 
 INPUT: Final = "input"
 """Name of the only argument of the function that emulates a `custom` tool with its plain text."""
@@ -357,8 +358,9 @@ def call_input(call: Mapping[str, Any], path: str, notes: Notes) -> dict[str, An
         return as_object(given)
     arguments = optional_text(call, "arguments", path)
     found = parse_arguments(arguments)
-    if found is None:
-        notes.add("arguments", "translate", f"not a JSON object; sent as `{UNPARSED}`")
+    if found is None or is_deep(arguments.encode()):
+        reason = "not a JSON object" if found is None else "nested too deeply"
+        notes.add("arguments", "translate", f"{reason}; sent as `{UNPARSED}`")
         return {UNPARSED: arguments}
     return found
 

@@ -76,7 +76,7 @@ class Recommend(Plugin[RecommendOptions]):
         served = exchange.served_by
         if served is None or exchange.endpoint != "messages":
             return
-        alone = len(exchange.attempts) == 1
+        alone = exchange.answers == len(exchange.attempts) == 1
         streamed = alone and exchange.state.get(_STREAMED) is True
         now = time.time()
         self.speeds.learn(served.target, outcome, streamed=streamed, now=now)

@@ -15,9 +15,8 @@ from threading import Event
 from typing import Any, Final
 
 import platformdirs
-import yaml
 
-from plugway import LocalGateway, PlugwayError, as_object, write_file
+from plugway import LocalGateway, PlugwayError, write_file
 from plugway_claude_client import plugway_command
 from plugway_service import _checks
 from plugway_service._logs import last_lines
@@ -28,10 +27,6 @@ _READY_SECONDS: Final = 120.0
 _POLL_SECONDS: Final = 0.05
 _CLEAN_UP_SECONDS: Final = 12
 """The gateway ends itself four seconds after its drain time; its plugins may need some before."""
-_DRAIN_SECONDS: Final = 28.0
-"""The default of `server.drain_seconds`; `test_the_default_drain_time_is_the_gateways`."""
-_LONG_DRAIN_SECONDS: Final = 300.0
-"""For a value that is a reference, which only the gateway resolves."""
 _ENVIRONMENT: Final = b"""\
 # Variables for the gateway as a service, which does not see those of your shell. One per line:
 # ANTHROPIC_API_KEY=...
@@ -140,7 +135,7 @@ def make_plan(system: Manager, wanted: Wanted) -> Plan:
     service = Service(wanted.name, config, gateway.port, wanted.port is not None, log)
     _checks.own_port(service, installed(system), gateway)
     _checks.free_port(gateway, system, known)
-    drain = math.ceil(_drain_seconds(config)) + _CLEAN_UP_SECONDS
+    drain = math.ceil(gateway.server.drain_seconds) + _CLEAN_UP_SECONDS
     setting = replace(setting, stop_seconds=drain)
     content = system.content(service, setting)
     return Plan(system, gateway, service, setting, before, content, system.install_steps(unit))
@@ -218,13 +213,6 @@ def _own_folders() -> list[Path]:
 
 def _state_folder() -> Path:
     return platformdirs.user_state_path("plugway", appauthor=False)
-
-
-def _drain_seconds(config: Path | None) -> float:
-    """`server.drain_seconds` of a valid configuration, as written."""
-    document = yaml.safe_load(config.read_text("utf-8-sig")) if config else None
-    value = as_object(as_object(document).get("server")).get("drain_seconds", _DRAIN_SECONDS)
-    return float(value) if isinstance(value, int | float) else _LONG_DRAIN_SECONDS
 
 
 def _written(path: Path, write: Callable[[], object]) -> None:

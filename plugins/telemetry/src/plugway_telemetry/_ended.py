@@ -9,8 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from plugway import Attempt, Exchange, Outcome, Usage
-from plugway_tools import loop_usages
+from plugway import Attempt, Exchange, Outcome
+from plugway_tools import own_usage
 
 _STATUS: Final = re.compile(r"([1-5]\d\d) ")
 _KNOWN: Final = frozenset(
@@ -90,10 +90,8 @@ def target_of(attempt: Attempt) -> Target:
 
 
 def ended_of(exchange: Exchange, outcome: Outcome, watch: Watch | None) -> Ended:
-    """What is kept of `exchange`; its usage is that of all requests of a loop in the gateway."""
+    """What is kept of `exchange`; its usage is that of the requests that it made itself."""
     served = exchange.served_by
-    if usages := loop_usages(exchange):
-        outcome = outcome._replace(usage=Usage(*map(sum, zip(*usages, strict=True))))
     return Ended(
         exchange.id,
         exchange.endpoint,
@@ -105,7 +103,7 @@ def ended_of(exchange: Exchange, outcome: Outcome, watch: Watch | None) -> Ended
         exchange.started,
         None if served is None else target_of(served),
         tuple(exchange.attempts),
-        outcome,
+        outcome._replace(usage=own_usage(exchange, outcome)),
         watch,
     )
 

@@ -107,8 +107,7 @@ class Recorder:
         if outcome.first_content_seconds is not None:
             series.first.record(outcome.first_content_seconds)
         plain, output, read, made = outcome.usage
-        answered = any(result == "answered" for _, result, _ in one.attempts)
-        if answered and (plain or output or read or made):  # not of a reply that was only joined
+        if plain or output or read or made:
             series.input.record(plain + read + made)
             series.output.record(output)
             for kind, number in zip(series.tokens, (plain, output, read, made), strict=True):

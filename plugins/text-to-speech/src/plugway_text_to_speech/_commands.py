@@ -14,7 +14,15 @@ import anyio
 import typer
 
 from plugway import RequestRejected
-from plugway_media.commands import fail, own_engine, progress, read_input, to_terminal, write_output
+from plugway_media.commands import (
+    check_output,
+    fail,
+    own_engine,
+    progress,
+    read_input,
+    to_terminal,
+    write_output,
+)
 from plugway_text_to_speech._ask import Ask, Format, read_ask
 from plugway_text_to_speech._engines import engine_spec, problem_of
 from plugway_text_to_speech._options import MOST_CHARACTERS
@@ -39,6 +47,7 @@ def say(
         str,
         typer.Option("--output", "-o", help="A file, or `-`; without one, the text is played."),
     ] = "",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
     voice: Annotated[str, typer.Option(help="A name that --list shows.")] = "",
     shape: Annotated[
         str, typer.Option("--format", help="wav, mp3, opus, aac, flac or pcm; default by the file.")
@@ -57,6 +66,8 @@ def say(
         piped = not output and not as_json and not to_terminal()
         place = "-" if piped else output
         chosen = shape or _format_of(place)
+        if place:
+            check_output(place, force=force)
         player = () if place else _player()
         fields = {"input": _text(text), "voice": voice, "response_format": chosen, "speed": speed}
         ask = read_ask(fields, MOST_CHARACTERS)
@@ -66,7 +77,7 @@ def say(
     if ask.format == "wav":
         sound = wav_header(facts["sample_rate"], len(sound) - WAV_HEADER) + sound[WAV_HEADER:]
     if place:
-        write_output(place, sound)
+        write_output(place, [sound], force=force)
     else:
         _play(player, sound, ask.format)
     if as_json and place != "-":

@@ -10,6 +10,7 @@ import anyio.to_thread
 from pydantic import BaseModel, Field
 
 from plugway_media.engine import Engine
+from plugway_media.files import create
 from plugway_media.folders import allowed_folders, path_inside
 from plugway_text_to_speech._ask import Format, read_ask
 from plugway_tools import ToolCall, ToolResult, ToolSpec, run_with_arguments, schema_of
@@ -62,12 +63,7 @@ class SpeechTools:
             ask = read_ask(fields, self._most)
             async with self._engine.call(ask.header(), ask.text.encode()) as pieces:
                 sound = b"".join([bytes(piece.body) async for piece in pieces])
-            await anyio.to_thread.run_sync(_create, path, sound)
+            await anyio.to_thread.run_sync(create, path, [sound])
             return ToolResult.of(f"Wrote {len(sound):,} bytes to {path}")
 
         return await run_with_arguments(call, self.tools(), SaveArguments, save)
-
-
-def _create(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:  # never over another file
-        file.write(data)

@@ -49,36 +49,36 @@ def parse_calls(spec: CallFormat, text: str, tools: Tools, name: str = "") -> li
     Raises:
         MalformedCall: it cannot be parsed, or names no tool of the request.
     """
-    found = _read(spec, text, tools, name)
-    if not found:
-        raise MalformedCall("it contains no call")
-    return [_finished(name, arguments, tools) for name, arguments in found]
+    try:
+        found = _read(spec, text, tools, name)
+        if not found:
+            raise MalformedCall("it contains no call")
+        return [_finished(name, arguments, tools) for name, arguments in found]
+    except RecursionError:
+        raise MalformedCall("it is nested too deeply") from None
 
 
 def is_readable(spec: CallFormat, text: str) -> bool:
     """Whether `parse_calls` could parse `text` as a call of any tool."""
     try:
         return bool(_read(spec, text, {}, ""))
-    except MalformedCall:
+    except (MalformedCall, RecursionError):
         return False
 
 
 def _read(spec: CallFormat, text: str, tools: Tools, name: str) -> list[tuple[str, Any]]:
-    try:
-        match spec.kind:
-            case "object":
-                values = _values(_value_text(text, spec))
-                return [call for value in values for call in _from_object(value, tools)]
-            case "arguments":
-                return [_from_head(spec, text, name)]
-            case "tags":
-                return [_from_tags(spec, text, tools)]
-            case "braces":
-                return [_from_braces(spec, text, tools)]
-            case "python":
-                return _from_python(spec, text)
-    except RecursionError:
-        raise MalformedCall("it is nested too deeply") from None
+    match spec.kind:
+        case "object":
+            values = _values(_value_text(text, spec))
+            return [call for value in values for call in _from_object(value, tools)]
+        case "arguments":
+            return [_from_head(spec, text, name)]
+        case "tags":
+            return [_from_tags(spec, text, tools)]
+        case "braces":
+            return [_from_braces(spec, text, tools)]
+        case "python":
+            return _from_python(spec, text)
 
 
 def _finished(name: str, arguments: Any, tools: Tools) -> Call:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from plugway import as_list, as_object
-from plugway_toolcalls._members import Members, members_of
+from plugway_toolcalls._members import Members, kinds_of, members_of
 from plugway_toolcalls._references import resolved
 from plugway_toolcalls._schema import SAYS_NOTHING, is_any_number, is_any_string, is_any_value
 from plugway_toolcalls._terminals import INTEGER, JSON_STRING, NUMBER
@@ -30,6 +30,7 @@ _TRACKED: Final = 4
 """Maximum members whose use a grammar tracks, because each doubles its size."""
 _FLEXIBLE = re.compile(r"((?<=[:,]) |\n)")
 _MOST_ITEMS: Final = 1000
+_MOST_PARTS: Final = 100
 _LIST_KEYS: Final = {"type", "items", "minItems", "maxItems"}
 _OBJECT_KEYS: Final = {
     "type",
@@ -90,7 +91,7 @@ class Rules:
         if is_any_string(schema):
             return JSON_STRING
         whole = resolved(schema, self._definitions)
-        if _is_spelled_out(whole):
+        if _is_spelled_out(whole) or _is_combined(whole, self._definitions):
             return self._once("json", whole, lambda: self._spelled_out(whole))
         styled = {**self._definitions, **schema, "x-guidance": JSON_STYLE}
         return self.rule(f"%json {json.dumps(styled)}")
@@ -151,7 +152,7 @@ class Rules:
         """A list, an object or one of several values, with the members of objects in any order."""
         if branches := _branches(schema):
             return " | ".join(self.json(branch) for branch in branches)
-        if schema["type"] == "object":
+        if schema.get("type") != "array":
             return self._object(members_of({**self._definitions, **schema}))
         item = self.json(as_object(schema["items"]))
         least, most = schema.get("minItems", 0), schema.get("maxItems", "")
@@ -208,6 +209,21 @@ def _is_spelled_out(schema: Mapping[str, Any]) -> bool:
     return (
         schema.get("type") == "object" and keys <= _OBJECT_KEYS and bool(schema.get("properties"))
     )
+
+
+def _is_combined(schema: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
+    """Whether `allOf` combines objects with different members, and nothing else is said: a member
+    that two of them have would make schemas that are not in the client's, without end."""
+    left, names = [schema], list[str]()
+    for _ in range(_MOST_PARTS):
+        if not left:
+            return "allOf" in schema and bool(names) and kinds_of(schema, root) == {"object"}
+        found = resolved(left.pop(), root)
+        names += as_object(found.get("properties"))
+        if found.keys() - SAYS_NOTHING - _OBJECT_KEYS - {"allOf"} or len({*names}) < len(names):
+            return False
+        left += map(as_object, as_list(found.get("allOf")))
+    return False
 
 
 def _branches(schema: Mapping[str, Any]) -> list[dict[str, Any]]:

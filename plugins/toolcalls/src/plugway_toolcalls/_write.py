@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_toolcalls._call_reader import CallReader
@@ -21,6 +21,9 @@ from plugway_toolcalls._tokens import CDATA, CDATA_END
 from plugway_toolcalls._tools import Tool, json_type, kind_of
 
 _NEEDS_CDATA = re.compile(r"[<&\n]|^\s|\s$")
+MAX_LEVELS: Final = 60
+"""Of more levels of lists and objects, arguments are written as JSON: the readers of the other
+formats read 64."""
 
 
 def own_format(family: Family) -> CallFormat:
@@ -39,12 +42,18 @@ def write_call(
     In formats with unescaped values, some values look like part of the format, and some like a
     value of another type; the arguments are then JSON, which every reader accepts too. `schema` is
     the tool's.
+
+    Raises:
+        ValueError: the arguments are nested too deeply for JSON, which no request is.
     """
     spec = own_format(family)
     shape = spec.shape
     assert shape is not None
-    as_json = json.dumps(arguments, ensure_ascii=False)
-    body = _body(spec, arguments)
+    try:
+        as_json = json.dumps(arguments, ensure_ascii=False)
+    except RecursionError:
+        raise ValueError("the arguments are nested too deeply") from None
+    body = None if _is_deep(arguments) else _body(spec, arguments)
     known = schema or {}
     if body is None or (spec.nested and not _is_spelled_out(dict(arguments), known)):
         return _framed(spec, shape, name, as_json)
@@ -55,6 +64,14 @@ def write_call(
     if free and _reads_back(spec, text, Tool(name, schema=known), as_json):
         return text
     return _framed(spec, shape, name, as_json)
+
+
+def _is_deep(arguments: Mapping[str, Any]) -> bool:
+    level: list[Any] = [dict(arguments)]
+    for _ in range(MAX_LEVELS):
+        inner = [item for value in level for item in (as_object(value).values() or as_list(value))]
+        level = [item for item in inner if isinstance(item, dict | list)]
+    return bool(level)
 
 
 def _body(spec: CallFormat, arguments: Mapping[str, Any]) -> str | None:

@@ -101,20 +101,19 @@ def record_usage(exchange: Exchange, usage: Mapping[str, Any]) -> None:
     _progress(exchange).usages.append(Usage(*counts))
 
 
-def loop_usages(exchange: Exchange) -> Sequence[Usage]:
-    """The usage of each request that its loop made; empty without a loop. The usage of the client's
-    reply has the prompt of the last one only."""
-    found = exchange.state.get(_PROGRESS)
-    return () if found is None else found.usages
-
-
 def own_usages(exchange: Exchange, outcome: Outcome) -> Sequence[Usage]:
-    """The usage of each request to a model that the exchange made: several in a loop of tools, none
-    if it joined the reply to another exchange, which has that usage."""
-    answered = any(one.result == "answered" for one in exchange.attempts)
-    if exchange.served_by is not None and not answered:
+    """The usage of each request to a model that the exchange made: several in a loop of tools, of
+    which the client's reply has the prompt of the last one only; none if it joined the reply to
+    another exchange, which has that usage."""
+    if exchange.served_by is not None and not exchange.answers:
         return ()
-    return loop_usages(exchange) or (outcome.usage,)
+    found = exchange.state.get(_PROGRESS)
+    return (found and found.usages) or (outcome.usage,)
+
+
+def own_usage(exchange: Exchange, outcome: Outcome) -> Usage:
+    """The sum of `own_usages`."""
+    return Usage(*map(sum, zip(*own_usages(exchange, outcome), strict=True)))
 
 
 def record_verdict(exchange: Exchange, tool: str, verdict: Verdict, *, quotes: bool = True) -> None:

@@ -12,9 +12,15 @@ import typer
 
 from plugway import RequestRejected
 from plugway_media.checks import MAX_PICTURE_BYTES
-from plugway_media.commands import fail, own_engine, progress, read_input, to_terminal, write_output
+from plugway_media.commands import (
+    check_output,
+    fail,
+    own_engine,
+    progress,
+    read_input,
+    write_output,
+)
 from plugway_upscale._enlarging import Enlarged, enlarge
-from plugway_upscale._files import create, format_of
 from plugway_upscale._models import engine_spec, problem
 from plugway_upscale._options import Device, ModelName, OutputFormat
 from plugway_upscale._probe import is_video
@@ -24,6 +30,12 @@ from plugway_upscale._video_command import make_video, video_path
 upscale_app = typer.Typer()
 _SECONDS: Final = 6 * 3600.0
 """A person can stop the command."""
+_FORMATS: Final[dict[str, OutputFormat]] = {
+    ".png": "png",
+    ".jpg": "jpeg",
+    ".jpeg": "jpeg",
+    ".webp": "webp",
+}
 
 
 @upscale_app.command(epilog="Example: plugway upscale small.png large.png --scale 4")
@@ -62,10 +74,9 @@ def upscale(
         if value not in get_args(known):
             fail(f"unknown {value!r}; known: {', '.join(get_args(known))}")
     path = None if target == "-" else Path(target)
-    if path is None:
-        _check_pipe(as_json)
-    else:
-        _check_path(path, force)
+    if path is None and as_json:
+        fail("`--json` and the picture cannot both go to standard output: name a file for OUT")
+    check_output(target, force=force)
     chosen, runs_on, started = cast("ModelName", model), cast("Device", device), time.monotonic()
     if _is_video(source):
         task = Task(
@@ -81,7 +92,8 @@ def upscale(
             found = anyio.run(_enlarge, data, scale, chosen, runs_on, wanted)
         except RequestRejected as error:
             fail(f"{source}: {error.message}")
-        about = _write(path, found, force)
+        write_output(target, found.pieces, force=force)
+        about = _about(found)
     if as_json:
         seconds = round(time.monotonic() - started, 2)
         typer.echo(json.dumps({"path": target, **about, "seconds": seconds}))
@@ -99,27 +111,8 @@ def _is_video(source: str) -> bool:
         fail(f"cannot read {source}: {error.strerror or error}")
 
 
-def _check_pipe(as_json: bool) -> None:
-    if as_json:
-        fail("`--json` and the picture cannot both go to standard output: name a file for OUT")
-    if to_terminal():
-        fail("the output is binary: name a file, or send it to another program with `| program`")
-
-
-def _check_path(path: Path, force: bool) -> None:
-    """Before minutes of work, find what would prevent to write its result."""
-    if path.is_dir():
-        fail(f"cannot write {path}: it is a folder")
-    if path.exists() and not path.is_file():  # `--force` would put a file in the place of a device
-        fail(f"cannot write {path}: it is not a file; `-` is a pipe")
-    if (path.exists() or path.is_symlink()) and not force:
-        fail(f"{path} exists already: name another file, or add `--force` to overwrite it")
-    if not path.parent.is_dir():
-        fail(f"cannot write {path}: there is no folder {path.parent}")
-
-
 def _format_for(path: Path | None) -> OutputFormat:
-    found = format_of(path) if path else "png"
+    found = _FORMATS.get(path.suffix.lower()) if path else "png"
     if found is None and path and path.suffix.lower() in SUFFIXES:
         fail(f"{path} would be a video, but IN is not an MP4, MOV, MKV or WebM file")
     if found is None:
@@ -127,17 +120,7 @@ def _format_for(path: Path | None) -> OutputFormat:
     return found
 
 
-def _write(path: Path | None, found: Enlarged, force: bool) -> dict[str, Any]:
-    """Write the picture; what is to be said about it."""
-    if path is None:
-        write_output("-", b"".join(found.pieces))
-        return {}
-    try:
-        create(path, found.pieces, replace=force)
-    except FileExistsError:
-        fail(f"{path} exists now: another program created it; nothing is overwritten")
-    except OSError as error:
-        fail(f"cannot write {path}: {error.strerror or error}")
+def _about(found: Enlarged) -> dict[str, Any]:
     return {
         "width": found.width,
         "height": found.height,

@@ -11,10 +11,10 @@ from pydantic import Field
 
 from plugway_media.checks import MAX_PICTURE_BYTES
 from plugway_media.engine import Engine
+from plugway_media.files import create
 from plugway_media.folders import allowed_folders, file_inside
 from plugway_tools import ToolCall, ToolResult, ToolSpec, run_with_arguments, schema_of
 from plugway_upscale._enlarging import Wish, enlarge
-from plugway_upscale._files import create
 from plugway_upscale._options import ModelName
 
 

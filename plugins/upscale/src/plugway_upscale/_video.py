@@ -27,9 +27,9 @@ from anyio.abc import Process
 from anyio.streams.buffered import BufferedByteReceiveStream
 
 from plugway_media.engine import Engine
+from plugway_media.files import put
 from plugway_media.worker import Refused
 from plugway_upscale._enlarging import enlarge
-from plugway_upscale._files import put
 from plugway_upscale._options import ModelName
 from plugway_upscale._probe import Video, check_bytes, look_at, reason_in, too_long
 

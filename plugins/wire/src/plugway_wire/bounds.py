@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import anyio.lowlevel
 import anyio.to_thread
 import orjson
 
 from plugway_wire.errors import BackendProtocolError, RequestRejected
-from plugway_wire.json import MAX_DEPTH, opens_more
+from plugway_wire.json import WRITABLE_DEPTH, fits, opens_more
 
 MAX_VALUES: Final = 100_000
 """Most JSON values in a request, a response, or an event. A conversation of a million tokens has
@@ -24,7 +24,7 @@ MAX_ESCAPES: Final = 4 * 2**20
 """Most backslashes in a request: they are the most expensive part of a string."""
 MAX_DIGITS: Final = 16 * 2**20
 """Most digits in a request; a sixth of a large image is digits."""
-MAX_ANSWER_DEPTH: Final = MAX_DEPTH - 40
+MAX_ANSWER_DEPTH: Final = WRITABLE_DEPTH - 40
 """Most nested containers in a response, which is later written into others."""
 HEAVY_VALUES: Final = 5_000
 """Values above which work on a request is split into steps that yield to the event loop."""
@@ -116,16 +116,9 @@ def is_deep(raw: bytes) -> bool:
     if not opens_more(raw, MAX_ANSWER_DEPTH):
         return False
     try:
-        value: Any = orjson.loads(raw)
+        return not fits(orjson.loads(raw), MAX_ANSWER_DEPTH)
     except orjson.JSONDecodeError:
         return False  # the parser reports it
-    for _ in range(MAX_DEPTH - MAX_ANSWER_DEPTH):
-        value = [value]
-    try:
-        orjson.dumps(value)
-    except TypeError:
-        return True
-    return False
 
 
 def is_heavy(raw: bytes) -> bool:

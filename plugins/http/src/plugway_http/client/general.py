@@ -79,7 +79,7 @@ class GeneralTransport:
             },
         )
         try:
-            async with limit:
+            async with limit, proxy:
                 response = await self._transport.handle_async_request(request)
         except TimeoutError as error:
             raise self._timed_out() from error
@@ -164,10 +164,21 @@ class _ProxySteps:
         """The request itself has not been sent yet."""
         self.refused = False
         """The TLS handshake with the proxy failed; that with the server has another name."""
+        self._stream: Any = None
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        """Close a connection that leads nowhere; httpx2 leaves it open after SOCKS failed."""
+        if kind is not None and self.connecting and self._stream is not None:
+            await self._stream.aclose()
 
     def begins(self, step: str, info: dict[str, Any]) -> bool:
         """Whether this is another step of connecting, or its end."""
         self.refused = self.refused or step == "connection.start_tls.failed"
+        if step.endswith((".connect_tcp.complete", ".start_tls.complete")):
+            self._stream = info["return_value"]
         if not self.connecting or not step.endswith(".started"):
             return False
         if step.endswith(".send_request_headers.started"):

@@ -6,21 +6,6 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final
-
-from plugway_upscale._options import OutputFormat
-
-_FORMATS: Final[dict[str, OutputFormat]] = {
-    ".png": "png",
-    ".jpg": "jpeg",
-    ".jpeg": "jpeg",
-    ".webp": "webp",
-}
-
-
-def format_of(path: Path) -> OutputFormat | None:
-    """The format that the end of a name says; None if it is unknown."""
-    return _FORMATS.get(path.suffix.lower())
 
 
 def create(path: Path, pieces: Iterable[bytes], *, replace: bool = False) -> None:
