@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from plugway import BackendProtocolError, Emitter, StreamEvent, as_list, as_object, event, new_id
-from plugway_openai_wire._arguments import Arguments
-from plugway_openai_wire._json import is_json
 from plugway_openai_wire.responses._items import reasoning_text
 from plugway_openai_wire.responses._outcome import (
     citation_of,
@@ -22,7 +20,8 @@ from plugway_openai_wire.responses._outcome import (
 )
 from plugway_openai_wire.responses._positions import DONE
 from plugway_openai_wire.responses._stop import StopCut
-from plugway_translation import FreshIds, IdCodec, Reasoning, ToolNames, arguments_of
+from plugway_translation import Arguments, FreshIds, IdCodec, Reasoning, ToolNames, arguments_of
+from plugway_wire.arguments import is_json
 from plugway_wire.gather import Gathered
 
 _MOST_CITED: Final = 2**20
