@@ -47,7 +47,7 @@ from plugway_openai_wire._events import (
 )
 from plugway_openai_wire._failures import answer_in, failure_at_the_start
 from plugway_openai_wire._models import models_of
-from plugway_openai_wire._relay import adds_limit, client_request, is_translatable, refuses
+from plugway_openai_wire._relay import adds_limit, client_request, is_translatable, refuses, unbound
 from plugway_openai_wire._required_call import RequiredCall
 from plugway_signature import PREFIX
 from plugway_upstream_errors import opened
@@ -322,7 +322,11 @@ class OpenAIBackend:
         try:
             response = await self._post(sent.raw, request, attempt)
         except BackendRefused as refusal:
-            return await self._send_translated(refusal, original, request, attempt)
+            again = unbound(sent, refusal)
+            if again is None:
+                return await self._send_translated(refusal, original, request, attempt)
+            attempt.note(f"retried after a refusal: {again.changes[-1].because}")
+            response = await self._post(again.raw, request, attempt)
         missing = required.missing if required else None
         streamed = response.content_type == "text/event-stream"
         if streamed is not request.stream:
