@@ -338,11 +338,12 @@ class BlockWriter:
     def _thought_done(self, item: Item) -> list[StreamEvent]:
         replaced = {"summary": None} if item.source == "content" else {}
         text, state = reasoning_text({**item.fields, **replaced})
-        if not item.open:
+        if not item.open and not text:
             block = self._with.reasoning.block(text, state)
             return self._count(self._out.block(block)) if whole_of(text, state) else []
+        events = [] if item.open else self._count(self._out.thinking(text))
         self._out.thinking("", signature=self._with.reasoning.sign(state))
-        return self._out.close_block()
+        return [*events, *self._out.close_block()]
 
 
 def _detailed(item: StreamEvent, details: Mapping[str, Any] | None) -> StreamEvent:
