@@ -328,6 +328,7 @@ class OpenAIBackend:
             attempt.note(f"retried after a refusal: {again.changes[-1].because}")
             response = await self._post(again.raw, request, attempt)
         missing = required.missing if required else None
+        rewriter = self.api.rewriter(attempt.note)
         streamed = response.content_type == "text/event-stream"
         if streamed is not request.stream:
             call, _ = await self._translated(request, attempt)
@@ -337,7 +338,7 @@ class OpenAIBackend:
                 chunks, error = await opened(response.chunks(), first=True)
                 if error:
                     raise self.refused(failure_at_the_start(error, response.headers))
-                raw = RawChunks(chunks, self.api, required)
+                raw = RawChunks(chunks, self.api, required, rewriter)
                 reply = Reply.relay(raw, headers=response.headers, close=response.aclose)
                 return reply.replace(dialect=original.dialect, usage=raw.usage, missing=missing)
             body = await response.read(_RELAYED_BYTES)
@@ -349,6 +350,7 @@ class OpenAIBackend:
             await response.aclose()
             raise
         await response.aclose()
+        body = body if rewriter is None else rewriter.whole(body)
         reply = Reply.whole(200, body, headers=response.headers)
         if required is not None:
             required.feed(body)

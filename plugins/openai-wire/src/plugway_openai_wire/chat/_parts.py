@@ -1,0 +1,90 @@
+"""Replies with a list of parts as `content`, which in this API is a text: rewritten. No I/O.
+
+Mistral's models write their thinking so, and clients of the API fail (BerriAI/litellm#16272).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import orjson
+
+from plugway import as_list, as_object
+from plugway_openai_wire.chat._thinking import FIELDS, part_text
+
+_LIST: Final = re.compile(rb'"content"\s*:\s*\[')
+_NOTE: Final = (
+    "translate content: a list of parts; text as text, thinking as `reasoning_content`, "
+    "others left out"
+)
+
+
+class PlainContent:
+    """Rewrites one reply. Until it has such a list, its bytes pass as they come."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._begun = False
+        self._rest = b""
+        """The start of a line."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The client's bytes for the next ones of the server."""
+        if not self._begun and _LIST.search(chunk) is None:
+            return chunk
+        self._begin()
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return b"".join([_plain_line(line) + b"\n" for line in lines])
+
+    def flush(self) -> bytes:
+        """The bytes that are held back, at the end."""
+        rest, self._rest = self._rest, b""
+        return _plain_line(rest)
+
+    def whole(self, body: bytes) -> bytes:
+        """The client's bytes for a complete response."""
+        if _LIST.search(body) is None:
+            return body
+        self._begin()
+        return _plain(body)
+
+    def _begin(self) -> None:
+        if not self._begun:
+            self._begun = True
+            self._note(_NOTE)
+
+
+def _plain_line(line: bytes) -> bytes:
+    if not line.startswith(b"data:") or _LIST.search(line) is None:
+        return line
+    return b"data: " + _plain(line[5:])
+
+
+def _plain(raw: bytes) -> bytes:
+    try:
+        data = as_object(orjson.loads(raw))
+    except orjson.JSONDecodeError:
+        return raw
+    choices = [_choice(as_object(choice)) for choice in as_list(data.get("choices"))]
+    return orjson.dumps({**data, "choices": choices})
+
+
+def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
+    found = dict(choice)
+    for name in ("delta", "message"):
+        holder = as_object(choice.get(name))
+        if isinstance(holder.get("content"), list):
+            found[name] = _holder(holder)
+    return found
+
+
+def _holder(holder: Mapping[str, Any]) -> dict[str, Any]:
+    parts = [as_object(part) for part in as_list(holder["content"])]
+    text = "".join(str(p.get("text") or "") for p in parts if p.get("type") == "text")
+    thought = "".join(part_text(part) for part in parts if part.get("type") == "thinking")
+    found = {**holder, "content": text or None}
+    if thought:
+        found[FIELDS[0]] = f"{holder.get(FIELDS[0]) or ''}{thought}"
+    return found
