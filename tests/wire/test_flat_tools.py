@@ -22,9 +22,11 @@ PATCH = {"type": "custom", "name": "ApplyPatch", "format": {"type": "text"}}
 async def test_flat_tools_are_offered_to_every_server(backend):
     body = {"model": "m", "messages": [{"role": "user", "content": "go"}], "tools": [READ, PATCH]}
     with checking(without=["key_header"]) as refusals:
-        async with ScriptedUpstream(otherwise=answer) as server:
-            async with between(backend, server) as gateway:
-                answered = await gateway.post(body, PATHS["chat"])
+        async with (
+            ScriptedUpstream(otherwise=answer) as server,
+            between(backend, server) as gateway,
+        ):
+            answered = await gateway.post(body, PATHS["chat"])
     assert answered.status_code == 200, answered.text
     assert b"ApplyPatch" in server.requests[-1].body
     assert refusals == []

@@ -113,7 +113,7 @@ async def test_an_image_that_stays_rejected_is_left_out(server):
 )
 async def test_an_error_that_names_no_image_of_the_request_is_reported(server, words):
     server.script(anthropic_error(400, "invalid_request_error", words))
-    with pytest.raises(BackendRefused, match="5 MB|not allowed"):
+    with pytest.raises(BackendRefused, match=r"5 MB|not allowed"):
         await sent(server, request(messages()))
     assert len(server.requests) == 1
 
