@@ -30,6 +30,7 @@ from plugway import (
     as_object,
     named_entries,
 )
+from plugway_anthropic_wire._blocks import OrderedBlocks
 from plugway_anthropic_wire._characters import JoinedCharacters
 from plugway_anthropic_wire._fitting import fitted_to
 from plugway_anthropic_wire._grammar import named_tools
@@ -180,7 +181,7 @@ class AnthropicBackend:
             chunks, error = await opened(response.chunks())
             if error:
                 raise self.refused(status_in(error, 500), error, headers)
-            whole = JoinedCharacters(with_head(chunks, model))
+            whole = OrderedBlocks(JoinedCharacters(with_head(chunks, model)))
             return Reply.relay(whole, headers=headers, close=response.aclose, cut_on_error=True)
         body = await response.read()
         body = body if native else readable(body)
