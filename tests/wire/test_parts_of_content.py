@@ -83,6 +83,18 @@ async def test_a_message_has_a_text(repair):
 
 
 async def test_other_replies_pass_to_the_byte():
-    raw = json.dumps(chat_message('"content": [1]')).encode()
+    message = chat_message('"content": [1]')
+    message["choices"][0]["logprobs"] = {"content": [{"token": "a", "logprob": -1.50}]}
+    raw = json.dumps(message).encode()
     got, lines = await answered(respond(200, raw), stream=False, tools=False, repair=False)
+    assert (got.content, "translate content" in lines) == (raw, False)
+
+
+@pytest.mark.parametrize("size", [5, 70, 1000])
+async def test_log_probabilities_pass_to_the_byte(size):
+    piece = chunk({"content": "a"})
+    piece["choices"][0]["logprobs"] = {"content": [{"token": "a", "logprob": -1.50}]}
+    raw = b"".join([data(piece), data(piece), data(chunk({}, "stop")), b"data: [DONE]\n\n"])
+    answer = sse([raw], chunk_sizes=[size])
+    got, lines = await answered(answer, stream=True, tools=False, repair=False)
     assert (got.content, "translate content" in lines) == (raw, False)

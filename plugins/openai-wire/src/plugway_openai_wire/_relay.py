@@ -49,17 +49,18 @@ def unbound(sent: MessagesRequest, refusal: BackendRefused) -> MessagesRequest |
     if refusal.status not in (400, 404) or _BOUND.search(refusal.body) is None:
         return None
     items = as_list(sent.get("input"))
-    kept = [_unbound(as_object(item)) for item in items if not _is_reasoning(item)]
+    kept = [_unbound(item) for item in items if not _is_reasoning(item)]
     if kept == items:
         return None
     because = "the server rejects the reasoning of earlier turns, and items that refer to it"
     return sent.replace(because=because, input=kept)
 
 
-def _unbound(item: dict[str, Any]) -> dict[str, Any]:
-    if "id" not in item or item.get("type", "message") not in _FREE:
+def _unbound(item: Any) -> Any:
+    fields = as_object(item)
+    if "id" not in fields or fields.get("type", "message") not in _FREE:
         return item
-    return {name: value for name, value in item.items() if name != "id"}
+    return {name: value for name, value in fields.items() if name != "id"}
 
 
 def _is_reasoning(item: Any) -> bool:

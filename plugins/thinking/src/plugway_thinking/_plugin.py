@@ -38,6 +38,7 @@ SIGNED: StateKey[bool] = StateKey("thinking.signed")
 """Whether the complete reply was signed before it was replayed as a stream."""
 _THINKING: Final = Mark(b'thinking"', b"\\u00")
 """Of the type of a block, which a client may write with escapes."""
+_MOST_TARGETS: Final = 100
 _NOTED: StateKey[bool] = StateKey("thinking.noted")
 """Whether the receipt notes that a block was signed."""
 
@@ -110,6 +111,8 @@ class Thinking(Plugin[ThinkingOptions]):
         if not rejects_blocks(refusal):
             return request
         target = attempt.backend.name, attempt.model
+        if len(self._rejected) >= _MOST_TARGETS:
+            self._rejected.clear()
         self._rejected[target].add(as_list(request.get("messages")))
         return self._filtered(request, attempt) or request
 

@@ -67,7 +67,7 @@ class NativeCalls:
             slot = self._slots.find(piece, whole=whole)
             if len(self._calls) < len(self._slots.all):
                 self._calls.append(_Call(slot))
-            self._numbered = self._numbered and (whole or piece.index == slot.number)
+            self._numbered = self._numbered and (whole or item.get("index") == slot.number)
             slot.arguments.add(piece.arguments)
             call = self._calls[slot.number]
             call.arguments.add(piece.arguments)

@@ -32,6 +32,7 @@ _NEVER: Final = frozenset((("user", "tool"), ("user", "user"), ("assistant", "as
 """Pairs of consecutive roles that strict templates reject."""
 _NESTED: Final = re.compile(rb'"(?:function|custom)"\s*:')
 """In a tool of Chat, before its name."""
+_FLAT: Final = re.compile(rb'"type"\s*:\s*"(?:function|custom)"')
 _MESSAGES: Final = msgspec.json.Decoder(list[_Message])
 
 
@@ -65,7 +66,7 @@ def _has(original: Original, name: str) -> bool:
 def _has_flat_tools(original: Original) -> bool:
     """Whether the tools are written as in the Responses API, which only a translation accepts."""
     raw = _field(original, "tools")
-    return b'"name"' in raw and _NESTED.search(raw) is None
+    return _FLAT.search(raw) is not None and _NESTED.search(raw) is None
 
 
 def _messages(original: Original) -> bytes:

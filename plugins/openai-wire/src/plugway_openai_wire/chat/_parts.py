@@ -26,7 +26,9 @@ class PlainContent:
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
+        self._noted = False
         self._begun = False
+        """Whether there was what may be such a list; from then on lines are sent whole."""
         self._rest = b""
         """The start of a line."""
 
@@ -34,41 +36,37 @@ class PlainContent:
         """The client's bytes for the next ones of the server."""
         if not self._begun and _LIST.search(chunk) is None:
             return chunk
-        self._begin()
+        self._begun = True
         *lines, self._rest = (self._rest + chunk).split(b"\n")
-        return b"".join([_plain_line(line) + b"\n" for line in lines])
+        return b"".join([self._line(line) + b"\n" for line in lines])
 
     def flush(self) -> bytes:
         """The bytes that are held back, at the end."""
         rest, self._rest = self._rest, b""
-        return _plain_line(rest)
+        return self._line(rest)
 
     def whole(self, body: bytes) -> bytes:
         """The client's bytes for a complete response."""
-        if _LIST.search(body) is None:
-            return body
-        self._begin()
-        return _plain(body)
+        return body if _LIST.search(body) is None else self._plain(body)
 
-    def _begin(self) -> None:
-        if not self._begun:
-            self._begun = True
+    def _line(self, line: bytes) -> bytes:
+        if not line.startswith(b"data:") or _LIST.search(line) is None:
+            return line
+        return b"data:" + self._plain(line[5:])
+
+    def _plain(self, raw: bytes) -> bytes:
+        try:
+            data = as_object(orjson.loads(raw))
+        except orjson.JSONDecodeError:
+            return raw
+        choices = as_list(data.get("choices"))
+        plain = [_choice(as_object(choice)) for choice in choices]
+        if plain == choices:  # the list is another one, such as that of `logprobs`
+            return raw
+        if not self._noted:
+            self._noted = True
             self._note(_NOTE)
-
-
-def _plain_line(line: bytes) -> bytes:
-    if not line.startswith(b"data:") or _LIST.search(line) is None:
-        return line
-    return b"data: " + _plain(line[5:])
-
-
-def _plain(raw: bytes) -> bytes:
-    try:
-        data = as_object(orjson.loads(raw))
-    except orjson.JSONDecodeError:
-        return raw
-    choices = [_choice(as_object(choice)) for choice in as_list(data.get("choices"))]
-    return orjson.dumps({**data, "choices": choices})
+        return orjson.dumps({**data, "choices": plain})
 
 
 def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
