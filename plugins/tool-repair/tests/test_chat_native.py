@@ -192,6 +192,33 @@ async def test_each_call_gets_its_number_whatever_the_server_sent(ask, kind):
     assert got.count(b"c2ln") == 1
 
 
+@pytest.mark.parametrize("ids", [("x", "x"), (None, None), ("", "x"), ("x", None)])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_each_call_has_an_id_of_its_own(ask, ids, stream):
+    calls = [
+        {"index": n, "type": "function", "function": {"name": "Read", "arguments": GOOD}}
+        | ({} if id_ is None else {"id": id_})
+        for n, id_ in enumerate(ids)
+    ]
+    if stream:
+        pieces = [chunk({"tool_calls": [call]}) for call in calls]
+        got = await ask(sse([*map(data, pieces), data(chunk({}, "tool_calls")), b"data: [DONE]\n\n"]))
+        found = [
+            call["id"]
+            for line in got.decode().splitlines()
+            if line.startswith("data: {")
+            for call in json.loads(line[6:])["choices"][0]["delta"].get("tool_calls", ())
+        ]
+    else:
+        made = chat_message(None)
+        made["choices"][0]["message"]["tool_calls"] = calls
+        answer = json.loads(await ask(respond(200, made), stream=False))
+        found = [call["id"] for call in answer["choices"][0]["message"]["tool_calls"]]
+    assert len(set(found)) == 2
+    assert all(found)
+    assert len(ask.requests) == 1
+
+
 async def test_calls_that_end_with_stop_end_with_tool_calls(ask):
     _, calls, reason = await both(ask, [("Read", GOOD)], finish="stop")
     assert (calls, reason) == ([("Read", PATH)], "tool_calls")

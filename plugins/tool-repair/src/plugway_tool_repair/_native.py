@@ -100,6 +100,7 @@ class NativeCalls:
     def _sent(self, verdicts: Mapping[int, Verdict]) -> list[dict[str, Any]] | None:
         """The calls for the client after these verdicts; None if all are sent as they came."""
         found: list[dict[str, Any]] = []
+        ids: set[str] = set()
         same = self.cut is None and self._numbered
         for index, verdict in verdicts.items():
             call = self._calls[index]
@@ -110,7 +111,11 @@ class NativeCalls:
             same = same and call.as_text and verdict.arguments == call.arguments.text()
             same = same and verdict.name == call.name
             function = {"name": verdict.name, "arguments": verdict.arguments}
-            sent = {"index": index, "id": call.slot.id or new_id("call"), "type": "function"}
+            own = call.slot.id
+            identifier = own if own and own not in ids else new_id("call")
+            ids.add(identifier)
+            same = same and identifier == own
+            sent = {"index": index, "id": identifier, "type": "function"}
             extra = {"extra_content": call.slot.extra} if call.slot.extra else {}
             found.append({**sent, "function": function, **extra})
         return None if same else found

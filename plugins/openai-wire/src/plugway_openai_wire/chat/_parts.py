@@ -52,7 +52,9 @@ class PlainContent:
     def _line(self, line: bytes) -> bytes:
         if not line.startswith(b"data:") or _LIST.search(line) is None:
             return line
-        return b"data:" + self._plain(line[5:])
+        raw = line[5:]
+        plain = self._plain(raw)
+        return line if plain is raw else b"data: " + plain
 
     def _plain(self, raw: bytes) -> bytes:
         try:
