@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_object
-from plugway_anthropic_wire._characters import EVENT, encoded, payload_of
+from plugway_anthropic_wire._characters import encoded, events_in, payload_of
 from plugway_upstream_errors import WrappedChunks
 
 _STARTS: Final = (b"message_start", b"content_block_start")
@@ -59,9 +59,8 @@ class OrderedBlocks(WrappedChunks):
         begins = any(start in chunk for start in _STARTS)
         if not (strange or begins or self._held or self._added):
             return chunk
-        events = EVENT.findall(chunk)
+        events, left = events_in(chunk)
         found = b"".join(map(self._event, events))
-        left = chunk[sum(map(len, events)) :]
         return b"".join((found, self._flush(), left)) if left else found
 
     def _event(self, event: bytes) -> bytes:

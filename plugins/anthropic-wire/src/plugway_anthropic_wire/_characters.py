@@ -16,7 +16,7 @@ from plugway_translation import SurrogateJoiner, may_have_surrogates
 from plugway_upstream_errors import WrappedChunks
 from plugway_wire.gather import MAX_EVENT_BYTES
 
-EVENT: Final = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r|\n\r\n)", re.DOTALL)
+_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 _DATA: Final = re.compile(rb"^data: ?([^\r\n]*)", re.MULTILINE)
 _BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 
@@ -73,8 +73,7 @@ class JoinedCharacters(WrappedChunks):
     def _joined(self, events: bytes) -> bytes:
         if not self._surrogates.waiting and not may_have_surrogates(events):
             return events
-        pieces = EVENT.findall(events)
-        left = events[sum(map(len, pieces)) :]
+        pieces, left = events_in(events)
         return b"".join((*map(self._one, pieces), left))
 
     def _one(self, event: bytes) -> bytes:
@@ -90,6 +89,15 @@ class JoinedCharacters(WrappedChunks):
         except orjson.JSONDecodeError:
             same = False
         return event if same else b"".join(map(_encoded, values))
+
+
+def events_in(chunk: bytes) -> tuple[list[bytes], bytes]:
+    """The complete events, and the start of the next one."""
+    events, start = list[bytes](), 0
+    for end in _END.finditer(chunk):
+        events.append(chunk[start : end.end()])
+        start = end.end()
+    return events, chunk[start:]
 
 
 def payload_of(event: bytes) -> bytes:

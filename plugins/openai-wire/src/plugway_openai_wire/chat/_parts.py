@@ -29,20 +29,24 @@ class PlainContent:
         self._noted = False
         self._begun = False
         """Whether there was what may be such a list; from then on lines are sent whole."""
-        self._rest = b""
-        """The start of a line."""
+        self._rest = bytearray()
+        """The start of a line; `RawChunks` limits its length."""
 
     def feed(self, chunk: bytes) -> bytes:
         """The client's bytes for the next ones of the server."""
         if not self._begun and _LIST.search(chunk) is None:
             return chunk
         self._begun = True
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        self._rest += chunk
+        if b"\n" not in chunk:
+            return b""
+        *lines, rest = bytes(self._rest).split(b"\n")
+        self._rest = bytearray(rest)
         return b"".join([self._line(line) + b"\n" for line in lines])
 
     def flush(self) -> bytes:
         """The bytes that are held back, at the end."""
-        rest, self._rest = self._rest, b""
+        rest, self._rest = bytes(self._rest), bytearray()
         return self._line(rest)
 
     def whole(self, body: bytes) -> bytes:
@@ -62,22 +66,21 @@ class PlainContent:
         except orjson.JSONDecodeError:
             return raw
         choices = as_list(data.get("choices"))
-        plain = [_choice(as_object(choice)) for choice in choices]
-        if plain == choices:  # the list is another one, such as that of `logprobs`
-            return raw
+        plain = list(map(_choice, choices))
+        if all(new is old for new, old in zip(plain, choices, strict=True)):
+            return raw  # the list is another one, such as that of `logprobs`
         if not self._noted:
             self._noted = True
             self._note(_NOTE)
         return orjson.dumps({**data, "choices": plain})
 
 
-def _choice(choice: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(choice)
-    for name in ("delta", "message"):
-        holder = as_object(choice.get(name))
-        if isinstance(holder.get("content"), list):
-            found[name] = _holder(holder)
-    return found
+def _choice(choice: Any) -> Any:
+    """The choice with a text as content; the same object if it has one."""
+    fields = as_object(choice)
+    holders = {name: as_object(fields.get(name)) for name in ("delta", "message")}
+    found = {n: _holder(h) for n, h in holders.items() if isinstance(h.get("content"), list)}
+    return {**fields, **found} if found else choice
 
 
 def _holder(holder: Mapping[str, Any]) -> dict[str, Any]:
