@@ -110,7 +110,7 @@ def test_each_delta_is_in_a_block_of_its_type(kind, places):
         elif name == "content_block_delta":
             assert data["delta"]["type"] == f"{blocks[-1][0]}_delta"
             blocks[-1][1] += data["delta"][blocks[-1][0]]
-    found = [tuple(block) for block in blocks if block != ["text", ""]]
+    found = [tuple(block) for block in blocks if block != ["text", ""]]  # begun before a thought
     assert order.ended
     assert found == [THOUGHT, TEXT, ("tool_use", "")]
 
@@ -123,6 +123,6 @@ def test_a_stream_in_order_keeps_its_bytes(places):
 
 
 @pytest.mark.parametrize("end", [0, 1, 50])
-def test_what_is_held_back_is_sent_at_the_end(end):
+def test_nothing_is_held_back(end):
     raw = raw_of(HEAD, start(0)) + raw_of(said(0, "a"))[:end]
     assert ordered([raw]) == raw

@@ -1,7 +1,8 @@
 """Puts the events of a Messages API stream in order where a server mixes them up.
 
 LiteLLM in front of a model that thinks sends two `message_start`, and thinking inside a text block,
-which clients reject (BerriAI/litellm#32357, #33224). Streams in order keep their bytes.
+which clients reject (BerriAI/litellm#32357, #33224). Streams in order keep their bytes, and nothing
+is held back.
 """
 
 from __future__ import annotations
@@ -34,8 +35,6 @@ class OrderedBlocks(WrappedChunks):
         self._started = False
         self._kind = ""
         """Type of the open block."""
-        self._held = b""
-        """The start of a block, until its first delta shows what it is."""
         self._index = 0
         """Index of the open block as the server counts."""
         self._added = 0
@@ -50,61 +49,44 @@ class OrderedBlocks(WrappedChunks):
         while (chunk := await anext(self._chunks, None)) is not None:
             if ordered := self._ordered(chunk):
                 return ordered
-        if held := self._flush():
-            return held
         raise StopAsyncIteration
 
     def _ordered(self, chunk: bytes) -> bytes:
         strange = self._kind in _STRANGE and _STRANGE[self._kind] in chunk
         begins = any(start in chunk for start in _STARTS)
-        if not (strange or begins or self._held or self._added):
+        if not (strange or begins or self._added):
             return chunk
         events, left = events_in(chunk)
-        found = b"".join(map(self._event, events))
-        return b"".join((found, self._flush(), left)) if left else found
+        return b"".join((*map(self._event, events), left))
 
     def _event(self, event: bytes) -> bytes:
         try:
             data = as_object(orjson.loads(payload_of(event)))
         except orjson.JSONDecodeError:
-            return self._flush() + event  # the parser of the event reports the error
+            return event  # the parser of the event reports the error
         match data.get("type"):
             case "message_start":
                 again, self._started = self._started, True
                 return b"" if again else event
             case "content_block_start":
-                return self._flush() + self._begin(event, data)
+                index = data.get("index")
+                self._index = index if isinstance(index, int) else self._index
+                self._kind = str(as_object(data.get("content_block")).get("type"))
             case "content_block_delta":
                 kind = _KINDS.get(str(as_object(data.get("delta")).get("type")), self._kind)
-                turned = self._turn(kind) if self._kind in _EMPTY else b""
-                return turned + self._flush() + self._counted(event, data)
+                if kind != self._kind and self._kind in _EMPTY:
+                    return self._turn(kind) + self._counted(event, data)
             case _:
-                return self._flush() + self._counted(event, data)
-
-    def _begin(self, event: bytes, data: Mapping[str, Any]) -> bytes:
-        block, index = as_object(data.get("content_block")), data.get("index")
-        self._kind = str(block.get("type"))
-        self._index = index if isinstance(index, int) else self._index
-        counted = self._counted(event, data)
-        if block.get(self._kind):  # it begins with text
-            return counted
-        self._held = counted
-        return b""
+                pass
+        return self._counted(event, data)
 
     def _turn(self, kind: str) -> bytes:
-        """Events before a delta of a block of this type."""
-        if kind == self._kind:
-            return b""
-        self._kind = kind
-        stop = {"type": "content_block_stop", "index": self._index + self._added}
-        self._added += not self._held
-        before, self._held = b"" if self._held else encoded(stop), b""
-        start = {"index": self._index + self._added, "content_block": _EMPTY[kind]}
-        return before + encoded({"type": "content_block_start", **start})
-
-    def _flush(self) -> bytes:
-        held, self._held = self._held, b""
-        return held
+        """Events that close the open block and start one of this type."""
+        index = self._index + self._added
+        self._kind, self._added = kind, self._added + 1
+        start = {"index": index + 1, "content_block": _EMPTY[kind]}
+        stop = encoded({"type": "content_block_stop", "index": index})
+        return stop + encoded({"type": "content_block_start", **start})
 
     def _counted(self, event: bytes, data: Mapping[str, Any]) -> bytes:
         """The event with the index that the client counts."""
