@@ -202,7 +202,9 @@ async def test_each_call_has_an_id_of_its_own(ask, ids, stream):
     ]
     if stream:
         pieces = [chunk({"tool_calls": [call]}) for call in calls]
-        got = await ask(sse([*map(data, pieces), data(chunk({}, "tool_calls")), b"data: [DONE]\n\n"]))
+        got = await ask(
+            sse([*map(data, pieces), data(chunk({}, "tool_calls")), b"data: [DONE]\n\n"])
+        )
         found = [
             call["id"]
             for line in got.decode().splitlines()
