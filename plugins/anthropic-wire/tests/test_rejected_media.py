@@ -114,7 +114,7 @@ async def test_an_image_that_stays_rejected_is_left_out(server):
 async def test_an_error_that_names_no_image_of_the_request_is_reported(server, words):
     server.script(anthropic_error(400, "invalid_request_error", words))
     with pytest.raises(BackendRefused, match=r"5 MB|not allowed"):
-        await sent(server, request(messages()))
+        await sent(server, request(messages(image(JPEG))))  # of a wrong type, which is not said
     assert len(server.requests) == 1
 
 

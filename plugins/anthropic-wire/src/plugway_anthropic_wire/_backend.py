@@ -152,9 +152,10 @@ class AnthropicBackend:
         Raises:
             BackendError: the server rejects the request, adapted or not.
         """
-        known = await aside(request.heavy, partial(self._media.without, request))
-        attempt.note(*(change.because for change in known.changes[len(request.changes) :]))
-        request = known
+        if self._media:
+            known = await aside(request.heavy, partial(self._media.without, request))
+            attempt.note(*(change.because for change in known.changes[len(request.changes) :]))
+            request = known
         for left in range(MOST_LESSONS, -1, -1):
             response = await self._post(self.wire.messages_path, request, attempt)
             try:

@@ -31,11 +31,17 @@ class RejectedMedia:
         self._known: dict[bytes, str] = {}
         """Why it is left out; empty if its type is corrected instead."""
 
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
     def adapted(self, refusal: BackendRefused, request: MessagesRequest) -> MessagesRequest:
         """The request without the media that the server names; the same object if it names none."""
-        if refusal.status != 400:
+        if refusal.status != 400 or _NAMED.search(refusal.body) is None:
             return request
-        for media, of_type in _named(refusal.body, as_list(request.get("messages"))):
+        named = list(_named(refusal.body, as_list(request.get("messages"))))
+        if not named:
+            return request
+        for media, of_type in named:
             key = _key(media)
             wrong_type = of_type and key not in self._known
             self._known[key] = "" if wrong_type else "the server rejected it"
@@ -45,8 +51,6 @@ class RejectedMedia:
 
     def without(self, request: MessagesRequest) -> MessagesRequest:
         """The request without rejected media; the same object if nothing changes."""
-        if not self._known:
-            return request
         messages, notes = as_list(request.get("messages")), Notes()
         shown = replaced_media(messages, lambda media: self._known.get(_key(media), ""), notes)
         if shown is messages:
