@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from plugway.testing import ReceivedRequest, ScriptedUpstream, respond
 from tests.receipts.rich import IMAGE
+from tests.receipts.servers import answer
 from tests.wire.adapted import PLUGINS, told
+from tests.wire.ways import PATHS, asked, between
 
 pytestmark = pytest.mark.anyio
 
@@ -180,3 +183,37 @@ async def test_a_length_that_allows_nothing_is_not_learnt(server, most):
     found = await told(PLUGINS[server], [body], refuses=lambda got: openai(words))
     assert found.answers[0].status_code == 400
     assert len(found.sent) == 1
+
+
+BETAS = "interleaved-thinking-2025-05-14,other-2026-01-01"
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("invalid beta flag", None),
+        (
+            "Unexpected value(s) `other-2026-01-01` for the `anthropic-beta` header.",
+            "interleaved-thinking-2025-05-14",
+        ),
+    ],
+)
+async def test_beta_features_that_a_server_rejects_are_not_sent_to_it_again(words, left):
+    """Bedrock behind a gateway names none of them (router-for-me/CLIProxyAPI#4750)."""
+
+    def answers(request: ReceivedRequest) -> Any:
+        sent = request.header("anthropic-beta")
+        return answer(request) if sent == left else respond(400, refused)
+
+    refused = {"type": "error", "error": {"type": "invalid_request_error", "message": words}}
+    async with (
+        ScriptedUpstream(otherwise=answers) as server,
+        between("anthropic-compatible", server) as gateway,
+    ):
+        for _ in range(2):
+            lines = {"anthropic-beta": BETAS}
+            answered = await gateway.client.post(
+                PATHS["messages"], json=asked("messages"), headers=lines
+            )
+            assert answered.status_code == 200
+    assert len(server.requests) == 3

@@ -108,6 +108,20 @@ def test_calls_with_ids_are_answered_by_them_in_any_order():
     assert [b["tool_use_id"] for b in second["content"]] == [ids[1], ids[0]]
 
 
+@pytest.mark.parametrize("name", [None, ""])
+def test_responses_without_a_name_answer_the_calls_in_their_order(name):
+    """Google refuses them (router-for-me/CLIProxyAPI#2104); what they answer is clear."""
+    nameless = {"functionResponse": {"response": {"output": "y"}}}
+    if name is not None:
+        nameless["functionResponse"]["name"] = name
+    stop = {"functionCall": {"name": "stop"}}
+    first, second = turns(USER, model(CALL, stop, CALL), user(answer("stop"), nameless, nameless))[
+        1:
+    ]
+    ids = [block["id"] for block in first["content"]]
+    assert [b.get("tool_use_id") for b in second["content"]] == [ids[1], ids[0], ids[2]]
+
+
 def test_ids_that_come_twice_stand_for_one_call_each():
     call = {"functionCall": {"name": "look", "id": "x"}}
     step = [model(call), user(answer(id="x"))]

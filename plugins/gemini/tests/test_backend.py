@@ -256,13 +256,18 @@ async def test_a_signature_that_is_refused_is_bypassed(server):
     assert marks == ["BAD=", "skip_thought_signature_validator"]
 
 
+THOUGHT = {"promptTokenCount": 9, "thoughtsTokenCount": 5, "totalTokenCount": 14}
+
+
 @pytest.mark.parametrize("streamed", [True, False])
 @pytest.mark.parametrize(
     "useless",
     [
         (piece(thought("hm")), piece(finish="MALFORMED_FUNCTION_CALL", finishMessage="print(")),
         (piece(finish="STOP"),),
+        (piece(thought("hm")), piece(usage=THOUGHT)),
     ],
+    ids=["malformed", "empty", "thinking without a reason"],
 )
 async def test_an_answer_of_no_use_is_asked_for_once_more_with_simpler_tools(
     server, streamed, useless
@@ -293,6 +298,16 @@ async def test_a_blocked_prompt_is_a_refusal_with_words(server):
         message = await running.ask("hi", model=MODEL)
     assert message["stop_reason"] == "refusal"
     assert "SAFETY" in message["content"][0]["text"]
+
+
+async def test_a_complete_body_needs_no_reason(server):
+    """Google omits it in some (router-for-me/CLIProxyAPI#5226)."""
+    async with (
+        ScriptedUpstream(otherwise=Server((piece(text("Hello."), usage=USAGE),))) as upstream,
+        gateway([plugin(upstream)]) as running,
+    ):
+        message = await running.ask("hi", model=MODEL)
+    assert (message["content"][0]["text"], message["stop_reason"]) == ("Hello.", "end_turn")
 
 
 # ── cuts, and clients that leave ─────────────────────────────────────────────────────────────

@@ -83,8 +83,12 @@ async def test_what_came_before_a_break_is_told_before_it():
         lambda raw: raw.removesuffix(b"data: [DONE]\n\n"),
         lambda raw: raw.removesuffix(b"\n\n"),
         lambda raw: raw.replace(b'"content":"', b'"content":"', 1) + b"data: {}\n\n",
+        lambda raw: b"\xef\xbb\xbf" + raw,
     ],
-    ids=["CRLF", "no blank", "comments", "names", "no [DONE]", "no last blank line", "more after"],
+    ids=[
+        *("CRLF", "no blank", "comments", "names", "no [DONE]", "no last blank line"),
+        *("more after", "byte order mark"),
+    ],
 )
 async def test_streams_are_read_however_they_are_written(change):
     whole, _ = await read(Chunks(STREAM))

@@ -155,3 +155,72 @@ async def test_a_call_behind_the_end_is_not_sent(ask):
     late = data(chunk({"tool_calls": [{"id": "x", **piece(0, name="Read", arguments="{")}]}))
     got = await ask(sse([*events[:-1], late, events[-1]]))
     assert b"tool_calls" not in got
+
+
+SIGNED = {"google": {"thought_signature": "c2ln"}}
+UNNUMBERED = {
+    "no numbers": [
+        {"id": "a", "function": {"name": "Read", "arguments": GOOD[:9]}, "extra_content": SIGNED},
+        {"function": {"arguments": GOOD[9:]}},
+        {"id": "b", "function": {"name": "Read", "arguments": '{"file_path": "/b.txt"}'}},
+    ],
+    "all the same number": [
+        {"index": 0, "id": "a", **piece(0, name="Read", arguments=GOOD), "extra_content": SIGNED},
+        {"index": 0, "id": "b", **piece(0, name="Read", arguments='{"file_path": "/b.txt"}')},
+    ],
+    "numbers from 1": [
+        {"id": "a", **piece(1, name="Read", arguments=GOOD), "extra_content": SIGNED},
+        {"id": "b", **piece(2, name="Read", arguments='{"file_path": "/b.txt"}')},
+    ],
+    "a signature by itself": [
+        {"id": "a", "function": {"name": "Read", "arguments": GOOD}},
+        {"extra_content": SIGNED},
+        {"id": "b", "function": {"name": "Read", "arguments": '{"file_path": "/b.txt"}'}},
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", UNNUMBERED)
+async def test_each_call_gets_its_number_whatever_the_server_sent(ask, kind):
+    """OpenAI's clients need `index` (open-webui/computer#224), and join calls with the same one."""
+    deltas = [{"tool_calls": [one]} for one in UNNUMBERED[kind]]
+    events = [*(data(chunk(delta)) for delta in deltas), data(chunk({}, "stop"))]
+    got = await ask(in_chunks([*events, b"data: [DONE]\n\n"], seed=1))
+    _, calls, reason = read_stream(got)
+    assert calls == [("Read", PATH), ("Read", {"file_path": "/b.txt"})]
+    assert (reason, len(ask.requests)) == ("tool_calls", 1)
+    assert got.count(b"c2ln") == 1
+
+
+@pytest.mark.parametrize("ids", [("x", "x"), (None, None), ("", "x"), ("x", None)])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_each_call_has_an_id_of_its_own(ask, ids, stream):
+    calls = [
+        {"index": n, "type": "function", "function": {"name": "Read", "arguments": GOOD}}
+        | ({} if id_ is None else {"id": id_})
+        for n, id_ in enumerate(ids)
+    ]
+    if stream:
+        pieces = [chunk({"tool_calls": [call]}) for call in calls]
+        got = await ask(
+            sse([*map(data, pieces), data(chunk({}, "tool_calls")), b"data: [DONE]\n\n"])
+        )
+        found = [
+            call["id"]
+            for line in got.decode().splitlines()
+            if line.startswith("data: {")
+            for call in json.loads(line[6:])["choices"][0]["delta"].get("tool_calls", ())
+        ]
+    else:
+        made = chat_message(None)
+        made["choices"][0]["message"]["tool_calls"] = calls
+        answer = json.loads(await ask(respond(200, made), stream=False))
+        found = [call["id"] for call in answer["choices"][0]["message"]["tool_calls"]]
+    assert len(set(found)) == 2
+    assert all(found)
+    assert len(ask.requests) == 1
+
+
+async def test_calls_that_end_with_stop_end_with_tool_calls(ask):
+    _, calls, reason = await both(ask, [("Read", GOOD)], finish="stop")
+    assert (calls, reason) == ([("Read", PATH)], "tool_calls")

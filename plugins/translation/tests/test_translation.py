@@ -153,7 +153,7 @@ def test_what_a_target_does_not_take_goes_and_is_noted():
             "description": "(format: uri; minLength: 1)",
         },
         "kind": {"enum": ["a"]},
-        "mode": {"description": '(enum: ["a",1])'},
+        "mode": {"type": "string", "description": '(enum: ["a",1])'},
         "node": {"type": "object", "properties": {"next": {}}},
         "any": {},
     }

@@ -30,6 +30,7 @@ from plugway import (
     as_object,
     named_entries,
 )
+from plugway_anthropic_wire._blocks import OrderedBlocks
 from plugway_anthropic_wire._characters import JoinedCharacters
 from plugway_anthropic_wire._fitting import fitted_to
 from plugway_anthropic_wire._grammar import named_tools
@@ -43,6 +44,7 @@ from plugway_anthropic_wire._headers import (
     versioned,
 )
 from plugway_anthropic_wire._models import entries_of, every_page, model_of
+from plugway_anthropic_wire._rejected_media import RejectedMedia
 from plugway_anthropic_wire._whole import readable, with_inputs
 from plugway_capabilities import NOTHING_KNOWN, Facts, Ledger
 from plugway_translation import Media
@@ -120,6 +122,7 @@ class AnthropicBackend:
         """What the server has rejected; None for Anthropic's own API."""
         self.attempt_lines: Callable[[Attempt], Headers] | None = None
         """Returns further headers for an attempt, such as the id of its conversation."""
+        self._media = RejectedMedia()
         self._listed: tuple[float, Mapping[str, frozenset[str]]] = (-LISTED_SECONDS, {})
         """When the models were listed, and their capabilities."""
 
@@ -149,6 +152,10 @@ class AnthropicBackend:
         Raises:
             BackendError: the server rejects the request, adapted or not.
         """
+        if self._media:
+            known = await aside(request.heavy, partial(self._media.without, request))
+            attempt.note(*(change.because for change in known.changes[len(request.changes) :]))
+            request = known
         for left in range(MOST_LESSONS, -1, -1):
             response = await self._post(self.wire.messages_path, request, attempt)
             try:
@@ -175,7 +182,7 @@ class AnthropicBackend:
             chunks, error = await opened(response.chunks())
             if error:
                 raise self.refused(status_in(error, 500), error, headers)
-            whole = JoinedCharacters(with_head(chunks, model))
+            whole = OrderedBlocks(JoinedCharacters(with_head(chunks, model)))
             return Reply.relay(whole, headers=headers, close=response.aclose, cut_on_error=True)
         body = await response.read()
         body = body if native else readable(body)
@@ -191,7 +198,13 @@ class AnthropicBackend:
         self, failure: BackendError, request: MessagesRequest, attempt: Attempt
     ) -> MessagesRequest | None:
         """Adapt the request to what an error taught; None if there is nothing to adapt."""
-        if self.ledger is None or not isinstance(failure, BackendRefused) or failure.permanent:
+        if not isinstance(failure, BackendRefused) or failure.permanent:
+            return None
+        seen = await aside(request.heavy, partial(self._media.adapted, failure, request))
+        if seen is not request:
+            attempt.note(f"retried after a refusal: {seen.changes[-1].because}")
+            return seen
+        if self.ledger is None:
             return None
         model, server = attempt.model, self.upstream.base_url
         taught = self.ledger.learn(self.kind, model, failure.status, failure.body, server)

@@ -6,7 +6,7 @@ Other events keep their bytes.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import orjson
@@ -16,7 +16,7 @@ from plugway_translation import SurrogateJoiner, may_have_surrogates
 from plugway_upstream_errors import WrappedChunks
 from plugway_wire.gather import MAX_EVENT_BYTES
 
-_EVENT: Final = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r|\n\r\n)", re.DOTALL)
+_END: Final = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n")
 _DATA: Final = re.compile(rb"^data: ?([^\r\n]*)", re.MULTILINE)
 _BLANK_LINES: Final = (b"\n\n", b"\n\r\n", b"\r\r")
 
@@ -73,12 +73,11 @@ class JoinedCharacters(WrappedChunks):
     def _joined(self, events: bytes) -> bytes:
         if not self._surrogates.waiting and not may_have_surrogates(events):
             return events
-        pieces = _EVENT.findall(events)
-        left = events[sum(map(len, pieces)) :]
+        pieces, left = events_in(events)
         return b"".join((*map(self._one, pieces), left))
 
     def _one(self, event: bytes) -> bytes:
-        payload = b"\n".join(_DATA.findall(event))
+        payload = payload_of(event)
         if not payload or not (self._surrogates.waiting or may_have_surrogates(payload)):
             return event
         try:
@@ -92,12 +91,30 @@ class JoinedCharacters(WrappedChunks):
         return event if same else b"".join(map(_encoded, values))
 
 
+def events_in(chunk: bytes) -> tuple[list[bytes], bytes]:
+    """The complete events, and the start of the next one."""
+    events, start = list[bytes](), 0
+    for end in _END.finditer(chunk):
+        events.append(chunk[start : end.end()])
+        start = end.end()
+    return events, chunk[start:]
+
+
+def payload_of(event: bytes) -> bytes:
+    """The data of an event."""
+    return b"\n".join(_DATA.findall(event))
+
+
+def encoded(data: Mapping[str, Any]) -> bytes:
+    """Encode an event."""
+    return b"event: %b\ndata: %b\n\n" % (str(data.get("type")).encode(), orjson.dumps(data))
+
+
 def _encoded(value: Any) -> bytes:
     """Encode an event; empty for a delta without content."""
     fields = as_object(value)
-    kind = str(fields.get("type"))
     delta = as_object(fields.get("delta"))
     texts = [delta[name] for name in ("text", "thinking", "partial_json") if name in delta]
-    if kind == "content_block_delta" and texts == [""]:
+    if fields.get("type") == "content_block_delta" and texts == [""]:
         return b""
-    return b"event: %b\ndata: %b\n\n" % (kind.encode(), orjson.dumps(value))
+    return encoded(fields)

@@ -28,6 +28,7 @@ _NEEDED: Final = frozenset(
 """Fields without which a request, turn, block or tool is invalid."""
 _VARIANTS: Final = frozenset(("custom",))
 """Variant names between an index and a field in Anthropic's paths (`tools.0.custom.name`)."""
+_BETA_HEADER: Final = "anthropic-beta"
 _PROPERTY: Final = r"[a-zA-Z0-9_.-]{1,64}"
 """Property names: "Property keys should match pattern", anthropics/claude-code#40075."""
 _WITH_PROPERTIES: Final = "each tool schema has `properties`, empty if there were none"
@@ -60,6 +61,7 @@ outputs", "JSON Schema limitations". `minItems` may be 0 or 1."""
 
 def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
     """Remove what the server is known to reject; returns the same object if nothing changes."""
+    request = _betas(request, facts.rejected_betas)
     body, notes = request.body, Notes()
     fields = _without(body, facts.rejected_fields, notes)
     if facts.tools_limit or schemas_by(facts) is not ANY_SCHEMA:
@@ -85,6 +87,19 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
         because = "; ".join(notes.lines()) or _WITH_PROPERTIES
         request = request.replace(because=because, **fields)
     return without_prefill(request) if facts.prefill == "rejected" else request
+
+
+def _betas(request: MessagesRequest, rejected: frozenset[str]) -> MessagesRequest:
+    """Remove values of `anthropic-beta`; `*` stands for all."""
+    line = ",".join(value for name, value in request.headers if name == _BETA_HEADER)
+    if not line or not rejected:
+        return request
+    values = [value.strip() for value in line.split(",")]
+    kept = [value for value in values if value and not rejected & {value, "*"}]
+    if kept == values:
+        return request
+    because = "the server rejects these beta features"
+    return request.replace(because=because, headers={_BETA_HEADER: ",".join(kept) or REMOVE})
 
 
 def plain_tools(request: MessagesRequest) -> MessagesRequest:

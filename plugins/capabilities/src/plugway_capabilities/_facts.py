@@ -46,6 +46,8 @@ class Facts:
     """JSON Schema keywords that cause an error in a tool's schema."""
     rejected_inputs: frozenset[str] = frozenset()
     """Rejected media: `image`, `document`."""
+    rejected_betas: frozenset[str] = frozenset()
+    """Rejected values of the header `anthropic-beta`; `*` for all."""
     allowed_values: Mapping[str, tuple[str, ...]] = field(
         default_factory=dict[str, tuple[str, ...]]
     )
@@ -96,7 +98,9 @@ class Facts:
 
 
 NAMES: Final = frozenset(f.name for f in fields(Facts))
-SETS: Final = frozenset(("rejected_fields", "rejected_keywords", "rejected_inputs"))
+SETS: Final = frozenset(
+    ("rejected_fields", "rejected_keywords", "rejected_inputs", "rejected_betas")
+)
 MAPS: Final = frozenset(("allowed_values", "length_limits"))
 NUMBERS: Final = frozenset(f.name for f in fields(Facts) if f.default == 0)
 

@@ -37,6 +37,8 @@ _NEEDED: Final = frozenset(("model", "messages", "input", "contents", "tools", "
 """Fields that every request needs: errors about them teach nothing."""
 USER_FIELDS: Final = frozenset(("user", "safety_identifier", "prompt_cache_key", "metadata"))
 """Fields that identify the user, for which a hash is equivalent."""
+_QUOTING: Final = frozenset(("rejected_keywords", "rejected_fields", "rejected_betas"))
+"""What a text may list in quotes."""
 _LIMITS: Final = frozenset(("max_tokens", "max_completion_tokens", "max_output_tokens"))
 
 
@@ -102,7 +104,7 @@ def _taught(row: Rejection, found: list[Any]) -> dict[str, Any]:
     match row.learns:
         case "rejected_fields":
             return _fields(found)
-        case "rejected_keywords" | "rejected_inputs":
+        case "rejected_keywords" | "rejected_inputs" | "rejected_betas":
             return {row.learns: frozenset(found[:MAX_ITEMS])}
         case "allowed_values":
             return {row.learns: dict(found)}
@@ -127,13 +129,15 @@ def _values(row: Rejection, match: re.Match[str], places: Sequence[str]) -> list
     """
     groups = match.groupdict()
     if row.learns == "allowed_values":
+        if isinstance(row.value, list):
+            return [(row.value[0], tuple(row.value[1:]))]
         name = str(groups.get("field") or next(iter(places), row.value))
         return [(_named(name), tuple(_QUOTED.findall(groups["values"])))]
     if row.learns == "length_limits":
         name = _named(str(groups.get("place") or next(iter(places), "")))
         most = _integer(groups["number"])
         return [(name, most)] if _can_be_shorter(name) and is_length(most) else []
-    if row.learns in ("rejected_keywords", "rejected_fields") and groups.get("values"):
+    if row.learns in _QUOTING and groups.get("values"):
         return _QUOTED.findall(groups["values"])
     if isinstance(row.value, list):
         return list(row.value)

@@ -41,6 +41,10 @@ _RESULT: Final = ("output", "error", "result")
 """Keys of a response with a single value: Google's, and the one its SDK writes."""
 
 
+_ANY: Final = ("any", "call")
+"""Key of all calls of a turn."""
+
+
 class _Calls:
     """Ids of the calls in one turn that wait for their responses."""
 
@@ -51,15 +55,16 @@ class _Calls:
     def add(self, id_: str, own: str, name: str) -> None:
         """Add a call; `own` is the client's id, empty if it has none."""
         self._open.add(id_)
-        for key in (("id", own), ("name", name)):
+        for key in (("id", own), ("name", name), _ANY):
             self._waiting.setdefault(key, deque()).append(id_)
 
     def answered(self, own: str, name: str) -> str:
-        """The call that a response belongs to: by id, else the first open one with that name.
+        """The call that a response belongs to: by id, else the first open one with that name, or
+        of all if the response has no name.
 
         Empty if there is none.
         """
-        for key in (("id", own), ("name", name)):
+        for key in (("id", own), ("name", name) if name else _ANY):
             waiting = self._waiting.get(key) if key[1] else None
             while waiting:
                 if (id_ := waiting.popleft()) in self._open:

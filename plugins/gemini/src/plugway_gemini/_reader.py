@@ -91,6 +91,18 @@ class Reader:
         """Whether the model reported its end."""
         return bool(self._reason or self._blocked)
 
+    def over(self, *, whole: bool = False) -> None:
+        """The response ended. Google omits the reason of some (router-for-me/CLIProxyAPI#5226).
+
+        A `whole` body is complete without one, and so is a stream whose usage says that the model
+        only thought. Text may have been cut off.
+        """
+        thoughts = self._totals.reasoning
+        only_thought = 0 < thoughts == self._totals.completion
+        nothing = not (self._has_content or self._held)
+        if not self.ended and self._started and (whole or (nothing and only_thought)):
+            self._reason = "STOP"
+
     def again(self, translation: Translation) -> None:
         """Start reading a second response."""
         self._translation = translation

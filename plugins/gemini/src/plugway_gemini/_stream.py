@@ -71,7 +71,9 @@ class GeminiStream:
             chunk = b""  # the reply is complete; only the connection ended abnormally
         if chunk:
             self._read(chunk)
-        elif self._reader.useless and self._again is not None:
+            return
+        self._reader.over()
+        if self._reader.useless and self._again is not None:
             again, self._again = self._again, None
             await self._response.aclose()
             self._response = await again()
@@ -107,5 +109,6 @@ async def read_whole(response: UpstreamResponse, reader: Reader) -> list[StreamE
         record = "it returned 200 without a JSON object"
         raise BackendProtocolError(f"{record}: {start}", record=record)
     events = reader.feed(answer)
+    reader.over(whole=True)
     await breath(len(raw) > _LARGE)
     return events

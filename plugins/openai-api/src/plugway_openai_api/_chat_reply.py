@@ -261,10 +261,12 @@ class ChatEncoder:
         return self._chunk({"refusal": why} if why else {}, self._finish)
 
     def _stop(self) -> bytes:
+        # Some servers end without a reason; clients wait for one, or take the reply for cut off.
+        ending = b"" if self._finish else self._chunk({}, _finish("end_turn", self._calls))
         if not self._include_usage:
-            return DONE
+            return ending + DONE
         usage = orjson.dumps(chat_usage(self._usage))
-        return self._head + b'[],"usage":' + usage + b"}\n\n" + DONE
+        return ending + self._head + b'[],"usage":' + usage + b"}\n\n" + DONE
 
     def _call_chunk(self, call: Mapping[str, Any]) -> bytes:
         return self._chunk({"tool_calls": [{"index": self._calls - 1, **call}]})

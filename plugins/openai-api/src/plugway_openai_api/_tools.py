@@ -116,8 +116,11 @@ def chat_tools(body: Mapping[str, Any], notes: Notes) -> list[Tool]:
         kind = optional_text(item, "type", f"{path}.type") or "function"
         if kind not in ("function", "custom"):
             raise wrong_value(f"{path}.type", kind, "'function' and 'custom'")
-        path += f".{kind}"
-        definition = optional_object(item, kind, path)
+        flat = kind not in item and "name" in item
+        if flat:  # Cursor sends the tools of the Responses API
+            notes.add("tools", "translate", "they are written as in the Responses API")
+        path += "" if flat else f".{kind}"
+        definition = item if flat else optional_object(item, kind, path)
         found.append(_tool(definition, kind, path, notes, item.get("cache_control")))
     return found
 

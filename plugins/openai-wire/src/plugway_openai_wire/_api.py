@@ -42,6 +42,22 @@ class Reader(Protocol):
         ...
 
 
+class Rewriter(Protocol):
+    """Rewrites a relayed reply where no client of the API could read it."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The client's bytes for the next ones of a stream."""
+        ...
+
+    def flush(self) -> bytes:
+        """The bytes that are held back, at the end of a stream."""
+        ...
+
+    def whole(self, body: bytes) -> bytes:
+        """The client's bytes for a complete response."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One Messages request, translated for the API."""
@@ -80,6 +96,10 @@ class Api(Protocol):
 
         Ids are not checked. The conversation is not decoded.
         """
+        ...
+
+    def rewriter(self, note: Callable[[str], None]) -> Rewriter | None:
+        """A rewriter for one relayed reply; None if all servers send what the API defines."""
         ...
 
     def is_end(self, data: bytes) -> bool:

@@ -47,7 +47,7 @@ from plugway_openai_wire._events import (
 )
 from plugway_openai_wire._failures import answer_in, failure_at_the_start
 from plugway_openai_wire._models import models_of
-from plugway_openai_wire._relay import adds_limit, client_request, is_translatable, refuses
+from plugway_openai_wire._relay import adds_limit, client_request, is_translatable, refuses, unbound
 from plugway_openai_wire._required_call import RequiredCall
 from plugway_signature import PREFIX
 from plugway_upstream_errors import opened
@@ -322,8 +322,13 @@ class OpenAIBackend:
         try:
             response = await self._post(sent.raw, request, attempt)
         except BackendRefused as refusal:
-            return await self._send_translated(refusal, original, request, attempt)
+            again = unbound(sent, refusal)
+            if again is None:
+                return await self._send_translated(refusal, original, request, attempt)
+            attempt.note(f"retried after a refusal: {again.changes[-1].because}")
+            response = await self._post(again.raw, request, attempt)
         missing = required.missing if required else None
+        rewriter = self.api.rewriter(attempt.note)
         streamed = response.content_type == "text/event-stream"
         if streamed is not request.stream:
             call, _ = await self._translated(request, attempt)
@@ -333,7 +338,7 @@ class OpenAIBackend:
                 chunks, error = await opened(response.chunks(), first=True)
                 if error:
                     raise self.refused(failure_at_the_start(error, response.headers))
-                raw = RawChunks(chunks, self.api, required)
+                raw = RawChunks(chunks, self.api, required, rewriter)
                 reply = Reply.relay(raw, headers=response.headers, close=response.aclose)
                 return reply.replace(dialect=original.dialect, usage=raw.usage, missing=missing)
             body = await response.read(_RELAYED_BYTES)
@@ -345,6 +350,7 @@ class OpenAIBackend:
             await response.aclose()
             raise
         await response.aclose()
+        body = body if rewriter is None else rewriter.whole(body)
         reply = Reply.whole(200, body, headers=response.headers)
         if required is not None:
             required.feed(body)

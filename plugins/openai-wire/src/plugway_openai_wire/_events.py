@@ -10,7 +10,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import BackendError, BackendProtocolError, StreamEvent, StreamInterrupted, as_object
-from plugway_openai_wire._api import Api, Reader
+from plugway_openai_wire._api import Api, Reader, Rewriter
 from plugway_openai_wire._required_call import RequiredCall
 from plugway_openai_wire._sse import DONE, Payloads
 from plugway_translation import SurrogateJoiner, read_json
@@ -127,16 +127,21 @@ class EventList:
 
 
 class RawChunks:
-    """Relays a stream's bytes to a client of the same API.
+    """Relays a stream's bytes to a client of the same API, rewritten where it could not read them.
 
     Raises `StreamInterrupted` if they end before the reply does (`Api.is_end`).
     """
 
     def __init__(
-        self, chunks: AsyncIterator[bytes], api: Api, required: RequiredCall | None = None
+        self,
+        chunks: AsyncIterator[bytes],
+        api: Api,
+        required: RequiredCall | None = None,
+        rewriter: Rewriter | None = None,
     ) -> None:
         """`required`, if given, receives every event."""
         self._chunks = chunks
+        self._rewriter = rewriter
         self._api = api
         self._demand = required
         self._payloads = Payloads()
@@ -149,16 +154,17 @@ class RawChunks:
 
     async def __anext__(self) -> bytes:
         """The next chunk."""
-        chunk = await anext(self._chunks, None)
-        if chunk is None:
-            self._note(self._payloads.flush())
-            if not self._ended:
-                raise StreamInterrupted(
-                    "the upstream ended its stream before the reply was complete"
-                )
-            raise StopAsyncIteration
-        self._note(self._payloads.feed(chunk))
-        return chunk
+        rewriter = self._rewriter
+        while (chunk := await anext(self._chunks, None)) is not None:
+            self._note(self._payloads.feed(chunk))
+            if sent := chunk if rewriter is None else rewriter.feed(chunk):
+                return sent
+        if rewriter is not None and (rest := rewriter.flush()):
+            return rest
+        self._note(self._payloads.flush())
+        if not self._ended:
+            raise StreamInterrupted("the upstream ended its stream before the reply was complete")
+        raise StopAsyncIteration
 
     def usage(self) -> Mapping[str, int]:
         """The usage in the last event that has one; only that event is parsed."""

@@ -5,13 +5,66 @@ Pure functions.
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Any, Final
 
-from plugway import REMOVE, Attempt, MessagesRequest, Original, as_list
+from plugway import (
+    REMOVE,
+    Attempt,
+    BackendRefused,
+    MessagesRequest,
+    Original,
+    as_list,
+    as_object,
+)
 from plugway_capabilities import Facts
 
 _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """Fields of OpenAI's requests that correspond to `max_tokens`."""
+
+
+_BOUND: Final = re.compile(
+    rb"was provided without its required"
+    rb"|items? with id .{1,200} not found"
+    rb"|encrypted[ _]content.{1,200}could not be (?:verified|decrypted|parsed)"
+    rb"|invalid_encrypted_content",
+    re.IGNORECASE | re.DOTALL,
+)
+"""What OpenAI says about items that are bound to other items, to a stored response, or to the
+account that received them."""
+_FREE: Final = frozenset(
+    (
+        *("message", "function_call", "function_call_output"),
+        *("custom_tool_call", "custom_tool_call_output"),
+    )
+)
+"""Types of items whose `id` is optional; with it they need the reasoning that they came with."""
+
+
+def unbound(sent: MessagesRequest, refusal: BackendRefused) -> MessagesRequest | None:
+    """The client's request without ids and reasoning, if the server rejects what they refer to.
+
+    None if it does not, or if there are none.
+    """
+    if refusal.status not in (400, 404) or _BOUND.search(refusal.body) is None:
+        return None
+    items = as_list(sent.get("input"))
+    kept = [_unbound(item) for item in items if not _is_reasoning(item)]
+    if kept == items:
+        return None
+    because = "the server rejects the reasoning of earlier turns, and items that refer to it"
+    return sent.replace(because=because, input=kept)
+
+
+def _unbound(item: Any) -> Any:
+    fields = as_object(item)
+    if "id" not in fields or fields.get("type", "message") not in _FREE:
+        return item
+    return {name: value for name, value in fields.items() if name != "id"}
+
+
+def _is_reasoning(item: Any) -> bool:
+    return as_object(item).get("type") == "reasoning"
 
 
 def refuses(facts: Facts, original: Original) -> bool:

@@ -14,6 +14,8 @@ from plugway_wire.gather import MAX_EVENT_BYTES
 
 DONE: Final = b"[DONE]"
 """The data of the last event in a Chat Completions stream."""
+_BOM: Final = b"\xef\xbb\xbf"
+"""May precede the first line, and cannot begin another one with a field."""
 _PIECES: Final = 4096
 _LINE: Final = 64
 """Overhead counted for each line."""
@@ -54,6 +56,7 @@ class Payloads:
         found: list[bytes] = []
         for line in pieces:
             line = line[:-1] if line.endswith(b"\r") else line
+            line = line.removeprefix(_BOM)
             if line.startswith(b"data:"):
                 self._lines.append(line[6:] if line[5:6] == b" " else line[5:])
             elif not line and self._lines:

@@ -71,6 +71,13 @@ def test_reasoning_in_the_clear_is_told_too():
     assert told["content"][0]["thinking"] == "I think."
 
 
+def test_reasoning_that_comes_only_whole_is_a_delta_as_clients_expect_it():
+    events = reader().whole(response(reasoning("Because."), message("Hi")))
+    started = next(e.data["content_block"] for e in events if e.type == "content_block_start")
+    assert (started["type"], started["thinking"]) == ("thinking", "")
+    assert "Because." in [e.data["delta"].get("thinking") for e in events if "delta" in e.data]
+
+
 @pytest.mark.parametrize(
     ("given", "reason"),
     [

@@ -6,7 +6,7 @@ Unchanged blocks keep their identity: Anthropic's own blocks are never rebuilt.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -17,6 +17,7 @@ Elsewhere = Literal["drop", "text"]
 
 KINDS: Final = {"thinking": "signature", "redacted_thinking": "data"}
 """Type of a block, and the field with its signature."""
+_REJECTED: Final = "left out: the server rejected their signatures"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Recipient:
     """Whether it is Anthropic, which rejects other signatures."""
     elsewhere: Elsewhere = "drop"
     """What to send of other models' blocks, unless the recipient is Anthropic."""
+    rejected: Container[str] = ()
+    """Signatures that the recipient has rejected."""
 
 
 @dataclass(slots=True)
@@ -88,6 +91,9 @@ def _block(
 ) -> dict[str, Any] | None:
     """The block for this recipient; None if it must not receive it."""
     mark = block.get(signed)
+    if isinstance(mark, str) and mark in recipient.rejected:
+        notes[_REJECTED] += 1
+        return None
     if recipient.native:
         if isinstance(mark, str) and mark and not is_ours(mark):
             return block
@@ -95,8 +101,11 @@ def _block(
         return None
     found = parse_signature(mark)
     if found is not None and (found.provider, found.model) == (recipient.name, recipient.model):
+        if (own := original(found.state)) in recipient.rejected:
+            notes[_REJECTED] += 1
+            return None
         notes["sent back with the original signature"] += 1
-        return {**block, signed: original(found.state)}
+        return {**block, signed: own}
     text = block.get("thinking")
     if recipient.elsewhere == "text" and isinstance(text, str) and text.strip():
         notes["of another model sent as text"] += 1

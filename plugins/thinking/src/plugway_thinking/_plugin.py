@@ -5,6 +5,7 @@ A backend is Anthropic if it reports that (`SpeaksMessages.native`), or is named
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Final
 
@@ -13,12 +14,14 @@ import orjson
 from plugway import (
     Attempt,
     Backend,
+    BackendRefused,
     EventStream,
     Exchange,
     MessagesRequest,
     Options,
     Plugin,
     Reply,
+    Send,
     SpeaksMessages,
     StateKey,
     as_list,
@@ -27,6 +30,7 @@ from plugway import (
 from plugway_signature import session_hash, signature
 from plugway_thinking._blocks import Elsewhere, Recipient, for_recipient, stamped, state_of
 from plugway_thinking._layer import Sign, SignedStream
+from plugway_thinking._refused import Rejected, rejects_blocks, requires_blocks, unthinking
 from plugway_wire.pieces import Mark
 from plugway_wire.protocols import implements
 
@@ -34,6 +38,7 @@ SIGNED: StateKey[bool] = StateKey("thinking.signed")
 """Whether the complete reply was signed before it was replayed as a stream."""
 _THINKING: Final = Mark(b'thinking"', b"\\u00")
 """Of the type of a block, which a client may write with escapes."""
+_MOST_TARGETS: Final = 100
 _NOTED: StateKey[bool] = StateKey("thinking.noted")
 """Whether the receipt notes that a block was signed."""
 
@@ -56,6 +61,11 @@ class Thinking(Plugin[ThinkingOptions]):
         "field-policy",
     )  # these merge turns that become neighbors
 
+    def __init__(self, options: ThinkingOptions, *, name: str = "") -> None:
+        super().__init__(options, name=name)
+        self._rejected: defaultdict[tuple[str, str], Rejected] = defaultdict(Rejected)
+        """By backend and model."""
+
     def check(self, zones: Mapping[str, str]) -> Sequence[tuple[tuple[str | int, ...], str]]:
         """Report backends that do not exist."""
         known = ", ".join(f"`{name}`" for name in zones) or "none"
@@ -72,9 +82,46 @@ class Thinking(Plugin[ThinkingOptions]):
         """The conversation with the thinking that the target may receive."""
         if not _THINKING.may_be_in(request, "messages"):
             return None
+        return self._filtered(request, attempt)
+
+    @hookimpl
+    async def around_attempt(
+        self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
+    ) -> Reply:
+        """Send the request again without the thinking that the server rejects.
+
+        The client would send it with every further request, so the conversation could not go on.
+        """
+        while True:
+            try:
+                return await send(request, attempt)
+            except BackendRefused as refusal:
+                adapted = self._adapted(request, attempt, refusal)
+                if adapted is request:
+                    raise
+                exchange.note(self.name, "retried after a refusal of the thinking")
+                request = adapted
+
+    def _adapted(
+        self, request: MessagesRequest, attempt: Attempt, refusal: BackendRefused
+    ) -> MessagesRequest:
+        """The request without what the server rejects; the same object if that is nothing."""
+        if requires_blocks(refusal) and "thinking" in request.fields:
+            return unthinking(request)
+        if not rejects_blocks(refusal):
+            return request
+        target = attempt.backend.name, attempt.model
+        if len(self._rejected) >= _MOST_TARGETS:
+            self._rejected.clear()
+        self._rejected[target].add(as_list(request.get("messages")))
+        return self._filtered(request, attempt) or request
+
+    def _filtered(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest | None:
         backend = attempt.backend
         native = self._is_native(backend)
-        recipient = Recipient(backend.name, attempt.model, native, self.options.elsewhere)
+        target = backend.name, attempt.model
+        rejected = self._rejected.get(target, ())
+        recipient = Recipient(*target, native, self.options.elsewhere, rejected)
         messages = as_list(request.get("messages"))
         result = for_recipient(messages, recipient)
         if result.messages is messages:

@@ -125,9 +125,9 @@ class ChatText:
         delta = {"type": "text_delta", "text": text}
         return found + self._fed(event("content_block_delta", index=self._index, delta=delta))
 
-    def parsed(self, calls: Iterable[Any]) -> list[Delta]:
-        """The deltas before pieces of calls that the server parsed."""
-        self._native.add(calls)
+    def parsed(self, calls: Iterable[Any], *, whole: bool = False) -> list[Delta]:
+        """The deltas before pieces of calls that the server parsed; see `NativeCalls.add`."""
+        self._native.add(calls, whole=whole)
         return self._leave()
 
     def end(self, reason: Any) -> list[Delta]:
@@ -144,7 +144,7 @@ class ChatText:
             deltas.append({"content": cut_notice(native.cut, str(ending["stop_reason"]))})
         deltas += [{"tool_calls": [call]} for call in settled or ()]
         twice = [_key(*call) for call in native.kept]
-        index = native.last
+        index = len(native) - 1
         for name, arguments in self._calls:
             if _key(name, arguments) in twice:
                 self._note(f"the call to `{name}` was sent twice, as text and as a call")
@@ -161,7 +161,8 @@ class ChatText:
             return "length"
         if received == "tool_calls" and self._native and not (self._native.kept or self._calls):
             return "stop"
-        return "tool_calls" if self._calls and received in ("stop", None) else received
+        has_calls = bool(self._calls or self._native.kept)
+        return "tool_calls" if has_calls and received in ("stop", None) else received
 
     def broken(self) -> list[Delta]:
         """The deltas of what is held back when the reply breaks off: text, and whole calls."""

@@ -220,8 +220,10 @@ def read_whole(body: bytes, text: ChatText) -> bytes:
     native = as_list(message.get("tool_calls"))
     if not content and not native:
         return body
-    deltas = [*(text.feed(content) if content else ()), *text.parsed(native), *text.end(finish)]
-    if text.as_they_came and deltas == ([{"content": content}] if content else []):
+    deltas = [*(text.feed(content) if content else ()), *text.parsed(native, whole=True)]
+    deltas += text.end(finish)
+    same = text.as_they_came and text.reason(finish) == finish
+    if same and deltas == ([{"content": content}] if content else []):
         return body
     said: Any = _joined(deltas, "content") or None
     if others:

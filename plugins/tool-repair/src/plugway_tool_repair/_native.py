@@ -9,9 +9,9 @@ from typing import Any, Final
 import orjson
 
 from plugway import as_object, new_id
-from plugway_tool_repair._arguments import dumps
 from plugway_tool_repair._blocks import BadCall
 from plugway_tool_repair._tools import Toolbox, Verdict
+from plugway_translation import Piece, Slot, Slots
 from plugway_wire.gather import Gathered
 
 LEFT_OUT: Final = "[{} was not made: its arguments are not valid JSON.]"
@@ -20,11 +20,15 @@ LEFT_OUT: Final = "[{} was not made: its arguments are not valid JSON.]"
 
 @dataclass(slots=True)
 class _Call:
-    name: str = ""
-    identifier: str = ""
+    slot: Slot
     arguments: Gathered = field(default_factory=lambda: Gathered("the arguments of a tool call"))
     as_text: bool = True
     """Whether the arguments came as text, as the API defines."""
+
+    @property
+    def name(self) -> str:
+        """The name of its tool, as received."""
+        return self.slot.name
 
 
 class NativeCalls:
@@ -32,7 +36,10 @@ class NativeCalls:
 
     def __init__(self, toolbox: Toolbox, note: Callable[[str], None]) -> None:
         self._toolbox, self._note = toolbox, note
-        self._calls: dict[int, _Call] = {}
+        self._slots = Slots(toolbox.tools)
+        self._calls: list[_Call] = []
+        self._numbered = True
+        """Whether each piece came with the number of its call."""
         self.kept: list[tuple[str, str]] = []
         """Name and arguments of the calls that are sent; known once they are settled."""
         self.cut: str | None = None
@@ -45,28 +52,27 @@ class NativeCalls:
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    @property
-    def last(self) -> int:
-        """The highest index of a call; -1 without calls."""
-        return max(self._calls, default=-1)
+    def __len__(self) -> int:
+        return len(self._calls)
 
-    def add(self, calls: Iterable[Any]) -> None:
-        """Add pieces of calls.
+    def add(self, calls: Iterable[Any], *, whole: bool = False) -> None:
+        """Add pieces of calls, or the calls of a `whole` reply.
 
         Raises:
-            BackendProtocolError: the arguments of a call are too long.
+            BackendProtocolError: there are too many calls, or their arguments are too long.
         """
-        for number, item in enumerate(map(as_object, calls)):
-            function, index = as_object(item.get("function")), item.get("index", number)
-            call = self._calls.setdefault(index if isinstance(index, int) else 0, _Call())
-            call.name = call.name or str(function.get("name") or "")
-            call.identifier = call.identifier or str(item.get("id") or "")
-            arguments = function.get("arguments")
-            if isinstance(arguments, str):
-                call.arguments.add(arguments)
-            elif arguments is not None:
-                call.as_text = False
-                call.arguments.add(dumps(arguments))
+        self._slots.next_list()
+        for item in map(as_object, calls):
+            piece = Piece.of(item)
+            slot = self._slots.find(piece, whole=whole)
+            if len(self._calls) < len(self._slots.all):
+                self._calls.append(_Call(slot))
+            self._numbered = self._numbered and (whole or item.get("index") == slot.number)
+            slot.arguments.add(piece.arguments)
+            call = self._calls[slot.number]
+            call.arguments.add(piece.arguments)
+            arguments = as_object(item.get("function")).get("arguments")
+            call.as_text = call.as_text and (arguments is None or isinstance(arguments, str))
 
     def settle(self, *, cut: bool, judged: bool) -> list[dict[str, Any]] | None:
         """The calls for the client, each with its index; None if all are sent as they came.
@@ -75,8 +81,10 @@ class NativeCalls:
         not requested again.
         """
         verdicts: dict[int, Verdict] = {}
-        for index, call in self._calls.items():
-            if cut and index == next(reversed(self._calls)) and not _is_whole(call):
+        for index, call in enumerate(self._calls):
+            if call.name and not call.slot.is_call:
+                continue
+            if cut and call is self._calls[-1] and not _is_whole(call):
                 self._note(f"{self._toolbox.called(call.name)} was cut off and left out")
                 self.cut = call.name
                 continue
@@ -92,7 +100,8 @@ class NativeCalls:
     def _sent(self, verdicts: Mapping[int, Verdict]) -> list[dict[str, Any]] | None:
         """The calls for the client after these verdicts; None if all are sent as they came."""
         found: list[dict[str, Any]] = []
-        same = self.cut is None
+        ids: set[str] = set()
+        same = self.cut is None and self._numbered
         for index, verdict in verdicts.items():
             call = self._calls[index]
             if not self._reports(verdict):
@@ -102,10 +111,13 @@ class NativeCalls:
             same = same and call.as_text and verdict.arguments == call.arguments.text()
             same = same and verdict.name == call.name
             function = {"name": verdict.name, "arguments": verdict.arguments}
-            identifier = call.identifier or new_id("call")
-            found.append(
-                {"index": index, "id": identifier, "type": "function", "function": function}
-            )
+            own = call.slot.id
+            identifier = own if own and own not in ids else new_id("call")
+            ids.add(identifier)
+            same = same and identifier == own
+            sent = {"index": index, "id": identifier, "type": "function"}
+            extra = {"extra_content": call.slot.extra} if call.slot.extra else {}
+            found.append({**sent, "function": function, **extra})
         return None if same else found
 
     def _reports(self, verdict: Verdict) -> bool:

@@ -46,6 +46,7 @@ from plugway_translation._schema import (
     clean_schema,
     rules_without,
 )
+from plugway_translation._slots import Piece, Slot, Slots
 from plugway_translation._strict import close_strict_objects, strict_fits
 from plugway_translation._surrogates import SurrogateJoiner, may_have_surrogates, read_json
 from plugway_translation._text import (
@@ -62,6 +63,7 @@ from plugway_translation._text import (
 from plugway_translation._tool_limit import limit_tools
 from plugway_translation._turns import CONTINUE, SEPARATOR, Turn, is_blank, system_text, turns_of
 from plugway_translation._usage import Totals, count, detailed_usage, totals_of, usage_of
+from plugway_translation._versions import Arguments
 
 __all__ = [
     "ANY_SCHEMA",
@@ -75,6 +77,7 @@ __all__ = [
     "PREFIX",
     "SEPARATOR",
     "Action",
+    "Arguments",
     "Effort",
     "FreshIds",
     "IdCodec",
@@ -84,9 +87,12 @@ __all__ = [
     "Notes",
     "Opened",
     "OutputLimits",
+    "Piece",
     "Reasoning",
     "Rule",
     "SchemaRules",
+    "Slot",
+    "Slots",
     "SurrogateJoiner",
     "ToolNames",
     "Totals",

@@ -82,7 +82,7 @@ class ToolNames:
         """The client's name for a target's tool name; unchanged if unknown."""
         return self._back.get(name, name)
 
-    def __contains__(self, name: str) -> bool:
+    def __contains__(self, name: object) -> bool:
         """Whether a tool has this name at the target."""
         return name in self._back
 

@@ -7,7 +7,7 @@ described in the description, so that the model still knows them.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -305,6 +305,7 @@ class _Cleaner:
             found["enum"] = texts
         else:
             del found["enum"]
+            found.setdefault("type", _kind_of([v for v in values if v is not None]) or "string")
 
     def _closed(self, found: dict[str, Any]) -> None:
         """Forbid additional properties; require all properties if the target does."""
@@ -369,8 +370,13 @@ def _kind(found: Mapping[str, Any]) -> str:
         return "array"
     if found.keys() & {"pattern", "format", "minLength", "maxLength"}:
         return "string"
-    if values and all(isinstance(value, bool) for value in values):
-        return "boolean"
-    if values and all(isinstance(value, int | float) for value in values):
-        return "number"
-    return "string" if values and all(isinstance(value, str) for value in values) else ""
+    return _kind_of(values)
+
+
+def _kind_of(values: Sequence[Any]) -> str:
+    """The type of all values; empty if there are none, or of several types."""
+    kinds = {"boolean": bool, "integer": int, "number": int | float, "string": str}
+    for name, kind in kinds.items():
+        if values and all(isinstance(value, kind) for value in values):
+            return name
+    return ""

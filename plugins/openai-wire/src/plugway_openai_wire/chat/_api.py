@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 from plugway import Attempt, MessagesRequest, Original
 from plugway_capabilities import Facts
-from plugway_openai_wire._api import Call
+from plugway_openai_wire._api import Call, Rewriter
 from plugway_openai_wire._events import is_complete
 from plugway_openai_wire._policy import ids_of
 from plugway_openai_wire._sse import DONE
 from plugway_openai_wire.chat._original import accepts_original
 from plugway_openai_wire.chat._outcome import totals_in, usage_in
+from plugway_openai_wire.chat._parts import PlainContent
 from plugway_openai_wire.chat._policy import MOST_ID, Quirks, Target
 from plugway_openai_wire.chat._reader import ChatReader
 from plugway_openai_wire.chat._request import request_of
@@ -53,6 +54,10 @@ class ChatApi:
     def accepts_original(self, original: Original, facts: Facts) -> bool:
         """Whether the server is not known to reject anything in the conversation."""
         return accepts_original(original, self.quirks, facts)
+
+    def rewriter(self, note: Callable[[str], None]) -> Rewriter | None:
+        """A rewriter for one relayed reply."""
+        return PlainContent(note)
 
     def is_end(self, data: bytes) -> bool:
         """Whether `data` is `[DONE]`, or has a `finish_reason`: some servers send no `[DONE]`."""

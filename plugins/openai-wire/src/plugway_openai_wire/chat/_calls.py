@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from plugway import BackendProtocolError, Emitter, StreamEvent, as_object
-from plugway_openai_wire.chat._slots import Piece, Slot, Slots
 from plugway_openai_wire.chat._thinking import AFTER_CALL, BEFORE_CALL
-from plugway_translation import FreshIds, Reasoning, ToolNames
+from plugway_translation import FreshIds, Piece, Reasoning, Slot, Slots, ToolNames
 from plugway_wire.arguments import object_text
 from plugway_wire.gather import MAX_EVENT_BYTES
 
@@ -80,9 +79,9 @@ class Calls:
         while self._active < len(slots):
             slot = slots[self._active]
             self._active += 1
-            text = slot.arguments.text()
-            if not slot.name or (slot.doubtful and not text.strip()):
+            if not slot.is_call:
                 continue
+            text = slot.arguments.text()
             if not cut or (text.strip() and object_text(text) is not None):
                 events += [*self._unsent(slot, last=True), *self._close(slot)]
             elif slot.opened:

@@ -30,6 +30,9 @@ class _Message(msgspec.Struct):
 
 _NEVER: Final = frozenset((("user", "tool"), ("user", "user"), ("assistant", "assistant")))
 """Pairs of consecutive roles that strict templates reject."""
+_NESTED: Final = re.compile(rb'"(?:function|custom)"\s*:')
+"""In a tool of Chat, before its name."""
+_FLAT: Final = re.compile(rb'"type"\s*:\s*"(?:function|custom)"')
 _MESSAGES: Final = msgspec.json.Decoder(list[_Message])
 
 
@@ -37,7 +40,7 @@ def accepts_original(original: Original, quirks: Quirks, facts: Facts) -> bool:
     """Whether the server is not known to reject anything in `original`."""
     back = quirks.reasoning_back and facts.reasoning_back != "rejected"
     thoughts = [name for name in FIELDS if is_refused(name, facts) or not back]
-    if any(_has(original, name) for name in thoughts):
+    if any(_has(original, name) for name in thoughts) or _has_flat_tools(original):
         return False
     strict = quirks.strict_order or facts.turn_order == "strict"
     if not strict and facts.prefill != "rejected":
@@ -60,9 +63,19 @@ def _has(original: Original, name: str) -> bool:
     return re.search(key + rb"\s*:", _messages(original)) is not None
 
 
+def _has_flat_tools(original: Original) -> bool:
+    """Whether the tools are written as in the Responses API, which only a translation accepts."""
+    raw = _field(original, "tools")
+    return _FLAT.search(raw) is not None and _NESTED.search(raw) is None
+
+
 def _messages(original: Original) -> bytes:
-    raw = original.unparsed("messages")
-    return orjson.dumps(original.get("messages")) if raw is None else bytes(raw)
+    return _field(original, "messages")
+
+
+def _field(original: Original, name: str) -> bytes:
+    raw = original.unparsed(name)
+    return orjson.dumps(original.get(name)) if raw is None else bytes(raw)
 
 
 def _is_ordered(messages: Sequence[_Message]) -> bool:

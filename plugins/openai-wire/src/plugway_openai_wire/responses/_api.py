@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -12,7 +12,7 @@ import orjson
 
 from plugway import Attempt, MessagesRequest, Original, as_list, as_object
 from plugway_capabilities import Facts
-from plugway_openai_wire._api import Call
+from plugway_openai_wire._api import Call, Rewriter
 from plugway_openai_wire.responses._outcome import totals_in
 from plugway_openai_wire.responses._policy import MOST_ID, SEARCH, Target
 from plugway_openai_wire.responses._reader import Reader
@@ -80,6 +80,10 @@ class ResponsesApi:
     def accepts_original(self, original: Original, facts: Facts) -> bool:
         """True: no server is known to reject an order of items."""
         return True
+
+    def rewriter(self, note: Callable[[str], None]) -> Rewriter | None:
+        """None: no server is known to need it."""
+        return None
 
     def is_end(self, data: bytes) -> bool:
         """Whether `data` is that of a stream's last event."""

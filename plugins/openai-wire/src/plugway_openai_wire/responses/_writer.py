@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from plugway import BackendProtocolError, Emitter, StreamEvent, as_list, as_object, event, new_id
-from plugway_openai_wire._arguments import Arguments
-from plugway_openai_wire._json import is_json
 from plugway_openai_wire.responses._items import reasoning_text
 from plugway_openai_wire.responses._outcome import (
     citation_of,
@@ -22,7 +20,8 @@ from plugway_openai_wire.responses._outcome import (
 )
 from plugway_openai_wire.responses._positions import DONE
 from plugway_openai_wire.responses._stop import StopCut
-from plugway_translation import FreshIds, IdCodec, Reasoning, ToolNames, arguments_of
+from plugway_translation import Arguments, FreshIds, IdCodec, Reasoning, ToolNames, arguments_of
+from plugway_wire.arguments import is_json
 from plugway_wire.gather import Gathered
 
 _MOST_CITED: Final = 2**20
@@ -339,11 +338,12 @@ class BlockWriter:
     def _thought_done(self, item: Item) -> list[StreamEvent]:
         replaced = {"summary": None} if item.source == "content" else {}
         text, state = reasoning_text({**item.fields, **replaced})
-        if not item.open:
+        if not item.open and not text:
             block = self._with.reasoning.block(text, state)
             return self._count(self._out.block(block)) if whole_of(text, state) else []
+        events = [] if item.open else self._count(self._out.thinking(text))
         self._out.thinking("", signature=self._with.reasoning.sign(state))
-        return self._out.close_block()
+        return [*events, *self._out.close_block()]
 
 
 def _detailed(item: StreamEvent, details: Mapping[str, Any] | None) -> StreamEvent:

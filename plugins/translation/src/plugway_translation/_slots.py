@@ -7,13 +7,13 @@ calls the same id or each piece a different one, or repeat the name in every pie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from plugway import BackendProtocolError, as_object
-from plugway_openai_wire._arguments import Arguments
-from plugway_translation import ToolNames, arguments_of
+from plugway_translation._arguments import arguments_of
+from plugway_translation._versions import Arguments
 
 MAX_CALLS: Final = 1000
 """Limit of tool calls in one reply."""
@@ -55,11 +55,15 @@ class Slot:
         "index",
         "list",
         "name",
+        "number",
         "opened",
     )
 
-    def __init__(self, index: Any) -> None:
+    def __init__(self, index: Any, number: int) -> None:
         self.index = index
+        """The server's number of the call; None if it gives none."""
+        self.number = number
+        """The position of the call in the reply."""
         self.id = ""
         self.name = ""
         self.arguments = Arguments()
@@ -74,11 +78,17 @@ class Slot:
         self.closed = False
         """Whether its block was closed; later pieces are ignored."""
 
+    @property
+    def is_call(self) -> bool:
+        """Whether it is a call; known at the end of the reply."""
+        return bool(self.name) and not (self.doubtful and not self.arguments.begins)
+
 
 class Slots:
     """The calls of one reply, in the order in which they began."""
 
-    def __init__(self, names: ToolNames) -> None:
+    def __init__(self, names: Container[str]) -> None:
+        """`names` are those of the tools that the server was offered."""
         self.all: list[Slot] = []
         self._names = names
         self._by_index: dict[Any, Slot] = {}
@@ -101,7 +111,7 @@ class Slots:
         if slot is None or self._begins(piece, slot):
             if len(self.all) >= MAX_CALLS:
                 raise BackendProtocolError(f"it made more than {MAX_CALLS} tool calls")
-            before, slot = slot, Slot(piece.index)
+            before, slot = slot, Slot(piece.index, len(self.all))
             if before is not None and before.list != self._list:
                 slot.doubtful = piece.name == before.name and not piece.id
             self.all.append(slot)

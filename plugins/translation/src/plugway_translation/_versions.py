@@ -7,15 +7,10 @@ from typing import Final
 
 import orjson
 
-from plugway_openai_wire._json import is_json
-from plugway_translation import (
-    end_of_escapes,
-    last_of_joined,
-    last_version,
-    parse_arguments,
-    split_versions,
-)
-from plugway_wire.arguments import object_text, whole_escapes
+from plugway_translation._arguments import parse_arguments
+from plugway_translation._escapes import end_of_escapes
+from plugway_translation._repeated import last_of_joined, last_version, split_versions
+from plugway_wire.arguments import is_json, object_text, whole_escapes
 from plugway_wire.gather import Gathered
 
 _PIECES: Final = 1000
