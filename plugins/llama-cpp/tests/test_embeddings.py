@@ -9,6 +9,7 @@ import numpy as np
 import odd_gguf
 import pytest
 import tiny_encoder
+import tiny_gguf
 
 from plugway import BackendUnavailable, InvalidRequest, RequestRejected
 from plugway.testing import build_plugin, gateway
@@ -62,6 +63,17 @@ async def test_a_text_that_is_too_long_is_refused_by_its_number(engine, encoder)
         with pytest.raises(RequestRejected, match=r"input\[40\] has 131 tokens; .* accepts 128"):
             await embedded(e, *["a"] * 40, "b" * 129)
         assert (await embedded(e, "b" * 126)).tokens == 128
+
+
+async def test_a_word_of_tens_of_thousands_of_letters_is_embedded_or_refused(engine, tmp_path):
+    """A vocabulary of pairs of bytes, whose texts llama.cpp splits by `std::regex`."""
+    small = tiny_gguf.write(tmp_path / "decoder.gguf", "llama")
+    path = odd_gguf.rewrite(small, tmp_path / "pairs.gguf", llama__pooling_type=1)
+    async with engine(path, context=3000) as e:  # not a size that llama.cpp's contexts have
+        with pytest.raises(RequestRejected, match=r"input\[0\] has \d+ tokens; .* accepts 3000"):
+            await embedded(e, "hello" * 12_000)
+        found = await embedded(e, "hello " * 400, "hello" * 700)
+        assert [len(vector) for vector in found.vectors] == [64, 64]
 
 
 @pytest.mark.parametrize(

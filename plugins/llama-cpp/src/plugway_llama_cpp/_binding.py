@@ -1,6 +1,6 @@
 """Typed access to llama.cpp's C interface; apart from `_mtmd`, the only module that uses ctypes.
 
-Other modules decide what to decode. Only the worker process imports this one.
+Other modules decide what to decode. Only worker processes import this one.
 """
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnknownArgumentType=false, reportPrivateUsage=false, reportAttributeAccessIssue=false
@@ -49,7 +49,7 @@ def _fast(name: str, arguments: list[Any], result: Any) -> Callable[..., Any]:
     return function
 
 
-def _pieces_of(text: str) -> list[str]:
+def pieces_of(text: str) -> list[str]:
     """`text` cut within very long runs, always at the same places of a text that grows."""
     found = _RUNS.finditer(text)
     ends = (at for run in found for at in range(run.start() + _MAX_RUN, run.end() + 1, _MAX_RUN))
@@ -142,7 +142,7 @@ class Model(Vocabulary):
 
     def tokenize(self, text: str, *, start: bool = False) -> Tokens:
         """Tokens of `text`, control tokens included; `start` adds `bos` if needed."""
-        pieces = _pieces_of(text) if self._splits_by_regex else [text]
+        pieces = pieces_of(text) if self._splits_by_regex else [text]
         found = [self._tokens(piece, start and not at) for at, piece in enumerate(pieces)]
         return found[0] if len(found) == 1 else np.concatenate(found)
 

@@ -5,10 +5,12 @@ An encoder has no conversation to continue: no slots, no prefix cache, no sampli
 
 from __future__ import annotations
 
+import threading
 import time
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
 from llama_cpp import (
@@ -18,6 +20,7 @@ from llama_cpp import (
     llama_model_n_embd_out,
 )
 
+from plugway_llama_cpp._binding import pieces_of
 from plugway_llama_cpp._settings import EmbedderSettings
 from plugway_local_engine import LoadFailed
 
@@ -25,25 +28,36 @@ if TYPE_CHECKING:
     from plugway_local_engine import Channel, Frame
 
 
+_STEP: Final = 256
+"""llama.cpp's contexts of decoders grow by so many tokens; with a batch of another size than the
+context it ends the process."""
+_STACK_BYTES: Final = 512 * 2**20
+"""llama.cpp splits text by `std::regex`, which takes up to 700 bytes of stack for each character of
+a word. Only what a word needs is ever used."""
+
+
 def main(channel: Channel, config: Mapping[str, Any]) -> None:
     """Called by `plugway_local_engine._worker` in the child."""
     settings = EmbedderSettings(**config)
     began = time.monotonic()
-    embedder = Embedder(channel, _load(settings))
+    embedder = Embedder(channel, _load(settings), settings.context)
     seconds = round(time.monotonic() - began, 3)
     channel.send({"op": "ready", "seconds": seconds, "width": embedder.width})
-    embedder.run()
+    threading.stack_size(_STACK_BYTES)
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(embedder.run).result()
 
 
 def _load(settings: EmbedderSettings) -> Llama:
     pooling = LLAMA_POOLING_TYPE_UNSPECIFIED if settings.pooled else LLAMA_POOLING_TYPE_MEAN
+    context = -(-settings.context // _STEP) * _STEP
     try:
         model = Llama(
             settings.path,
             embedding=True,
-            n_ctx=settings.context,
-            n_batch=settings.context,
-            n_ubatch=settings.context,
+            n_ctx=context,
+            n_batch=context,
+            n_ubatch=context,
             n_threads=settings.threads,
             n_threads_batch=settings.threads,
             n_gpu_layers=settings.gpu_layers,
@@ -65,9 +79,11 @@ def _load(settings: EmbedderSettings) -> Llama:
 class Embedder:
     """Serves one request after the other."""
 
-    def __init__(self, channel: Channel, model: Llama) -> None:
+    def __init__(self, channel: Channel, model: Llama, most: int) -> None:
+        """Texts have at most `most` tokens."""
         self._channel = channel
         self._model = model
+        self._most = most
         self.width = int(model.n_embd())
         """Length of the vectors; the header of the file may say another."""
         self._cancelled: set[int] = set()
@@ -89,8 +105,8 @@ class Embedder:
     def _embed(self, frame: Frame) -> None:
         """Reply with float32 vectors, one after the other, or with an `error`."""
         number, texts = int(frame.header["id"]), cast("list[str]", orjson.loads(frame.body))
-        counts = [len(self._model.tokenize(text.encode())) for text in texts]
-        most = self._model.n_batch
+        counts = [self._count(text) for text in texts]
+        most = self._most
         if long := [(at, count) for at, count in enumerate(counts) if count > most]:
             at, count = long[0]
             at += int(frame.header["first"])
@@ -107,6 +123,11 @@ class Embedder:
                 found.extend(vector)
             self._channel.beat()
         self._end(number, found.tobytes(), tokens=sum(counts))
+
+    def _count(self, text: str) -> int:
+        """Tokens of a text, before all of it is tokenized at once."""
+        pieces = enumerate(pieces_of(text))
+        return sum(len(self._model.tokenize(one.encode(), add_bos=not at)) for at, one in pieces)
 
     def _end(self, number: int, body: bytes = b"", **said: Any) -> None:
         self._cancelled.discard(number)
