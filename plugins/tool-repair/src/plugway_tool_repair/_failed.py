@@ -1,51 +1,99 @@
 """A call that a server could not parse and returns inside its error.
 
-Groq: 400 with the code `tool_use_failed`, and what the model wrote in `failed_generation`
-(console.groq.com/docs/tool-use/local-tool-calling).
+- Groq: 400 with the code `tool_use_failed`, and what the model wrote in `failed_generation`
+  (console.groq.com/docs/tool-use/local-tool-calling).
+- llama-server before June 2026, and LM Studio with it: `Failed to parse input at pos N:`, and the
+  text from there on (`common_chat_peg_parse` of its `common/chat.cpp`).
+- Ollama with gpt-oss: `error parsing tool call: raw='...', err=...`, with the arguments alone.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
 
 import orjson
 
-from plugway import BackendRefused, Reply, as_object, new_id
-from plugway_tool_repair._pieces import Calls, Unread
+from plugway import BackendError, BackendRefused, Reply, as_object, new_id
+from plugway_tool_repair._pieces import Calls, Cut, Unread
 from plugway_tool_repair._prose import Prose
 from plugway_tool_repair._tools import Toolbox
+from plugway_toolcalls import marks
 
+PARSED_HERE: Final = "the server returned a call that it could not parse; it is parsed here"
 _MOST: Final = 2**18
 """Maximum characters that are examined."""
 _NAMED: Final = re.compile(r"(?:<function[=\s]\s*)?([\w.-]{1,128})[^\w{]{0,20}$")
 """Text before the arguments, if the name is given outside them."""
+_LLAMA: Final = re.compile(r"Failed to parse input at pos \d+: (.+)", re.DOTALL)
+_OLLAMA: Final = re.compile(r"error parsing tool call: raw='(.*)', err=", re.DOTALL)
+_NESTED: Final = 3
+"""Errors in errors, as LM Studio writes those of its engine."""
+_REDACTED: Final = "[redacted]"
+"""What replaces a key in an error: the text is not what the model wrote."""
 
 
-def rescued(failure: BackendRefused, toolbox: Toolbox, model: str) -> Reply | None:
-    """A reply with the text of the call, which is then parsed and checked like any other; None if
-    the error contains no call of a known tool."""
-    if b"failed_generation" not in failure.body:
+@dataclass(frozen=True, slots=True)
+class Unparsed:
+    """What the model wrote, from a server's error."""
+
+    text: str
+    """With a call that can be parsed, if there is one."""
+    is_call: bool
+    """Whether `text` has calls of known tools, all of them complete."""
+    is_attempt: bool
+    """Whether the model tried to call a tool, so that it can be asked for the call again."""
+
+
+def unparsed(failure: BackendError, toolbox: Toolbox) -> Unparsed | None:
+    """The model's text inside an error; None if the error has none."""
+    said, forms, sure = _said(failure)
+    if not said or len(said) > _MOST:
         return None
+    if _REDACTED in said:
+        return Unparsed(said, is_call=False, is_attempt=False)
+    text = next((form for form in forms if _is_call(form, toolbox)), "")
+    attempt = sure or _holds(said, Unread, toolbox) or _holds(said, Cut, toolbox, cut=True)
+    return Unparsed(text or said, bool(text), attempt)
+
+
+def _said(failure: BackendError) -> tuple[str, Iterable[str], bool]:
+    """The model's text, what it may stand for, and whether it can only be a call."""
+    if isinstance(failure, BackendRefused) and b"failed_generation" in failure.body:
+        error = as_object(_parsed(failure.body).get("error"))
+        said = error.get("failed_generation")
+        if error.get("code") != "tool_use_failed" or not isinstance(said, str):
+            return "", (), False
+        return said, _forms(said), False
+    message = failure.message
+    for _ in range(_NESTED):
+        error = _parsed(message[max(message.find("{"), 0) :]).get("error")
+        message = str(as_object(error).get("message") or error or message)
+    if found := _LLAMA.search(message):
+        return found[1], (found[1],), False
+    found = _OLLAMA.search(message)
+    return (found[1], (found[1],), True) if found else ("", (), False)
+
+
+def _parsed(text: bytes | str) -> dict[str, Any]:
     try:
-        error = as_object(as_object(orjson.loads(failure.body)).get("error"))
-    except orjson.JSONDecodeError:
-        return None
-    said = error.get("failed_generation")
-    if error.get("code") != "tool_use_failed" or not isinstance(said, str) or len(said) > _MOST:
-        return None
-    text = next((form for form in _forms(said) if _holds(form, Calls, toolbox)), "")
-    if not text and not _holds(said, Unread, toolbox):
-        return None
+        return as_object(orjson.loads(text))
+    except (orjson.JSONDecodeError, UnicodeEncodeError):
+        return {}
+
+
+def message_of(text: str, model: str) -> Reply:
+    """A reply with this text, which is then parsed and checked like any other."""
     return Reply.message(
         {
             "id": new_id("msg"),
             "type": "message",
             "role": "assistant",
             "model": model,
-            "content": [{"type": "text", "text": text or said}],
+            "content": [{"type": "text", "text": text}],
             "stop_reason": "end_turn",
             "stop_sequence": None,
             "usage": {"input_tokens": 0, "output_tokens": 0},
@@ -65,6 +113,16 @@ def _forms(said: str) -> Iterator[str]:
         yield f"<function={named[1]}>{body}</function>"
 
 
-def _holds(text: str, kind: type[Calls] | type[Unread], toolbox: Toolbox) -> bool:
+def _is_call(text: str, toolbox: Toolbox) -> bool:
+    """Whether the text has calls, all of them complete: the error does not tell whether the reply
+    was cut off."""
+    ends = text.rstrip().endswith(marks.CLOSERS)
+    return _holds(text, Calls, toolbox) and (ends or not _holds(text, Cut, toolbox, cut=True))
+
+
+def _holds(
+    text: str, kind: type[Calls] | type[Cut] | type[Unread], toolbox: Toolbox, *, cut: bool = False
+) -> bool:
     prose = Prose(toolbox, Counter())
-    return any(isinstance(piece, kind) for piece in [*prose.feed(text), *prose.finish()])
+    pieces = [*prose.feed(text), *prose.finish(cut=cut)]
+    return any(isinstance(piece, kind) for piece in pieces)
