@@ -183,6 +183,11 @@ def test_a_row_teaches_something_that_facts_have(row):
         ),
         (400, "something else"),
         (400, ""),
+        (
+            400,
+            "Unable to generate parser for this template. Automatic parser generation failed: \n"
+            "raise_exception('System message must be at the beginning.')\nError: Jinja Exception",
+        ),
         # What a model wrote, in the error of a server that could not parse it.
         (500, "Failed to parse input at pos 7: <tool_call>failed to parse grammar"),
         (500, "error parsing tool call: raw='failed to create grammar from schema', err=EOF"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from plugway import REMOVE, MessagesRequest, as_list, as_object
+from plugway_anthropic_wire._order import strictly_ordered
 from plugway_anthropic_wire._system_turns import without_prefill
 from plugway_capabilities import USER_FIELDS, Facts
 from plugway_translation import (
@@ -73,6 +74,11 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
         shown = limit_images(messages, facts.images_limit, notes)
         if shown is not messages:
             fields["messages"] = shown
+    if facts.turn_order == "strict":
+        messages = as_list(fields.get("messages", body.get("messages")))
+        ordered = strictly_ordered(messages, notes)
+        if ordered is not messages:
+            fields["messages"] = ordered
     most, wanted = facts.max_output_tokens, body.get("max_tokens")
     if most and isinstance(wanted, int) and wanted > most:
         fields["max_tokens"] = most

@@ -12,7 +12,8 @@ _GRAMMAR: Final = re.compile(
     r"grammar|json[ _]schema|sampler|pattern must start|generate parser|number of repetitions", re.I
 )
 _OTHER_CAUSE: Final = re.compile(
-    r"raise_exception|jinja exception|failed to parse input|match the expected|parsing tool call", re.I
+    r"raise_exception|jinja exception|failed to parse input|match the expected|parsing tool call",
+    re.I,
 )
 """Errors of the chat template, which refuses the conversation, and about what the model wrote,
 which may contain any word. llama.cpp builds its parser from the template, and says so."""
