@@ -89,7 +89,7 @@ TEMPLATES = {
     "'<|open|>' + tag + '<|sep|>'": "kimi-k3",
     "'<tool_call{}>'.format(':opensource') '<tool_sep{}>'": "hunyuan",
     "<longcat_tool_call>{{ call }}</longcat_tool_call>": "longcat",
-    "<｜tool_call_begin｜>function<｜tool_sep｜><steptml:invoke name=": "step3",
+    "function<steptml:invoke name=": "step3",
     "<|im_start|>assistant\n<function_calls>{{ calls }}</function_calls>": "olmo",
     "<|tool_call:begin|>id<|tool_call:name|>": "solar",
     "<atem:function_calls><atem:invoke name=": "muse",

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from plugway_toolcalls._families._base import CallFormat, Family, Sample, Shape
 
-_ALL, _ALL_END = "<｜tool_calls_begin｜>", "<｜tool_calls_end｜>"
-_BEGIN, _SEP, _END = "<｜tool_call_begin｜>", "<｜tool_sep｜>", "<｜tool_call_end｜>"
+_BAR = "\uff5c"
+_ALL, _ALL_END = f"<{_BAR}tool_calls_begin{_BAR}>", f"<{_BAR}tool_calls_end{_BAR}>"
+_BEGIN, _END = f"<{_BAR}tool_call_begin{_BAR}>", f"<{_BAR}tool_call_end{_BAR}>"
+_SEP = f"<{_BAR}tool_sep{_BAR}>"
 _CALL = CallFormat(
     kind="tags",
     opening='<steptml:invoke name="',
