@@ -236,6 +236,33 @@ async def test_another_error_of_a_local_server_stays_one(said):
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The model produced output that does not match the expected peg-native format",
+        in_lm_studio(
+            "The model produced output that does not match the expected peg-gemma4 format"
+        ),
+        "failed to parse JSON: unexpected end of JSON input",
+        "invalid character ']' after object key:value pair",
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_reply_that_is_lost_is_asked_for_again_in_other_words(said, stream):
+    """The same request may give the same reply, which the server could not parse."""
+    again = anthropic_stream("", tool_calls=[("Bash", {"command": "pwd"})])
+    second = sse(again) if stream else respond(200, collected(StreamEvent(*e) for e in again))
+    response, asked = await replied(respond(500, error(said)), second, stream=stream)
+    assert calls_in(response.content)[0] == [("Bash", {"command": "pwd"})]
+    assert "cannot be parsed" in json.dumps(asked[1]["messages"][-1])
+
+
+async def test_the_same_words_about_a_request_are_not_about_a_reply():
+    said = "invalid character 'x' looking for beginning of value"
+    response, asked = await replied(respond(400, error(said)))
+    assert (response.status_code, len(asked)) == (400, 1)
+
+
 async def test_the_error_is_reported_if_the_second_reply_has_the_same():
     failing = respond(500, error(LLAMA + BROKEN))
     response, asked = await replied(failing, failing)

@@ -4,6 +4,8 @@
   (console.groq.com/docs/tool-use/local-tool-calling).
 - llama-server before June 2026, and LM Studio with it: `Failed to parse input at pos N:`, and the
   text from there on (`common_chat_peg_parse` of its `common/chat.cpp`).
+- llama-server since then: `The model produced output that does not match the expected peg-native
+  format`, without the text; Ollama's parser for Qwen: an error of Go's JSON, without it, too.
 - Ollama with gpt-oss: `error parsing tool call: raw='...', err=...`, with the arguments alone.
 """
 
@@ -30,6 +32,11 @@ _NAMED: Final = re.compile(r"(?:<function[=\s]\s*)?([\w.-]{1,128})[^\w{]{0,20}$"
 """Text before the arguments, if the name is given outside them."""
 _LLAMA: Final = re.compile(r"Failed to parse input at pos \d+: (.+)", re.DOTALL)
 _OLLAMA: Final = re.compile(r"error parsing tool call: raw='(.*)', err=", re.DOTALL)
+_WITHOUT_TEXT: Final = re.compile(
+    r"model produced output that does not match the expected"
+    r"|^(?:failed to parse JSON: )?(?:invalid character '.{1,4}' |unexpected end of JSON input)"
+)
+_NO_TEXT: Final = "[A reply that the server could not parse.]"
 _NESTED: Final = 3
 """Errors in errors, as LM Studio writes those of its engine."""
 _REDACTED: Final = "[redacted]"
@@ -74,8 +81,10 @@ def _said(failure: BackendError) -> tuple[str, Iterable[str], bool]:
         message = str(as_object(error).get("message") or error or message)
     if found := _LLAMA.search(message):
         return found[1], (found[1],), False
-    found = _OLLAMA.search(message)
-    return (found[1], (found[1],), True) if found else ("", (), False)
+    if found := _OLLAMA.search(message):
+        return found[1], (found[1],), True
+    lost = failure.status >= 500 and _WITHOUT_TEXT.search(message)
+    return (_NO_TEXT, (), True) if lost else ("", (), False)
 
 
 def _parsed(text: bytes | str) -> dict[str, Any]:
