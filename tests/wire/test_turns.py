@@ -126,6 +126,29 @@ async def test_a_server_of_the_messages_api_with_such_a_template_is_asked_again_
         assert (said in str(others[0])) is (said in str(messages)), said
 
 
+NO_THINKING = (
+    "2 validation errors:\n {'type': 'literal_error', 'loc': ('body', 'messages', 1, 'content', 0, "
+    "'type'), 'msg': \"Input should be 'text', 'image', 'tool_use' or 'tool_result'\", 'input': "
+    "'thinking'}"
+)
+
+
+@pytest.mark.parametrize("server", ["vllm", "llama-server", "anthropic-compatible"])
+async def test_thinking_that_a_server_does_not_take_back_is_left_out_from_then_on(server):
+    """intel/llm-scaler#341: it sends thinking, and refuses the conversation with it."""
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmF0dXJl"}
+    request = body(ASK, {**CALL, "content": [thought, *CALL["content"]]}, user(RESULT))
+    found = await told(
+        PLUGINS[server],
+        [request, request],
+        refuses=lambda got: (
+            {"message": NO_THINKING, "object": "error"} if "'thinking'" in str(got) else None
+        ),
+    )
+    assert [answer.status_code for answer in found.answers] == [200, 200]
+    assert [got["messages"][1] == CALL for got in found.sent] == [False, True, True]
+
+
 SERVERS = ["chat", "responses", "gemini", "anthropic-compatible", "llama-server", "ollama", "vllm"]
 
 

@@ -22,6 +22,7 @@ SENTENCES = [
     (400, "Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) value is supported.", {FIELDS: {"temperature"}}),
     (400, "The `reasoning_content` in the thinking mode must be passed back to the API.", {"reasoning_back": "required"}),
     (400, "'messages.1' : for 'role:assistant' the following must be satisfied[('messages.1' : property 'reasoning_content' is unsupported)]", {"reasoning_back": "rejected"}),
+    (400, "2 validation errors:\n {'type': 'literal_error', 'loc': ('body', 'messages', 1, 'content', 'list[AnthropicContentBlock]', 0, 'type'), 'msg': \"Input should be 'text', 'image', 'tool_use' or 'tool_result'\", 'input': 'thinking'}", {"reasoning_back": "rejected"}),
     (400, "'messages.2' : for 'role:user' the following must be satisfied[('messages.2' : property 'cache_control' is unsupported)]", {FIELDS: {"messages.cache_control"}}),
     (400, "property 'store' is unsupported, did you mean 'stop'?", {FIELDS: {"store"}}),
     (400, "Unsupported parameter: 'stop' is not supported with this model.", {FIELDS: {"stop"}}),

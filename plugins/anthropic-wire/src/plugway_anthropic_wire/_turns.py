@@ -1,4 +1,4 @@
-"""Reorders turns for servers whose chat template wants strictly alternating roles. Pure functions.
+"""Adapts turns to servers that do not take all that they may contain. Pure functions.
 
 A server of the Messages API renders what stands beside a tool result as a turn of the user after
 that of the tool, which the templates of Devstral, Ministral and Mistral Small refuse.
@@ -6,10 +6,12 @@ that of the tool, which the templates of Devstral, Ministral and Mistral Small r
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from plugway import as_list, as_object
 from plugway_translation import Notes
+
+_THINKING: Final = frozenset(("thinking", "redacted_thinking"))
 
 
 def strictly_ordered(messages: list[Any], notes: Notes) -> list[Any]:
@@ -34,6 +36,23 @@ def strictly_ordered(messages: list[Any], notes: Notes) -> list[Any]:
             found[number] = {**message, "content": [*results[:-1], last]}
             merged = True
     return found if merged else messages
+
+
+def without_thinking(messages: list[Any], notes: Notes) -> list[Any]:
+    """Leave out thinking; the same object if there is none. A turn of nothing else stays, because
+    an empty one is refused, too."""
+    found: list[Any] = []
+    for message in map(as_object, messages):
+        content = message.get("content")
+        kept = [
+            block for block in as_list(content) if as_object(block).get("type") not in _THINKING
+        ]
+        less = isinstance(content, list) and kept and len(kept) < len(as_list(content))
+        found.append({**message, "content": kept} if less else message)
+    if all(new is old for new, old in zip(found, messages, strict=True)):
+        return messages
+    notes.add("messages", "drop", "the server accepts no thinking in earlier turns")
+    return found
 
 
 def _blocks(content: Any) -> list[dict[str, Any]]:
