@@ -171,10 +171,24 @@ async def test_a_call_that_a_local_server_could_not_parse_is_made(said, stream, 
     assert "by=tool-repair" in response.headers["plugway-receipt"]
 
 
-async def failing_after(events, more, backend=messages):
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("backend", [messages, chat], ids=["Messages", "Chat"])
+async def test_a_long_call_is_read_to_its_end(stream, backend):
+    command = "echo '" + "x" * 20_000 + "'"
+    said = LLAMA + QWEN.replace("ls", command)
+    failing = (
+        sse([*anthropic_stream("x")[:1], ("error", error(said))])
+        if stream
+        else respond(500, error(said))
+    )
+    response, _ = await replied(failing, stream=stream, backend=messages if stream else backend)
+    assert calls_in(response.content)[0] == [("Bash", {"command": command})]
+
+
+async def failing_after(events, more, backend=messages, said=QWEN):
     """What the client receives if a server sends events, and later more of them and an error."""
     seen, release = b"", anyio.Event()
-    script = sse([*events, WaitFor(release), *more, ("error", error(LLAMA + QWEN))])
+    script = sse([*events, WaitFor(release), *more, ("error", error(LLAMA + said))])
     body = request_body(tools=TOOLS, stream=True)
     async with ScriptedUpstream(script, otherwise=respond(500)) as upstream:
         plugins = [build_plugin(ToolRepair, "tool-repair"), backend(upstream.url)]
@@ -195,6 +209,12 @@ async def test_a_call_in_an_error_after_content_is_made(call):
     seen, count = await failing_after(events[:3], events[3:7] if call else [])
     assert calls_in(seen) == ([("Bash", {"command": "ls"})], "tool_use")
     assert (b"I look." in seen, b"error" in seen, count) == (True, False, 1)
+
+
+async def test_a_long_call_in_an_error_after_content_is_read_to_its_end():
+    long = QWEN.replace("ls", "x" * 20_000)
+    seen, _ = await failing_after(anthropic_stream("I look.")[:3], [], said=long)
+    assert calls_in(seen)[0] == [("Bash", {"command": "x" * 20_000})]
 
 
 @pytest.mark.parametrize("call", [False, True], ids=["after text", "after a part of the call"])

@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import orjson
 
-from plugway import BackendError, BackendRefused, Reply, as_object, new_id
-from plugway_tool_repair._pieces import Calls, Cut, Unread
+from plugway import BackendError, BackendRefused, Reply, StreamInterrupted, as_object, new_id
+from plugway_tool_repair._pieces import Calls, Cut, Piece, Unread
 from plugway_tool_repair._prose import Prose
 from plugway_tool_repair._tools import Toolbox
 from plugway_toolcalls import marks
@@ -31,14 +32,15 @@ _MOST: Final = 2**18
 _NAMED: Final = re.compile(r"(?:<function[=\s]\s*)?([\w.-]{1,128})[^\w{]{0,20}$")
 """Text before the arguments, if the name is given outside them."""
 _LLAMA: Final = re.compile(r"Failed to parse input at pos \d+: (.+)", re.DOTALL)
-_OLLAMA: Final = re.compile(r"error parsing tool call: raw='(.*)', err=", re.DOTALL)
+_OLLAMA, _OLLAMA_END = "error parsing tool call: raw='", "', err="
+_BEGINS: Final = re.compile("Failed to parse input at pos|error parsing tool call")
 _WITHOUT_TEXT: Final = re.compile(
     r"model produced output that does not match the expected"
     r"|^(?:failed to parse JSON: )?(?:invalid character '.{1,4}' |unexpected end of JSON input)"
 )
 _NO_TEXT: Final = "[A reply that the server could not parse.]"
 _NESTED: Final = 3
-"""Errors in errors, as LM Studio writes those of its engine."""
+"""Maximum errors in errors."""
 _REDACTED: Final = "[redacted]"
 """What replaces a key in an error: the text is not what the model wrote."""
 
@@ -62,9 +64,12 @@ def unparsed(failure: BackendError, toolbox: Toolbox) -> Unparsed | None:
         return None
     if _REDACTED in said:
         return Unparsed(said, is_call=False, is_attempt=False)
-    text = next((form for form in forms if _is_call(form, toolbox)), "")
-    attempt = sure or _holds(said, Unread, toolbox) or _holds(said, Cut, toolbox, cut=True)
-    return Unparsed(text or said, bool(text), attempt)
+    read = lru_cache(partial(_kinds_in, toolbox))
+    text = next((form for form in forms if _is_call(form, read)), "")
+    if text:
+        return Unparsed(text, is_call=True, is_attempt=True)
+    tried = sure or Unread in read(said, cut=False) or Cut in read(said, cut=True)
+    return Unparsed(said, is_call=False, is_attempt=tried)
 
 
 def _said(failure: BackendError) -> tuple[str, Iterable[str], bool]:
@@ -75,16 +80,33 @@ def _said(failure: BackendError) -> tuple[str, Iterable[str], bool]:
         if error.get("code") != "tool_use_failed" or not isinstance(said, str):
             return "", (), False
         return said, _forms(said), False
-    message = failure.message
-    for _ in range(_NESTED):
-        error = _parsed(message[max(message.find("{"), 0) :]).get("error")
-        message = str(as_object(error).get("message") or error or message)
+    message = _innermost(_message(failure))
     if found := _LLAMA.search(message):
         return found[1], (found[1],), False
-    if found := _OLLAMA.search(message):
-        return found[1], (found[1],), True
+    start, end = message.find(_OLLAMA), message.rfind(_OLLAMA_END)
+    if start >= 0 and end > start:
+        said = message[start + len(_OLLAMA) : end]
+        return said, (said,), True
     lost = failure.status >= 500 and _WITHOUT_TEXT.search(message)
     return (_NO_TEXT, (), True) if lost else ("", (), False)
+
+
+def _message(failure: BackendError) -> str:
+    """The whole message: that of the exception is shortened."""
+    body = failure.body if isinstance(failure, BackendRefused | StreamInterrupted) else b""
+    error = _parsed(body).get("error")
+    return str(as_object(error).get("message") or error or failure.message)
+
+
+def _innermost(message: str) -> str:
+    """The message of an error that is quoted in others, as LM Studio writes those of its engine."""
+    for _ in range(_NESTED):
+        start = message.find("{")
+        if start < 0 or _BEGINS.search(message, 0, start):
+            break
+        error = _parsed(message[start:]).get("error")
+        message = str(as_object(error).get("message") or error or message)
+    return message
 
 
 def _parsed(text: bytes | str) -> dict[str, Any]:
@@ -122,16 +144,15 @@ def _forms(said: str) -> Iterator[str]:
         yield f"<function={named[1]}>{body}</function>"
 
 
-def _is_call(text: str, toolbox: Toolbox) -> bool:
+def _is_call(text: str, read: Callable[..., set[type[Piece]]]) -> bool:
     """Whether the text has calls, all of them complete: the error does not tell whether the reply
     was cut off."""
-    ends = text.rstrip().endswith(marks.CLOSERS)
-    return _holds(text, Calls, toolbox) and (ends or not _holds(text, Cut, toolbox, cut=True))
+    if Calls not in read(text, cut=False):
+        return False
+    return text.rstrip().endswith(marks.CLOSERS) or Cut not in read(text, cut=True)
 
 
-def _holds(
-    text: str, kind: type[Calls] | type[Cut] | type[Unread], toolbox: Toolbox, *, cut: bool = False
-) -> bool:
+def _kinds_in(toolbox: Toolbox, text: str, *, cut: bool) -> set[type[Piece]]:
+    """The kinds of the pieces of a text."""
     prose = Prose(toolbox, Counter())
-    pieces = [*prose.feed(text), *prose.finish(cut=cut)]
-    return any(isinstance(piece, kind) for piece in pieces)
+    return {type(piece) for piece in [*prose.feed(text), *prose.finish(cut=cut)]}

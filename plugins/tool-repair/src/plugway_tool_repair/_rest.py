@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
-from plugway import BackendError, BackendRefused, StreamEvent, StreamInterrupted, as_object, replay
+from plugway import BackendError, BackendRefused, StreamEvent, StreamInterrupted, replay
 from plugway_tool_repair._failed import PARSED_HERE, Unparsed, message_of
 from plugway_tool_repair._repairer import Repairer
+from plugway_wire.events import interrupted
 
 
 async def rest_of(
@@ -25,7 +26,7 @@ async def rest_of(
         try:
             item = await anext(source, None)
             if item is not None and item.type == "error":
-                raise interrupted(item)
+                raise interrupted(item.data)
         except (BackendRefused, StreamInterrupted) as failure:
             found = unparsed(failure)
             if found is None or not found.is_call or not repairer.drop_open_call():
@@ -38,12 +39,3 @@ async def rest_of(
             return
         if out := repairer.feed(item):
             yield out[0].encode() if len(out) == 1 else b"".join(i.encode() for i in out)
-
-
-def interrupted(item: StreamEvent) -> StreamInterrupted:
-    """The failure for an `error` event in a stream."""
-    detail = as_object(item.data.get("error"))
-    status = {"overloaded_error": 529, "rate_limit_error": 429}.get(str(detail.get("type")), 500)
-    message = str(detail.get("message") or "the stream failed")
-    record = f"the stream ended with an error event (status {status})"
-    return StreamInterrupted(message, status=status, record=record)

@@ -37,12 +37,12 @@ from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._relayed import Insisting, is_expressible
 from plugway_tool_repair._repairer import Repairer
-from plugway_tool_repair._rest import interrupted, rest_of
+from plugway_tool_repair._rest import rest_of
 from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import events_of, next_in_time
 from plugway_translation import safe_name
 from plugway_wire.bounds import breath
-from plugway_wire.events import CUT_REASONS
+from plugway_wire.events import CUT_REASONS, interrupted
 
 Note = Callable[[str], None]
 _LARGE: Final = 2**18
@@ -314,7 +314,7 @@ class Asking:
     async def _next(self, source: AsyncIterator[StreamEvent]) -> StreamEvent | None:
         item = await next_in_time(source, self._attempt)
         if item is not None and item.type == "error":
-            raise interrupted(item)
+            raise interrupted(item.data)
         return item
 
     def _failure(self, bad: BadCall | None) -> BackendError:

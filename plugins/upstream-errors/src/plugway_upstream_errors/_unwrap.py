@@ -22,9 +22,7 @@ _MAX_MEMBERS: Final = 300
 _MAX_DEPTH: Final = 12
 
 _WRITTEN: Final = re.compile(
-    r"(?P<llama>Failed to parse input at pos \d{1,12}).*"
-    r"|(?P<ollama>error parsing tool call): raw='.*'(?=, err=|\Z)",
-    re.DOTALL,
+    r"(Failed to parse input at pos \d{1,12}|error parsing tool call)\b.*", re.DOTALL
 )
 """What the model wrote, inside errors of llama-server and Ollama. It may contain any words, also
 those of another error."""
@@ -115,9 +113,7 @@ def _text(text: str, facts: Facts, depth: int, nested: int) -> None:
         if inner is not None:
             _walk(inner, facts, depth - 1, nested - 1)
             return
-    if found := _WRITTEN.search(text):
-        start, rest = found["llama"] or found["ollama"], text[found.end() :]
-        text = f"{text[: found.start()]}{start}{rest}"
+    text = _WRITTEN.sub(r"\1", text, count=1)
     room = MAX_TEXT - sum(map(len, facts.texts))
     if text and room > 0:
         facts.texts.append(text[:room])
