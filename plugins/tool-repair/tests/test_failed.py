@@ -277,10 +277,14 @@ async def test_a_reply_that_is_lost_is_asked_for_again_in_other_words(said, stre
     assert "cannot be parsed" in json.dumps(asked[1]["messages"][-1])
 
 
-async def test_the_same_words_about_a_request_are_not_about_a_reply():
-    said = "invalid character 'x' looking for beginning of value"
-    response, asked = await replied(respond(400, error(said)))
-    assert (response.status_code, len(asked)) == (400, 1)
+@pytest.mark.parametrize(
+    "said",
+    ["invalid character 'x' looking for beginning of value", LLAMA + QWEN, OLLAMA.format("{}")],
+)
+@pytest.mark.parametrize("status", [400, 429])
+async def test_the_same_words_about_a_request_are_not_about_a_reply(said, status):
+    response, asked = await replied(respond(status, error(said)))
+    assert (response.status_code, len(asked)) == (status, 1)
 
 
 async def test_the_error_is_reported_if_the_second_reply_has_the_same():

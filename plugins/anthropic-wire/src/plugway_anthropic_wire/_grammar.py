@@ -12,7 +12,7 @@ _GRAMMAR: Final = re.compile(
     r"grammar|json[ _]schema|sampler|pattern must start|generate parser|number of repetitions", re.I
 )
 _OTHER_CAUSE: Final = re.compile(
-    r"raise_exception|jinja exception|failed to parse input|match the expected|parsing tool call",
+    r"raise_exception|jinja exception|failed to parse input at|produced output|parsing tool call",
     re.I,
 )
 """Errors of the chat template, which refuses the conversation, and about what the model wrote,

@@ -80,6 +80,8 @@ def _said(failure: BackendError) -> tuple[str, Iterable[str], bool]:
         if error.get("code") != "tool_use_failed" or not isinstance(said, str):
             return "", (), False
         return said, _forms(said), False
+    if failure.status < 500:
+        return "", (), False
     message = _innermost(_message(failure))
     if found := _LLAMA.search(message):
         return found[1], (found[1],), False
@@ -87,7 +89,7 @@ def _said(failure: BackendError) -> tuple[str, Iterable[str], bool]:
     if start >= 0 and end > start:
         said = message[start + len(_OLLAMA) : end]
         return said, (said,), True
-    lost = failure.status >= 500 and _WITHOUT_TEXT.search(message)
+    lost = _WITHOUT_TEXT.search(message) is not None
     return (_NO_TEXT, (), True) if lost else ("", (), False)
 
 

@@ -43,7 +43,8 @@ def ends_line(rest: str, final: bool, extra: str = "", more: tuple[str, ...] = (
 
 def before_list(head: str) -> str:
     """The text before the arguments without the start of a list, in which some models put them."""
-    return head.rstrip().removesuffix("[")
+    begun = head.rstrip()
+    return begun[:-1] if begun.endswith("[") else head
 
 
 class Finder(Protocol):
