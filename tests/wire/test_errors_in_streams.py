@@ -154,6 +154,22 @@ async def test_what_cannot_be_adapted_is_told_with_the_tool_and_its_keyword(serv
     assert len(sent) <= 2
 
 
+@pytest.mark.parametrize("server", LOCAL)
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Unable to generate parser for this template. Automatic parser generation failed: While "
+        "executing CallExpression: Error: Jinja Exception: System message must be at the beginning.",
+        "Failed to parse input at pos 7: <tool_call> It builds a grammar from a JSON schema.",
+        "The model produced output that does not match the expected peg-native format (grammar)",
+    ],
+    ids=["the chat template", "what the model wrote", "the format"],
+)
+async def test_a_tool_is_not_blamed_for_another_error(server, words):
+    response, _, _ = await exchanged(server, "no event", words)
+    assert "`Read`" not in response.json()["error"]["message"]
+
+
 async def test_a_keyword_that_the_server_names_is_told_with_the_tools_that_have_it():
     words = "JSON schema error at #/properties/a: enum must be a non-empty array"
     tools = [

@@ -88,6 +88,67 @@ async def test_a_server_with_such_a_template_is_asked_again_once(messages, words
     assert any("into the result" in line or "merged" in line for line in found.lines)
 
 
+def rendered(sent: dict[str, Any]) -> dict[str, Any]:
+    """The turns that a server of the Messages API makes of a request: first the results of a turn,
+    each as one of the tool, and what stands beside them as one of the user (`convert_anthropic_to_oai`
+    of llama-server, `convertMessage` of Ollama)."""
+    turns: list[dict[str, Any]] = []
+    for message in sent["messages"]:
+        content = message["content"]
+        blocks = content if isinstance(content, list) else [text(content)]
+        results = [block for block in blocks if block["type"] == "tool_result"]
+        turns += [{"role": "tool"} for _ in results]
+        if len(results) < len(blocks):
+            turns.append({"role": message["role"]})
+    return {"messages": turns}
+
+
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize(
+    "server", ["llama-server", "lmstudio", "ollama", "vllm", "anthropic-compatible"]
+)
+@pytest.mark.parametrize("messages", BESIDE.values(), ids=BESIDE)
+async def test_a_server_of_the_messages_api_with_such_a_template_is_asked_again_once(
+    messages, server, status
+):
+    words = "conversation roles must alternate user and assistant roles except for tool calls"
+    found = await told(
+        PLUGINS[server],
+        [body(*messages), body(*messages)],
+        refuses=lambda got: None if in_order(rendered(got)) else {"error": {"message": words}},
+        status=status,
+    )
+    assert [answer.status_code for answer in found.answers] == [200, 200]
+    first, *others = found.sent
+    assert len(others) == 2 - in_order(rendered(first))
+    assert others[-1] == others[0]
+    for said in ("go on", "all fine", "and this", "now", "image"):
+        assert (said in str(others[0])) is (said in str(messages)), said
+
+
+NO_THINKING = (
+    "2 validation errors:\n {'type': 'literal_error', 'loc': ('body', 'messages', 1, 'content', 0, "
+    "'type'), 'msg': \"Input should be 'text', 'image', 'tool_use' or 'tool_result'\", 'input': "
+    "'thinking'}"
+)
+
+
+@pytest.mark.parametrize("server", ["vllm", "llama-server", "anthropic-compatible"])
+async def test_thinking_that_a_server_does_not_take_back_is_left_out_from_then_on(server):
+    """intel/llm-scaler#341: it sends thinking, and refuses the conversation with it."""
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "c2lnbmF0dXJl"}
+    request = body(ASK, {**CALL, "content": [thought, *CALL["content"]]}, user(RESULT))
+    found = await told(
+        PLUGINS[server],
+        [request, request],
+        refuses=lambda got: (
+            {"message": NO_THINKING, "object": "error"} if "'thinking'" in str(got) else None
+        ),
+    )
+    assert [answer.status_code for answer in found.answers] == [200, 200]
+    assert [got["messages"][1] == CALL for got in found.sent] == [False, True, True]
+
+
 SERVERS = ["chat", "responses", "gemini", "anthropic-compatible", "llama-server", "ollama", "vllm"]
 
 

@@ -48,6 +48,7 @@ def test_the_zone_follows_the_address_unless_it_is_set(options, zone):
         ({"base_url": "http://169.254.169.254"}, "metadata"),
         ({"base_url": "http://127.0.0.1:1/v1"}, "/v1"),
         ({"base_url": "http://127.0.0.1:1/v1/"}, "/v1"),
+        ({"base_url": "http://127.0.0.1:1/v1/messages"}, "/v1/messages"),
         ({"base_url": "http://127.0.0.1:1", "key_header": "cookie"}, "key_header"),
         ({"base_url": "http://127.0.0.1:1", "zone": " "}, "zone"),
         ({"base_url": "http://127.0.0.1:1", "connect_seconds": 0}, "connect_seconds"),

@@ -22,6 +22,7 @@ SENTENCES = [
     (400, "Unsupported value: 'temperature' does not support 0.5 with this model. Only the default (1) value is supported.", {FIELDS: {"temperature"}}),
     (400, "The `reasoning_content` in the thinking mode must be passed back to the API.", {"reasoning_back": "required"}),
     (400, "'messages.1' : for 'role:assistant' the following must be satisfied[('messages.1' : property 'reasoning_content' is unsupported)]", {"reasoning_back": "rejected"}),
+    (400, "2 validation errors:\n {'type': 'literal_error', 'loc': ('body', 'messages', 1, 'content', 'list[AnthropicContentBlock]', 0, 'type'), 'msg': \"Input should be 'text', 'image', 'tool_use' or 'tool_result'\", 'input': 'thinking'}", {"reasoning_back": "rejected"}),
     (400, "'messages.2' : for 'role:user' the following must be satisfied[('messages.2' : property 'cache_control' is unsupported)]", {FIELDS: {"messages.cache_control"}}),
     (400, "property 'store' is unsupported, did you mean 'stop'?", {FIELDS: {"store"}}),
     (400, "Unsupported parameter: 'stop' is not supported with this model.", {FIELDS: {"stop"}}),
@@ -187,6 +188,14 @@ def test_a_row_teaches_something_that_facts_have(row):
         ),
         (400, "something else"),
         (400, ""),
+        (
+            400,
+            "Unable to generate parser for this template. Automatic parser generation failed: \n"
+            "raise_exception('System message must be at the beginning.')\nError: Jinja Exception",
+        ),
+        # What a model wrote, in the error of a server that could not parse it.
+        (500, "Failed to parse input at pos 7: <tool_call>failed to parse grammar"),
+        (500, "error parsing tool call: raw='failed to create grammar from schema', err=EOF"),
     ],
 )
 def test_what_must_not_be_learnt(status, text):

@@ -66,7 +66,7 @@ EXPECTED = {
     "lmstudio.context_overflow": OVERFLOW,
     "lmstudio.context_overflow_as_500": OVERFLOW,
     "lmstudio.context_overflow_in_stream": OVERFLOW,
-    "lmstudio.no_model_loaded": (400, INVALID, "lms load qwen3"),
+    "lmstudio.no_model_loaded": (400, INVALID, "plugway models load"),
     "llamacpp.context_overflow": OVERFLOW,
     "llamacpp.loading": (*BUSY, "is loading the model `qwen3`"),
     "llamacpp.unauthorized": (401, "authentication_error", "Invalid API Key"),

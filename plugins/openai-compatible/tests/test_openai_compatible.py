@@ -496,6 +496,7 @@ async def test_options_win_over_the_preset():
         ({"preset": "nobody"}, "preset"),
         ({"base_url": "http://example.com/v1", "api_key": "k"}, "https"),
         ({"base_url": "ftp://example.com"}, "base_url"),
+        ({"base_url": "http://127.0.0.1:1/v1/chat/completions/"}, "not end in `/chat/completions`"),
         ({"preset": "groq", "extra_body": {"messages": []}}, "messages"),
     ],
 )

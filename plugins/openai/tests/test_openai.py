@@ -68,6 +68,7 @@ def test_mistakes_in_the_options_are_named():
     for options, reason in [
         ({}, "api_key"),
         ({"api_key": KEY, "base_url": "http://api.example.com/v1"}, "clear text"),
+        ({"api_key": KEY, "base_url": "https://a.example/v1/responses"}, "not end in `/responses`"),
         ({"api_key": KEY, "organization": "a b"}, "org-"),
         ({"api_key": KEY, "api": "completions"}, "responses"),
     ]:

@@ -288,6 +288,7 @@ def flaws(zones: Mapping[str, str] = ZONES, **options: Any) -> dict[str, str]:
         ({"models": {"*": "zzz/b"}}, "models.*", "unknown backend `zzz`; the backends are"),
         ({"models": {"*": "fsat"}, "aliases": {"fast": "here/a"}}, "models.*",
          "unknown backend or alias `fsat`; did you mean `fast`?"),
+        ({"models": {"*": "here,a"}}, "models.*", "'here,a' has a comma; write `here/a`"),
         ({"models": {"*": []}}, "models.*", "has no target"),
         ({"models": {"*": "here/"}}, "models.*", "'here/' has no model"),
         ({"models": {"*": "here/q*"}}, "models.*", "mixes a name with `*`"),

@@ -1,10 +1,17 @@
 """Calls that a server could not read and hands back in its refusal."""
 
+import json
+
+import anyio
+import httpx2
 import pytest
 
-from plugway import BackendRefused
+from plugway import BackendRefused, StreamEvent, collected
 from plugway.testing import (
     ScriptedUpstream,
+    WaitFor,
+    anthropic_message,
+    anthropic_stream,
     build_plugin,
     gateway,
     parse_sse,
@@ -12,10 +19,12 @@ from plugway.testing import (
     respond,
     sse,
 )
+from plugway_anthropic_compatible import AnthropicCompatible
+from plugway_log import register_secret
 from plugway_openai_compatible import OpenAICompatible
-from plugway_openai_wire.testing import chat_message, chat_stream
+from plugway_openai_wire.testing import chat_message, chat_stream, chunk, data, tool_delta
 from plugway_tool_repair import ToolRepair
-from plugway_tool_repair._failed import rescued
+from plugway_tool_repair._failed import unparsed
 
 from .conftest import TOOLBOX, TOOLS
 
@@ -99,4 +108,195 @@ async def test_nothing_is_read_where_rescuing_is_off():
 
 def test_another_code_is_another_matter():
     body = b'{"error": {"code": "other", "failed_generation": "<function=Bash>{}</function>"}}'
-    assert rescued(BackendRefused(400, body), TOOLBOX, "m") is None
+    assert unparsed(BackendRefused(400, body), TOOLBOX) is None
+
+
+# llama-server, LM Studio and Ollama, which send the text itself in the message
+
+QWEN = (
+    "<tool_call>\n<function=Bash>\n<parameter=command>\nls\n</parameter>\n</function>\n</tool_call>"
+)
+GEMMA = '<|tool_call>call:Bash{command:<|"|>ls<|"|>}<tool_call|>'
+BROKEN = "<tool_call>\n<function=Bash>\n<parameter=command>\nls\n</function>\n</tool_call>\n</x>"
+LLAMA = "Failed to parse input at pos 7: "
+OLLAMA = "error parsing tool call: raw='{}', err=invalid character ']' after top-level value"
+KEY = "a-key-of-the-gateway-7c1"
+ENGINE = "Engine protocol predict request returned 500: "
+
+
+def in_lm_studio(message):
+    inner = {"error": {"code": 500, "message": message, "type": "server_error"}}
+    return ENGINE + json.dumps(inner)
+
+
+def error(message, status=500):
+    return {"type": "error", "error": {"type": "api_error", "message": message, "code": status}}
+
+
+def messages(url):
+    return build_plugin(AnthropicCompatible, "up", base_url=url, zone="local")
+
+
+def chat(url):
+    return build_plugin(OpenAICompatible, "up", base_url=f"{url}/v1", zone="local")
+
+
+async def replied(*scripts, stream=False, backend=messages, **options):
+    """The response for scripts of a local server, and what it was asked."""
+    async with ScriptedUpstream(*scripts) as upstream:
+        plugins = [build_plugin(ToolRepair, "tool-repair", **options), backend(upstream.url)]
+        async with gateway(plugins) as running:
+            response = await running.post(request_body(tools=TOOLS, stream=stream))
+        return response, [request.json for request in upstream.requests]
+
+
+def calls_in(content):
+    """Name and arguments of the calls in a reply, streamed or not, and why it ended."""
+    events = parse_sse(content)
+    message = collected(StreamEvent(*item) for item in events) if events else json.loads(content)
+    found = [block for block in message["content"] if block["type"] == "tool_use"]
+    return [(block["name"], block["input"]) for block in found], message["stop_reason"]
+
+
+@pytest.mark.parametrize("backend", [messages, chat], ids=["Messages", "Chat"])
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    "said", [LLAMA + QWEN, LLAMA + GEMMA, in_lm_studio(LLAMA + QWEN), OLLAMA.format(WRITTEN["JSON"])],
+    ids=["llama-server", "llama-server, Gemma", "LM Studio", "Ollama"],
+)  # fmt: skip
+async def test_a_call_that_a_local_server_could_not_parse_is_made(said, stream, backend):
+    response, asked = await replied(respond(500, error(said)), stream=stream, backend=backend)
+    assert calls_in(response.content) == ([("Bash", {"command": "ls"})], "tool_use")
+    assert len(asked) == 1
+    assert "by=tool-repair" in response.headers["plugway-receipt"]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("backend", [messages, chat], ids=["Messages", "Chat"])
+async def test_a_long_call_is_read_to_its_end(stream, backend):
+    command = "echo '" + "x" * 20_000 + "'"
+    said = LLAMA + QWEN.replace("ls", command)
+    failing = (
+        sse([*anthropic_stream("x")[:1], ("error", error(said))])
+        if stream
+        else respond(500, error(said))
+    )
+    response, _ = await replied(failing, stream=stream, backend=messages if stream else backend)
+    assert calls_in(response.content)[0] == [("Bash", {"command": command})]
+
+
+async def failing_after(events, more, backend=messages, said=QWEN):
+    """What the client receives if a server sends events, and later more of them and an error."""
+    seen, release = b"", anyio.Event()
+    script = sse([*events, WaitFor(release), *more, ("error", error(LLAMA + said))])
+    body = request_body(tools=TOOLS, stream=True)
+    async with ScriptedUpstream(script, otherwise=respond(500)) as upstream:
+        plugins = [build_plugin(ToolRepair, "tool-repair"), backend(upstream.url)]
+        with anyio.fail_after(20):
+            async with (
+                gateway(plugins) as running,
+                running.client.stream("POST", "/v1/messages", json=body) as response,
+            ):
+                async for chunk in response.aiter_raw():
+                    seen += chunk
+                    release.set()
+    return seen, len(upstream.requests)
+
+
+@pytest.mark.parametrize("call", [False, True], ids=["after text", "after a part of the call"])
+async def test_a_call_in_an_error_after_content_is_made(call):
+    events = anthropic_stream("I look.", tool_calls=[("Bash", {"command": "ls -la"})])
+    seen, count = await failing_after(events[:3], events[3:7] if call else [])
+    assert calls_in(seen) == ([("Bash", {"command": "ls"})], "tool_use")
+    assert (b"I look." in seen, b"error" in seen, count) == (True, False, 1)
+
+
+async def test_a_long_call_in_an_error_after_content_is_read_to_its_end():
+    long = QWEN.replace("ls", "x" * 20_000)
+    seen, _ = await failing_after(anthropic_stream("I look.")[:3], [], said=long)
+    assert calls_in(seen)[0] == [("Bash", {"command": "x" * 20_000})]
+
+
+@pytest.mark.parametrize("call", [False, True], ids=["after text", "after a part of the call"])
+async def test_a_call_in_an_error_after_content_of_chat_completions_is_made(call):
+    begun = [chunk(tool_delta(0, '{"comma', id="call_1", type="function", name="Bash"))]
+    events = chat_stream("I look.")[:3]
+    seen, count = await failing_after(events, map(data, begun) if call else [], chat)
+    assert calls_in(seen) == ([("Bash", {"command": "ls"})], "tool_use")
+    assert (b"look." in seen, b"error" in seen, count) == (True, False, 1)
+
+
+async def test_an_error_after_a_whole_call_ends_the_stream_as_before():
+    events = anthropic_stream("I look.", tool_calls=[("Bash", {"command": "ls"})])
+    with pytest.raises(httpx2.RemoteProtocolError):
+        await failing_after(events[:9], [])
+
+
+@pytest.mark.parametrize(
+    "said", [LLAMA + BROKEN, LLAMA + QWEN[:-30], LLAMA + QWEN.replace("Bash", "Fly"),
+             OLLAMA.format('{"command": "ls"}]')],
+    ids=["unreadable", "cut off", "of another tool", "without the name"],
+)  # fmt: skip
+async def test_a_call_that_nobody_could_parse_is_asked_for_again(said):
+    again = respond(200, anthropic_message("", tool_calls=[("Bash", {"command": "pwd"})]))
+    response, asked = await replied(respond(500, error(said)), again)
+    assert calls_in(response.content) == ([("Bash", {"command": "pwd"})], "tool_use")
+    assert "cannot be parsed" in json.dumps(asked[1]["messages"][-1])
+    assert "command" in json.dumps(asked[1]["messages"][-2])
+
+
+@pytest.mark.parametrize(
+    "said", [LLAMA + "Nothing to do.", LLAMA, "out of memory", LLAMA + QWEN.replace("ls", KEY)],
+    ids=["text", "nothing", "another error", "the gateway's own key is removed from it"],
+)  # fmt: skip
+async def test_another_error_of_a_local_server_stays_one(said):
+    register_secret(KEY)
+    response, asked = await replied(respond(500, error(said)))
+    assert response.status_code == 500
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The model produced output that does not match the expected peg-native format",
+        in_lm_studio(
+            "The model produced output that does not match the expected peg-gemma4 format"
+        ),
+        "failed to parse JSON: unexpected end of JSON input",
+        "invalid character ']' after object key:value pair",
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+async def test_a_reply_that_is_lost_is_asked_for_again_in_other_words(said, stream):
+    """The same request may give the same reply, which the server could not parse."""
+    again = anthropic_stream("", tool_calls=[("Bash", {"command": "pwd"})])
+    second = sse(again) if stream else respond(200, collected(StreamEvent(*e) for e in again))
+    response, asked = await replied(respond(500, error(said)), second, stream=stream)
+    assert calls_in(response.content)[0] == [("Bash", {"command": "pwd"})]
+    assert "cannot be parsed" in json.dumps(asked[1]["messages"][-1])
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["invalid character 'x' looking for beginning of value", LLAMA + QWEN, OLLAMA.format("{}")],
+)
+@pytest.mark.parametrize("status", [400, 429])
+async def test_the_same_words_about_a_request_are_not_about_a_reply(said, status):
+    response, asked = await replied(respond(status, error(said)))
+    assert (response.status_code, len(asked)) == (status, 1)
+
+
+async def test_the_error_is_reported_if_the_second_reply_has_the_same():
+    failing = respond(500, error(LLAMA + BROKEN))
+    response, asked = await replied(failing, failing)
+    assert (response.status_code, len(asked)) == (500, 2)
+    assert "Failed to parse input" in response.json()["error"]["message"]
+
+
+async def test_a_call_inside_the_value_of_an_unreadable_call_is_not_made():
+    inner = json.dumps({"name": "Bash", "arguments": {"command": "rm x"}})
+    call = f"<tool_call>\n<function=Write>\n<parameter=x>\n{inner}\n</x>\n</tool_call>"
+    no = respond(200, anthropic_message("No."))
+    response, _ = await replied(respond(500, error(LLAMA + call)), no)
+    assert all(name != "Bash" for name, _ in calls_in(response.content)[0])

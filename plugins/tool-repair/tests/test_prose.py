@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugway_tool_repair._tools import Verdict
-from plugway_toolcalls import OutputParser
+from plugway_toolcalls import OutputParser, marks
 from plugway_toolcalls.marks import SEARCHED
 from plugway_toolcalls.testing import as_blocks
 
@@ -267,3 +267,17 @@ def test_a_number_that_is_too_large_passes_as_it_was_written_or_is_a_problem():
 def test_half_of_a_surrogate_pair_in_a_call_can_be_sent():
     call = r'<tool_call>{"name": "Read", "arguments": {"file_path": "/a\ud83d"}}</tool_call>'
     assert calls_of(call) == [("call", "Read", {"file_path": "/a\ufffd"})]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 10_000])
+@pytest.mark.parametrize(("opening", "closing"), marks.THINKING.items())
+def test_reasoning_between_the_markers_of_any_family_is_reasoning(opening, closing, size):
+    text = f"{opening}\nHm <b>.\n{closing}\nDone."
+    pieces = pieces_of(text, size)
+    assert [kind for kind, _ in pieces] == ["thinking", "text"]
+    assert (pieces[0][1].strip(), pieces[1][1].strip()) == ("Hm <b>.", "Done.")
+
+
+def test_all_families_but_two_have_such_markers():
+    known = {pair for family in SEARCHED for pair in family.reasoning} - {*marks.THINKING.items()}
+    assert {opening for opening, _ in known} == {"<|channel>", "Here are my reasoning steps:"}

@@ -124,10 +124,16 @@ def test_a_backslash_that_json_does_not_know_is_one_where_it_can_be_nothing_else
         "Bash:12",
         "functions.Bash<|constrain|>json",
         "tools.Bash",
+        "functions_Bash_2",
     ],
 )
 async def test_what_models_write_around_a_name_is_taken_off(running, name):  # noqa: F811
     script = raw_stream(start(0, name), part(0, '{"command": "ls"}'), stop(0))
+    assert await running.content(script) == ([("Bash", {"command": "ls"})], "tool_use")
+
+
+async def test_arguments_in_a_list_of_their_own_are_taken_out(running):  # noqa: F811
+    script = raw_stream(start(0), part(0, '[{"command": "ls"}]'), stop(0))
     assert await running.content(script) == ([("Bash", {"command": "ls"})], "tool_use")
 
 

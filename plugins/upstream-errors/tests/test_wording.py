@@ -1,12 +1,13 @@
 """Every row of the table has a sentence that only it understands first."""
 
+import json
 import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plugway import BackendRefused
+from plugway import BackendRefused, StreamInterrupted
 from plugway_upstream_errors import (
     KINDS,
     WORDINGS,
@@ -114,6 +115,11 @@ SENTENCES = [
     (400, "m is not a valid model ID", "model_not_found", 0, 0, 0),
     (400, '{"error":{"code":"model_not_found"}}', "model_not_found", 0, 0, 0),
     (500, "failed to load model", "broken", 0, 0, 0),
+    (500, "model name=qwen3 failed to load", "broken", 0, 0, 0),
+    (500, '{"error":"model requires more system memory (22.5 GiB) than is available (14.1 GiB)"}', "broken", 0, 0, 0),
+    (400, 'Failed to load model "m". Error: Model loading was stopped due to insufficient system resources.', "broken", 0, 0, 0),
+    (500, "input (9000 tokens) is too large to process. increase the physical batch size (current batch size: 512)", "broken", 0, 0, 0),
+    (500, "no user query found in messages", "broken", 0, 0, 0),
     (500, "Error rendering the chat template", "broken", 0, 0, 0),
     (400, '{"error":{"code":"unsupported_value"}}', "unsupported", 0, 0, 0),
     (422, "Extra inputs are not permitted", "unsupported", 0, 0, 0),
@@ -143,6 +149,19 @@ def test_a_sentence_is_understood_with_its_numbers(sentence):
     found = meaning_of(BackendRefused(status, text.encode()))
     assert (found.kind, found.prompt, found.limit, found.answer) == (kind, prompt, limit, answer)
     assert found.status == KINDS[kind].status
+
+
+@pytest.mark.parametrize(
+    "said", ["Failed to parse input at pos 7: {}", "error parsing tool call: raw='{}', err=EOF"]
+)
+@pytest.mark.parametrize("sentence", SENTENCES, ids=lambda s: s[1][:60])
+def test_what_the_model_wrote_has_no_meaning_for_the_error_that_quotes_it(said, sentence):
+    told = {"error": {"code": 500, "message": said.format(sentence[1])}}
+    nested = {"error": f"Engine protocol predict request returned 500: {json.dumps(told)}"}
+    for error in (told, nested):
+        found = meaning_of(BackendRefused(500, json.dumps(error).encode()))
+        assert (found.kind, found.prompt, found.limit) == ("other", 0, 0)
+    assert meaning_of(StreamInterrupted(said.format(sentence[1]), status=500)).kind == "other"
 
 
 def test_every_row_of_the_table_has_a_sentence():

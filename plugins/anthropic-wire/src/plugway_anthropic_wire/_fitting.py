@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from plugway import REMOVE, MessagesRequest, as_list, as_object
 from plugway_anthropic_wire._system_turns import without_prefill
+from plugway_anthropic_wire._turns import strictly_ordered, without_thinking
 from plugway_capabilities import USER_FIELDS, Facts
 from plugway_translation import (
     ANY_SCHEMA,
@@ -70,11 +71,10 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
     if facts.stop_limit and len(stops) > facts.stop_limit:
         fields["stop_sequences"] = stops[: facts.stop_limit]
         notes.add("stop_sequences", "drop", f"the server accepts {facts.stop_limit}")
-    if facts.images_limit:
-        messages = as_list(fields.get("messages", body.get("messages")))
-        shown = limit_images(messages, facts.images_limit, notes)
-        if shown is not messages:
-            fields["messages"] = shown
+    messages = as_list(fields.get("messages", body.get("messages")))
+    turns = _turns(messages, facts, notes)
+    if turns is not messages:
+        fields["messages"] = turns
     most, wanted = facts.max_output_tokens, body.get("max_tokens")
     if most and isinstance(wanted, int) and wanted > most:
         fields["max_tokens"] = most
@@ -100,6 +100,13 @@ def _betas(request: MessagesRequest, rejected: frozenset[str]) -> MessagesReques
         return request
     because = "the server rejects these beta features"
     return request.replace(because=because, headers={_BETA_HEADER: ",".join(kept) or REMOVE})
+def _turns(messages: list[Any], facts: Facts, notes: Notes) -> list[Any]:
+    """The turns that the server accepts; the same object if nothing changes."""
+    if facts.images_limit:
+        messages = limit_images(messages, facts.images_limit, notes)
+    if facts.reasoning_back == "rejected":
+        messages = without_thinking(messages, notes)
+    return strictly_ordered(messages, notes) if facts.turn_order == "strict" else messages
 
 
 def plain_tools(request: MessagesRequest) -> MessagesRequest:

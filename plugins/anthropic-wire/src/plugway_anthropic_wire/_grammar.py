@@ -11,6 +11,12 @@ from plugway import BackendError, BackendRefused, MessagesRequest, as_list, as_o
 _GRAMMAR: Final = re.compile(
     r"grammar|json[ _]schema|sampler|pattern must start|generate parser|number of repetitions", re.I
 )
+_OTHER_CAUSE: Final = re.compile(
+    r"raise_exception|jinja exception|failed to parse input at|produced output|parsing tool call",
+    re.I,
+)
+"""Errors of the chat template, which refuses the conversation, and about what the model wrote,
+which may contain any word. llama.cpp builds its parser from the template, and says so."""
 _NAMED: Final = re.compile(
     r"JSON schema error at \S+: (?:cannot resolve |unsupported |unrecognized )?(\$?\w+)"
 )
@@ -30,6 +36,8 @@ def named_tools(failure: BackendError, request: MessagesRequest) -> BackendError
         return failure
     message = failure.message[:2000]
     if failure.native or failure.permanent or not _GRAMMAR.search(message):
+        return failure
+    if _OTHER_CAUSE.search(message):
         return failure
     tools = as_list(request.get("tools"))
     keyword = _NAMED.search(message)

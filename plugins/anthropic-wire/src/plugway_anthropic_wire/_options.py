@@ -14,8 +14,11 @@ def checked_url(url: str, *, with_key: bool) -> str:
     if problem := url_problem(url, with_key=with_key):
         raise ValueError(problem)
     url = url.rstrip("/")
-    if url.endswith("/v1"):
-        raise ValueError("it must not end in `/v1`: the API's paths already start with it")
+    for end in ("/v1", "/v1/messages", "/v1/chat/completions"):
+        if url.endswith(end):
+            raise ValueError(
+                f"it must not end in `{end}`: the API's paths already start with `/v1`"
+            )
     return url
 
 

@@ -153,7 +153,9 @@ def _diff(planned: Planned) -> list[str]:
 def _verify(gateway: LocalGateway, facts: Facts) -> None:
     """Check what a session needs: the gateway answers, lists models, and the main model replies."""
     main = facts.chosen["sonnet"]
-    _print(f"ok    the gateway answers at {gateway.url} and lists {len(facts.models)} models")
+    count = len(facts.models)
+    models = f"{count} model{'s'[: count != 1]}"
+    _print(f"ok    the gateway answers at {gateway.url} and lists {models}")
     ask = partial(probe, gateway.url, gateway.token, main.id, tls=gateway.tls, probes=("stream",))
     (finding,) = anyio.run(ask)
     if finding.outcome == "passed":

@@ -17,13 +17,12 @@ from plugway import (
     Secret,
     Upstream,
     hookimpl,
-    url_problem,
 )
 from plugway_anthropic_wire import key_lines
 from plugway_capabilities import Ledger
 from plugway_embeddings import OpenAIEmbeddings
 from plugway_openai_compatible._presets import KeyHeader, Preset, PresetName, presets
-from plugway_openai_wire import Api, Endpoint, OpenAIBackend
+from plugway_openai_wire import Api, Endpoint, OpenAIBackend, address_problem
 from plugway_openai_wire.chat import ChatApi
 from plugway_openai_wire.responses import ResponsesApi
 from plugway_translation import MediaPolicy
@@ -76,7 +75,7 @@ class OpenAICompatibleOptions(NetworkOptions):
         if not url:
             missing = ": Azure has no default" if self.preset else ", or a `preset` with one"
             raise ValueError(f"`base_url` is required{missing}")
-        if problem := url_problem(url, with_key=self.api_key is not None):
+        if problem := address_problem(url, with_key=self.api_key is not None):
             raise ValueError(f"`base_url`: {problem}")
         return self
 

@@ -4,6 +4,7 @@
 Anything specific to one provider belongs in that provider's plugin.
 """
 
+from plugway_openai_wire._address import address_problem
 from plugway_openai_wire._api import Api, Call, Reader
 from plugway_openai_wire._backend import Endpoint, OpenAIBackend
 from plugway_openai_wire._events import EventList, TranslatedEvents
@@ -19,5 +20,6 @@ __all__ = [
     "Payloads",
     "Reader",
     "TranslatedEvents",
+    "address_problem",
     "models_of",
 ]

@@ -23,12 +23,11 @@ from plugway import (
     Secret,
     Upstream,
     hookimpl,
-    url_problem,
 )
 from plugway_anthropic_wire import key_lines
 from plugway_capabilities import Ledger
 from plugway_embeddings import OpenAIEmbeddings
-from plugway_openai_wire import Api, Endpoint, OpenAIBackend
+from plugway_openai_wire import Api, Endpoint, OpenAIBackend, address_problem
 from plugway_openai_wire.chat import ChatApi, Quirks
 from plugway_openai_wire.responses import ResponsesApi
 from plugway_translation import MediaPolicy
@@ -85,7 +84,7 @@ class OpenAIOptions(NetworkOptions):
     @field_validator("base_url")
     @classmethod
     def _address_is_safe(cls, url: str) -> str:
-        if problem := url_problem(url, with_key=True):
+        if problem := address_problem(url, with_key=True):
             raise ValueError(problem)
         url = url.rstrip("/")
         return url if urlsplit(url).path else f"{url}/v1"

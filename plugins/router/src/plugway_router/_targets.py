@@ -90,6 +90,9 @@ def _entry_flaws(entry: Entry) -> Iterator[str]:
 
 def _why_no_target(text: str, options: RouterOptions, zones: Zones) -> str:
     instance, slash, model = text.partition("/")
+    other, comma, rest = text.partition(",")
+    if comma and rest.strip() and other in zones:
+        return f"{text!r} has a comma; write `{other}/{rest.strip()}`"
     if instance in zones:
         if not model:
             return f"{text!r} has no model; write `{instance}` to keep the requested model"

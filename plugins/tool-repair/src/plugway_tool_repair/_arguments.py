@@ -56,6 +56,9 @@ class Fitter:
         """The same as `fit_text`, for arguments that are parsed already."""
         if isinstance(value, str):
             value = self._unwrapped_text(value)
+        if isinstance(value, list) and len(as_list(value)) == 1:
+            self.fixes.append("its arguments were in a list")
+            value = value[0]
         if value is None:
             self.fixes.append("`null` instead of arguments")
         elif not isinstance(value, dict):

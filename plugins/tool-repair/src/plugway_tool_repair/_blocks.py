@@ -5,8 +5,9 @@ See `_repairer` for what happens to them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -72,6 +73,13 @@ class Block:
         except orjson.JSONDecodeError:
             return False
         return isinstance(value, dict | list)
+
+
+def without_calls(blocks: Mapping[Any, Block]) -> dict[Any, Block] | None:
+    """The open blocks without those of calls; None if a text may hold one."""
+    if any(block.prose is not None and block.prose.holds_call for block in blocks.values()):
+        return None
+    return {index: block for index, block in blocks.items() if block.kind != "tool_use"}
 
 
 @dataclass(frozen=True, slots=True)

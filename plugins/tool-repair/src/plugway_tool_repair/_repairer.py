@@ -15,7 +15,7 @@ from typing import Any, Final
 import orjson
 
 from plugway import BackendProtocolError, StreamEvent, as_object, event, new_id
-from plugway_tool_repair._blocks import BadCall, Block, Quoted
+from plugway_tool_repair._blocks import BadCall, Block, Quoted, without_calls
 from plugway_tool_repair._ending import DONE, OWN_END, ended_with, fitting, output_tokens
 from plugway_tool_repair._native import LEFT_OUT
 from plugway_tool_repair._pieces import Calls, Cut, Piece, Text, Unread
@@ -58,15 +58,12 @@ class Repairer(Writer):
         self._thought = Thought(toolbox) if rescue else None
         self._most, self._stops, self._objects = most, stops, objects
         self._blocks: dict[Any, Block] = {}
-        self._waiting: list[Block] = []
-        """Ended blocks whose call may be incomplete, and the calls after them."""
+        self._waiting: list[Block] = []  # whose call may be incomplete, and the calls after them
         self._rescued: set[tuple[str, bytes]] = set()
         self._ids: set[str] = set()  # of the calls sent so far
-        self.calls = 0
-        """Number of calls sent so far."""
+        self.calls = 0  # sent so far
         self.reason: object = None
-        self.judged = False
-        """Whether bad calls are passed on from now on."""
+        self.judged = False  # whether bad calls are passed on from now on
         self.cut: str | None = None
         """Name, as far as it is known, of the first call that was cut off and removed."""
         self.repeatable = False
@@ -75,10 +72,8 @@ class Repairer(Writer):
         """Whether the reply broke off, so that a call that was cut off stays as text."""
         self.stopped = False
         """Whether a stop sequence may have ended the reply, and the limit did not."""
-        self.bad: BadCall | None = None
-        """The first bad call, if it precedes all other content."""
-        self.empty = False
-        """Whether the reply ended without content."""
+        self.bad: BadCall | None = None  # the first one, if it precedes all other content
+        self.empty = False  # whether the reply ended without content
         self.ended = False
 
     def feed(self, item: StreamEvent) -> list[StreamEvent]:
@@ -101,6 +96,13 @@ class Repairer(Writer):
             case _:
                 out.append(item)
         return out
+
+    def drop_open_call(self) -> bool:
+        """Drop a call that is incomplete, so that the same call may follow as text. False if
+        another one was sent or is held, which that text may repeat."""
+        kept = None if self.calls or self._waiting else without_calls(self._blocks)
+        self._blocks = self._blocks if kept is None else kept
+        return kept is not None
 
     # ── blocks of the source ─────────────────────────────────────────────────────────────────
 

@@ -32,22 +32,25 @@ from plugway_tool_repair._arguments import dumps
 from plugway_tool_repair._blocks import BadCall
 from plugway_tool_repair._chat import DIALECT, ChatText, own_names
 from plugway_tool_repair._chat_bytes import ChatStream, read_whole
-from plugway_tool_repair._failed import rescued
+from plugway_tool_repair._failed import PARSED_HERE, Unparsed, message_of, unparsed
 from plugway_tool_repair._forced import Demand
 from plugway_tool_repair._options import ToolRepairOptions
 from plugway_tool_repair._relayed import Insisting, is_expressible
 from plugway_tool_repair._repairer import Repairer
+from plugway_tool_repair._rest import rest_of
 from plugway_tool_repair._tools import Toolbox
 from plugway_tool_repair._wire import events_of, next_in_time
 from plugway_translation import safe_name
 from plugway_wire.bounds import breath
-from plugway_wire.events import CUT_REASONS
+from plugway_wire.events import CUT_REASONS, interrupted
 
 Note = Callable[[str], None]
 _LARGE: Final = 2**18
 """Bytes of a complete reply above which the event loop runs first: a backend has just parsed it."""
 _FORM: Final = (400, 413, 422)
 """Statuses with which servers refuse a request for what is in it."""
+_MOST_SAID: Final = 4000
+"""Characters of a call in an error that are shown to the model."""
 _LEAST_ROOM: Final = 4096
 _MOST_ROOM: Final = 64_000
 """Limits of `max_tokens` for the retry of a call that was cut off."""
@@ -116,8 +119,8 @@ class Asking:
         self._demand = Demand(self._toolbox)
         try:
             reply = await self._send(request, self._attempt)
-        except BackendRefused as failure:
-            reply = self._rescued(failure)
+        except BackendError as failure:
+            return await self._failed(request, failure)
         if isinstance(self._send, Insisting) and self._send.retried:
             self._may_ask = False
         try:
@@ -125,12 +128,10 @@ class Asking:
                 return reply, *await self._relayed(request, reply)
             repairer = self._repairer(request, reply)
             return reply, await self._read(reply, repairer), repairer
-        except BackendRefused as failure:  # in the stream, before any content
+        except (BackendRefused, StreamInterrupted) as failure:  # before any content
             await reply.close()
             self._demand = Demand(self._toolbox)
-            reply = self._rescued(failure)
-            repairer = self._repairer(request, reply)
-            return reply, await self._read(reply, repairer), repairer
+            return await self._failed(request, failure)
         except BaseException:
             await reply.close()
             raise
@@ -181,14 +182,26 @@ class Asking:
         others = tuple((safe_name(other), arguments) for other, arguments in bad.others)
         return replace(bad, name=name, problems=problems, others=others)
 
-    def _rescued(self, failure: BackendRefused) -> Reply:
-        """A reply with the call inside a refusal. Raises the refusal if there is none."""
-        able = self._options.rescue and bool(self._toolbox)
-        made = rescued(failure, self._toolbox, self._attempt.model) if able else None
-        if made is None:
+    async def _failed(
+        self, request: MessagesRequest, failure: BackendError
+    ) -> tuple[Reply, Reply | None, Repairer]:
+        """The same as `_ask` for the model's text inside an error: the server could not parse it.
+        Raises the error if it has no call, or only one that was requested again before."""
+        found = self._unparsed(failure)
+        may_ask = found is not None and found.is_attempt and self._may_ask
+        if found is None or not (found.is_call or may_ask):
             raise failure
-        self._note("the server returned a call that it could not parse; it is parsed here")
-        return made
+        reply = message_of(found.text, self._attempt.model)
+        repairer = self._repairer(request, reply)
+        if found.is_call:
+            self._note(PARSED_HERE)
+            return reply, await self._read(reply, repairer), repairer
+        repairer.bad = BadCall("", "", ("the server could not parse it",), found.text[:_MOST_SAID])
+        return reply, None, repairer
+
+    def _unparsed(self, failure: BackendError) -> Unparsed | None:
+        able = self._options.rescue and bool(self._toolbox)
+        return unparsed(failure, self._toolbox) if able else None
 
     def _again(self, request: MessagesRequest, repairer: Repairer) -> MessagesRequest:
         """The next request after an unusable reply. Raises `BackendError` if there is no retry."""
@@ -277,7 +290,8 @@ class Asking:
             return None
         repairer.judged = True
         repairer.repeatable = repairer.cut is not None and not repairer.calls
-        return reply.replace(events=None, chunks=_bytes(head, source, repairer))
+        rest = rest_of(head, source, repairer, self._unparsed, self._note)
+        return reply.replace(events=None, chunks=rest)
 
     def _valid_calls(self, message: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         """Name and arguments of the valid calls that the server parsed."""
@@ -300,7 +314,7 @@ class Asking:
     async def _next(self, source: AsyncIterator[StreamEvent]) -> StreamEvent | None:
         item = await next_in_time(source, self._attempt)
         if item is not None and item.type == "error":
-            raise _interrupted(item)
+            raise interrupted(item.data)
         return item
 
     def _failure(self, bad: BadCall | None) -> BackendError:
@@ -312,21 +326,6 @@ class Asking:
         error.try_next = self._options.unfixable == "fail_over"
         error.permanent = self._options.unfixable == "error"
         return error
-
-
-async def _bytes(
-    head: list[StreamEvent], source: AsyncIterator[StreamEvent], repairer: Repairer
-) -> AsyncIterator[bytes]:
-    """The chunks that were read before, then the rest as it arrives."""
-    yield b"".join(item.encode() for item in head)
-    while not repairer.ended:
-        item = await anext(source, None)
-        if item is None:
-            return
-        if item.type == "error":
-            raise _interrupted(item)
-        if out := repairer.feed(item):
-            yield out[0].encode() if len(out) == 1 else b"".join(i.encode() for i in out)
 
 
 async def _whole(reply: Reply, repairer: Repairer, demand: Demand) -> Reply | None:
@@ -377,11 +376,3 @@ def _limit(request: MessagesRequest) -> int:
 async def _async(items: Iterable[StreamEvent]) -> AsyncIterable[StreamEvent]:
     for item in items:
         yield item
-
-
-def _interrupted(item: StreamEvent) -> StreamInterrupted:
-    detail = as_object(item.data.get("error"))
-    status = {"overloaded_error": 529, "rate_limit_error": 429}.get(str(detail.get("type")), 500)
-    message = str(detail.get("message") or "the stream failed")
-    record = f"the stream ended with an error event (status {status})"
-    return StreamInterrupted(message, status=status, record=record)

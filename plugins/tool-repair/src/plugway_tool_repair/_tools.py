@@ -15,7 +15,7 @@ import orjson
 
 from plugway import InvalidRequest, Original, as_list, as_object
 from plugway_tool_repair._arguments import Fitter, normal
-from plugway_toolcalls import Tool, dumps, plain_name
+from plugway_toolcalls import Tool, dumps, known_name, plain_name
 from plugway_translation import (
     ids_of_calls,
     is_placeholder,
@@ -182,9 +182,9 @@ class Toolbox:
 
     def named(self, name: str) -> str | None:
         """The only tool that `name` can mean, or None."""
-        for form in (name, plain_name(name)):
-            if form in self.tools:
-                return self._own.get(form, form)
+        known = known_name(name, self.tools)
+        if known is not None:
+            return self._own.get(known, known)
         name = plain_name(name)
         close = self._close.get(normal(name), [])
         return close[0] if len(close) == 1 else None

@@ -27,7 +27,7 @@ from plugway_toolcalls._rules import JSON_STYLE, NotWritable
 from plugway_toolcalls._schema import any_object, prepare_schema
 from plugway_toolcalls._spans import NOT_A_CALL
 from plugway_toolcalls._tokens import Memory
-from plugway_toolcalls._tools import Tool, dumps, kind_of, plain_name
+from plugway_toolcalls._tools import Tool, dumps, kind_of, known_name, plain_name
 from plugway_toolcalls._validate import check_arguments
 from plugway_toolcalls._write import own_format, write_call
 
@@ -64,6 +64,7 @@ __all__ = [
     "detect_family",
     "dumps",
     "kind_of",
+    "known_name",
     "load",
     "merged",
     "own_format",

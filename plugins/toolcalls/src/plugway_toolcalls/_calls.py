@@ -15,9 +15,10 @@ from plugway import as_list, as_object
 from plugway_toolcalls._braces import read_braces
 from plugway_toolcalls._families._base import CallFormat
 from plugway_toolcalls._python import NotPython, python_value, read_python
+from plugway_toolcalls._spans import before_list
 from plugway_toolcalls._tags import Names, NotTags, read_body
 from plugway_toolcalls._tokens import inner_calls
-from plugway_toolcalls._tools import Tool, dumps, plain_name
+from plugway_toolcalls._tools import Tool, dumps, known_name, plain_name
 
 _NAME_KEYS: Final = ("name", "function", "tool", "tool_name", "function_name")
 _ARGUMENT_KEYS: Final = ("arguments", "parameters", "args", "input", "kwargs")
@@ -82,19 +83,19 @@ def _read(spec: CallFormat, text: str, tools: Tools, name: str) -> list[tuple[st
 
 
 def _finished(name: str, arguments: Any, tools: Tools) -> Call:
-    name = name.strip()
-    if name not in tools:
-        name = plain_name(name)
-    if name not in tools:
-        raise MalformedCall(f"there is no tool `{name[:80]}`")
+    known = known_name(name.strip(), tools)
+    if known is None:
+        raise MalformedCall(f"there is no tool `{plain_name(name)[:80]}`")
     if isinstance(arguments, str):
         arguments = _loads(arguments) if arguments.strip() else {}
+    if isinstance(arguments, list) and len(as_list(arguments)) == 1:
+        arguments = arguments[0]
     if arguments is None:
         arguments = {}
     if not isinstance(arguments, dict):
         raise MalformedCall("its arguments are not an object")
     try:
-        return Call(name, dumps(arguments))
+        return Call(known, dumps(arguments))
     except (TypeError, ValueError):
         raise MalformedCall("its arguments contain a value that JSON does not support") from None
 
@@ -196,11 +197,13 @@ def _arguments_of(data: dict[str, Any], tool: Tool | None) -> Any:
 def _from_head(spec: CallFormat, text: str, name: str) -> tuple[str, Any]:
     start = text.find("{")
     head = text[:start] if start >= 0 else text.removesuffix(spec.closing)
-    match = re.fullmatch(spec.head, head)
+    match = re.fullmatch(spec.head, head) or re.fullmatch(spec.head, before_list(head))
     if match is None:
         raise MalformedCall("it has no name")
-    arguments: Any = _loads(_value_text(text, spec)) if start >= 0 else None
-    return name or match["name"], arguments
+    value = _value_text(text, spec) if start >= 0 else ""
+    if match.end() < len(head):
+        value = f"[{value}"
+    return name or match["name"], _loads(value) if start >= 0 else None
 
 
 # Tags, braces, Python

@@ -41,6 +41,12 @@ def ends_line(rest: str, final: bool, extra: str = "", more: tuple[str, ...] = (
     return None if may_follow and not final else False
 
 
+def before_list(head: str) -> str:
+    """The text before the arguments without the start of a list, in which some models put them."""
+    begun = head.rstrip()
+    return begun[:-1] if begun.endswith("[") else head
+
+
 class Finder(Protocol):
     """Finds the end of one call."""
 
@@ -86,7 +92,8 @@ class JsonFinder:
             if start is None or start == NOT_A_CALL:
                 return start
             self._at = start
-            self._in_list = self._opened or text.startswith("[", start)
+            listed = self._head is None and text.startswith("[", start)
+            self._in_list = self._opened or listed
         while self._value_end >= 0 or self._scan(text, final):
             end = self._with_closing(text, final)
             if end != _NEXT_VALUE:
@@ -109,6 +116,9 @@ class JsonFinder:
             fits = re.fullmatch(r"\s*(?:```\w*\s*)?", head) is not None and start != end
         else:
             fits = self._head.fullmatch(head) is not None
+            begun = before_list(head)
+            if not fits and len(begun) < len(head) and self._head.fullmatch(begun):
+                start, fits = len(begun), True
         return start if fits and start >= 0 else NOT_A_CALL
 
     def _reject_early(self, text: str) -> int | None:

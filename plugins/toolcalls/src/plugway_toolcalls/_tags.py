@@ -72,6 +72,8 @@ class _Reader:
         tokens = tokens_of(spec).of(body)
         outermost = list(_outermost(tokens))
         self._tokens = [token for token in outermost if token.kind in {"key", "end"}]
+        self._last = {_name(t): at for at, t in enumerate(self._tokens) if t.kind == "key"}
+        """The last token that begins an argument of each name."""
         self._opens = [token.start for token in outermost if token.kind == "open"]
         """Where calls begin that are not closed."""
         self._found: dict[str, Any] = {}
@@ -122,6 +124,7 @@ class _Reader:
                     raise NotTags(f"a call may begin behind the argument {_name(key)[:80]!r}")
                 continue
             if following is None:
+                self._check_value(number, index, taken)
                 return index
             if following.kind == "key" and _name(following) in taken - {first}:
                 raise NotTags(f"the start of the argument {_name(following)[:80]!r} is ambiguous")
@@ -130,8 +133,24 @@ class _Reader:
                     raise NotTags(f"there is no argument {_name(following)[:80]!r}")
                 if self._opens_in(key, token.start):
                     raise NotTags(f"the start of {_name(following)[:80]!r} may be in another call")
+                self._check_value(number, index, taken)
                 return index
         raise NotTags(f"the argument {_name(key)[:80]!r} is not closed")
+
+    def _check_value(self, number: int, end: int, taken: set[str]) -> None:
+        """Raises `NotTags` if the value that token `end` closes may be two arguments, the first of
+        which is not closed, or may be closed twice. Tags in pairs are text."""
+        inside = self._tokens[number:end]
+        keys = [_name(token) for token in inside if token.kind == "key"]
+        ends = len(inside) - len(keys)
+        if ends > len(keys) and inside[-1].kind == "end":
+            between = self._body[inside[-1].end : self._tokens[end].start]
+            if not between.strip():
+                raise NotTags("an argument is closed twice")
+        if len(keys) > ends:
+            for name in keys:
+                if name in self._names.known and name not in taken and self._last[name] < end:
+                    raise NotTags(f"the argument before {name[:80]!r} may not be closed")
 
     def _opens_in(self, token: Token, until: int) -> list[int]:
         first = bisect_left(self._opens, token.end)

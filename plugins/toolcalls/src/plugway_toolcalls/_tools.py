@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 _HEADER_REST = re.compile(r"\s*<\|.*", re.DOTALL)
 _NAMESPACE = re.compile(r"^(?:functions?|tools?|default_api)[.:/]")
 _INDEX = re.compile(r":\d{1,4}$")
+_NUMBERED = re.compile(r"functions?[._](?P<name>.{1,200})[:_-]\d{1,4}")
+"""`functions.NAME:INDEX` without the signs that some servers forbid in an id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,13 @@ def plain_name(name: str) -> str:
     """`name` without what models add to it: a namespace, an index, the rest of a header."""
     name = _HEADER_REST.sub("", name.strip())
     return _INDEX.sub("", _NAMESPACE.sub("", name))
+
+
+def known_name(name: str, tools: Container[str]) -> str | None:
+    """The tool that `name` means, with what models add to it; None if there is no such tool."""
+    numbered = _NUMBERED.fullmatch(name.strip())
+    forms = (name, plain_name(name), numbered["name"] if numbered is not None else "")
+    return next((form for form in forms if form and form in tools), None)
 
 
 def kind_of(value: Any) -> str:

@@ -53,14 +53,13 @@ _OTHER_LEAKS: Final = (
 PAIRED: Final = {"</s>": "<s>", "</think>": "<think>", "◁/think▷": "◁think▷"}
 """Texts that are a leak only if their opening marker did not occur before."""
 UNUSED = r"<unused\d{1,4}>|<\|reserved_special_token_\d{1,4}\|>|<extra_id_\d{1,3}>"
+_ANY_CHANNEL: Final = "<|channel>"
+"""Gemma's, which begins other text, too."""
 THINKING: Final = {
-    "<think>": "</think>",
-    "<thinking>": "</thinking>",
-    "[THINK]": "[/THINK]",
-    "<seed:think>": "</seed:think>",
-    "◁think▷": "◁/think▷",
-    "<|START_THINKING|>": "<|END_THINKING|>",
-    "<|channel>thought": "<channel|>",
+    opening: closing
+    for family in SEARCHED
+    for opening, closing in family.reasoning
+    if not opening[0].isalpha() and opening != _ANY_CHANNEL
 }
 """Markers of reasoning at the start of a text."""
 HEADERS: Final = tuple(o for f in FAMILIES if f.header for o in f.header.openings)

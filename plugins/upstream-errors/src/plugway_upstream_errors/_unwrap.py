@@ -21,6 +21,11 @@ MAX_NESTED: Final = 3
 _MAX_MEMBERS: Final = 300
 _MAX_DEPTH: Final = 12
 
+_WRITTEN: Final = re.compile(
+    r"(Failed to parse input at pos \d{1,12}|error parsing tool call)\b.*", re.DOTALL
+)
+"""What the model wrote, inside errors of llama-server and Ollama. It may contain any words, also
+those of another error."""
 _TEXTS: Final = ("raw", "message", "error", "detail", "msg", "error_description", "response")
 """Fields that hold a text or lead to one, the most specific first."""
 _CODES: Final = frozenset(("type", "code", "status", "reason", "error_code"))
@@ -59,7 +64,7 @@ def unwrap(body: bytes) -> Facts:
     if parsed is None:
         facts.web_page = text[:1] == "<"
         if text and not facts.web_page:
-            facts.texts.append(text[:MAX_TEXT])
+            _text(text, facts, 1, 0)
     else:
         _walk(parsed, facts, _MAX_DEPTH, MAX_NESTED)
     return facts
@@ -108,6 +113,7 @@ def _text(text: str, facts: Facts, depth: int, nested: int) -> None:
         if inner is not None:
             _walk(inner, facts, depth - 1, nested - 1)
             return
+    text = _WRITTEN.sub(r"\1", text, count=1)
     room = MAX_TEXT - sum(map(len, facts.texts))
     if text and room > 0:
         facts.texts.append(text[:room])

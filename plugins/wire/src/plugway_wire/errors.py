@@ -244,3 +244,6 @@ class BackendProtocolError(BackendError):
 
 class StreamInterrupted(BackendError):
     """A stream ended early, or contained an error event."""
+
+    body: bytes = b""
+    """The data of that event, with keys redacted."""

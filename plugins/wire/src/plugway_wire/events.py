@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 
 import orjson
 
+from plugway_log import bytes_without_secrets
 from plugway_wire.arguments import is_json, object_text, whole_escapes
 from plugway_wire.bounds import TOGETHER, breath, check_answer, is_deep
 from plugway_wire.errors import BackendProtocolError, StreamInterrupted
@@ -307,7 +308,9 @@ def interrupted(data: Mapping[str, Any]) -> StreamInterrupted:
         status = {"authentication_error": 401, "permission_error": 403}.get(kind, 400)
     message = reason_of(data.get("error")) or "the stream failed"
     record = f"the stream ended with an error event (status {status})"
-    return StreamInterrupted(message, status=status, record=record)
+    failure = StreamInterrupted(message, status=status, record=record)
+    failure.body = bytes_without_secrets(orjson.dumps(data))
+    return failure
 
 
 def renamed(start: StreamEvent, model: str) -> StreamEvent:

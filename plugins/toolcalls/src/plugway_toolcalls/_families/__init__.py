@@ -17,14 +17,17 @@ from plugway_toolcalls._families.hunyuan import HUNYUAN
 from plugway_toolcalls._families.kimi import KIMI, KIMI_K3
 from plugway_toolcalls._families.lfm2 import LFM2
 from plugway_toolcalls._families.llama import FUNCTIONARY, FUNCTIONARY32, LLAMA, LLAMA4
+from plugway_toolcalls._families.longcat import LONGCAT
 from plugway_toolcalls._families.minicpm import MINICPM
 from plugway_toolcalls._families.minimax import MINIMAX, MINIMAX_M3
 from plugway_toolcalls._families.mistral import MISTRAL, MISTRAL_V3
 from plugway_toolcalls._families.muse import MUSE
 from plugway_toolcalls._families.nemotron import NEMOTRON
+from plugway_toolcalls._families.olmo import OLMO
 from plugway_toolcalls._families.phi import FUNCTOOLS, PHI
 from plugway_toolcalls._families.qwen_coder import QWEN_CODER, SEED_OSS
 from plugway_toolcalls._families.solar import SOLAR
+from plugway_toolcalls._families.step import STEP3
 from plugway_toolcalls._families.tool_calls import APRIEL, MINIMAX_M1
 
 __all__ = [
@@ -50,6 +53,8 @@ FAMILIES: tuple[Family, ...] = (
     MINIMAX_M3,
     MINIMAX,
     HUNYUAN,
+    LONGCAT,
+    STEP3,
     GEMMA4,
     FUNCTION_GEMMA,
     NEMOTRON,
@@ -68,6 +73,7 @@ FAMILIES: tuple[Family, ...] = (
     GIGACHAT3,
     FUNCTOOLS,
     PHI,
+    OLMO,
     APRIEL,
     MINIMAX_M1,
     HERMES,

@@ -21,6 +21,7 @@ GENERIC = Family(
         CallFormat(kind="object", opening="<tool_calls>", closing="</tool_calls>"),
         CallFormat(kind="object", opening="<|START_ACTION|>", closing="<|END_ACTION|>"),
         CallFormat(kind="python", opening="<|tool_call_start|>", closing="<|tool_call_end|>"),
+        CallFormat(kind="object", opening="<|action_start|><|plugin|>", closing="<|action_end|>"),
         CallFormat(kind="object", opening="```json\n", closing="```"),
         CallFormat(kind="object", opening="```tool_call\n", closing="```"),
         CallFormat(kind="object"),
@@ -46,6 +47,8 @@ GENERIC = Family(
             "]<|END_ACTION|>",
             (("thinking", "Hm."), _READ),
         ),
+        # InternLM 2.5 and 3.
+        Sample(f"<|action_start|><|plugin|>\n{_READ_JSON}<|action_end|>", (_READ,)),
         Sample('<|tool_call_start|>[Read(file_path="/a.txt")]<|tool_call_end|>', (_READ,)),
         Sample(
             '<|tool_call_start|>[Bash(command="a\\nb", timeout=null)]<|tool_call_end|>',

@@ -28,7 +28,7 @@ KIMI = Family(
     detect=((_BEGIN,), ("<|im_middle|>",)),
     calls=(_CALL,),
     reasoning=(("<think>", "</think>"), ("◁think▷", "◁/think▷")),
-    noise=(_ALL, _ALL_END),
+    noise=(_ALL, _ALL_END, "<|tool_call_section_begin|>", "<|tool_call_section_end|>"),
     stops=("<|im_end|>", "[EOS]"),
     section=(_ALL, _ALL_END),
     call_id="indexed",
@@ -41,6 +41,7 @@ KIMI = Family(
         ),
         Sample(f"<think>Hm.</think>{_ALL}{_ONE}{_ALL_END}", (("thinking", "Hm."), _READ)),
         Sample(_ONE, (_READ,)),
+        Sample(f"<|tool_call_section_begin|>{_ONE}<|tool_call_section_end|>", (_READ,)),
         Sample(f'{_BEGIN}Read:0{_ARGUMENTS}{{"file_path": "/a.txt"}}', (_READ,)),
         Sample(
             f"{_BEGIN}functions.Ls:0{_ARGUMENTS}{_END}",
