@@ -40,6 +40,7 @@ from plugway_translation._pairs import NO_RESULT, paired, paired_request
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
 from plugway_translation._remembered import remembered
 from plugway_translation._repeated import last_of_joined, last_version, split_versions
+from plugway_translation._root import ANSWER, is_object, wrapped
 from plugway_translation._schema import (
     ANY_SCHEMA,
     SchemaRules,
@@ -64,6 +65,7 @@ from plugway_translation._turns import CONTINUE, SEPARATOR, Turn, is_blank, syst
 from plugway_translation._usage import Totals, count, detailed_usage, totals_of, usage_of
 
 __all__ = [
+    "ANSWER",
     "ANY_SCHEMA",
     "ATTRIBUTION",
     "CALL_PREFIX",
@@ -110,6 +112,7 @@ __all__ = [
     "ids_of_calls",
     "is_attribution",
     "is_blank",
+    "is_object",
     "is_placeholder",
     "last_of_joined",
     "last_version",
@@ -145,4 +148,5 @@ __all__ = [
     "unreadable",
     "usage_of",
     "with_hash",
+    "wrapped",
 ]

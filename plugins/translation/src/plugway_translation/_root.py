@@ -15,6 +15,10 @@ from plugway_translation._notes import Notes
 _CHOICES: Final = ("anyOf", "oneOf")
 _JOINED: Final = (*_CHOICES, "allOf", "$ref")
 _ANSWER: Final = "output_config"
+ANSWER: Final = "answer"
+"""The property of an object around an answer that is none."""
+_SHARED: Final = ("$defs", "definitions")
+_PLACES: Final = [[name] for name in _SHARED]
 _MOST_NAMED: Final = 20
 _MAX_DEPTH: Final = 16
 
@@ -31,12 +35,56 @@ def find_reference(root: Mapping[str, Any], name: Any) -> Schema | None:
     return as_object(found) if isinstance(found, dict) else None
 
 
+def is_object(schema: Any) -> bool:
+    """Whether a schema allows nothing but objects, or any value."""
+    root = as_object(schema)
+    return _is_object(root, root, _MAX_DEPTH)
+
+
+def _is_object(found: Schema, root: Schema, depth: int) -> bool:
+    if "type" in found or not depth:
+        return found.get("type") in ("object", ["object"])
+    if "$ref" in found:
+        target = find_reference(root, found["$ref"])
+        return target is None or target is root or _is_object(target, root, depth - 1)
+    parts = [as_object(p) for key in (*_CHOICES, "allOf") for p in as_list(found.get(key))]
+    if parts:
+        return all(_is_object(part, root, depth - 1) for part in parts)
+    return found.keys().isdisjoint(("enum", "const", "items", "prefixItems"))
+
+
+def wrapped(schema: Any) -> Schema:
+    """An object with `schema` as its only property, `ANSWER`."""
+    root = as_object(schema)
+    shared = {key: root[key] for key in _SHARED if key in root}
+    inner = {key: _moved(item) for key, item in root.items() if key not in shared}
+    made: Schema = {"type": "object", "properties": {ANSWER: inner}, "required": [ANSWER]}
+    return {**made, "additionalProperties": False, **_moved(shared)}
+
+
+def _moved(value: Any) -> Any:
+    """`value` with its references to the root's own parts moved with them."""
+    if isinstance(value, list):
+        return [_moved(item) for item in as_list(value)]
+    if not isinstance(value, dict):
+        return value
+    found = as_object(value)
+    made = {key: _moved(item) for key, item in found.items()}
+    name = found.get("$ref")
+    if isinstance(name, str) and name.startswith("#") and name.split("/")[1:2] not in _PLACES:
+        made["$ref"] = f"#/properties/{ANSWER}{name[1:].rstrip('/')}"
+    return made
+
+
 def rooted(schema: Any, field: str, notes: Notes) -> Schema:
     """Make one object the root of `schema`, and merge its branches.
 
     Properties become optional unless every branch requires them; the description lists the choices.
+    The root of an answer may be anything.
     """
     root = as_object(schema)
+    if field.startswith(_ANSWER) and not is_object(root):
+        return root
     if any(key in root for key in _JOINED):
         joined = [key for key in _JOINED if key in root]
         root = _joined(root, root, _MAX_DEPTH)
@@ -45,7 +93,7 @@ def rooted(schema: Any, field: str, notes: Notes) -> Schema:
                 f"{field}.{key}", "translate", "merged into one object, which the root must be"
             )
     if field.startswith(_ANSWER) and (root.get("type") or "properties" in root):
-        return root  # output may be any object, or a list
+        return root  # the answer may be any object
     if root.get("type") != "object" or not isinstance(root.get("properties"), dict):
         root = {**root, "type": "object", "properties": as_object(root.get("properties"))}
     return root
