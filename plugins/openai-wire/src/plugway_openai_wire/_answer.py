@@ -84,7 +84,9 @@ class UnwrappedReader:
 
     def _unwrapped(self, events: Iterable[StreamEvent]) -> Iterator[StreamEvent]:
         for event in events:
-            data = event.data if event.type.startswith("content_block") else {}
+            data: Mapping[str, Any] = {}
+            if event.type.startswith("content_block"):
+                data = event.data
             delta = as_object(data.get("delta"))
             if event.type == "content_block_start":
                 self._text = AnswerText()
