@@ -134,9 +134,8 @@ class DialectChannel:
             if status < 400:
                 return status, encoder.message(reply)
             known = {"type": error_type(status), "message": ""} | as_object(reply.get("error"))
-            known["retry_after"] = wait
             status = self.dialect.statuses.get(status, status)
-            return status, encoder.error(status, known, streaming=False)
+            return status, encoder.error(status, known | {"retry_after": wait}, streaming=False)
 
     def _the_encoder(self) -> DialectEncoder:
         if self._encoder is None:
