@@ -4,6 +4,7 @@ Pure functions and small values: ids and names, schemas, turns, media, thinking,
 what a translation could not express. Only `OutputLimits` does I/O: it queries backends.
 """
 
+from plugway_translation._any_json import MakesJson, forces_json
 from plugway_translation._arguments import arguments_of, parse_arguments
 from plugway_translation._call_ids import FreshIds, ids_of_calls
 from plugway_translation._escapes import end_of_escapes
@@ -80,6 +81,7 @@ __all__ = [
     "Effort",
     "FreshIds",
     "IdCodec",
+    "MakesJson",
     "Media",
     "MediaPolicy",
     "Note",
@@ -108,6 +110,7 @@ __all__ = [
     "end_of_escapes",
     "excerpt_field",
     "excerpt_in",
+    "forces_json",
     "hashed",
     "ids_of_calls",
     "is_attribution",
