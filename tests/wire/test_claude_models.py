@@ -174,6 +174,33 @@ def test_the_most_that_a_claude_model_writes(model, most):
     assert claude.most_output == most
 
 
+LATE = [
+    *HELLO,
+    {"role": "system", "content": "Be brief."},
+    {"role": "assistant", "content": "Hi."},
+    {"role": "user", "content": "Go on."},
+    {"role": "system", "content": [{"type": "text", "text": "Now be long."}]},
+]
+
+
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-7"])
+async def test_system_turns_are_reminders_for_models_that_do_not_take_them(model):
+    """Claude Code sends them under every name that it does not know."""
+    body = {"model": "fast", "max_tokens": 99, "messages": LATE}
+    sent, answer, refused = await through_a_router(body, model)
+    assert refused == []
+    assert answer.status_code == 200
+    assert [turn["role"] for turn in sent["messages"]] == ["user", "assistant", "user"]
+    assert "Now be long." in sent["messages"][-1]["content"][-1]["text"]
+
+
+async def test_system_turns_stay_for_models_that_take_them():
+    body = {"model": "fast", "max_tokens": 99, "messages": LATE}
+    sent, _, refused = await through_a_router(body, "claude-opus-4-8")
+    assert refused == []
+    assert sent["messages"] == LATE
+
+
 async def through_a_router(body, model):
     """What the server got of a request, the answer, and what it refused."""
     async with StrictUpstream("anthropic") as upstream:

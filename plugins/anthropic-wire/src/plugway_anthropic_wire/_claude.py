@@ -118,6 +118,11 @@ class Claude:
         return self.family == "haiku" or self.version < first
 
     @property
+    def takes_system_turns(self) -> bool:
+        """Whether it supports the role `system` after the first turn."""
+        return self.version >= (4, 8)
+
+    @property
     def most_output(self) -> int:
         """The highest `max_tokens` that it accepts."""
         if self.version < (3, 7):
