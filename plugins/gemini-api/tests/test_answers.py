@@ -58,7 +58,7 @@ async def test_a_whole_answer(claude):
 async def test_a_stream_is_one_of_events_or_an_array(claude, query):
     claude.upstream.script(sse(anthropic_stream(["Hel", "lo."], thinking="hm", usage=USAGE)))
     answers = await claude.stream(query, **SHOWN)
-    assert [part["text"] for part in parts_of(answers)] == ["hm", "Hel", "lo."]
+    assert [part["text"] for part in parts_of(answers)] == ["hm", "Hel", "lo.", ""]
     assert parts_of(answers)[0] == {"text": "hm", "thought": True}
     assert [one["candidates"][0].get("finishReason") for one in answers][-2:] == [None, "STOP"]
     assert answers[-1]["usageMetadata"]["totalTokenCount"] == 51
