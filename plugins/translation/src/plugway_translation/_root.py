@@ -38,18 +38,21 @@ def find_reference(root: Mapping[str, Any], name: Any) -> Schema | None:
 def is_object(schema: Any) -> bool:
     """Whether a schema allows nothing but objects, or any value."""
     root = as_object(schema)
-    return _is_object(root, root, _MAX_DEPTH)
+    return _is_object(root, root, set())
 
 
-def _is_object(found: Schema, root: Schema, depth: int) -> bool:
-    if "type" in found or not depth:
-        return found.get("type") in ("object", ["object"])
-    if "$ref" in found:
-        target = find_reference(root, found["$ref"])
-        return target is None or target is root or _is_object(target, root, depth - 1)
+def _is_object(found: Schema, root: Schema, seen: set[str]) -> bool:
+    """`seen` are references whose targets count already."""
+    if "type" in found:
+        return found["type"] in ("object", ["object"])
+    name = found.get("$ref")
+    if isinstance(name, str):
+        target = None if name in seen else find_reference(root, name)
+        seen.add(name)
+        return target is None or target is root or _is_object(target, root, seen)
     parts = [as_object(p) for key in (*_CHOICES, "allOf") for p in as_list(found.get(key))]
     if parts:
-        return all(_is_object(part, root, depth - 1) for part in parts)
+        return all(_is_object(part, root, seen) for part in parts)
     return found.keys().isdisjoint(("enum", "const", "items", "prefixItems"))
 
 
@@ -71,7 +74,8 @@ def _moved(value: Any) -> Any:
     found = as_object(value)
     made = {key: _moved(item) for key, item in found.items()}
     name = found.get("$ref")
-    if isinstance(name, str) and name.startswith("#") and name.split("/")[1:2] not in _PLACES:
+    own = isinstance(name, str) and (name == "#" or name.startswith("#/"))
+    if own and name.split("/")[1:2] not in _PLACES:
         made["$ref"] = f"#/properties/{ANSWER}{name[1:].rstrip('/')}"
     return made
 
