@@ -74,9 +74,9 @@ def _moved(value: Any) -> Any:
     found = as_object(value)
     made = {key: _moved(item) for key, item in found.items()}
     name = found.get("$ref")
-    own = isinstance(name, str) and (name == "#" or name.startswith("#/"))
-    if own and name.split("/")[1:2] not in _PLACES:
-        made["$ref"] = f"#/properties/{ANSWER}{name[1:].rstrip('/')}"
+    path = name if isinstance(name, str) else ""
+    if (path == "#" or path.startswith("#/")) and path.split("/")[1:2] not in _PLACES:
+        made["$ref"] = f"#/properties/{ANSWER}{path[1:].rstrip('/')}"
     return made
 
 
@@ -91,7 +91,7 @@ def rooted(schema: Any, field: str, notes: Notes) -> Schema:
         return root
     if any(key in root for key in _JOINED):
         joined = [key for key in _JOINED if key in root]
-        root = _joined(root, root, _MAX_DEPTH)
+        root = _Joiner(root).joined(root, _MAX_DEPTH)
         for key in joined:
             notes.add(
                 f"{field}.{key}", "translate", "merged into one object, which the root must be"
@@ -103,22 +103,37 @@ def rooted(schema: Any, field: str, notes: Notes) -> Schema:
     return root
 
 
-def _joined(schema: Schema, root: Schema, depth: int) -> Schema:
-    """A schema with its branches merged and a root reference resolved."""
-    if not depth:
-        return {key: item for key, item in schema.items() if key not in _JOINED}
-    made = {key: item for key, item in schema.items() if key not in _JOINED}
-    target = find_reference(root, schema.get("$ref"))
-    if target is not None and target is not root:
-        made = _both(_joined(target, root, depth - 1), made)
-    for part in as_list(schema.get("allOf")):
-        made = _both(made, _joined(as_object(part), root, depth - 1))
-    for key in _CHOICES:
-        parts = [_joined(as_object(part), root, depth - 1) for part in as_list(schema.get(key))]
-        parts = [part for part in parts if part.get("type", "object") == "object"]
-        if parts:
-            made = _one_of(made, parts)
-    return made
+class _Joiner:
+    """Merges branches of one root."""
+
+    def __init__(self, root: Schema) -> None:
+        self._root = root
+        self._known: dict[tuple[str, int], Schema] = {}
+        """Merged targets of references: many may lead to the same."""
+
+    def joined(self, schema: Schema, depth: int) -> Schema:
+        """A schema with its branches merged and a root reference resolved."""
+        if not depth:
+            return {key: item for key, item in schema.items() if key not in _JOINED}
+        made = {key: item for key, item in schema.items() if key not in _JOINED}
+        name = schema.get("$ref")
+        target = find_reference(self._root, name)
+        if target is not None and target is not self._root:
+            made = _both(self._target(str(name), target, depth - 1), made)
+        for part in as_list(schema.get("allOf")):
+            made = _both(made, self.joined(as_object(part), depth - 1))
+        for key in _CHOICES:
+            parts = [self.joined(as_object(part), depth - 1) for part in as_list(schema.get(key))]
+            parts = [part for part in parts if part.get("type", "object") == "object"]
+            if parts:
+                made = _one_of(made, parts)
+        return made
+
+    def _target(self, name: str, target: Schema, depth: int) -> Schema:
+        found = self._known.get((name, depth))
+        if found is None:
+            found = self._known[name, depth] = self.joined(target, depth)
+        return found
 
 
 def _both(first: Schema, second: Schema) -> Schema:
