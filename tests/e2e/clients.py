@@ -5,20 +5,17 @@ The setup is read from that page, so that the page describes what was tested.
 
 from __future__ import annotations
 
-import functools
 import os
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import anyio
-import pytest
 
 from tests.e2e.claude import Answer
+from tests.e2e.client_packages import installed
 from tests.e2e.scripted_model import COMMAND, CONTENT, FILE, Step
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -133,58 +130,6 @@ async def run(
     return Answer(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-# ── installation ─────────────────────────────────────────────────────────────────────────────────
-
-
-def installed(packages: tuple[str, ...]) -> Path:
-    """The folder of the packages' commands; skips the test if they are not available."""
-    path, problem = _looked_for(packages)
-    if problem:
-        pytest.skip(f"{packages[0]} cannot be installed here: {problem[-300:]}")
-    return Path(path)
-
-
-@functools.cache
-def _looked_for(packages: tuple[str, ...]) -> tuple[str, str]:
-    """The folder, or the problem; cached for the whole test run, even if it fails."""
-    default = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plugway-build"
-    cache = Path(os.environ.get("PLUGWAY_BUILD_CACHE") or default)
-    pip = "==" in packages[0]
-    name = re.sub(r"\[.*?\]", "", packages[0]).replace("==", "-").lstrip("@")
-    name = re.sub("[@/]", "-", name)
-    home = cache / "clients" / name
-    commands = home / ("bin" if pip else "node_modules/.bin")
-    if not (home / ".installed").exists():
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        install = _pip if pip else _npm
-        if problem := install(home, packages):
-            return "", problem
-        (home / ".installed").touch()
-    return str(commands), ""
-
-
-def _npm(home: Path, packages: tuple[str, ...]) -> str:
-    quiet = ["--silent", "--no-audit", "--no-fund", "--fetch-retries=0"]
-    return _done(["npm", "install", *quiet, "--prefix", str(home), *packages])
-
-
-def _pip(home: Path, packages: tuple[str, ...]) -> str:
-    """Install in place, because a virtual environment cannot be moved."""
-    made = _done([sys.executable, "-m", "venv", str(home)])
-    quiet = ["--quiet", "--disable-pip-version-check", "--retries=0"]
-    return made or _done([str(home / "bin/python"), "-m", "pip", "install", *quiet, *packages])
-
-
-def _done(words: list[str]) -> str:
-    """An empty string, or the output of the command if it failed."""
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=280)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return str(error)
-    return (done.stderr + done.stdout or f"status {done.returncode}") if done.returncode else ""
-
-
 # ── the clients ──────────────────────────────────────────────────────────────────────────────────
 
 _CODEX = Client(
@@ -200,9 +145,13 @@ _CODEX = Client(
 """An unknown model gets functions only; one of OpenAI's model names gets that model's tools."""
 
 _OPENAI, _ANTHROPIC = "openai==3.57.0", "anthropic==2.14.0"
-_PYDANTIC_AI = "pydantic-ai-slim[openai,anthropic]==2.68.0"
+_PYDANTIC_AI = "pydantic-ai-slim[openai,anthropic,google]==2.68.0"
 _AGENTS = "openai-agents==0.24.0"
-_LANGCHAIN = "langchain==1.5.2 langchain-openai==1.7.4 langchain-anthropic==1.7.10"
+_LANGCHAIN = (
+    "langchain==1.5.2 langchain-openai==1.7.4 langchain-anthropic==1.7.10 "
+    "langchain-google-genai==4.4.3"
+)
+_STRANDS = "strands-agents[anthropic,openai,gemini]==1.62.0"
 
 
 def _program(title: str, packages: str, *command: str) -> Client:
@@ -385,7 +334,7 @@ CLIENTS = [
     ),
     *(
         _program(f"Pydantic AI, {api}", _PYDANTIC_AI, "pydantic_ai_loop.py", api)
-        for api in ("chat", "responses", "messages")
+        for api in ("chat", "responses", "messages", "gemini")
     ),
     *(
         _program(f"OpenAI Agents SDK, {api}", _AGENTS, "openai_agents_loop.py", api, "stream")
@@ -393,7 +342,25 @@ CLIENTS = [
     ),
     *(
         _program(f"LangChain, {api}", _LANGCHAIN, "langchain_loop.py", api, "stream")
-        for api in ("chat", "responses", "messages")
+        for api in ("chat", "responses", "messages", "gemini")
+    ),
+    *(
+        _program(f"Strands Agents, {api}", _STRANDS, "strands_loop.py", api)
+        for api in ("chat", "responses", "messages", "gemini")
+    ),
+    *(
+        _program(
+            f"Google Gen AI SDK for Python, {how}", "google-genai==3.6.1", "google_genai.py", how
+        )
+        for how in ("stream", "whole")
+    ),
+    *(
+        _program(f"Google ADK, {how}", "google-adk==2.13.0", "google_adk.py", how)
+        for how in ("stream", "whole")
+    ),
+    *(
+        _program(f"LiteLLM, {api}", "litellm==1.110.2", "litellm_loop.py", api)
+        for api in ("chat", "messages", "gemini")
     ),
     replace(
         _program("smolagents", "smolagents[openai]==1.26.0", "smolagents_loop.py", "stream"),

@@ -8,6 +8,7 @@ import pytest
 from plugway.testing import (
     ERRORS,
     ScriptedUpstream,
+    anthropic_error,
     anthropic_stream,
     build_plugin,
     gateway,
@@ -49,6 +50,15 @@ async def test_another_vendors_context_overflow_is_recognised(scripted, name):
     assert "Prompt is too long" in told or "context" in told.lower()
     assert len(upstream.requests) <= 4, "no storm of retries"
     assert time.monotonic() - began < 15
+
+
+async def test_a_refused_key_of_the_gateway_is_no_login_of_the_client(scripted):
+    upstream, claude = scripted
+    upstream.script(*[anthropic_error(401, "authentication_error", "invalid x-api-key")] * 20)
+    answer = await claude.run("-p", "hi")
+    told = answer.out + answer.err
+    assert "the key in option `api_key` of `up`" in told
+    assert "/login" not in told
 
 
 async def test_a_permanent_500_ends_at_once(scripted):

@@ -80,10 +80,18 @@ def anybody(method, path, status=200, body=None, **headers):
 def gemini(version):
     """The routes of one version of Gemini's API."""
     root, google = f"/{version}", GOOGLE if version == "v1" else {}
-    model, instances = f"{root}/models/plain/echo", {"instances": []}
     return {
         f"{root}/models": [people("GET", f"{root}/models", **google)],
-        f"{root}/models/{{model:path}}": [people("GET", model, **google)],
+        f"{root}/models/{{model:path}}": [people("GET", f"{root}/models/plain/echo", **google)],
+        f"{root}/{{path:path}}": [people("GET", f"{root}/files/x", 404, **google)],
+        **gemini_methods(root, f"{root}/models/plain/echo"),
+    }
+
+
+def gemini_methods(root, model):
+    """The methods of models at one root of Gemini's API."""
+    instances = {"instances": []}
+    return {
         f"{root}/{{model:path}}:embedContent": [
             people("POST", f"{model}:embedContent", 400, CONTENTS)
         ],
@@ -97,7 +105,6 @@ def gemini(version):
         f"{root}/{{model}}:streamGenerateContent": [
             people("POST", f"{model}:streamGenerateContent?alt=sse", 200, CONTENTS)
         ],
-        f"{root}/{{path:path}}": [people("GET", f"{root}/files/x", 404, **google)],
     }
 
 
@@ -154,6 +161,7 @@ ROWS = {
         },
     ),
     **of("gemini-api", *map(gemini, ("v1", "v1alpha", "v1beta"))),
+    **of("gemini-api", gemini_methods("/models", "/models/plain/echo")),
     **of("gemini-api", {"/upload/{path:path}": [people("POST", "/upload/v1beta/files", 404, {})]}),
     **of("mcp", {"/mcp": [operator("POST", "/mcp", 200, LIST_TOOLS, **ACCEPT)]}),
     **of("bench", {"/bench/exchanges/{id}": [operator("GET", "/bench/exchanges/none")]}),

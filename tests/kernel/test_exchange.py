@@ -814,6 +814,13 @@ async def test_a_backend_that_cannot_list_its_models_shows_the_last_known_ones()
     assert len(listed["data"]) == 2
 
 
+@pytest.mark.parametrize("path", ["/messages", "/messages?beta=true", "/messages/count_tokens"])
+async def test_a_base_url_without_its_version_is_served(path):
+    """`@ai-sdk/anthropic` and others expect `/v1` in it, Anthropic's own SDKs do not."""
+    async with gateway([Fake(whole)]) as running:
+        assert (await running.post(request_body(), path)).status_code == 200
+
+
 async def test_a_doubled_prefix_and_the_small_routes_answer():
     async with gateway([Fake(whole)]) as running:
         assert (await running.post(request_body(), "/v1/v1/messages?beta=true")).status_code == 200

@@ -1,4 +1,4 @@
-"""What goes to Claude models whose name says no version, and marks for caching.
+"""What goes to Claude models: names without a version, limits of the output, marks for caching.
 
 Sources: platform.claude.com/docs, "Extended thinking", "Prompt caching", "Context editing".
 """
@@ -11,11 +11,16 @@ import orjson
 import pytest
 
 from plugway import MessagesRequest
+from plugway.testing import StrictUpstream, build_plugin, gateway
+from plugway_anthropic import Anthropic
 from plugway_anthropic_wire._claude import Claude, fitted
+from plugway_router import Router
 from tests.wire.adapted import PLUGINS, told
 from tests.wire.ways import asked
 
 pytestmark = pytest.mark.anyio
+
+HELLO = [{"role": "user", "content": "hi"}]
 
 
 @pytest.mark.parametrize(
@@ -107,3 +112,102 @@ async def test_a_blank_text_gets_no_mark(blank):
     blocks = found.sent[0]["messages"][0]["content"]
     assert "cache_control" in blocks[0]
     assert all("cache_control" not in block for block in blocks[1:])
+
+
+OUTPUTS = {
+    "claude-haiku-4-5": 64_000,
+    "claude-opus-4-5-20251101": 64_000,
+    "claude-sonnet-4-5": 64_000,
+    "claude-sonnet-4-6": 128_000,
+    "claude-haiku-5-5": 128_000,
+}
+
+
+@pytest.mark.parametrize("model", OUTPUTS)
+@pytest.mark.parametrize("asked_as", ["claude-opus-5", "fast"])
+@pytest.mark.parametrize("budget", [None, 130_000, 20_000])
+async def test_a_request_for_another_name_asks_for_no_more_than_the_model_writes(
+    model, asked_as, budget
+):
+    """LiteLLM, for one, asks for 128,000 tokens under every name that it does not know."""
+    body = {"model": asked_as, "max_tokens": 200_000, "messages": HELLO}
+    if budget:
+        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    sent, answer, refused = await through_a_router(body, model)
+    assert refused == []
+    assert answer.status_code == 200
+    assert sent["max_tokens"] == OUTPUTS[model]
+    assert sent.get("thinking", {}).get("budget_tokens", 0) < OUTPUTS[model]
+
+
+@pytest.mark.lenient("anthropic")  # the server refuses it, and says so
+async def test_a_request_for_the_model_itself_is_not_changed():
+    body = {"model": "anthropic/up/claude-sonnet-4-5", "max_tokens": 64_001, "messages": HELLO}
+    sent, answer, _ = await through_a_router(body, "claude-sonnet-4-5")
+    assert sent["max_tokens"] == 64_001
+    assert "64001 > 64000" in answer.json()["error"]["message"]
+
+
+async def test_a_request_within_the_limit_keeps_its_own():
+    body = {"model": "fast", "max_tokens": 64_000, "messages": HELLO}
+    sent, _, _ = await through_a_router(body, "claude-sonnet-4-5")
+    assert sent["max_tokens"] == 64_000
+
+
+@pytest.mark.parametrize(
+    ("model", "most"),
+    [
+        ("claude-3-haiku-20240307", 4096),
+        ("claude-3-5-sonnet-20241022", 8192),
+        ("claude-3-7-sonnet-20250219", 64_000),
+        ("claude-opus-4-20250514", 32_000),
+        ("claude-opus-4-1", 32_000),
+        ("claude-sonnet-4-20250514", 64_000),
+        ("claude-haiku-latest", 64_000),
+        ("claude-opus-latest", 128_000),
+        ("claude-fable-5-1", 128_000),
+    ],
+)
+def test_the_most_that_a_claude_model_writes(model, most):
+    claude = Claude.named(model)
+    assert claude is not None
+    assert claude.most_output == most
+
+
+LATE = [
+    *HELLO,
+    {"role": "system", "content": "Be brief."},
+    {"role": "assistant", "content": "Hi."},
+    {"role": "user", "content": "Go on."},
+    {"role": "system", "content": [{"type": "text", "text": "Now be long."}]},
+]
+
+
+@pytest.mark.parametrize("model", ["claude-haiku-4-5", "claude-sonnet-4-6", "claude-opus-4-7"])
+async def test_system_turns_are_reminders_for_models_that_do_not_take_them(model):
+    """Claude Code sends them under every name that it does not know."""
+    body = {"model": "fast", "max_tokens": 99, "messages": LATE}
+    sent, answer, refused = await through_a_router(body, model)
+    assert refused == []
+    assert answer.status_code == 200
+    assert [turn["role"] for turn in sent["messages"]] == ["user", "assistant", "user"]
+    assert "Now be long." in sent["messages"][-1]["content"][-1]["text"]
+
+
+async def test_system_turns_stay_for_models_that_take_them():
+    body = {"model": "fast", "max_tokens": 99, "messages": LATE}
+    sent, _, refused = await through_a_router(body, "claude-opus-4-8")
+    assert refused == []
+    assert sent["messages"] == LATE
+
+
+async def through_a_router(body, model):
+    """What the server got of a request, the answer, and what it refused."""
+    async with StrictUpstream("anthropic") as upstream:
+        plugins = [
+            build_plugin(Router, "router", models={"*": [f"up/{model}"]}),
+            build_plugin(Anthropic, "up", base_url=upstream.url, api_key="k"),
+        ]
+        async with gateway(plugins) as running:
+            answer = await running.client.post("/v1/messages", json=body)
+    return upstream.requests[-1].json, answer, upstream.refused

@@ -138,7 +138,7 @@ async def test_an_error_keeps_status_text_headers_and_wait(server, connect, nati
 @pytest.mark.parametrize("native", [True, False])
 async def test_a_refused_key_names_its_option_and_is_permanent(server, connect, native):
     server.script(anthropic_error(401, "authentication_error", "invalid x-api-key"))
-    with pytest.raises(BackendRefused, match=r"`api_key` of `mine`.*invalid x-api-key") as caught:
+    with pytest.raises(BackendRefused, match=r"`api_key` of `mine`.*invalid API key") as caught:
         await send(await connect(native_errors=native))
     assert (caught.value.status, caught.value.permanent, caught.value.native) == (401, True, False)
 

@@ -58,7 +58,7 @@ async def test_a_whole_answer(claude):
 async def test_a_stream_is_one_of_events_or_an_array(claude, query):
     claude.upstream.script(sse(anthropic_stream(["Hel", "lo."], thinking="hm", usage=USAGE)))
     answers = await claude.stream(query, **SHOWN)
-    assert [part["text"] for part in parts_of(answers)] == ["hm", "Hel", "lo."]
+    assert [part["text"] for part in parts_of(answers)] == ["hm", "Hel", "lo.", ""]
     assert parts_of(answers)[0] == {"text": "hm", "thought": True}
     assert [one["candidates"][0].get("finishReason") for one in answers][-2:] == [None, "STOP"]
     assert answers[-1]["usageMetadata"]["totalTokenCount"] == 51
@@ -181,6 +181,36 @@ async def test_failures_are_in_googles_envelope(claude, status, told, word, meth
     assert (answer.status_code, error["code"], error["status"]) == (told, told, word)
     if (method, status) != ("countTokens", 404):  # that says the server cannot count
         assert "it is so" in error["message"]
+
+
+RETRY = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "37s"}
+"""Where Google's clients look for the time to wait: they read no `retry-after`."""
+
+
+@pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent"])
+@pytest.mark.parametrize(("status", "kind"), [(429, "rate_limit_error"), (529, "overloaded_error")])
+async def test_the_time_to_wait_is_in_the_error(claude, status, kind, method):
+    claude.upstream.script(anthropic_error(status, kind, "it is so", {"retry-after": "37"}))
+    answer = await claude.generate(method)
+    assert answer.headers["retry-after"] == "37"
+    assert answer.json()["error"]["details"] == [RETRY]
+
+
+async def test_the_time_to_wait_is_in_an_error_of_the_gateway(serving):
+    class Refuses(PlainBackend):
+        async def send(self, request, attempt):
+            raise InvalidRequest("later", status=429, headers={"retry-after": "36.2"})
+
+    async with serving(Refuses(PlainOptions(), name="claude")) as running:
+        answer = await running.generate()
+    assert answer.json()["error"]["details"] == [RETRY]
+
+
+@pytest.mark.parametrize("wait", ["", "Mon, 30 Nov 2026 16:00:00 GMT"])
+async def test_a_time_to_wait_that_is_no_number_of_seconds_is_left_out(claude, wait):
+    headers = {"retry-after": wait} if wait else {}
+    claude.upstream.script(anthropic_error(429, "rate_limit_error", "it is so", headers))
+    assert "details" not in (await claude.generate()).json()["error"]
 
 
 async def test_an_overflow_is_in_the_words_that_clients_look_for(claude):

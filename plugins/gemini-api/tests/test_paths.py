@@ -21,6 +21,8 @@ GOOGLES = {"x-goog-api-client": "google-genai-sdk/3.6.1"}
         "/v1alpha/models/claude/m",
         "/v1beta/anthropic/claude/m",
         "/v1/v1beta/models/claude/m",
+        "/models/claude/m",
+        "/models/anthropic/claude/m",
     ],
 )
 async def test_every_version_serves_every_spelling_of_a_model(claude, path):

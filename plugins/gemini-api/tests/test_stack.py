@@ -96,3 +96,14 @@ async def test_a_prompt_that_is_too_long_is_a_400_of_google(google):
     error = answer.json()["error"]
     assert (answer.status_code, error["status"]) == (400, "INVALID_ARGUMENT")
     assert "exceeds the maximum number of tokens allowed" in error["message"]
+
+
+@pytest.mark.parametrize("method", ["generateContent", "streamGenerateContent"])
+async def test_json_without_a_schema_is_requested_of_google_as_such(google, method):
+    google.said.next = [(piece(gemini_text("{}"), finish="STOP"),)]
+    config = {"responseMimeType": "application/json"}
+    answer = await google.generate(method, contents=[USER], generationConfig=config)
+    assert answer.status_code == 200
+    sent = google.asked["generationConfig"]
+    assert sent["responseMimeType"] == "application/json"
+    assert "responseSchema" not in sent

@@ -6,7 +6,7 @@ import pytest
 
 from plugway import replay
 from plugway.testing import anthropic_message, anthropic_stream, respond, sse
-from plugway_gemini_api._parts import Parts
+from plugway_gemini_api._parts import Parts, joined
 from plugway_gemini_api._request import messages_request
 from plugway_gemini_api._seal import Sealed, opened, sealed
 from plugway_gemini_api._tools import names_of
@@ -73,6 +73,23 @@ def test_an_answer_comes_back_as_it_was(content, keeps):
     (_, said, _) = messages_request(body, "m", notes, max_tokens=9)["messages"]
     assert said["content"] == content
     assert [line for line in notes.lines() if "Signature" in line] == []
+
+
+@pytest.mark.parametrize("content", [[thinking("hm"), text("Hello.")], [REDACTED, text("Hello.")]])
+def test_a_streamed_text_is_in_one_piece_until_its_end(content):
+    """Strands ends a line after a part with a signature."""
+    parts = without_thoughts(told(content))
+    assert [part["text"] for part in parts] == ["Hello.", ""]
+    assert ["thoughtSignature" in part for part in parts] == [False, True]
+    assert [part["text"] for part in joined(parts)] == ["Hello."]
+    assert "thoughtSignature" in joined(parts)[0]
+
+
+@pytest.mark.parametrize("content", ANSWERS)
+def test_a_whole_answer_comes_back_as_it_was(content):
+    body = {"contents": [USER, {"role": "model", "parts": joined(told(content))}, USER]}
+    (_, said, _) = messages_request(body, "m", Notes(), max_tokens=9)["messages"]
+    assert said["content"] == content
 
 
 def test_a_signature_is_base64_that_survives_either_alphabet():

@@ -3,6 +3,7 @@
 from functools import partial
 
 import pytest
+from gemini_answers import piece, text, whole
 
 from plugway.testing import ScriptedUpstream, anthropic_message, build_plugin, gateway, respond
 from plugway_anthropic_compatible import AnthropicCompatible
@@ -22,6 +23,7 @@ ASKED = {
     "/v1/responses": {"model": "up/m", "input": USER, "text": {"format": FORM}},
 }
 MESSAGES = respond(200, anthropic_message("{}"))
+GEMINI = whole(piece(text("{}"), finish="STOP"))
 LOCAL = {
     "vllm": (partial(build_plugin, Vllm, "up"), MESSAGES),
     "llama-server": (partial(build_plugin, LlamaServer, "up"), MESSAGES),
@@ -72,6 +74,15 @@ async def test_a_local_server_is_given_the_schema_of_any_object(backend, path):
 async def test_others_are_asked_in_words(backend, path):
     asked = await sent(AWAY[backend], ASKED[path], path)
     assert form_of(asked) in (None, ("json_object", None))
+
+
+@pytest.mark.parametrize("path", ASKED)
+async def test_gemini_is_told_by_its_media_type(path):
+    made = partial(build_plugin, Gemini, "up", api_key="k"), GEMINI
+    body = {**ASKED[path], "model": "up/gemini-3-pro"}
+    config = (await sent(made, body, path))["generationConfig"]
+    assert config["responseMimeType"] == "application/json"
+    assert "responseSchema" not in config
 
 
 @pytest.mark.parametrize("path", ASKED)

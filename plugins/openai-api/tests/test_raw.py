@@ -409,3 +409,30 @@ async def test_explain_of_what_is_no_request_is_told_in_the_gateways_words(servi
 
 
 USER = {"role": "user", "content": "hi"}
+
+
+BARE = {
+    "chat": {"model": "up/gpt", "messages": [{"role": "user", "content": "hi"}]},
+    "responses": {"model": "up/gpt", "input": "hi"},
+}
+
+
+@pytest.mark.parametrize("api", ["chat", "responses"])
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"tools": []}, {}),
+        ({"tools": [], "tool_choice": "auto", "parallel_tool_calls": True}, {}),
+        ({"tools": [], "tool_choice": "none"}, {}),
+        ({"tools": [], "tool_choice": "required"}, {"tool_choice": "required"}),
+        ({"tools": None}, {"tools": None}),
+    ],
+)
+async def test_an_empty_list_of_tools_is_left_out(serving, up, api, given, left):
+    """OpenAI refuses it ("empty array"), as do DeepSeek and DashScope (earendil-works/pi#3649);
+    Strands sends it."""
+    up.script(respond(200, ANSWER, JSON))
+    async with serving(backend(up, api)) as running:
+        response = await running.gate.post({**BARE[api], **given}, PATHS[api])
+    assert response.content == ANSWER
+    assert up.requests[-1].json == {**BARE[api], "model": "gpt", **left}

@@ -5,6 +5,7 @@ import sys
 
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
+from langchain_google_genai import ChatGoogleGenerativeAI
 from langchain_openai import ChatOpenAI
 from work import run_command, write_file
 
@@ -13,9 +14,10 @@ name = "anthropic/local/demo"
 chat = ChatOpenAI(model=name, base_url=f"{url}/v1", api_key=key)
 responses = ChatOpenAI(model=name, base_url=f"{url}/v1", api_key=key, use_responses_api=True)
 messages = ChatAnthropic(model=name, base_url=url, api_key=key)
+gemini = ChatGoogleGenerativeAI(model=name, base_url=url, api_key=key)
 
 api, how, prompt = sys.argv[1:]
-model = {"chat": chat, "responses": responses, "messages": messages}[api]
+model = {"chat": chat, "responses": responses, "messages": messages, "gemini": gemini}[api]
 agent = create_agent(model, tools=[write_file, run_command])
 asked = {"messages": [{"role": "user", "content": prompt}]}
 if how == "whole":

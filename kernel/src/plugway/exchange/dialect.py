@@ -76,7 +76,8 @@ class DialectChannel:
                 await self._send({**message, "body": data})
         else:
             assert self._head is not None
-            status, body = self._encoded(self._head["status"], message.get("body", b""))
+            wait = _header(self._head, b"retry-after").decode("latin-1")
+            status, body = self._encoded(self._head["status"], message.get("body", b""), wait)
             self._head = {**self._head, "status": status}
             await self._send_head(len(body))
             await self._send({**message, "body": body})
@@ -84,7 +85,7 @@ class DialectChannel:
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """Translate and send a complete reply."""
         if not self.raw:
-            status, body = self._encoded(status, body)
+            status, body = self._encoded(status, body, dict(headers).get("retry-after", ""))
             lines = {**dict(headers), "content-length": str(len(body))}
             if request_id := lines.get("request-id"):
                 lines["x-request-id"] = request_id
@@ -123,7 +124,7 @@ class DialectChannel:
                     pieces.append(encoder.event(item))
         return b"".join(pieces)
 
-    def _encoded(self, status: int, body: bytes) -> tuple[int, bytes]:
+    def _encoded(self, status: int, body: bytes, wait: str) -> tuple[int, bytes]:
         """Status and body of a complete reply, in the dialect."""
         if not body:
             return status, body
@@ -134,7 +135,7 @@ class DialectChannel:
                 return status, encoder.message(reply)
             known = {"type": error_type(status), "message": ""} | as_object(reply.get("error"))
             status = self.dialect.statuses.get(status, status)
-            return status, encoder.error(status, known, streaming=False)
+            return status, encoder.error(status, known | {"retry_after": wait}, streaming=False)
 
     def _the_encoder(self) -> DialectEncoder:
         if self._encoder is None:

@@ -64,11 +64,11 @@ class App:
         self._asgi: ASGIApp = Guard(_Front(self, self._starlette()), lambda: self._policy)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one ASGI scope. `/v1/v1/…` means `/v1/…`, because base URLs often end in `/v1`."""
+        """Serve one ASGI scope. `/v1/v1/…` and `/messages` mean `/v1/…`: base URLs vary."""
         if scope["type"] == "http":
             path: str = scope["path"]
-            if path.startswith("/v1/v1/"):
-                path = path[3:]
+            if path.startswith("/v1/v1/") or f"/v1{path}" in EXCHANGES:
+                path = path[3:] if path.startswith("/v1/") else f"/v1{path}"
                 scope = {**scope, "path": path, "raw_path": path.encode("utf-8", "replace")}
             served = path.removesuffix(EXPLAIN)
             dialects = self.snapshot.dialects

@@ -28,7 +28,7 @@ class DialectEncoder(Protocol):
     def error(self, status: int, error: Mapping[str, Any], *, streaming: bool) -> bytes:
         """A failure: the body of a reply with `status`, or an event of a stream that has begun.
 
-        `error` has the `type` and `message` of a Messages API error.
+        `error` has the `type` and `message` of a Messages API error; `retry_after` is that header.
         """
         ...
 

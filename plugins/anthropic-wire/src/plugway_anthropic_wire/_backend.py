@@ -371,6 +371,7 @@ def key_refusal(backend: str, refusal: BackendRefused) -> BackendRefused:
         "requires one and none is set"
     )
     quoted = _QUOTED.sub("[redacted]", quotable(refusal.message, _MOST_QUOTED))
+    quoted = quoted.replace("x-api-key", "API key")  # Claude Code: "Not logged in"
     return BackendRefused(
         401,
         refusal.body,

@@ -6,10 +6,10 @@ names is sent unchanged.
 Sources: of platform.claude.com/docs "Extended thinking" (budgets from 1,024 tokens, below
 `max_tokens`; `temperature` and `top_k` not beside thinking, `top_p` from 0.95 on; a turn with calls
 begins with its thinking), "Adaptive thinking", "Thinking" (what cannot be switched off), "Effort",
-"Migration guide", and of "Errors" the part "Common validation errors" (no prefill, no forced tool,
-no blank stop sequence); from which version on it holds, also as "AI Gateway Anthropic Reasoning" of
-Vercel (thinking) and the migration guides for Claude 4.7 and Claude 5 Sonnet of OpenRouter
-(sampling fields, `xhigh`) have it.
+"Migration guide", "Models overview" and its earlier versions (output), and of "Errors" the part
+"Common validation errors" (no prefill, no forced tool, no blank stop sequence); from which version
+on it holds, also as "AI Gateway Anthropic Reasoning" of Vercel (thinking) and the migration guides
+for Claude 4.7 and Claude 5 Sonnet of OpenRouter (sampling fields, `xhigh`) have it.
 """
 
 from __future__ import annotations
@@ -118,6 +118,21 @@ class Claude:
         return self.family == "haiku" or self.version < first
 
     @property
+    def takes_system_turns(self) -> bool:
+        """Whether it supports the role `system` after the first turn."""
+        return self.version >= (4, 8)
+
+    @property
+    def most_output(self) -> int:
+        """The highest `max_tokens` that it accepts."""
+        if self.version < (3, 7):
+            return 8192 if self.version >= (3, 5) else 4096
+        if self.family == "opus" and self.version < (4, 5):
+            return 32_000
+        alias = self == Claude("haiku", NEWEST)  # of Haiku 4.5, or of a newer one
+        return 64_000 if alias or self.version < (4, 6) else 128_000
+
+    @property
     def supports_prefill(self) -> bool:
         """Whether it continues a prefilled reply ("Migration guide", Claude Opus 4.6)."""
         return self.version < (4, 6)
@@ -125,6 +140,7 @@ class Claude:
 
 def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
     """Remove what the model rejects; returns the same object if nothing changes."""
+    request = _within(request, claude.most_output)
     body = request.body
     effort = as_object(body.get("output_config")).get("effort")
     if "thinking" in body:
@@ -142,6 +158,20 @@ def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
         because = "this Claude model does not support forced tool calls"
         request = request.replace(because=because, tool_choice=choice)
     return _last_turn(_plain_lists(_unthinking_edits(request)), claude)
+
+
+def _within(request: MessagesRequest, most: int) -> MessagesRequest:
+    """Lower `max_tokens` to the model's limit, and a thinking budget below it."""
+    wanted = request.get("max_tokens")
+    if not isinstance(wanted, int) or wanted <= most:
+        return request
+    because = f"this Claude model writes at most {most} tokens"
+    thinking = as_object(request.get("thinking"))
+    budget = thinking.get("budget_tokens")
+    if isinstance(budget, int) and budget >= most:
+        thinking = {**thinking, "budget_tokens": most * 3 // 4}
+        request = request.replace(because=because, thinking=thinking)
+    return request.replace(because=because, max_tokens=most)
 
 
 def _plain_lists(request: MessagesRequest) -> MessagesRequest:

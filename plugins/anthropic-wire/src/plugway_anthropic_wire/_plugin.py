@@ -130,6 +130,8 @@ class EndpointPlugin(Plugin[AddressOptionsT], ABC):
         requested = _is_requested(exchange.model_asked, attempt.model)
         if claude is not None and (translated or not requested):
             request = fitted(request, claude)
+            if not claude.takes_system_turns:
+                request = with_reminders(request)
         if translated and (self.backend.native or "claude" in attempt.model.lower()):
             return with_cache_markers(with_reminders(plain_schemas(request)))
         return plain_tools(request) if translated else request

@@ -42,8 +42,8 @@ class GeminiDialect:
 
     @property
     def paths(self) -> Sequence[str]:
-        """Its paths, for every version of the API."""
-        return [f"/{version}/{{model}}:{self._method}" for version in VERSIONS]
+        """Its paths: for every version of the API, and for clients whose base URL lacks one."""
+        return [f"/{root}/{{model}}:{self._method}" for root in (*VERSIONS, "models")]
 
     @property
     def counts_tokens(self) -> bool:

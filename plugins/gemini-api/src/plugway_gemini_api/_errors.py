@@ -5,6 +5,7 @@ Statuses: https://ai.google.dev/gemini-api/docs/troubleshooting and `google.rpc.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -38,6 +39,9 @@ _BY_TYPE: Final[Mapping[str, int]] = {
 }
 """Status by the `type` of the Messages API, for errors within a stream."""
 _TOO_LONG: Final = re.compile(r"prompt is too long: (\d+) tokens > (\d+) maximum")
+_SECONDS: Final = re.compile(r"\d{1,9}(?:\.\d{1,9})?", re.ASCII)
+_RETRY: Final = "type.googleapis.com/google.rpc.RetryInfo"
+"""Where Google's clients look for the time to wait; Gemini CLI, for example, reads no header."""
 
 
 def status_of(error: Mapping[str, Any]) -> int:
@@ -57,4 +61,7 @@ def envelope(status: int, error: Mapping[str, Any]) -> dict[str, Any]:
             f"({most}). ({message})"
         )
     word = _NAMES.get(status) or ("INVALID_ARGUMENT" if status < 500 else "UNAVAILABLE")
-    return {"error": {"code": status, "message": message, "status": word}}
+    made: dict[str, Any] = {"code": status, "message": message, "status": word}
+    if _SECONDS.fullmatch(wait := str(error.get("retry_after") or "")):
+        made["details"] = [{"@type": _RETRY, "retryDelay": f"{math.ceil(float(wait))}s"}]
+    return {"error": made}

@@ -55,14 +55,15 @@ class ModelRoutes:
         """Return the routes for each version of the API."""
         found: list[BaseRoute] = []
         embeddings = Embeddings(self._gateway).answer
+        for root in ("v1beta", "v1alpha", "v1", "models"):
+            for method in ("embedContent", "batchEmbedContents"):
+                path = f"/{root}/{{model:path}}:{method}"
+                found.append(CallerRoute(path, embeddings, methods=["POST"]))
         for version, kind in (
             ("v1beta", CallerRoute),
             ("v1alpha", CallerRoute),
             ("v1", GoogleClientRoute),
         ):
-            for method in ("embedContent", "batchEmbedContents"):
-                path = f"/{version}/{{model:path}}:{method}"
-                found.append(CallerRoute(path, embeddings, methods=["POST"]))
             found.append(kind(f"/{version}/models", self._list, methods=["GET"]))
             found.append(kind(f"/{version}/models/{{model:path}}", self._one, methods=["GET"]))
             found.append(kind(f"/{version}/{{path:path}}", _not_served, methods=METHODS))

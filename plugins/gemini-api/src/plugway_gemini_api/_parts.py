@@ -1,8 +1,9 @@
 """Translates blocks of the Messages API into Gemini's parts, event by event. No I/O.
 
 A thought is sent with `thought` if the client wants to see thoughts. Signed thinking blocks are
-carried in the `thoughtSignature` of the following part (`_seal`). A call is sent only when
-complete, because Gemini's JSON has its arguments as an object.
+carried in the `thoughtSignature` of the following part (`_seal`); for a text that is its last part,
+which is empty in a stream as in Google's: some clients end a line after a part with a signature. A
+call is sent only when complete, because Gemini's JSON has its arguments as an object.
 """
 
 from __future__ import annotations
@@ -39,6 +40,10 @@ class Parts:
         self._cut = ""
         """Name of a call with incomplete arguments."""
         self._said = False
+        self._after_text = False
+        """Whether the last part was a text."""
+        self._signs_last = False
+        """Whether the open text gets its signature at its end."""
 
     @property
     def broken(self) -> bool:
@@ -81,6 +86,8 @@ class Parts:
         self._block = block
         match block.get("type"):
             case "text":
+                # A text after another one gets it at once: it belongs between the two.
+                self._signs_last = not self._after_text
                 return self._delta(block)  # some upstreams send the first text with the start
             case "thinking":
                 self._text = Gathered("a thought")
@@ -94,8 +101,9 @@ class Parts:
     def _delta(self, delta: Mapping[str, Any]) -> list[Part]:
         match delta.get("type"):
             case "text_delta" | "text" if delta.get("text"):
-                self._said = True
-                return [self._carrying({"text": delta["text"]})]
+                self._said = self._after_text = True
+                part: Part = {"text": delta["text"]}
+                return [part if self._signs_last else self._carrying(part)]
             case "thinking_delta" | "thinking" if delta.get("thinking"):
                 self._text.add(str(delta["thinking"]))
                 return [{"text": delta["thinking"], "thought": True}] if self._shows else []
@@ -116,6 +124,9 @@ class Parts:
                 self._loose.append(Sealed(block))
             case "tool_use":
                 return self._call(block)
+            case "text" if self._signs_last and self._after_text and self._loose:
+                self._loose = [Sealed(one, before_text=True) for one, _ in self._loose]
+                return [self._carrying({"text": ""})]
             case _:
                 pass
         return []
@@ -140,7 +151,7 @@ class Parts:
         return self._made(part) if part is not None else []
 
     def _made(self, call: Part) -> list[Part]:
-        self._said = True
+        self._said, self._after_text = True, False
         return [self._carrying(call)]
 
     def _carrying(self, part: Part) -> Part:
@@ -155,10 +166,13 @@ class Parts:
 
 
 def joined(parts: list[Part]) -> list[Part]:
-    """Merge consecutive texts of one kind in a complete reply."""
+    """Merge consecutive texts of one kind in a complete reply, and the signature at their end."""
     found: list[Part] = []
     pieces: list[str] = []
     for part in parts:
+        if part.get("text") == "" and pieces and "thought" not in found[-1]:
+            found[-1] |= part | {"text": found[-1]["text"]}
+            continue
         plain = part.keys() <= {"text", "thought"}
         if plain and pieces and ("thought" in part) is ("thought" in found[-1]):
             pieces.append(part["text"])

@@ -25,7 +25,7 @@ from plugway_gemini_api._dialects import METHODS, GeminiDialect
 from plugway_gemini_api._fields import named
 from plugway_gemini_api._generation import config_of, wants_json
 from plugway_gemini_api._models import ModelRoutes
-from plugway_translation import MediaPolicy, OutputLimits
+from plugway_translation import MediaPolicy, OutputLimits, forces_json
 
 ANY_JSON: Final = {"anyOf": [{"type": "object"}, {"type": "array"}]}
 
@@ -65,17 +65,17 @@ class GeminiApi(Plugin[GeminiApiOptions]):
     def prepare_attempt(
         self, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> MessagesRequest | None:
-        """Send JSON without a schema as a schema for any object or list to local servers, which
-        constrain output by a grammar.
+        """Send JSON without a schema as a schema for any object, or list, where that forces JSON.
 
         Not with tools: with a schema some servers never call them.
         """
-        if attempt.backend.zone != "local" or not self._wants_json(request):
+        if not forces_json(attempt.backend) or not self._wants_json(request):
             return None
         config = as_object(request.get("output_config"))
         if "format" in config or request.get("tools"):
             return None
-        form = {"type": "json_schema", "schema": ANY_JSON}
+        schema = ANY_JSON if attempt.backend.zone == "local" else {"type": "object"}
+        form = {"type": "json_schema", "schema": schema}
         because = "JSON without a schema must be an object or a list"
         return request.replace(because=because, output_config={**config, "format": form})
 

@@ -53,7 +53,10 @@ GENERATION: Final[Mapping[str, Rule]] = {
     "responseFormat": Rule("translate", "as `responseMimeType` and `responseSchema`"),
     "responseJsonSchema": Rule("translate", "`output_config.format`"),
     "responseLogprobs": Rule("reject", "log probabilities are not supported", (False,)),
-    "responseMimeType": Rule("translate", "JSON without a schema is requested in the prompt"),
+    "responseMimeType": Rule(
+        "translate",
+        "JSON without a schema is requested in the prompt, and forced where possible",
+    ),
     "responseModalities": Rule("reject", _MEDIA, ([], ["TEXT"], ["text"])),
     "responseSchema": Rule("translate", "`output_config.format`"),
     "routingConfig": Rule("drop", "the gateway chooses the model"),

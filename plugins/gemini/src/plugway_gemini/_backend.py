@@ -53,6 +53,9 @@ _log = logging.getLogger("plugway.gemini")
 class GeminiBackend:
     """A Gemini API endpoint. Enter it as a context to open its connections."""
 
+    makes_any_json = True
+    """`responseMimeType` needs no schema (`MakesJson`)."""
+
     def __init__(
         self,
         name: str,

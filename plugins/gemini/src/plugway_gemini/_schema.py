@@ -50,7 +50,7 @@ def gemini_schema(
     simple: bool = False,
     where: str = "tools.input_schema",
 ) -> dict[str, Any]:
-    """The converted schema; empty without properties, because Gemini requires it to be omitted.
+    """The converted schema; empty for an object without properties, which Gemini wants omitted.
 
     `simple` is for a model that produced a malformed call: only types, names, choices, and limited
     depth.
@@ -70,7 +70,7 @@ def gemini_schema(
     notes.extend(found)
     most = SIMPLE_DEPTH if simple else facts.schema_depth or MAX_DEPTH
     made = _Shaper(notes, where, most).schema(dict(cleaned), 1)
-    return made if made.get("properties") else {}
+    return {} if made.get("type") == "object" and not made.get("properties") else made
 
 
 class _Shaper:

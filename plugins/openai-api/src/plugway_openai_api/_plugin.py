@@ -36,7 +36,7 @@ from plugway_openai_api._errors import is_openai_error
 from plugway_openai_api._item_store import ItemStores
 from plugway_openai_api._models import ModelRoutes
 from plugway_openai_api._sampling import wants_json
-from plugway_translation import MediaPolicy, OutputLimits, paired_request
+from plugway_translation import MediaPolicy, OutputLimits, forces_json, paired_request
 from plugway_wire.bounds import aside
 from plugway_wire.errors import client_status
 from plugway_wire.protocols import implements
@@ -120,11 +120,11 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
     def _as_json(
         self, request: MessagesRequest, original: Original, attempt: Attempt
     ) -> MessagesRequest | None:
-        """Send `json_object` as a schema to local servers, which constrain output by a grammar.
+        """Send `json_object` as a schema where that forces JSON.
 
         Not with tools: with a schema some servers never call them.
         """
-        if not wants_json(original) or attempt.backend.zone != "local":
+        if not wants_json(original) or not forces_json(attempt.backend):
             return None
         config = as_object(request.get("output_config"))
         if "format" in config or request.get("tools"):

@@ -6,6 +6,7 @@ Pure functions.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 from plugway import (
@@ -21,6 +22,11 @@ from plugway_capabilities import Facts
 
 _LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """Fields of OpenAI's requests that correspond to `max_tokens`."""
+_BESIDE_TOOLS: Final[Mapping[str, tuple[object, ...]]] = {
+    "tool_choice": ("auto", "none"),
+    "parallel_tool_calls": (True, False),
+}
+"""Fields that mean nothing without tools, and that servers then reject."""
 
 
 _BOUND: Final = re.compile(
@@ -102,8 +108,12 @@ def adds_limit(original: Original, request: MessagesRequest) -> bool:
 def client_request(
     original: Original, request: MessagesRequest, attempt: Attempt
 ) -> MessagesRequest:
-    """The client's request with the target's model name, and the output limit if it was changed."""
+    """The client's request with the target's model name, the output limit if it was changed, and
+    no empty list of tools."""
     sent = original.own_request()
+    if sent.get("tools") == []:
+        gone = [name for name, values in _BESIDE_TOOLS.items() if sent.get(name) in values]
+        sent = sent.without(["tools", *gone], because="servers reject an empty list of tools")
     if sent.model != attempt.model:
         sent = sent.replace(model=attempt.model, because="the model's name at the target")
     limited = any(change.field == "max_tokens" for change in request.changes)

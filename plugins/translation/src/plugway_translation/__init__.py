@@ -4,6 +4,7 @@ Pure functions and small values: ids and names, schemas, turns, media, thinking,
 what a translation could not express. Only `OutputLimits` does I/O: it queries backends.
 """
 
+from plugway_translation._any_json import MakesJson, forces_json
 from plugway_translation._arguments import arguments_of, parse_arguments
 from plugway_translation._call_ids import FreshIds, ids_of_calls
 from plugway_translation._escapes import end_of_escapes
@@ -40,6 +41,7 @@ from plugway_translation._pairs import NO_RESULT, paired, paired_request
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
 from plugway_translation._remembered import remembered
 from plugway_translation._repeated import last_of_joined, last_version, split_versions
+from plugway_translation._root import ANSWER, is_object, wrapped
 from plugway_translation._schema import (
     ANY_SCHEMA,
     SchemaRules,
@@ -66,6 +68,7 @@ from plugway_translation._usage import Totals, count, detailed_usage, totals_of,
 from plugway_translation._versions import Arguments
 
 __all__ = [
+    "ANSWER",
     "ANY_SCHEMA",
     "ATTRIBUTION",
     "CALL_PREFIX",
@@ -81,6 +84,7 @@ __all__ = [
     "Effort",
     "FreshIds",
     "IdCodec",
+    "MakesJson",
     "Media",
     "MediaPolicy",
     "Note",
@@ -112,10 +116,12 @@ __all__ = [
     "end_of_escapes",
     "excerpt_field",
     "excerpt_in",
+    "forces_json",
     "hashed",
     "ids_of_calls",
     "is_attribution",
     "is_blank",
+    "is_object",
     "is_placeholder",
     "last_of_joined",
     "last_version",
@@ -151,4 +157,5 @@ __all__ = [
     "unreadable",
     "usage_of",
     "with_hash",
+    "wrapped",
 ]

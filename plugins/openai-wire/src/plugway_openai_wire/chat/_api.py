@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from plugway import Attempt, MessagesRequest, Original
 from plugway_capabilities import Facts
+from plugway_openai_wire._answer import unwrapping
 from plugway_openai_wire._api import Call, Rewriter
 from plugway_openai_wire._events import is_complete
 from plugway_openai_wire._policy import ids_of
@@ -45,7 +46,8 @@ class ChatApi:
         key = reasoning.session or session_hash(share)
         target = Target(reasoning, self.quirks, facts, self.media, key)
         made = request_of(request.body, target)
-        return Call(made.body, made.notes, partial(ChatReader, made, attempt.model))
+        reader = unwrapping(request.body, partial(ChatReader, made, attempt.model))
+        return Call(made.body, made.notes, reader)
 
     def ids(self, facts: Facts) -> IdCodec | None:
         """The codec for call ids, if the server has known requirements."""

@@ -15,6 +15,7 @@ import orjson
 
 from plugway import as_list, as_object
 from plugway_capabilities import USER_FIELDS
+from plugway_openai_wire._answer import FIELD, answer_schema, is_wrapped, schema_of
 from plugway_openai_wire._policy import CACHE_KEY, OUTPUT, turns_in, user_hash
 from plugway_openai_wire.chat._cache_markers import CacheMarkers
 from plugway_openai_wire.chat._messages import messages_of
@@ -25,8 +26,6 @@ from plugway_translation import (
     Notes,
     ToolNames,
     clamp_effort,
-    clean_schema,
-    close_strict_objects,
     drop_by,
     effort_of,
     ids_of_calls,
@@ -224,22 +223,21 @@ def _effort(effort: Effort, target: Target, notes: Notes) -> Effort:
 
 
 def _format(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, Any]:
-    wanted = as_object(as_object(body.get("output_config")).get("format"))
-    wanted = wanted or as_object(body.get("output_format"))
-    if wanted.get("type") != "json_schema" or not isinstance(wanted.get("schema"), dict):
+    if not isinstance(schema_of(body), dict):
         return {}
-    given = close_strict_objects(wanted["schema"])
-    schema, cut = clean_schema(given, target.schemas, "output_config.format")
     match target.quirks.formats:
         case "schema":
-            notes.extend(cut)
+            schema = answer_schema(body, target.schemas, notes)
             made = {"name": "answer", "schema": schema, "strict": strict_fits(schema)}
             return {"response_format": {"type": "json_schema", "json_schema": made}}
+        case "object" if is_wrapped(body):
+            notes.add(FIELD, "drop", "the server only makes objects")
+            return {}
         case "object":
-            notes.add("output_config.format", "translate", "as JSON, without the schema")
+            notes.add(FIELD, "translate", "as JSON, without the schema")
             return {"response_format": {"type": "json_object"}}
         case "none":
-            notes.add("output_config.format", "drop", "the server has no such field")
+            notes.add(FIELD, "drop", "the server has no such field")
             return {}
 
 

@@ -12,6 +12,7 @@ import orjson
 
 from plugway import Attempt, MessagesRequest, Original, as_list, as_object
 from plugway_capabilities import Facts
+from plugway_openai_wire._answer import unwrapping
 from plugway_openai_wire._api import Call, Rewriter
 from plugway_openai_wire.responses._outcome import totals_in
 from plugway_openai_wire.responses._policy import MOST_ID, SEARCH, Target
@@ -70,7 +71,8 @@ class ResponsesApi:
             translated.warm_only,
             frozenset(ids_of_calls(as_list(request.get("messages")))),
         )
-        return Call(translated.body, translated.notes, partial(Reader, reading))
+        reader = unwrapping(request.body, partial(Reader, reading))
+        return Call(translated.body, translated.notes, reader)
 
     def ids(self, facts: Facts) -> IdCodec | None:
         """The codec for call ids, if the server has known requirements; the length limit differs

@@ -13,6 +13,7 @@ from typing import Any, Final
 from plugway import as_list, as_object
 from plugway_anthropic_wire import schemas_by
 from plugway_capabilities import USER_FIELDS
+from plugway_openai_wire._answer import answer_schema, schema_of
 from plugway_openai_wire._policy import (
     CACHE_KEY,
     EXTRAS,
@@ -28,8 +29,6 @@ from plugway_translation import (
     Notes,
     ToolNames,
     clamp_effort,
-    clean_schema,
-    close_strict_objects,
     drop_by,
     effort_of,
     hashed,
@@ -141,12 +140,9 @@ def _effort(effort: Effort, target: Target, notes: Notes) -> Effort:
 def _format(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, Any]:
     output = as_object(body.get("output_config"))
     drop_by(OUTPUT, list(output), notes, "output_config.")
-    wanted = as_object(output.get("format") or body.get("output_format"))
-    if wanted.get("type") != "json_schema":
+    if schema_of(body) is None:
         return {}
-    given = close_strict_objects(wanted.get("schema"))
-    schema, cut = clean_schema(given, schemas_by(target.facts), "output_config.format")
-    notes.extend(cut)
+    schema = answer_schema(body, schemas_by(target.facts), notes)
     made = {"type": "json_schema", "name": "answer", "schema": schema}
     return {"text": {"format": {**made, "strict": strict_fits(schema)}}}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Final
 
 from plugway import as_list, as_object
@@ -195,13 +196,24 @@ def name_of(param: str, name: Any) -> Iterator[Refusal]:
 
 
 def format_of(param: str, found: Mapping[str, Any]) -> Iterator[Refusal]:
-    """A `json_schema` format: its name, and its schema if strict ("Structured outputs")."""
+    """A `json_schema` format: its name, an object as root of its schema, and the rest of the schema
+    if strict ("Structured outputs"; podly-pure-podcasts/podly_pure_podcasts#89)."""
     yield from name_of(f"{param}.name", found.get("name"))
     schema = found.get("schema")
-    if found.get("strict") is True and isinstance(schema, dict):
-        for text in schema_problems(as_object(schema), strict=True, function=False):
+    if isinstance(schema, dict):
+        texts = root_problems(as_object(schema))
+        if found.get("strict") is True:
+            texts = chain(texts, schema_problems(as_object(schema), strict=True, function=False))
+        for text in texts:
             message = f"Invalid schema for response_format '{found.get('name')}': {text}"
             yield Refusal(message, param=bracketed(param), code="invalid_json_schema")
+
+
+def root_problems(schema: Object) -> Iterator[str]:
+    """Report a root that is no object."""
+    if schema and schema.get("type") != "object":
+        type_ = schema.get("type", "None")
+        yield f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{type_}\"'."
 
 
 def schema_problems(schema: Object, *, strict: bool, function: bool) -> Iterator[str]:
@@ -210,9 +222,8 @@ def schema_problems(schema: Object, *, strict: bool, function: bool) -> Iterator
 
     "Structured outputs" guide ("Supported schemas"); errors quoted in reports.
     """
-    if function and schema and schema.get("type") != "object":
-        type_ = schema.get("type", "None")
-        yield f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{type_}\"'."
+    if function:
+        yield from root_problems(schema)
     if found := [name for name in _ROOTS if name in schema and (function or name == "anyOf")]:
         names = "/".join(f"'{name}'" for name in _ROOTS)
         text = f"schema must have type 'object' and not have {names} at the top level."
