@@ -100,6 +100,8 @@ def _betas(request: MessagesRequest, rejected: frozenset[str]) -> MessagesReques
         return request
     because = "the server rejects these beta features"
     return request.replace(because=because, headers={_BETA_HEADER: ",".join(kept) or REMOVE})
+
+
 def _turns(messages: list[Any], facts: Facts, notes: Notes) -> list[Any]:
     """The turns that the server accepts; the same object if nothing changes."""
     if facts.images_limit:
