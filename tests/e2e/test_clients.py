@@ -16,6 +16,7 @@ from plugway_gemini_api import GeminiApi
 from plugway_openai import OpenAI
 from plugway_openai_api import OpenAIApi
 from plugway_router import Router
+from tests.e2e.client_packages import installed
 from tests.e2e.clients import CLIENTS, PAGE, run
 from tests.e2e.scripted_model import CONTENT, FILE, FINAL, PRINTED, ScriptedModel
 from tests.e2e.stack import shipped
@@ -59,6 +60,7 @@ async def test_a_client_writes_a_file_runs_a_command_and_reads_its_output(
     client, api, tmp_path, caplog
 ):
     caplog.set_level("INFO")
+    installed(tuple(client.packages))  # skips here, outside of any task group
     for name in ("home", "project"):
         (tmp_path / name).mkdir()
     model = ScriptedModel(
