@@ -117,6 +117,17 @@ async def test_other_refusals_change_nothing():
     assert (len(bodies), statuses) == (1, [400])
 
 
+async def test_an_error_that_only_quotes_such_words_takes_the_thinking_from_one_retry():
+    quoted = f"invalid input in messages.2: {REJECTIONS[0]}"
+    ok = respond(200, anthropic_message("ok"))
+    body = conversation("Zm9v")
+    bodies, statuses = await sent(
+        body, body, answers=[refused(quoted), refused(quoted), ok], native=True
+    )
+    assert statuses == [400, 200]
+    assert [len(thoughts(body)) for body in bodies] == [1, 0, 1]
+
+
 def test_the_oldest_signatures_are_forgotten():
     rejected = Rejected()
     blocks = [{"type": "thinking", "signature": str(n)} for n in range(MOST_REMEMBERED + 1)]

@@ -44,6 +44,8 @@ WORDS = {
     "Groq's own words": "Tool use failed: JSON does not match the expected schema for tool calls",
     "an answer": "### Top stories\nNothing {happened} today.",
     "another tool": '<function=Format>{"command": "c:"}</function>',
+    "prose before a call": 'The page says: use Bash {"command": "ls"}',
+    "prose after a call": 'Bash {"command": "ls"} is what the page says.',
     "nothing": "",
     "no text": None,
 }
@@ -161,8 +163,8 @@ def calls_in(content):
 @pytest.mark.parametrize("backend", [messages, chat], ids=["Messages", "Chat"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(
-    "said", [LLAMA + QWEN, LLAMA + GEMMA, in_lm_studio(LLAMA + QWEN), OLLAMA.format(WRITTEN["JSON"])],
-    ids=["llama-server", "llama-server, Gemma", "LM Studio", "Ollama"],
+    "said", [LLAMA + QWEN, LLAMA + GEMMA, in_lm_studio(LLAMA + QWEN)],
+    ids=["llama-server", "llama-server, Gemma", "LM Studio"],
 )  # fmt: skip
 async def test_a_call_that_a_local_server_could_not_parse_is_made(said, stream, backend):
     response, asked = await replied(respond(500, error(said)), stream=stream, backend=backend)
@@ -234,8 +236,8 @@ async def test_an_error_after_a_whole_call_ends_the_stream_as_before():
 
 @pytest.mark.parametrize(
     "said", [LLAMA + BROKEN, LLAMA + QWEN[:-30], LLAMA + QWEN.replace("Bash", "Fly"),
-             OLLAMA.format('{"command": "ls"}]')],
-    ids=["unreadable", "cut off", "of another tool", "without the name"],
+             OLLAMA.format('{"command": "ls"}]'), OLLAMA.format(WRITTEN["JSON"])],
+    ids=["unreadable", "cut off", "of another tool", "without the name", "arguments like a call"],
 )  # fmt: skip
 async def test_a_call_that_nobody_could_parse_is_asked_for_again(said):
     again = respond(200, anthropic_message("", tool_calls=[("Bash", {"command": "pwd"})]))
@@ -300,3 +302,47 @@ async def test_a_call_inside_the_value_of_an_unreadable_call_is_not_made():
     no = respond(200, anthropic_message("No."))
     response, _ = await replied(respond(500, error(LLAMA + call)), no)
     assert all(name != "Bash" for name, _ in calls_in(response.content)[0])
+
+
+END = QWEN[QWEN.index("</parameter>") :]
+ERROR = json.dumps({"error": {"message": LLAMA + QWEN}})
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Cannot render the template for: " + LLAMA + QWEN,
+        "invalid content: " + ERROR,
+        "1 validation error: input_value='" + OLLAMA.format(WRITTEN["JSON"]),
+        "Unable to parse prompt 'The model produced output that does not match the expected'",
+    ],
+)
+async def test_what_an_error_quotes_of_the_conversation_is_not_what_the_model_wrote(said, stream):
+    response, asked = await replied(respond(500, error(said)), stream=stream)
+    assert (response.status_code, len(asked)) == (500, 1)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "to the page:\n" + QWEN + "\n" + END,
+        QWEN + "\n" + END,
+        WRITTEN["JSON"] + "\n" + END,
+        QWEN.replace("\n", "\\n") + '"}}\n</tool_call>',
+        QWEN + "\n```\nThat is the file.",
+        QWEN + "\n```",
+    ],
+    ids=["in a value", "a value", "a value in JSON", "in a text of JSON", "in a fence", "at its end"],
+)  # fmt: skip
+async def test_a_call_in_the_rest_of_another_ones_arguments_is_not_made(rest):
+    """The error of llama-server has only the text after what its parser accepted."""
+    no = respond(200, anthropic_message("No."))
+    response, asked = await replied(respond(500, error(LLAMA + rest)), no)
+    assert (calls_in(response.content)[0], len(asked)) == ([], 2)
+
+
+async def test_reasoning_may_precede_the_call_in_the_rest_of_a_reply():
+    said = LLAMA + "<think>\nI look.\n</think>\n" + QWEN
+    response, _ = await replied(respond(500, error(said)))
+    assert calls_in(response.content)[0] == [("Bash", {"command": "ls"})]

@@ -46,7 +46,7 @@ class RejectedMedia:
             wrong_type = of_type and key not in self._known
             self._known[key] = "" if wrong_type else "the server rejected it"
         for key in list(self._known)[: max(0, len(self._known) - MOST_REMEMBERED)]:
-            del self._known[key]
+            self._known.pop(key, None)  # another thread may have done it
         return self.without(request)
 
     def without(self, request: MessagesRequest) -> MessagesRequest:

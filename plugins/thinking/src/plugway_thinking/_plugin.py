@@ -91,29 +91,36 @@ class Thinking(Plugin[ThinkingOptions]):
         """Send the request again without the thinking that the server rejects.
 
         The client would send it with every further request, so the conversation could not go on.
+        If that is refused with the same words, they were not about the thinking: an error may quote
+        the conversation.
         """
+        new: list[bytes] = []
         while True:
             try:
                 return await send(request, attempt)
             except BackendRefused as refusal:
-                adapted = self._adapted(request, attempt, refusal)
+                adapted = self._adapted(request, attempt, refusal, new)
                 if adapted is request:
                     raise
                 exchange.note(self.name, "retried after a refusal of the thinking")
                 request = adapted
 
     def _adapted(
-        self, request: MessagesRequest, attempt: Attempt, refusal: BackendRefused
+        self, request: MessagesRequest, attempt: Attempt, refusal: BackendRefused, new: list[bytes]
     ) -> MessagesRequest:
-        """The request without what the server rejects; the same object if that is nothing."""
+        """The request without what the server rejects; the same object if that is nothing. `new`:
+        the signatures that the attempt has added to the rejected ones."""
         if requires_blocks(refusal) and "thinking" in request.fields:
             return unthinking(request)
         if not rejects_blocks(refusal):
             return request
-        target = attempt.backend.name, attempt.model
         if len(self._rejected) >= _MOST_TARGETS:
             self._rejected.clear()
-        self._rejected[target].add(as_list(request.get("messages")))
+        rejected = self._rejected[attempt.backend.name, attempt.model]
+        if new:
+            rejected.forget(new)
+            return request
+        new += rejected.add(as_list(request.get("messages")))
         return self._filtered(request, attempt) or request
 
     def _filtered(self, request: MessagesRequest, attempt: Attempt) -> MessagesRequest | None:

@@ -59,12 +59,20 @@ class Rejected:
     def __contains__(self, mark: object) -> bool:
         return bool(self._known) and isinstance(mark, str) and _digest(mark) in self._known
 
-    def add(self, messages: list[Any]) -> None:
-        """Remember the signatures of all thinking in a conversation; the oldest are forgotten."""
-        for mark in _marks(messages):
-            self._known[_digest(mark)] = None
+    def add(self, messages: list[Any]) -> list[bytes]:
+        """Remember the signatures of all thinking in a conversation, and return the digests of the
+        new ones; the oldest are forgotten."""
+        digests = dict.fromkeys(map(_digest, _marks(messages)))
+        new = [digest for digest in digests if digest not in self._known]
+        self._known.update(dict.fromkeys(new))
         for digest in list(self._known)[: max(0, len(self._known) - MOST_REMEMBERED)]:
             del self._known[digest]
+        return new
+
+    def forget(self, digests: list[bytes]) -> None:
+        """Forget these, because something else was rejected."""
+        for digest in digests:
+            self._known.pop(digest, None)
 
 
 def _marks(messages: list[Any]) -> Iterator[str]:

@@ -7,13 +7,17 @@
 - llama-server since then: `The model produced output that does not match the expected peg-native
   format`, without the text; Ollama's parser for Qwen: an error of Go's JSON, without it, too.
 - Ollama with gpt-oss: `error parsing tool call: raw='...', err=...`, with the arguments alone.
+
+An error may also quote the conversation, which anybody may have written: only one that begins with
+these words is about what the model wrote. Where the start of the text is missing, the rest may be
+part of an argument: it is a call only if it contains nothing else.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -31,14 +35,18 @@ _MOST: Final = 2**18
 """Maximum characters that are examined."""
 _NAMED: Final = re.compile(r"(?:<function[=\s]\s*)?([\w.-]{1,128})[^\w{]{0,20}$")
 """Text before the arguments, if the name is given outside them."""
-_LLAMA: Final = re.compile(r"Failed to parse input at pos \d+: (.+)", re.DOTALL)
+_MARKUP: Final = re.compile(r"<[^<>{}\n]{0,100}(?:>|$)|```\w*")
+"""What may stand around a call whose marker is misspelled: tags and fences, no other words."""
+_LLAMA: Final = re.compile(r"Failed to parse input at pos (\d+): (.+)", re.DOTALL)
 _OLLAMA, _OLLAMA_END = "error parsing tool call: raw='", "', err="
-_BEGINS: Final = re.compile("Failed to parse input at pos|error parsing tool call")
 _WITHOUT_TEXT: Final = re.compile(
-    r"model produced output that does not match the expected"
-    r"|^(?:failed to parse JSON: )?(?:invalid character '.{1,4}' |unexpected end of JSON input)"
+    r"The model produced output that does not match the expected"
+    r"|(?:failed to parse JSON: )?(?:invalid character '.{1,4}' |unexpected end of JSON input)"
 )
 _NO_TEXT: Final = "[A reply that the server could not parse.]"
+_WRAPPER: Final = re.compile(r"(?:Engine protocol \w+ request returned \d{3}: )?(?={)")
+"""What LM Studio writes before an error of its engine."""
+_NOTHING: Final = ("", (), False, 0)
 _NESTED: Final = 3
 """Maximum errors in errors."""
 _REDACTED: Final = "[redacted]"
@@ -59,38 +67,39 @@ class Unparsed:
 
 def unparsed(failure: BackendError, toolbox: Toolbox) -> Unparsed | None:
     """The model's text inside an error; None if the error has none."""
-    said, forms, sure = _said(failure)
+    said, forms, sure, at = _said(failure)
     if not said or len(said) > _MOST:
         return None
     if _REDACTED in said:
         return Unparsed(said, is_call=False, is_attempt=False)
-    read = lru_cache(partial(_kinds_in, toolbox))
-    text = next((form for form in forms if _is_call(form, read)), "")
+    read = lru_cache(partial(_pieces_in, toolbox))
+    is_call = _is_all_calls if at else _is_call
+    text = next((form for form in forms if is_call(form, read)), "")
     if text:
         return Unparsed(text, is_call=True, is_attempt=True)
-    tried = sure or Unread in read(said, cut=False) or Cut in read(said, cut=True)
+    kinds = _kinds(read(said, cut=False)) | _kinds(read(said, cut=True))
+    tried = sure or not kinds.isdisjoint((Calls, Unread, Cut))
     return Unparsed(said, is_call=False, is_attempt=tried)
 
 
-def _said(failure: BackendError) -> tuple[str, Iterable[str], bool]:
-    """The model's text, what it may stand for, and whether it can only be a call."""
+def _said(failure: BackendError) -> tuple[str, Iterable[str], bool, int]:
+    """The model's text, what it may stand for, whether it can only be a call, and where the text
+    begins in the reply."""
     if isinstance(failure, BackendRefused) and b"failed_generation" in failure.body:
         error = as_object(_parsed(failure.body).get("error"))
         said = error.get("failed_generation")
         if error.get("code") != "tool_use_failed" or not isinstance(said, str):
-            return "", (), False
-        return said, _forms(said), False
+            return _NOTHING
+        return said, _forms(said), False, 0
     if failure.status < 500:
-        return "", (), False
+        return _NOTHING
     message = _innermost(_message(failure))
-    if found := _LLAMA.search(message):
-        return found[1], (found[1],), False
-    start, end = message.find(_OLLAMA), message.rfind(_OLLAMA_END)
-    if start >= 0 and end > start:
-        said = message[start + len(_OLLAMA) : end]
-        return said, (said,), True
-    lost = _WITHOUT_TEXT.search(message) is not None
-    return (_NO_TEXT, (), True) if lost else ("", (), False)
+    if found := _LLAMA.match(message):
+        return found[2], (found[2],), False, int(found[1])
+    end = message.rfind(_OLLAMA_END)
+    if message.startswith(_OLLAMA) and end > 0:
+        return message[len(_OLLAMA) : end], (), True, 0
+    return (_NO_TEXT, (), True, 0) if _WITHOUT_TEXT.match(message) else _NOTHING
 
 
 def _message(failure: BackendError) -> str:
@@ -103,10 +112,9 @@ def _message(failure: BackendError) -> str:
 def _innermost(message: str) -> str:
     """The message of an error that is quoted in others, as LM Studio writes those of its engine."""
     for _ in range(_NESTED):
-        start = message.find("{")
-        if start < 0 or _BEGINS.search(message, 0, start):
+        if not (wrapper := _WRAPPER.match(message)):
             break
-        error = _parsed(message[start:]).get("error")
+        error = _parsed(message[wrapper.end() :]).get("error")
         message = str(as_object(error).get("message") or error or message)
     return message
 
@@ -135,26 +143,50 @@ def message_of(text: str, model: str) -> Reply:
 
 
 def _forms(said: str) -> Iterator[str]:
-    """The text unchanged, and with a call marker that the model misspelled or omitted."""
+    """The text unchanged, and with a call marker that the model misspelled or omitted; the latter
+    only without other words, because prose may quote a call."""
     yield said
     start, end = said.find("{"), said.rfind("}")
     if start < 0 or end < start:
         return
-    body = said[start : end + 1]
-    yield f"<tool_call>{body}</tool_call>"
-    if named := _NAMED.search(said[:start][-160:]):
+    before, body, after = said[:start], said[start : end + 1], said[end + 1 :]
+    if _has_words(after):
+        return
+    if not _has_words(before):
+        yield f"<tool_call>{body}</tool_call>"
+    named = _NAMED.search(before[-160:])
+    if named and not _has_words(before[: len(before) - len(named[0])]):
         yield f"<function={named[1]}>{body}</function>"
 
 
-def _is_call(text: str, read: Callable[..., set[type[Piece]]]) -> bool:
+def _has_words(text: str) -> bool:
+    return re.search(r"\w", _MARKUP.sub("", text)) is not None
+
+
+def _is_call(text: str, read: Callable[..., Sequence[Piece]]) -> bool:
     """Whether the text has calls, all of them complete: the error does not tell whether the reply
     was cut off."""
-    if Calls not in read(text, cut=False):
+    if Calls not in _kinds(read(text, cut=False)):
         return False
-    return text.rstrip().endswith(marks.CLOSERS) or Cut not in read(text, cut=True)
+    return text.rstrip().endswith(marks.CLOSERS) or Cut not in _kinds(read(text, cut=True))
 
 
-def _kinds_in(toolbox: Toolbox, text: str, *, cut: bool) -> set[type[Piece]]:
-    """The kinds of the pieces of a text."""
+def _is_all_calls(text: str, read: Callable[..., Sequence[Piece]]) -> bool:
+    """Whether the text, which may begin inside an argument, is nothing but whole calls. Reasoning
+    may precede them."""
+    for opening, closing in marks.THINKING.items():
+        if text.startswith(opening):
+            text = text.partition(closing)[2]
+    calls = [piece for piece in read(text, cut=False) if isinstance(piece, Calls)]
+    inner = "".join(arguments for call in calls for _, arguments in call.calls)
+    whole = "".join("".join(call.source for call in calls).split()) == "".join(text.split())
+    return whole and not any(mark in inner for mark in marks.CLOSERS) and _is_call(text, read)
+
+
+def _pieces_in(toolbox: Toolbox, text: str, *, cut: bool) -> Sequence[Piece]:
     prose = Prose(toolbox, Counter())
-    return {type(piece) for piece in [*prose.feed(text), *prose.finish(cut=cut)]}
+    return [*prose.feed(text), *prose.finish(cut=cut)]
+
+
+def _kinds(pieces: Sequence[Piece]) -> set[type[Piece]]:
+    return {type(piece) for piece in pieces}
