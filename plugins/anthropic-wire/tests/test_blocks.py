@@ -68,6 +68,14 @@ MIXED = {
         *(start(0), {"type": "ping"}, said(0, "Hm so.", "thinking"), said(0, TEXT[1]), stop(0)),
         *CALLED,
     ),
+    "an index of its own without a start": (
+        *(start(0), said(1, "Hm so.", "thinking"), said(0, TEXT[1]), stop(0)),
+        *CALLED,
+    ),
+    "a signature after its thinking": (
+        *(start(0, "thinking"), said(0, "Hm so.", "thinking"), said(0, TEXT[1])),
+        *(said(0, "sig", "signature"), stop(0), *CALLED),
+    ),
     "two heads": (
         *(HEAD, start(0, "thinking"), said(0, "Hm so.", "thinking"), stop(0)),
         *(start(1), said(1, TEXT[1]), stop(1)),
@@ -120,6 +128,17 @@ def test_a_stream_in_order_keeps_its_bytes(places):
     events = anthropic_stream("Yes text_delta.", thinking="thinking_delta", tool_calls=[("a", {})])
     raw = raw_of(*(data for _, data in events))
     assert ordered(cut(raw, [min(place, len(raw)) for place in places])) == raw
+
+
+def test_blocks_that_are_open_at_once_keep_their_bytes():
+    deltas = (said(0, "a"), said(1, "b", "thinking"), said(0, "c"), stop(0), stop(1))
+    raw = raw_of(HEAD, start(0), start(1, "thinking"), *deltas, *TAIL)
+    assert ordered([raw]) == raw
+
+
+def test_an_index_that_is_no_number_is_left_to_the_client():
+    raw = raw_of(HEAD, start([]), said({}, "thinking_delta"), *TAIL)
+    assert ordered([raw]) == raw
 
 
 @pytest.mark.parametrize("end", [0, 1, 50])

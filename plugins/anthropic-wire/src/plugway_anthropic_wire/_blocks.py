@@ -19,8 +19,11 @@ from plugway_upstream_errors import WrappedChunks
 _STARTS: Final = (b"message_start", b"content_block_start")
 _KINDS: Final = {"text_delta": "text", "thinking_delta": "thinking"}
 """Type of a delta, and of the block that it belongs to."""
-_STRANGE: Final = {"text": b"thinking_delta", "thinking": b"text_delta"}
-"""Type of a block, and of a delta that does not belong to it."""
+_STRANGE: Final = {
+    "text": (b"thinking_delta", b"signature_delta"),
+    "thinking": (b"text_delta",),
+}
+"""Type of a block, and of the deltas that do not belong to it."""
 _EMPTY: Final[Mapping[str, Mapping[str, str]]] = {
     "text": {"type": "text", "text": ""},
     "thinking": {"type": "thinking", "thinking": "", "signature": ""},
@@ -33,10 +36,10 @@ class OrderedBlocks(WrappedChunks):
     def __init__(self, chunks: AsyncIterator[bytes]) -> None:
         super().__init__(chunks)
         self._started = False
-        self._kind = ""
-        """Type of the open block."""
+        self._kinds: dict[int, str] = {}
+        """Type of each block, by its index as the server counts."""
         self._index = 0
-        """Index of the open block as the server counts."""
+        """That of the block which was opened last."""
         self._added = 0
         """Blocks that were added before."""
 
@@ -51,8 +54,13 @@ class OrderedBlocks(WrappedChunks):
                 return ordered
         raise StopAsyncIteration
 
+    @property
+    def _kind(self) -> str:
+        """Type of the block which was opened last."""
+        return self._kinds.get(self._index, "")
+
     def _ordered(self, chunk: bytes) -> bytes:
-        strange = self._kind in _STRANGE and _STRANGE[self._kind] in chunk
+        strange = any(kind in chunk for kind in _STRANGE.get(self._kind, ()))
         begins = any(start in chunk for start in _STARTS)
         if not (strange or begins or self._added):
             return chunk
@@ -71,11 +79,17 @@ class OrderedBlocks(WrappedChunks):
             case "content_block_start":
                 index = data.get("index")
                 self._index = index if isinstance(index, int) else self._index
-                self._kind = str(as_object(data.get("content_block")).get("type"))
+                self._kinds[self._index] = str(as_object(data.get("content_block")).get("type"))
             case "content_block_delta":
-                kind = _KINDS.get(str(as_object(data.get("delta")).get("type")), self._kind)
-                if kind != self._kind and self._kind in _EMPTY:
-                    return self._turn(kind) + self._counted(event, data)
+                index = data.get("index")
+                known = isinstance(index, int)
+                open_kind = self._kinds.get(index, self._kind) if known else self._kind
+                delta = as_object(data.get("delta")).get("type")
+                kind = _KINDS.get(str(delta), open_kind)
+                if kind != open_kind and open_kind in _EMPTY:
+                    return self._turn(kind) + self._counted(event, {**data, "index": self._index})
+                if delta == "signature_delta" and open_kind == "text":
+                    return b""  # its thinking has ended
             case _:
                 pass
         return self._counted(event, data)
@@ -83,7 +97,7 @@ class OrderedBlocks(WrappedChunks):
     def _turn(self, kind: str) -> bytes:
         """Events that close the open block and start one of this type."""
         index = self._index + self._added
-        self._kind, self._added = kind, self._added + 1
+        self._kinds[self._index], self._added = kind, self._added + 1
         start = {"index": index + 1, "content_block": _EMPTY[kind]}
         stop = encoded({"type": "content_block_stop", "index": index})
         return stop + encoded({"type": "content_block_start", **start})
