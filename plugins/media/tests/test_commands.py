@@ -71,3 +71,20 @@ def test_a_link_to_nothing_and_a_device_are_not_overwritten(capsys, tmp_path):
     assert "it is not a file" in reason(capsys, check_output, os.devnull, force=True)
     assert "it is a folder" in reason(capsys, check_output, str(tmp_path), force=True)
     assert "there is no folder" in reason(capsys, check_output, str(link / "x"), force=True)
+
+
+def test_what_would_fail_after_minutes_of_work_is_found_before(capsys, monkeypatch, tmp_path):
+    long = str(tmp_path / ("x" * 300))
+    assert "File name too long" in reason(capsys, check_output, long, force=False)
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)  # root has permission
+    refused = reason(capsys, check_output, str(tmp_path / "a.wav"), force=True)
+    assert f"no permission to create files in {tmp_path}" in " ".join(refused.split())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="files have other permissions there")
+def test_a_file_that_is_overwritten_keeps_its_permissions(tmp_path):
+    path = tmp_path / "private.wav"
+    path.write_bytes(b"a")
+    path.chmod(0o600)
+    write_output(str(path), [b"b"], force=True)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"b", 0o600)

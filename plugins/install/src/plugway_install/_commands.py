@@ -234,11 +234,16 @@ def _folder(path: Path | None) -> Path | None:
 
 def _check_new(path: Path, force: bool) -> None:
     """Refuse, before any work, to write where something else is."""
-    if not path.parent.is_dir():
+    try:
+        there, is_file = path.exists() or path.is_symlink(), path.is_file()
+        has_folder = path.parent.is_dir()
+    except OSError as error:  # such as a name that is too long
+        raise PlugwayError(f"cannot write `{path}`: {error.strerror}") from None
+    if not has_folder:
         raise PlugwayError(f"cannot write `{path}`: there is no folder `{path.parent}`")
-    if path.exists() and not path.is_file():
+    if path.exists() and not is_file:
         raise PlugwayError(f"cannot write `{path}`: it is not a file")
-    if (path.exists() or path.is_symlink()) and not force:
+    if there and not force:
         hint = "name another file, or add `--force` to overwrite it"
         raise PlugwayError(f"`{path}` exists already: {hint}")
 

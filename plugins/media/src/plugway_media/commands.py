@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
@@ -54,6 +55,13 @@ def check_output(place: str, *, force: bool) -> None:
             )
         return
     path = Path(place)
+    try:
+        _check_path(path, force=force)
+    except OSError as error:  # such as a name that is too long
+        fail(f"cannot write {path}: {error.strerror or error}")
+
+
+def _check_path(path: Path, *, force: bool) -> None:
     if path.is_dir():
         fail(f"cannot write {path}: it is a folder")
     if path.exists() and not path.is_file():  # `--force` would put a file in the place of a device
@@ -62,6 +70,8 @@ def check_output(place: str, *, force: bool) -> None:
         fail(f"{path} exists already: name another file, or add `--force` to overwrite it")
     if not path.parent.is_dir():
         fail(f"cannot write {path}: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK):
+        fail(f"cannot write {path}: no permission to create files in {path.parent}")
 
 
 def write_output(place: str, pieces: Iterable[bytes], *, force: bool) -> None:

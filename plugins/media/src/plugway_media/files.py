@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,8 +22,10 @@ def create(path: Path, pieces: Iterable[bytes], *, replace: bool = False) -> Non
 
 
 def put(part: Path, path: Path, replace: bool) -> None:
-    """Give a complete file its name. Raises `FileExistsError`, unless it may `replace` one."""
-    part.chmod(0o666 & ~_umask())
+    """Give a complete file its name. Raises `FileExistsError`, unless it may `replace` one, whose
+    permissions it then gets."""
+    old = path.lstat().st_mode if replace and path.is_file() and not path.is_symlink() else None
+    part.chmod(0o666 & ~_umask() if old is None else stat.S_IMODE(old))
     if not replace:
         _claim(path)
     part.replace(path)

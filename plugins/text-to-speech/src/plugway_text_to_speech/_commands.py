@@ -63,6 +63,8 @@ def say(
         if show:
             _show(anyio.run(_voices), as_json=as_json)
             return
+        if output == "-" and as_json:
+            fail("`--json` and the sound cannot both go to standard output: name a file with -o")
         piped = not output and not as_json and not to_terminal()
         place = "-" if piped else output
         chosen = shape or _format_of(place)
