@@ -6,12 +6,16 @@ A client of Chat Completions gets a text, and the thinking in `reasoning_content
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plugway import Plugin
 from plugway.testing import ScriptedUpstream, build_plugin, parse_sse, respond, sse
+from plugway_openai_wire.chat._parts import PlainContent
 from plugway_openai_wire.testing import chat_message, chunk, data
 from plugway_tool_repair import ToolRepair
 from tests.receipts.servers import Receipts
@@ -55,11 +59,10 @@ async def answered(answer: Any, *, stream: bool, tools: bool, repair: bool) -> t
 
 @pytest.mark.parametrize("repair", [True, False])
 @pytest.mark.parametrize("tools", [True, False])
-@pytest.mark.parametrize("size", [None, 7, 64, 200])
+@pytest.mark.parametrize("size", [None, 1, 7, 64, 200])
 async def test_a_stream_has_texts(size, tools, repair):
-    """However it is cut; an event whose first line is cut before the first list passes as it is."""
-    sizes = None if size is None else [len(data(chunk(DELTAS[0]))), 80, size]
-    answer = sse([STREAM], chunk_sizes=sizes)
+    """However it is cut."""
+    answer = sse([STREAM], chunk_sizes=None if size is None else [size])
     got, lines = await answered(answer, stream=True, tools=tools, repair=repair)
     deltas = [
         choice["delta"]
@@ -98,3 +101,15 @@ async def test_log_probabilities_pass_to_the_byte(size):
     answer = sse([raw], chunk_sizes=[size])
     got, lines = await answered(answer, stream=True, tools=False, repair=False)
     assert (got.content, "translate content" in lines) == (raw, False)
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+@given(places=st.lists(st.integers(0, 600), max_size=4))
+def test_lines_may_end_and_be_cut_anywhere(end, places):
+    raw = STREAM.replace(b"\n\n", end)
+    plain, at = PlainContent(lambda _: None), [0, *sorted(min(p, len(raw)) for p in places), len(raw)]
+    sent = b"".join(plain.feed(raw[a:b]) for a, b in pairwise(at)) + plain.flush()
+    said = [json.loads(line[6:]) for line in sent.splitlines() if line.startswith(b"data: {")]
+    deltas = [event["choices"][0]["delta"] for event in said]
+    assert "".join(d.get("content") or "" for d in deltas) == SAID
+    assert sent.count(end) == raw.count(end)

@@ -22,27 +22,26 @@ _NOTE: Final = (
 
 
 class PlainContent:
-    """Rewrites one reply. Until it has such a list, its bytes pass as they come."""
+    """Rewrites one reply. Lines are sent whole, because no client can use a part of one; those
+    without such a list keep their bytes."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
         self._noted = False
-        self._begun = False
-        """Whether there was what may be such a list; from then on lines are sent whole."""
         self._rest = bytearray()
         """The start of a line; `RawChunks` limits its length."""
 
     def feed(self, chunk: bytes) -> bytes:
         """The client's bytes for the next ones of the server."""
-        if not self._begun and _LIST.search(chunk) is None:
-            return chunk
-        self._begun = True
-        self._rest += chunk
-        if b"\n" not in chunk:
+        end = max(chunk.rfind(b"\n"), chunk.rfind(b"\r")) + 1
+        if not end:
+            self._rest += chunk
             return b""
-        *lines, rest = bytes(self._rest).split(b"\n")
-        self._rest = bytearray(rest)
-        return b"".join([self._line(line) + b"\n" for line in lines])
+        ready = bytes(self._rest) + chunk[:end]
+        self._rest = bytearray(chunk[end:])
+        if _LIST.search(ready) is None:
+            return ready
+        return b"".join(map(self._line, ready.splitlines(keepends=True)))
 
     def flush(self) -> bytes:
         """The bytes that are held back, at the end."""
@@ -58,7 +57,8 @@ class PlainContent:
             return line
         raw = line[5:]
         plain = self._plain(raw)
-        return line if plain is raw else b"data: " + plain
+        end = raw[len(raw.rstrip(b"\r\n")) :]
+        return line if plain is raw else b"data: " + plain + end
 
     def _plain(self, raw: bytes) -> bytes:
         try:
