@@ -281,3 +281,17 @@ def test_reasoning_between_the_markers_of_any_family_is_reasoning(opening, closi
 def test_all_families_but_two_have_such_markers():
     known = {pair for family in SEARCHED for pair in family.reasoning} - {*marks.THINKING.items()}
     assert {opening for opening, _ in known} == {"<|channel>", "Here are my reasoning steps:"}
+
+
+@pytest.mark.parametrize("size", [None, 1, 7])
+@pytest.mark.parametrize(
+    ("call", "closing"),
+    [
+        ('<function=Bash>{"command": "ls"}</function>', "</function>"),
+        ('<function_calls>Bash(command="ls")</function_calls>', "\n</function_calls>"),
+    ],
+)
+def test_a_marker_that_closes_a_call_again_is_no_text_however_it_comes(call, closing, size):
+    assert pieces_of(call + closing, size) == [("call", "Bash", {"command": "ls"})]
+    found = pieces_of(call + "</functional", size)
+    assert found[1:] == [("text", "</functional")]

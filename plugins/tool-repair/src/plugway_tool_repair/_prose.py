@@ -135,6 +135,8 @@ class Prose:
             return self._think(pieces, final)
         if self._after_call:
             self._drop_closers()
+            if not final and self._may_close():
+                return False
         if self._fresh and (verdict := self._bare(pieces, final)) is not None:
             return verdict
         mark = self._scan(pieces, final)
@@ -261,6 +263,13 @@ class Prose:
         while begun.startswith(marks.CLOSERS) and not begun.startswith("```"):
             mark = next(m for m in marks.CLOSERS if begun.startswith(m))
             begun = self._buffer = begun[len(mark) :].lstrip()
+
+    def _may_close(self) -> bool:
+        """Whether the buffer may begin such a marker, the rest of which has not come yet."""
+        begun = self._buffer.lstrip()
+        return begun[:1] == "<" and any(
+            len(begun) < len(mark) and mark.startswith(begun) for mark in marks.CLOSERS
+        )
 
     def _bare(self, pieces: list[Piece], final: bool) -> bool | None:
         """Handle a call without an opening at the start; None if there is none."""
