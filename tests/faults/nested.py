@@ -213,6 +213,10 @@ def answers(api, value, stream):
             cut[:-1] + b',"more":' + value.encode() + b"}\n\n" + b"".join(usual[1:]),
         )
         yield "event", 200, b"".join([*usual[:2], event(value.encode()), *usual[2:]])
+        inner = b'{"type":"overloaded_error","code":529,"message":"no","more":' + value.encode()
+        failed = b"event: error\n" + event(b'{"type":"error","error":' + inner + b"}}")
+        yield "error before content", 200, failed
+        yield "error after content", 200, b"".join([*usual[:3], failed])
     else:
         usual = json.dumps(whole(api)).encode()
         body = json.dumps(whole(api, calls=[("Read", marker)])).encode()

@@ -107,7 +107,10 @@ async def test_log_probabilities_pass_to_the_byte(size):
 @given(places=st.lists(st.integers(0, 600), max_size=4))
 def test_lines_may_end_and_be_cut_anywhere(end, places):
     raw = STREAM.replace(b"\n\n", end)
-    plain, at = PlainContent(lambda _: None), [0, *sorted(min(p, len(raw)) for p in places), len(raw)]
+    plain, at = (
+        PlainContent(lambda _: None),
+        [0, *sorted(min(p, len(raw)) for p in places), len(raw)],
+    )
     sent = b"".join(plain.feed(raw[a:b]) for a, b in pairwise(at)) + plain.flush()
     said = [json.loads(line[6:]) for line in sent.splitlines() if line.startswith(b"data: {")]
     deltas = [event["choices"][0]["delta"] for event in said]

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
-import orjson
-
 from plugway import as_object
 from plugway_anthropic_wire._characters import encoded, events_in, payload_of
 from plugway_upstream_errors import WrappedChunks
+from plugway_wire.bounds import is_deep
+from plugway_wire.json import loaded
 
 _STARTS: Final = (b"message_start", b"content_block_start")
 _KINDS: Final = {"text_delta": "text", "thinking_delta": "thinking"}
@@ -68,9 +68,8 @@ class OrderedBlocks(WrappedChunks):
         return b"".join((*map(self._event, events), left))
 
     def _event(self, event: bytes) -> bytes:
-        try:
-            data = as_object(orjson.loads(payload_of(event)))
-        except orjson.JSONDecodeError:
+        payload = payload_of(event)
+        if is_deep(payload) or not (data := loaded(payload)):
             return event  # the parser of the event reports the error
         match data.get("type"):
             case "message_start":

@@ -16,8 +16,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
 from plugway import (
     BackendProtocolError,
     BackendRefused,
@@ -41,6 +39,7 @@ from plugway_translation import (
     usage_of,
 )
 from plugway_wire.arguments import object_text, whole_escapes
+from plugway_wire.json import TOO_DEEP, written
 
 _REFUSALS: Final = frozenset(
     ("SAFETY", "RECITATION", "PROHIBITED_CONTENT", "BLOCKLIST", "SPII", "LANGUAGE", "ESCALATION")
@@ -116,7 +115,7 @@ class Reader:
         """
         if error := as_object(answer.get("error")):
             status = count(error.get("code"))
-            raw = orjson.dumps({"error": error})
+            raw = written({"error": error}, TOO_DEEP)
             raise BackendRefused(status if 400 <= status < 600 else 502, raw)
         self._count(as_object(answer.get("usageMetadata")))
         self._fresh = False

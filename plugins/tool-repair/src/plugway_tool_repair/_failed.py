@@ -37,7 +37,7 @@ _NAMED: Final = re.compile(r"(?:<function[=\s]\s*)?([\w.-]{1,128})[^\w{]{0,20}$"
 """Text before the arguments, if the name is given outside them."""
 _MARKUP: Final = re.compile(r"<[^<>{}\n]{0,100}(?:>|$)|```\w*")
 """What may stand around a call whose marker is misspelled: tags and fences, no other words."""
-_LLAMA: Final = re.compile(r"Failed to parse input at pos (\d+): (.+)", re.DOTALL)
+_LLAMA: Final = re.compile(r"Failed to parse input at pos (\d{1,9}): (.+)", re.DOTALL)
 _OLLAMA, _OLLAMA_END = "error parsing tool call: raw='", "', err="
 _WITHOUT_TEXT: Final = re.compile(
     r"The model produced output that does not match the expected"

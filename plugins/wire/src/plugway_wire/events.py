@@ -20,7 +20,7 @@ from plugway_wire.arguments import is_json, object_text, whole_escapes
 from plugway_wire.bounds import TOGETHER, breath, check_answer, is_deep
 from plugway_wire.errors import BackendProtocolError, StreamInterrupted
 from plugway_wire.gather import Gathered, width
-from plugway_wire.json import as_list, as_object
+from plugway_wire.json import as_list, as_object, written
 from plugway_wire.reason import reason_of
 from plugway_wire.shape import wrong_in_event
 
@@ -309,7 +309,7 @@ def interrupted(data: Mapping[str, Any]) -> StreamInterrupted:
     message = reason_of(data.get("error")) or "the stream failed"
     record = f"the stream ended with an error event (status {status})"
     failure = StreamInterrupted(message, status=status, record=record)
-    failure.body = bytes_without_secrets(orjson.dumps(data))
+    failure.body = bytes_without_secrets(written(data))
     return failure
 
 

@@ -16,6 +16,9 @@ WRITABLE_DEPTH: Final = 254
 MAX_DEPTH: Final = WRITABLE_DEPTH - 14
 """Most nested containers in a body, parts of which are later written into others."""
 
+TOO_DEEP: Final = b'{"error":{"message":"the error is nested too deeply to be shown"}}'
+"""The body of an error that cannot be written."""
+
 _SLICE: Final = 2**18
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _KEY = re.compile(rb"\s*+(" + _STRING + rb")\s*+:\s*+", re.DOTALL)
@@ -122,6 +125,14 @@ def opens_more(raw: bytes, most: int) -> bool:
         while at >= 0 and found <= most:
             found, at = found + 1, raw.find(mark, at + 1)
     return found > most
+
+
+def written(value: Any, otherwise: bytes = b"{}") -> bytes:
+    """The JSON of somebody else's value; `otherwise` if it is nested too deeply to be written."""
+    try:
+        return orjson.dumps(value)
+    except TypeError:
+        return otherwise
 
 
 def fits(value: Any, depth: int) -> bool:

@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
 from plugway import BackendRefused, StopReason, StreamEvent, as_list, as_object
 from plugway_openai_wire.responses import citation_of
 from plugway_translation import Totals, count
 from plugway_wire.events import CUT_REASONS
+from plugway_wire.json import TOO_DEEP, written
 
 _REASONS: Final[Mapping[str, StopReason]] = {
     "stop": "end_turn",
@@ -128,7 +127,7 @@ def failure_in(data: Mapping[str, Any]) -> BackendRefused | None:
     if not error:
         return None
     fields = as_object(error) or {"message": str(error)}
-    return BackendRefused(_status(fields), orjson.dumps({"error": fields}))
+    return BackendRefused(_status(fields), written({"error": fields}, TOO_DEEP))
 
 
 def _status(error: Mapping[str, Any]) -> int:

@@ -13,6 +13,8 @@ import orjson
 
 from plugway import as_list, as_object
 from plugway_openai_wire.chat._thinking import FIELDS, part_text
+from plugway_wire.bounds import is_deep
+from plugway_wire.json import loaded
 
 _LIST: Final = re.compile(rb'"content"\s*:\s*\[')
 _NOTE: Final = (
@@ -61,10 +63,9 @@ class PlainContent:
         return line if plain is raw else b"data: " + plain + end
 
     def _plain(self, raw: bytes) -> bytes:
-        try:
-            data = as_object(orjson.loads(raw))
-        except orjson.JSONDecodeError:
+        if is_deep(raw):
             return raw
+        data = loaded(raw)
         choices = as_list(data.get("choices"))
         plain = list(map(_choice, choices))
         if all(new is old for new, old in zip(plain, choices, strict=True)):

@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-import orjson
-
 from plugway import BackendRefused, as_object
+from plugway_wire.json import TOO_DEEP, written
 
 _STATUS: Final = {
     "context_length_exceeded": 400,
@@ -40,7 +39,7 @@ def failure_in(data: Mapping[str, Any]) -> BackendRefused:
     wait = _WAIT.search(message)
     return BackendRefused(
         status_of(code, data.get("status")),
-        orjson.dumps({"error": error or {"message": "the response failed without a reason"}}),
+        written({"error": error or {"message": "the response failed without a reason"}}, TOO_DEEP),
         retry_after=float(wait[1]) / (1000 if wait[2].lower() == "ms" else 1) if wait else None,
     )
 
