@@ -72,6 +72,9 @@ async def test_a_word_of_tens_of_thousands_of_letters_is_embedded_or_refused(eng
     async with engine(path, context=3000) as e:  # not a size that llama.cpp's contexts have
         with pytest.raises(RequestRejected, match=r"input\[0\] has \d+ tokens; .* accepts 3000"):
             await embedded(e, "hello" * 12_000)
+        for long in ("h" * 600_000, " " * 600_000):  # more than the worker's stack is sure to hold
+            with pytest.raises(RequestRejected, match=r"input\[1\] has a word or space of more"):
+                await embedded(e, "hello", long)
         found = await embedded(e, "hello " * 400, "hello" * 700)
         assert [len(vector) for vector in found.vectors] == [64, 64]
 

@@ -5,6 +5,7 @@ An encoder has no conversation to continue: no slots, no prefix cache, no sampli
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from array import array
@@ -34,6 +35,9 @@ context it ends the process."""
 _STACK_BYTES: Final = 512 * 2**20
 """llama.cpp splits text by `std::regex`, which takes up to 700 bytes of stack for each character of
 a word. Only what a word needs is ever used."""
+_MOST_RUN: Final = _STACK_BYTES // 1024
+"""Characters of a word, or spaces in a row, that fit into it; a token may be a hundred spaces."""
+_RUN: Final = re.compile(r"\S+|\s+")
 
 
 def main(channel: Channel, config: Mapping[str, Any]) -> None:
@@ -105,6 +109,11 @@ class Embedder:
     def _embed(self, frame: Frame) -> None:
         """Reply with float32 vectors, one after the other, or with an `error`."""
         number, texts = int(frame.header["id"]), cast("list[str]", orjson.loads(frame.body))
+        if (at := next((at for at, text in enumerate(texts) if _has_long_run(text)), -1)) >= 0:
+            at += int(frame.header["first"])
+            message = f"input[{at}] has a word or space of more than {_MOST_RUN} characters"
+            self._end(number, error={"status": 400, "message": message})
+            return
         counts = [self._count(text) for text in texts]
         most = self._most
         if long := [(at, count) for at, count in enumerate(counts) if count > most]:
@@ -132,6 +141,12 @@ class Embedder:
     def _end(self, number: int, body: bytes = b"", **said: Any) -> None:
         self._cancelled.discard(number)
         self._channel.send({"id": number, "end": True, **said}, body)
+
+
+def _has_long_run(text: str) -> bool:
+    if len(text) <= _MOST_RUN:
+        return False
+    return any(run.end() - run.start() > _MOST_RUN for run in _RUN.finditer(text))
 
 
 def _batches(texts: Sequence[str], counts: Sequence[int], most: int) -> Iterator[list[str]]:
