@@ -139,11 +139,7 @@ def fits(value: Any, depth: int) -> bool:
     """Whether a JSON value has at most `depth` nested containers."""
     for _ in range(WRITABLE_DEPTH - depth):
         value = [value]
-    try:
-        orjson.dumps(value)  # 12 µs for 115 KB; a walk in Python takes ten times as long
-    except TypeError:
-        return False
-    return True
+    return bool(written(value, b""))  # 12 µs for 115 KB; a walk in Python takes ten times as long
 
 
 def member_spans(raw: bytes) -> dict[str, tuple[int, int]]:
