@@ -92,7 +92,7 @@ async def test_a_prompt_beyond_a_small_window_is_recognised_and_never_sent(tmp_p
             answer = await claude.run("-p", "hi")
     told = (answer.out + answer.err).lower()
     assert "too long" in told or "context" in told
-    assert not [request for request in upstream.requests if request.path.startswith("/v1/messages")]
+    assert not [request for request in upstream.requests if request.path == "/v1/messages"]
 
 
 def numbered(number, events):

@@ -36,7 +36,7 @@ OBJECTS: dict[str, tuple[Any, Any]] = {
     "text in which half a character stands": ('{"path": "a\\ud83d"}', {"path": "a\ufffd"}),
 }
 WRONG: dict[str, Any] = {
-    "a list": [WANTED],
+    "a list of two": [WANTED, WANTED],
     "an empty list": [],
     "a number": 1,
     "`false`": False,
@@ -172,6 +172,22 @@ async def test_the_model_is_asked_again_for_an_input_that_is_no_object(backend: 
             assert "must be a JSON object" in json.dumps(server.requests[-1].json) or (
                 "not valid JSON" in json.dumps(server.requests[-1].json)
             ), name
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("backend", SERVERS)
+async def test_a_list_of_one_object_is_that_object(backend: str, stream: bool):
+    repair = [build_plugin(ToolRepair, "tool-repair")]
+    answer = SERVERS[backend]([WANTED])[0 if stream else 1]
+    async with (
+        ScriptedUpstream(otherwise=lambda r: answer if r.method == "POST" else []) as server,
+        between(backend, server, repair) as running,
+    ):
+        found = await running.post(asked("messages", schema={"type": "object"}, stream=stream))
+    assert found.status_code == 200, found.text
+    calls = calls_in("messages", found.text, stream=stream)
+    assert [input_ for _, _, input_ in calls] == [WANTED]
+    assert sum(request.method == "POST" for request in server.requests) == 1
 
 
 ACTIONS: dict[str, list[Any]] = {

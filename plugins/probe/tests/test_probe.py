@@ -59,9 +59,9 @@ async def test_the_model_that_comes_along_passes_all_of_them():
 
 async def test_what_the_server_says_is_the_reason_and_its_status_makes_the_fix(scripted):
     upstream, running = scripted
-    upstream.script(anthropic_error(401, "authentication_error", "invalid x-api-key"))
+    upstream.script(anthropic_error(401, "authentication_error", "this key is revoked"))
     findings = await probe(running.url, running.token, MODEL)
-    assert "invalid x-api-key" in findings[0].reason
+    assert "this key is revoked" in findings[0].reason
     assert "plugway keys test" in findings[0].fix
     assert [finding.outcome for finding in findings] == ["failed", *["skipped"] * 3]
 

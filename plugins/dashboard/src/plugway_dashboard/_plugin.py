@@ -29,7 +29,6 @@ from plugway import (
     Plugin,
     Reply,
     Send,
-    Usage,
     hookimpl,
 )
 from plugway_dashboard._costs import cost_of
@@ -41,11 +40,10 @@ from plugway_dashboard._running import Book
 from plugway_dashboard._search import query_of
 from plugway_dashboard._state import state_of
 from plugway_dashboard._waits import log_waits
-from plugway_dashboard._words import running_data
+from plugway_dashboard._words import exchange_data, running_data
 from plugway_dashboard._writer import Writer
 from plugway_endpoints import ExplainsCache, OffersTrials, Trial
 from plugway_prices import Catalogue, TellsPrices, choices_of, prices_in
-from plugway_tools import own_usages, verdicts_of
 from plugway_wire.bounds import aside
 
 PATH: Final = "/dashboard/exchanges"
@@ -366,35 +364,6 @@ def _shown(item: Mapping[str, Any], only: str | None) -> Mapping[str, Any]:
 def _number(request: Request, name: str) -> int | None:
     text = request.query_params.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
-
-
-def exchange_data(exchange: Exchange, outcome: Outcome) -> dict[str, Any]:
-    """One exchange as JSON-ready data: receipt, outcome and times in seconds, without content."""
-    usage = outcome.usage if own_usages(exchange, outcome) else Usage()
-    served = exchange.served_by
-    return {
-        **exchange.summary(),
-        "parent_agent_id": exchange.parent_agent_id,
-        "endpoint": exchange.endpoint,
-        "client": exchange.client[:100],
-        "ended": round(time.time(), 3),
-        "outcome": outcome.kind,
-        "status": outcome.status,
-        "error": outcome.error[:500],
-        "served_by": served.target if served else None,
-        "zone": served.backend.zone if served else None,
-        "seconds": round(outcome.seconds, 4),
-        "first_content_seconds": outcome.first_content_seconds
-        and round(outcome.first_content_seconds, 4),
-        "stop_reason": outcome.stop_reason,
-        "verdicts": [one._asdict() for one in verdicts_of(exchange)],
-        "usage": {
-            "input": usage.input_tokens,
-            "cache_read": usage.cache_read_tokens,
-            "cache_creation": usage.cache_creation_tokens,
-            "output": usage.output_tokens,
-        },
-    }
 
 
 def _json(body: object) -> Response:

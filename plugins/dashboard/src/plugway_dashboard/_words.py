@@ -1,15 +1,17 @@
-"""What an exchange does now, in words and as JSON."""
+"""What an exchange does now, in words, and what it has done, as JSON."""
 
 from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Literal, NamedTuple
 
+from plugway import Exchange, Outcome, Usage
 from plugway_dashboard._running import Running
 from plugway_local_models import Progress, TellsProgress
-from plugway_tools import RunningTool, asking_since, running_tools
+from plugway_tools import RunningTool, asking_since, own_usages, running_tools, verdicts_of
 
 Phase = Literal["preparing", "waiting", "loading", "queued", "reading", "writing", "tool"]
 
@@ -169,3 +171,32 @@ def waiting_line(running: Running, now: float) -> str:
     target = state.target or running.exchange.model_asked
     seconds = now - running.exchange.started
     return f"waits {int(seconds)} s for {target}: {state.what or 'no content yet'}"
+
+
+def exchange_data(exchange: Exchange, outcome: Outcome) -> dict[str, Any]:
+    """One exchange as JSON-ready data: receipt, outcome and times in seconds, without content."""
+    usage = outcome.usage if own_usages(exchange, outcome) else Usage()
+    served = exchange.served_by
+    return {
+        **exchange.summary(),
+        "parent_agent_id": exchange.parent_agent_id,
+        "endpoint": exchange.endpoint,
+        "client": exchange.client[:100],
+        "ended": round(time.time(), 3),
+        "outcome": outcome.kind,
+        "status": outcome.status,
+        "error": outcome.error[:500],
+        "served_by": served.target if served else None,
+        "zone": served.backend.zone if served else None,
+        "seconds": round(outcome.seconds, 4),
+        "first_content_seconds": outcome.first_content_seconds
+        and round(outcome.first_content_seconds, 4),
+        "stop_reason": outcome.stop_reason,
+        "verdicts": [one._asdict() for one in verdicts_of(exchange)],
+        "usage": {
+            "input": usage.input_tokens,
+            "cache_read": usage.cache_read_tokens,
+            "cache_creation": usage.cache_creation_tokens,
+            "output": usage.output_tokens,
+        },
+    }
