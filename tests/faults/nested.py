@@ -212,6 +212,8 @@ def answers(api, value, stream):
             200,
             cut[:-1] + b',"more":' + value.encode() + b"}\n\n" + b"".join(usual[1:]),
         )
+        half = b',"half":"\\ud800","more":' + value.encode() + b"}\n\n"
+        yield "beside half a pair", 200, cut[:-1] + half + b"".join(usual[1:])
         yield "event", 200, b"".join([*usual[:2], event(value.encode()), *usual[2:]])
         inner = b'{"type":"overloaded_error","code":529,"message":"no","more":' + value.encode()
         failed = b"event: error\n" + event(b'{"type":"error","error":' + inner + b"}}")
@@ -223,6 +225,8 @@ def answers(api, value, stream):
         body = body.replace(json.dumps(json.dumps(HERE))[1:-1].encode(), json.dumps(value)[1:-1].encode())  # fmt: skip
         yield "arguments", 200, body.replace(json.dumps(HERE).encode(), value.encode())
         yield "beside the rest", 200, usual[:-1] + b',"more":' + value.encode() + b"}"
+        half = b',"half":"\\ud800","more":'
+        yield "beside half a pair", 200, usual[:-1] + half + value.encode() + b"}"
         yield "usage", 200, usual[:-1] + b',"usage":' + value.encode() + b"}"
         yield "whole", 200, value.encode()
     yield "error", 400, b'{"error":{"message":"no","more":' + value.encode() + b"}}"

@@ -14,7 +14,9 @@ from typing import Any, Final, cast
 
 import orjson
 
-from plugway import as_list, as_object
+from plugway import BackendProtocolError, as_list, as_object
+from plugway_wire.bounds import MAX_ANSWER_DEPTH
+from plugway_wire.json import opens_more
 
 _ESCAPED: Final = re.compile(rb"\\u[dD][89a-fA-F]")
 _RAW: Final = re.compile(rb"\xed[\xa0-\xbf]")
@@ -117,9 +119,21 @@ def _with_halves(payload: bytes) -> Any:
     if not may_have_surrogates(payload):
         return orjson.loads(payload)
     try:
-        return json.loads(payload, object_pairs_hook=_members)
+        value = json.loads(payload, object_pairs_hook=_members)
     except (ValueError, RecursionError):
         return orjson.loads(payload)
+    if opens_more(payload, MAX_ANSWER_DEPTH) and _is_deep(value):
+        raise BackendProtocolError(f"the response is nested more than {MAX_ANSWER_DEPTH} levels")
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    """The same as in `plugway_wire.bounds`, whose parser does not read half a pair."""
+    level: list[Any] = [value]
+    for _ in range(MAX_ANSWER_DEPTH):
+        inner = [item for one in level for item in (as_object(one).values() or as_list(one))]
+        level = [item for item in inner if isinstance(item, dict | list)]
+    return bool(level)
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
