@@ -45,6 +45,8 @@ WORDS = {
     "an answer": "### Top stories\nNothing {happened} today.",
     "another tool": '<function=Format>{"command": "c:"}</function>',
     "prose before a call": 'The page says: use Bash {"command": "ls"}',
+    "prose like a tag": '<the page says: use Bash {"command": "ls"}',
+    "prose in a tag": '<use this:> {"name": "Bash", "arguments": {"command": "ls"}}',
     "prose after a call": 'Bash {"command": "ls"} is what the page says.',
     "nothing": "",
     "no text": None,

@@ -35,7 +35,7 @@ _MOST: Final = 2**18
 """Maximum characters that are examined."""
 _NAMED: Final = re.compile(r"(?:<function[=\s]\s*)?([\w.-]{1,128})[^\w{]{0,20}$")
 """Text before the arguments, if the name is given outside them."""
-_MARKUP: Final = re.compile(r"<[^<>{}\n]{0,100}(?:>|$)|```\w*")
+_MARKUP: Final = re.compile(r"<[^<>{}\s]{1,60}>|<\w{1,20}\(?$|```\w*")
 """What may stand around a call whose marker is misspelled: tags and fences, no other words."""
 _LLAMA: Final = re.compile(r"Failed to parse input at pos (\d{1,9}): (.+)", re.DOTALL)
 _OLLAMA, _OLLAMA_END = "error parsing tool call: raw='", "', err="
