@@ -118,6 +118,18 @@ async def test_an_error_that_names_no_image_of_the_request_is_reported(server, w
     assert len(server.requests) == 1
 
 
+async def test_an_error_that_only_quotes_such_words_takes_the_image_from_one_retry(server):
+    refusal = refused("image.source.base64", TOO_LARGE)
+    server.script(refusal, refusal, respond(200, anthropic_message()))
+    asked = request(messages())
+    async with AnthropicBackend("up", "vendor", Upstream(server.url), Wire()) as backend:
+        with pytest.raises(BackendRefused):
+            await backend.send(asked, Attempt(backend, "m"))
+        await (await backend.send(asked, Attempt(backend, "m"))).close()
+    bodies = [found.json["messages"][2]["content"][1] for found in server.requests]
+    assert [body == image() for body in bodies] == [True, False, True]
+
+
 def test_the_oldest_are_forgotten():
     rejected = RejectedMedia()
     for number in range(MOST_REMEMBERED + 1):

@@ -106,6 +106,12 @@ def test_a_file_is_overwritten_only_by_force_and_not_by_half_of_one(run, tmp_pat
     assert path.read_bytes().startswith(b"RIFF")
 
 
+def test_sound_and_json_do_not_share_standard_output(run):
+    done = run("abc", "-o", "-", "--json")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "cannot both go to standard output" in done.stderr
+
+
 def test_the_command_reads_and_writes_pipes(run):
     for arguments, data in (
         (["abc"], b""),

@@ -156,6 +156,7 @@ class AnthropicBackend:
             known = await aside(request.heavy, partial(self._media.without, request))
             attempt.note(*(change.because for change in known.changes[len(request.changes) :]))
             request = known
+        first = request
         for left in range(MOST_LESSONS, -1, -1):
             response = await self._post(self.wire.messages_path, request, attempt)
             try:
@@ -164,6 +165,7 @@ class AnthropicBackend:
                 await response.aclose()
                 adapted = await self._adapted(failure, request, attempt) if left else None
                 if adapted is None:
+                    self._media.forget(failure, first)
                     raise named_tools(failure, request) from None
                 request = adapted
             except BaseException:

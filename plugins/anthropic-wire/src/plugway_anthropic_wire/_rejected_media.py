@@ -49,6 +49,13 @@ class RejectedMedia:
             self._known.pop(key, None)  # another thread may have done it
         return self.without(request)
 
+    def forget(self, refusal: BackendRefused, first: MessagesRequest) -> None:
+        """Forget what a refusal names in the `first` request of an attempt, although later ones
+        were sent without it: the error only quotes the conversation."""
+        if refusal.status == 400 and self._known and _NAMED.search(refusal.body) is not None:
+            for media, _ in _named(refusal.body, as_list(first.get("messages"))):
+                self._known.pop(_key(media), None)
+
     def without(self, request: MessagesRequest) -> MessagesRequest:
         """The request without rejected media; the same object if nothing changes."""
         messages, notes = as_list(request.get("messages")), Notes()
