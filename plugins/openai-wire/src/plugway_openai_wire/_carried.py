@@ -1,0 +1,122 @@
+"""Fields that clients of OpenAI's APIs send and the Messages API lacks, for servers that have them.
+
+A request is translated to the Messages API and from there to the server's; without this, a field
+that both ends have would be lost in between. Names and places: `types/chat/
+completion_create_params.py` and `types/responses/response_create_params.py` of the `openai` SDK.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from plugway import MessagesRequest, Original, as_object
+from plugway_capabilities import Facts
+from plugway_translation import Effort, Notes, effort_of
+
+CHAT: Final = "openai-chat"
+"""The dialect of clients that use Chat Completions."""
+RESPONSES: Final = "openai-responses"
+"""The dialect of clients that use the Responses API."""
+
+USERS: Final = frozenset(("safety_identifier", "user"))
+"""Fields that are `metadata.user_id` in the Messages API."""
+_SHARED: Final = (
+    *("metadata", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+    *("safety_identifier", "service_tier", "store", "user"),
+)
+_FIELDS: Final[Mapping[str, Collection[str]]] = {
+    CHAT: frozenset(
+        (*_SHARED, "frequency_penalty", "logit_bias", "prediction", "presence_penalty", "seed")
+    ),
+    RESPONSES: frozenset(
+        (*_SHARED, "access_programs", "client_metadata", "context_management", "max_tool_calls")
+    )
+    | {"truncation"},
+}
+"""Fields of each API that the Messages API lacks, and that have no effect on a reply's form."""
+_VERBOSITY: Final = {CHAT: "verbosity", RESPONSES: "text.verbosity"}
+_EFFORT: Final = {CHAT: "reasoning_effort", RESPONSES: "reasoning.effort"}
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What is carried over from one request to the server."""
+
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Fields to send, by their path in the server's API."""
+    is_minimal: bool = False
+    """The client asks for the effort `minimal`, which the Messages API lacks."""
+    names: frozenset[str] = frozenset()
+    """What the client calls them, as in the notes of its dialect."""
+
+    def losses(self, notes: Iterable[str]) -> list[str]:
+        """Those of a dialect's notes that are not about what is carried over."""
+        return [note for note in notes if _named(note) not in self.names]
+
+    def effort_of(self, body: Mapping[str, Any]) -> Effort | None:
+        """The effort of a Messages request, or the client's own if that is `minimal`."""
+        effort = effort_of(body)
+        return "minimal" if self.is_minimal and effort == "low" else effort
+
+    def add_to(self, found: dict[str, Any], facts: Facts, notes: Notes) -> None:
+        """Set the fields in a translated request; note those whose value the model rejects."""
+        for path, value in self.fields.items():
+            known = facts.allowed_values.get(path)
+            if known and isinstance(value, str) and value not in known:
+                notes.add(path, "drop", f"the model accepts only {', '.join(known)}")
+                continue
+            name, _, member = path.partition(".")
+            found[name] = {**as_object(found.get(name)), member: value} if member else value
+
+
+NOTHING: Final = Carried()
+
+
+def carried(
+    request: MessagesRequest, dialect: str, accepted: Collection[str] | None = None
+) -> Carried:
+    """What the client's request says that a server of `dialect` understands.
+
+    `accepted` are the shared fields that the server has; None: all. A client of the server's own
+    API decides itself what it sends. What a plugin changed in the Messages request stays as the
+    plugin set it.
+    """
+    original = request.original
+    if original is None or original.dialect not in _FIELDS:
+        return NOTHING
+    changed = {change.field for change in request.changes}
+    names = set(_FIELDS[original.dialect]) & set(_FIELDS[dialect])
+    names -= changed - {"metadata"}  # of the Messages API: another field of that name
+    names -= USERS if "metadata" in changed else set()
+    found = {name: value for name in names if (value := original.get(name)) not in (None, "", {})}
+    verbosity, own = _verbosity(original), original.dialect == dialect
+    if verbosity is not None:
+        found[_VERBOSITY[dialect]] = verbosity
+    if not own and dialect == CHAT and found.get("store") is not True:
+        found.pop("metadata", None)  # 400 "… only allowed when 'store' is enabled"
+    if not own and accepted is not None:
+        found = {name: value for name, value in found.items() if name in accepted}
+    told = set(found) - {_VERBOSITY[dialect]}
+    told |= {_VERBOSITY[original.dialect]} if _VERBOSITY[dialect] in found else set()
+    is_minimal = _effort(original) == "minimal"
+    told |= {_EFFORT[original.dialect]} if is_minimal else set()
+    return Carried(found, is_minimal, frozenset(told))
+
+
+def _verbosity(original: Original) -> Any:
+    if original.dialect == CHAT:
+        return original.get("verbosity")
+    return as_object(original.get("text")).get("verbosity")
+
+
+def _effort(original: Original) -> Any:
+    if original.dialect == CHAT:
+        return original.get("reasoning_effort")
+    return as_object(original.get("reasoning")).get("effort")
+
+
+def _named(note: str) -> str:
+    """The field that a note is about: `drop seed: there is none`."""
+    return note.partition(": ")[0].partition(" ")[2]
