@@ -26,14 +26,13 @@ _SHARED: Final = (
     *("metadata", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
     *("safety_identifier", "service_tier", "store", "user"),
 )
-_FIELDS: Final[Mapping[str, Collection[str]]] = {
-    CHAT: frozenset(
-        (*_SHARED, "frequency_penalty", "logit_bias", "prediction", "presence_penalty", "seed")
-    ),
-    RESPONSES: frozenset(
-        (*_SHARED, "access_programs", "client_metadata", "context_management", "max_tool_calls")
-    )
-    | {"truncation"},
+_FIELDS: Final = {
+    CHAT: {*_SHARED, "frequency_penalty", "logit_bias", "prediction", "presence_penalty", "seed"},
+    RESPONSES: {
+        *_SHARED,
+        *("access_programs", "client_metadata", "context_management", "max_tool_calls"),
+        "truncation",
+    },
 }
 """Fields of each API that the Messages API lacks, and that have no effect on a reply's form."""
 _VERBOSITY: Final = {CHAT: "verbosity", RESPONSES: "text.verbosity"}
@@ -87,9 +86,10 @@ def carried(
     if original is None or original.dialect not in _FIELDS:
         return NOTHING
     changed = {change.field for change in request.changes}
-    names = set(_FIELDS[original.dialect]) & set(_FIELDS[dialect])
-    names -= changed - {"metadata"}  # of the Messages API: another field of that name
-    names -= USERS if "metadata" in changed else set()
+    names = _FIELDS[original.dialect] & _FIELDS[dialect]
+    names -= changed - {"metadata"}  # in the Messages API it has another meaning: the user
+    if "metadata" in changed:
+        names -= USERS
     found = {name: value for name in names if (value := original.get(name)) not in (None, "", {})}
     verbosity, own = _verbosity(original), original.dialect == dialect
     if verbosity is not None:
@@ -98,11 +98,11 @@ def carried(
         found.pop("metadata", None)  # 400 "… only allowed when 'store' is enabled"
     if not own and accepted is not None:
         found = {name: value for name, value in found.items() if name in accepted}
-    told = set(found) - {_VERBOSITY[dialect]}
-    told |= {_VERBOSITY[original.dialect]} if _VERBOSITY[dialect] in found else set()
+    named = {_VERBOSITY[original.dialect] if n == _VERBOSITY[dialect] else n for n in found}
     is_minimal = _effort(original) == "minimal"
-    told |= {_EFFORT[original.dialect]} if is_minimal else set()
-    return Carried(found, is_minimal, frozenset(told))
+    if is_minimal:
+        named.add(_EFFORT[original.dialect])
+    return Carried(found, is_minimal, frozenset(named))
 
 
 def _verbosity(original: Original) -> Any:
