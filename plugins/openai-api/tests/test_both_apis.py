@@ -134,6 +134,17 @@ async def test_a_user_is_sent_as_the_client_wrote_it_and_not_once_more_as_a_hash
 
 
 @pytest.mark.parametrize("client", PATHS)
+async def test_a_user_or_key_that_is_too_long_for_openai_is_sent_as_a_hash(client):
+    async with between(OpenAI, api=OTHER[client], api_key="k") as (gate, up, receipts):
+        await asked(gate, client, {"user": "u" * 65, "prompt_cache_key": "k" * 65})
+    sent = posted(up)[0]
+    assert "user" not in sent
+    assert 0 < len(sent["safety_identifier"]) <= 128
+    assert 0 < len(sent["prompt_cache_key"]) <= 64
+    assert "translate metadata.user_id: as a hash, in `safety_identifier`" in receipts.notes
+
+
+@pytest.mark.parametrize("client", PATHS)
 async def test_labels_go_to_chat_only_with_a_stored_reply(client):
     async with between(OpenAI, api=OTHER[client], api_key="k") as (gate, up, receipts):
         await asked(gate, client, {"metadata": {"job": "nightly"}})

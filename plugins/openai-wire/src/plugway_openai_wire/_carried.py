@@ -35,6 +35,8 @@ _FIELDS: Final = {
     },
 }
 """Fields of each API that the Messages API lacks, and that have no effect on a reply's form."""
+_LONGEST: Final = {"prompt_cache_key": 64, "safety_identifier": 128, "user": 64}
+"""Characters that OpenAI accepts (400 `string_above_max_length`)."""
 _VERBOSITY: Final = {CHAT: "verbosity", RESPONSES: "text.verbosity"}
 _EFFORT: Final = {CHAT: "reasoning_effort", RESPONSES: "reasoning.effort"}
 
@@ -90,7 +92,8 @@ def carried(
     names -= changed - {"metadata"}  # in the Messages API it has another meaning: the user
     if "metadata" in changed:
         names -= USERS
-    found = {name: value for name in names if (value := original.get(name)) not in (None, "", {})}
+    values = {name: original.get(name) for name in names}
+    found = {name: value for name, value in values.items() if _is_sent(name, value)}
     verbosity, own = _verbosity(original), original.dialect == dialect
     if verbosity is not None:
         found[_VERBOSITY[dialect]] = verbosity
@@ -103,6 +106,13 @@ def carried(
     if is_minimal:
         named.add(_EFFORT[original.dialect])
     return Carried(found, is_minimal, frozenset(named))
+
+
+def _is_sent(name: str, value: Any) -> bool:
+    """Whether a value says something and is not too long: of such a text a hash is sent."""
+    if isinstance(value, str):
+        return 0 < len(value) <= _LONGEST.get(name, len(value))
+    return value is not None and value not in ({}, [])
 
 
 def _verbosity(original: Original) -> Any:
