@@ -345,6 +345,10 @@ class Relays(Answers):
     def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
         return self.foreign
 
+    def losses(self, request: MessagesRequest, attempt: Attempt) -> Sequence[str]:
+        assert request.original is not None
+        return request.original.notes
+
 
 class Looks(Plugin[NoOptions]):
     """Renames the model, and looks at the request as it is told to."""

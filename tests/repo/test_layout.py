@@ -20,11 +20,11 @@ LAYERS = (
 )
 """Each uses only those before it. `kept` is a single module."""
 MOST_LINES = {
-    "types": 1_325,
+    "types": 1_329,
     "upstream": 630,
     "config": 1_329,
     "plugins": 1_197,
-    "exchange": 2_293,
+    "exchange": 2_288,
     "http": 952,
     "cli": 961,
 }

@@ -5,13 +5,13 @@ Sources: platform.claude.com/docs, "Extended thinking", "Prompt caching", "Conte
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
 import pytest
 
-from plugway import MessagesRequest
-from plugway.testing import StrictUpstream, build_plugin, gateway
+from plugway import Exchange, MessagesRequest, NoOptions, Outcome, Plugin, hookimpl
+from plugway.testing import ScriptedUpstream, StrictUpstream, build_plugin, gateway, respond
 from plugway_anthropic import Anthropic
 from plugway_anthropic_wire._claude import Claude, fitted
 from plugway_router import Router
@@ -21,6 +21,16 @@ from tests.wire.ways import asked
 pytestmark = pytest.mark.anyio
 
 HELLO = [{"role": "user", "content": "hi"}]
+REPLY = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude-sonnet-4-5",
+    "content": [{"type": "text", "text": "Hi."}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 3, "output_tokens": 2},
+}
 
 
 @pytest.mark.parametrize(
@@ -140,12 +150,76 @@ async def test_a_request_for_another_name_asks_for_no_more_than_the_model_writes
     assert sent.get("thinking", {}).get("budget_tokens", 0) < OUTPUTS[model]
 
 
-@pytest.mark.lenient("anthropic")  # the server refuses it, and says so
-async def test_a_request_for_the_model_itself_is_not_changed():
-    body = {"model": "anthropic/up/claude-sonnet-4-5", "max_tokens": 64_001, "messages": HELLO}
-    sent, answer, _ = await through_a_router(body, "claude-sonnet-4-5")
-    assert sent["max_tokens"] == 64_001
-    assert "64001 > 64000" in answer.json()["error"]["message"]
+class Receipts(Plugin[NoOptions]):
+    """Keeps the lines of the last receipt."""
+
+    lines: ClassVar[list[str]] = []
+
+    @hookimpl
+    async def finished(self, exchange: Exchange, outcome: Outcome) -> None:
+        """Copy the lines."""
+        self.lines[:] = [entry.what for entry in exchange.receipt]
+
+
+@pytest.mark.lenient("anthropic")  # the server refuses it first, and names the limit
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("budget", [None, 100_000, 2000])
+async def test_a_limit_that_the_server_names_is_kept_the_second_time(stream, budget):
+    """LiteLLM asks for 128,000 tokens under ids of ours that it does not know."""
+    body = {"model": "anthropic/up/claude-sonnet-4-5", "max_tokens": 128_000, "messages": HELLO}
+    body["stream"] = stream
+    if budget:
+        body["thinking"] = {"type": "enabled", "budget_tokens": budget}
+    async with StrictUpstream("anthropic") as upstream:
+        backend = build_plugin(Anthropic, "up", base_url=upstream.url, api_key="k")
+        async with gateway([backend, Receipts(NoOptions(), name="receipts")]) as running:
+            answer = await running.client.post("/v1/messages", json=body)
+    first, second = [request.json for request in upstream.requests]
+    assert answer.status_code == 200, answer.text
+    assert first == {**body, "model": "claude-sonnet-4-5"}
+    assert second.pop("max_tokens") == 64_000
+    if budget:
+        assert second.pop("thinking")["budget_tokens"] == min(budget, 48_000)
+    assert second.items() <= first.items()
+    line = "retried after a refusal: this Claude model writes at most 64000 tokens"
+    assert Receipts.lines.count(line) == 1
+
+
+@pytest.mark.lenient("anthropic")
+async def test_a_request_that_the_server_accepts_is_never_lowered():
+    """A beta feature may raise the limit that the documentation names."""
+    body = {"model": "anthropic/up/claude-sonnet-4-5", "max_tokens": 128_000, "messages": HELLO}
+    async with ScriptedUpstream(otherwise=respond(200, REPLY)) as upstream:
+        backend = build_plugin(Anthropic, "up", base_url=upstream.url, api_key="k")
+        async with gateway([backend]) as running:
+            await running.client.post("/v1/messages", json=body)
+    assert [request.json["max_tokens"] for request in upstream.requests] == [128_000]
+
+
+@pytest.mark.lenient("anthropic")
+@pytest.mark.parametrize(
+    ("status", "message", "times"),
+    [
+        (400, "max_tokens: 128000 > 128000, which is the maximum", 1),  # not above it
+        (400, "max_tokens: 128000 > 64000, which is the maximum", 2),  # refused again
+        (400, "max_tokens: 128000 > 1, which is the maximum", 1),  # no limit of any model
+        (400, "messages: roles must alternate", 1),
+        (429, "max_tokens: 128000 > 64000, which is the maximum", 1),
+    ],
+)
+async def test_a_refusal_that_a_lower_limit_does_not_cure_reaches_the_client(
+    status, message, times
+):
+    body = {"model": "anthropic/up/claude-sonnet-4-5", "max_tokens": 128_000, "messages": HELLO}
+    kind = "rate_limit_error" if status == 429 else "invalid_request_error"
+    error = {"type": "error", "error": {"type": kind, "message": message}}
+    async with ScriptedUpstream(otherwise=respond(status, error)) as upstream:
+        backend = build_plugin(Anthropic, "up", base_url=upstream.url, api_key="k")
+        async with gateway([backend]) as running:
+            answer = await running.client.post("/v1/messages", json=body)
+    assert answer.status_code == status
+    assert message in answer.json()["error"]["message"]
+    assert len(upstream.requests) == times
 
 
 async def test_a_request_within_the_limit_keeps_its_own():

@@ -30,6 +30,7 @@ from plugway.testing import ScriptedUpstream, build_plugin, gateway, respond
 from plugway_codex import Codex
 from plugway_codex import _command as command_module
 from plugway_error_normalizer import ErrorNormalizer
+from plugway_openai_api import OpenAIApi
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(60)]
 ANSWER = response(reasoning("Hm."), message("Hello."))
@@ -104,6 +105,23 @@ async def test_what_the_endpoint_does_not_take_is_on_the_receipt(server, home):
     for name in ("max_tokens", "temperature", "system"):
         assert name in told
     assert server.requests == []
+
+
+async def test_what_a_client_of_openais_api_keeps_and_loses_is_on_the_receipt(server, home):
+    login(home)
+    fields = {"service_tier": "flex", "store": True, "verbosity": "low", "user": "u-1"}
+    messages = [{"role": "user", "content": "x"}]
+    wanted = {"model": "gpt-5", "max_tokens": 99, "messages": messages, **fields}
+    async with gateway([build_plugin(OpenAIApi, "openai-api"), plugin(server)]) as running:
+        explained = await running.post(wanted, "/v1/chat/completions/explain")
+    sent = explained.json()["upstream_request"]["body"]
+    assert sent["text"] == {"verbosity": "low"}
+    assert sent["store"] is False
+    lines = [line["what"] for line in explained.json()["receipt"]]
+    for name in ("service_tier", "store", "user"):
+        assert name not in sent or name == "store"
+        assert any(line.startswith(f"drop {name}: the endpoint") for line in lines), lines
+    assert not any("verbosity" in line for line in lines)
 
 
 async def test_without_a_login_the_command_to_log_in_is_named(server, home):

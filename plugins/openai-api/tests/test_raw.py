@@ -387,8 +387,12 @@ async def test_a_relayed_stream_that_breaks_off_does_not_look_complete(serving, 
 async def test_explain_shows_what_becomes_of_a_request_of_this_api(serving, up, api, raw):
     other = "responses" if api == "chat" else "chat"
     up.script(*([respond(200, ANSWER, JSON)] if raw else [LISTED, respond(200, TOLD[other])]))
-    body = {"model": "up/gpt", "store": True, "temperature": 0.5}
-    body |= {"input": "hi"} if api == "responses" else {"messages": [USER]}
+    body = {"model": "up/gpt", "temperature": 0.5}
+    own = {
+        "chat": {"messages": [USER], "seed": 7},
+        "responses": {"input": "hi", "truncation": "auto"},
+    }
+    body |= own[api]
     async with serving(backend(up, api if raw else other)) as running:
         explained = await running.gate.post(body, f"{PATHS[api]}/explain")
         assert up.requests == []
@@ -397,7 +401,9 @@ async def test_explain_shows_what_becomes_of_a_request_of_this_api(serving, up, 
     said, request = explained.json(), up.requests[-1]
     assert said["upstream_request"]["url"] == f"{up.url}{request.path}"
     assert said["upstream_request"]["body"] == request.json
-    dropped = any(line["what"].startswith("drop store") for line in said["receipt"])
+    dropped = any(
+        line["what"].startswith(("drop seed", "drop truncation")) for line in said["receipt"]
+    )
     assert dropped is not raw
 
 

@@ -500,6 +500,9 @@ async def test_the_clients_own_bytes_are_not_relayed_past_the_loop():
         def relays(self, request, attempt):
             return request.original is not None
 
+        def losses(self, request, attempt):
+            return ()
+
     seen = []
 
     async def send(request, attempt):

@@ -196,30 +196,25 @@ class ForeignRelay:
         return self._held.pop() if self._held else await next_of(self._chunks, self._source)
 
 
-def record_translation(request: MessagesRequest, attempt: Attempt, exchange: Exchange) -> None:
-    """Record on the receipt what the translation to the Messages API lost; if the backend relays
-    the client's own bytes, remove such entries, and those about fields that translation added."""
-    original, backend = request.original, attempt.backend
+def record_translation(
+    request: MessagesRequest, exchange: Exchange, attempt: Attempt | None = None
+) -> None:
+    """Record on the receipt what the translation to the Messages API lost for the backend of
+    `attempt`; if that relays the client's own bytes, remove entries about fields that translation
+    added."""
+    original, relayed, lost = request.original, False, None
     if original is None:
         return
-    with Contained(backend.name, "relays"):
-        relayed = isinstance(backend, Relays) and backend.relays(request, attempt)
-    if not relayed:
-        note_decoding(request, exchange)
-        return
-    made_up = () if request.deferred else original.made_up
+    if attempt is not None and isinstance(backend := attempt.backend, Relays):
+        with Contained(backend.name, "relays"):
+            relayed = backend.relays(request, attempt)
+            lost = () if relayed else backend.losses(request, attempt)
+    made_up = original.made_up if relayed and not request.deferred else ()
     void = {change.summary for change in request.changes if change.field in made_up}
     exchange.receipt[:] = [
         entry for entry in exchange.receipt if entry.stage != "decode" and entry.what not in void
     ]
-
-
-def note_decoding(request: MessagesRequest, exchange: Exchange) -> None:
-    """Record, once, what the translation to the Messages API lost."""
-    original = request.original
-    if original is None or any(entry.stage == "decode" for entry in exchange.receipt):
-        return
-    for what in original.notes:
+    for what in original.notes if lost is None else lost:
         exchange.note(original.dialect, what, stage="decode")
 
 

@@ -53,7 +53,7 @@ async def explain(
         counted = counted.parsed.get("input_tokens")
     # Drop the entries that counting made.
     exchange.receipt[:] = [e for e in exchange.receipt if e.stage != "send"]
-    record_translation(prepared, attempts[0], exchange)
+    record_translation(prepared, exchange, attempts[0])
     with Contained(attempts[0].backend.name, "send"):
         sent = _would_send(prepared, attempts[0])
     tried = [{"target": a.target, "zone": a.backend.zone, "model": a.model} for a in attempts]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from plugway.config.document import did_you_mean
-from plugway.exchange.dialect import note_decoding, record_translation
+from plugway.exchange.dialect import record_translation
 from plugway.exchange.failures import Failed, failure_reply, report_priority
 from plugway.exchange.grants import within_grants
 from plugway.exchange.relay import primed, with_model
@@ -73,7 +73,7 @@ class Pipeline:
             attempts = await self.plan(request, exchange)
             reply = await self._first_answer(attempts, request, exchange, resources)
         else:
-            note_decoding(request, exchange)
+            record_translation(request, exchange)
             by = next((e.plugin for e in reversed(exchange.receipt) if e.stage == "answer"), "")
             reply = await primed(reply, resources, by)
         if reply.dialect:
@@ -222,7 +222,7 @@ class Pipeline:
     ) -> Reply:
         """Call `Backend.send`, wait for the first content event, and record the attempt."""
         if request.original is not None:
-            record_translation(request, attempt, exchange)
+            record_translation(request, exchange, attempt)
         began = time.monotonic()
         result = "cancelled"
         try:

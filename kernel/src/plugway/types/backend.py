@@ -192,3 +192,7 @@ class Relays(Protocol):
         Plugins use it to find out whether losses in the Messages API matter.
         """
         ...
+
+    def losses(self, request: MessagesRequest, attempt: Attempt) -> Sequence[str]:
+        """Those of `Original.notes` that are true if it does not."""
+        ...

@@ -32,7 +32,7 @@ from plugway import (
 )
 from plugway_anthropic_wire._blocks import OrderedBlocks
 from plugway_anthropic_wire._characters import JoinedCharacters
-from plugway_anthropic_wire._fitting import fitted_to
+from plugway_anthropic_wire._fitting import fitted_to, with_less_output
 from plugway_anthropic_wire._grammar import named_tools
 from plugway_anthropic_wire._head import with_head
 from plugway_anthropic_wire._headers import (
@@ -203,6 +203,8 @@ class AnthropicBackend:
         if not isinstance(failure, BackendRefused) or failure.permanent:
             return None
         seen = await aside(request.heavy, partial(self._media.adapted, failure, request))
+        if seen is request and self.ledger is None:
+            seen = with_less_output(request, failure)
         if seen is not request:
             attempt.note(f"retried after a refusal: {seen.changes[-1].because}")
             return seen

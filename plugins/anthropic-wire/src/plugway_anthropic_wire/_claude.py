@@ -1,7 +1,7 @@
 """The features of each Claude model, and requests adapted to them. Pure functions.
 
 Applies only to requests written for another model or API: a client's request to the model that it
-names is sent unchanged.
+names is sent unchanged, until the API refuses it.
 
 Sources: of platform.claude.com/docs "Extended thinking" (budgets from 1,024 tokens, below
 `max_tokens`; `temperature` and `top_k` not beside thinking, `top_p` from 0.95 on; a turn with calls
@@ -140,7 +140,7 @@ class Claude:
 
 def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
     """Remove what the model rejects; returns the same object if nothing changes."""
-    request = _within(request, claude.most_output)
+    request = within_output(request, claude.most_output)
     body = request.body
     effort = as_object(body.get("output_config")).get("effort")
     if "thinking" in body:
@@ -160,7 +160,7 @@ def fitted(request: MessagesRequest, claude: Claude) -> MessagesRequest:
     return _last_turn(_plain_lists(_unthinking_edits(request)), claude)
 
 
-def _within(request: MessagesRequest, most: int) -> MessagesRequest:
+def within_output(request: MessagesRequest, most: int) -> MessagesRequest:
     """Lower `max_tokens` to the model's limit, and a thinking budget below it."""
     wanted = request.get("max_tokens")
     if not isinstance(wanted, int) or wanted <= most:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from plugway import REMOVE, MessagesRequest, as_list, as_object
+from plugway import REMOVE, BackendRefused, MessagesRequest, as_list, as_object
+from plugway_anthropic_wire._claude import within_output
 from plugway_anthropic_wire._system_turns import without_prefill
 from plugway_anthropic_wire._turns import strictly_ordered, without_thinking
-from plugway_capabilities import USER_FIELDS, Facts
+from plugway_capabilities import USER_FIELDS, Facts, lessons
 from plugway_translation import (
     ANY_SCHEMA,
     Notes,
@@ -87,6 +88,15 @@ def fitted_to(request: MessagesRequest, facts: Facts) -> MessagesRequest:
         because = "; ".join(notes.lines()) or _WITH_PROPERTIES
         request = request.replace(because=because, **fields)
     return without_prefill(request) if facts.prefill == "rejected" else request
+
+
+def with_less_output(request: MessagesRequest, refusal: BackendRefused) -> MessagesRequest:
+    """Lower `max_tokens` to the limit that an error names; the same object if it names none.
+
+    Nothing is remembered: a beta feature of the next request may raise the limit.
+    """
+    limit = lessons(refusal.status, refusal.body).get("max_output_tokens")
+    return within_output(request, limit) if limit else request
 
 
 def _betas(request: MessagesRequest, rejected: frozenset[str]) -> MessagesRequest:

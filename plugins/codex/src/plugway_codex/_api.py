@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from plugway import Attempt, MessagesRequest, Original
 from plugway_capabilities import Facts
-from plugway_openai_wire import Call
+from plugway_openai_wire import Call, Carried
 from plugway_openai_wire.responses import ResponsesApi
 from plugway_translation import IdCodec, MediaPolicy
 
@@ -58,6 +58,8 @@ class CodexApi:
                 "drop",
                 "the endpoint of the `codex` login does not accept it",
             )
+        if body.get("store") is True:
+            notes.add("store", "drop", "the endpoint of the `codex` login stores nothing")
         if "instructions" not in body:
             body["instructions"] = PLAIN_INSTRUCTIONS
             notes.add(
@@ -66,6 +68,10 @@ class CodexApi:
                 "the endpoint requires instructions; a plain sentence was added",
             )
         return Call({**body, "store": False, "stream": True}, notes, whole.reader)
+
+    def carried(self, request: MessagesRequest) -> Carried:
+        """What the client's own request says that the Messages API lacks and Responses has."""
+        return self.responses.carried(request)
 
     def ids(self, facts: Facts) -> IdCodec | None:
         """None: the endpoint has no known requirements."""

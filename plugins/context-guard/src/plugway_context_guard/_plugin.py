@@ -314,10 +314,16 @@ class ContextGuard(Plugin[ContextGuardOptions]):
         return options.client_compacts_at / (options.compact_share * window.context)
 
     def _counted(self, reply: Reply, seen: _Seen, exchange: Exchange) -> Reply | None:
-        """The reply to `count_tokens`: the server's own, or the estimate if it has none."""
-        if seen.request is not None and any(e.stage == "count" for e in exchange.receipt):
+        """The reply to `count_tokens`: the server's own, or the estimate if it has none or fails.
+
+        An error with a status below 500 says something about the request, the key or the quota.
+        """
+        failed = reply.status >= 500
+        uncounted = failed or any(entry.stage == "count" for entry in exchange.receipt)
+        if seen.request is not None and uncounted:
             count = self._meter.count(seen.target, seen.measured(seen.request))
-            exchange.note(self.name, f"estimated {count}", stage="transform_response")
+            why = f": `{seen.target}` failed to count (status {reply.status})" if failed else ""
+            exchange.note(self.name, f"estimated {count}{why}", stage="transform_response")
             return Reply.message({"input_tokens": max(1, seen.reporting.tokens(count.tokens))})
         if reply.status != 200 or seen.reporting.scale == 1.0:
             return None

@@ -7,6 +7,7 @@ Anything specific to one provider belongs in that provider's plugin.
 from plugway_openai_wire._address import address_problem
 from plugway_openai_wire._api import Api, Call, Reader
 from plugway_openai_wire._backend import Endpoint, OpenAIBackend
+from plugway_openai_wire._carried import Carried
 from plugway_openai_wire._events import EventList, TranslatedEvents
 from plugway_openai_wire._models import models_of
 from plugway_openai_wire._sse import Payloads
@@ -14,6 +15,7 @@ from plugway_openai_wire._sse import Payloads
 __all__ = [
     "Api",
     "Call",
+    "Carried",
     "Endpoint",
     "EventList",
     "OpenAIBackend",

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from plugway import Attempt, MessagesRequest, Original, StreamEvent
 from plugway_capabilities import Facts
+from plugway_openai_wire._carried import Carried
 from plugway_translation import IdCodec, Notes
 
 
@@ -85,6 +86,10 @@ class Api(Protocol):
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """Translate the request for this attempt. Raises `RequestRejected` if it cannot be sent."""
+        ...
+
+    def carried(self, request: MessagesRequest) -> Carried:
+        """What the client's own request says that the Messages API lacks and this server has."""
         ...
 
     def ids(self, facts: Facts) -> IdCodec | None:

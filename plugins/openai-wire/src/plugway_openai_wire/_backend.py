@@ -166,6 +166,11 @@ class OpenAIBackend:
         """Whether the client's bytes would be relayed (`plugway.Relays`)."""
         return self._original(request, attempt) is not None
 
+    def losses(self, request: MessagesRequest, attempt: Attempt) -> Sequence[str]:
+        """The losses of the client's request that are losses here too (`plugway.Relays`)."""
+        original = request.original
+        return self.api.carried(request).losses(original.notes) if original is not None else ()
+
     def facts(self, model: str) -> Facts:
         """Known facts about a model."""
         if self.ledger is None:
@@ -372,7 +377,8 @@ class OpenAIBackend:
         if self.ledger is None or not lessons(refusal.status, refusal.body):
             raise refusal
         taught = self._learn(refusal, attempt)
-        if not is_translatable(original, self.facts(model)):
+        losses = self.losses(request, attempt)
+        if not is_translatable(losses, self.facts(model)):
             raise refusal
         self._taught.add(model)
         if "max_tokens" in original.made_up:
@@ -380,7 +386,7 @@ class OpenAIBackend:
         call, raw = await self._translated(request, attempt)
         lesson = f": {'; '.join(taught)}" if taught else ""
         attempt.note(f"translated and retried after a refusal{lesson}")
-        attempt.note(*original.notes)
+        attempt.note(*losses)
         response = await self._post(raw, request, attempt)
         attempt.note(*call.notes.lines())
         return await self._read(response, call, stream=request.stream)

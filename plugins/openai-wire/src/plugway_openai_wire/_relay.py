@@ -6,7 +6,7 @@ Pure functions.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from plugway import (
@@ -89,9 +89,9 @@ def refuses(facts: Facts, original: Original) -> bool:
     return any(isinstance(value, str) and value not in known for value, known in values)
 
 
-def is_translatable(original: Original, facts: Facts) -> bool:
+def is_translatable(losses: Iterable[str], facts: Facts) -> bool:
     """Whether translation loses nothing, apart from what the server rejects anyway."""
-    notes = (note.partition(": ")[0].partition(" ") for note in original.notes)
+    notes = (note.partition(": ")[0].partition(" ") for note in losses)
     return all(
         action in ("emulate", "translate") or (action == "drop" and name in facts.rejected_fields)
         for action, _, name in notes

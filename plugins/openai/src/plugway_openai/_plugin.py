@@ -48,6 +48,7 @@ _CHAT: Final = Quirks(
     strict=True,
     user_field="safety_identifier",
     cache_key_field="prompt_cache_key",
+    openai_fields=True,
 )
 _NO_CHAT: Final = re.compile(
     r"embedding|whisper|tts|dall-e|image|audio|realtime|transcribe|moderation|sora|davinci|babbage"

@@ -249,6 +249,10 @@ class ChatPool(EmbeddingPool):
         """Whether the client's bytes would be relayed (`plugway.Relays`)."""
         return self._chat(request, attempt).relays(request, attempt)
 
+    def losses(self, request: MessagesRequest, attempt: Attempt) -> Sequence[str]:
+        """The losses of the client's request that are losses here too (`plugway.Relays`)."""
+        return self._chat(request, attempt).losses(request, attempt)
+
     def _chat(self, request: MessagesRequest, attempt: Attempt) -> OpenAIBackend:
         backend = self.backend_for(request, attempt).backend
         assert isinstance(backend, OpenAIBackend)

@@ -5,14 +5,13 @@ for the backend. The plugin `openai-api` translates in the other direction.
 """
 
 from plugway_openai_wire._policy import OUTPUT, TOOL
-from plugway_openai_wire.chat._api import DIALECT, ChatApi
+from plugway_openai_wire.chat._api import ChatApi
 from plugway_openai_wire.chat._outcome import totals_in
 from plugway_openai_wire.chat._policy import FIELDS, Quirks, Target
 from plugway_openai_wire.chat._reader import ChatReader
 from plugway_openai_wire.chat._request import Translated, request_of
 
 __all__ = [
-    "DIALECT",
     "FIELDS",
     "OUTPUT",
     "TOOL",

@@ -12,6 +12,7 @@ from plugway import Attempt, MessagesRequest, Original
 from plugway_capabilities import Facts
 from plugway_openai_wire._answer import unwrapping
 from plugway_openai_wire._api import Call, Rewriter
+from plugway_openai_wire._carried import CHAT, Carried, carried
 from plugway_openai_wire._events import is_complete
 from plugway_openai_wire._policy import ids_of
 from plugway_openai_wire._sse import DONE
@@ -24,8 +25,6 @@ from plugway_openai_wire.chat._request import request_of
 from plugway_signature import session_hash
 from plugway_translation import IdCodec, MediaPolicy, Reasoning, usage_of
 
-DIALECT: Final = "openai-chat"
-"""The dialect of clients that use Chat Completions."""
 _FINISHED: Final = re.compile(rb'"finish_reason":\s*"[^"]')
 """The same text inside a string has its quotes escaped."""
 
@@ -37,17 +36,24 @@ class ChatApi:
     quirks: Quirks
     media: MediaPolicy = "placeholder"
     path: str = "/chat/completions"
-    dialect: str = DIALECT
+    dialect: str = CHAT
 
     def call(self, request: MessagesRequest, attempt: Attempt, facts: Facts) -> Call:
         """Translate the request for this attempt. Raises `RequestRejected` if it cannot be sent."""
         reasoning = Reasoning.of(attempt.backend.name, attempt.model, attempt.exchange.session_id)
         share = attempt.exchange.caller.share
         key = reasoning.session or session_hash(share)
-        target = Target(reasoning, self.quirks, facts, self.media, key)
+        carried = self.carried(request)
+        target = Target(reasoning, self.quirks, facts, self.media, key, carried)
         made = request_of(request.body, target)
         reader = unwrapping(request.body, partial(ChatReader, made, attempt.model))
         return Call(made.body, made.notes, reader)
+
+    def carried(self, request: MessagesRequest) -> Carried:
+        """What the client's own request says that the Messages API lacks and this server has."""
+        quirks = self.quirks
+        known = None if quirks.openai_fields else (quirks.user_field, quirks.cache_key_field)
+        return carried(request, CHAT, known)
 
     def ids(self, facts: Facts) -> IdCodec | None:
         """The codec for call ids, if the server has known requirements."""

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 
 from plugway_anthropic_wire import schemas_by
 from plugway_capabilities import Facts
+from plugway_openai_wire._carried import NOTHING, Carried
 from plugway_openai_wire._policy import CACHE, ONE_PROVIDER, ids_of
 from plugway_translation import Effort, IdCodec, MediaPolicy, Reasoning, Rule, SchemaRules
 
@@ -92,6 +93,9 @@ class Quirks:
     """Whether a last assistant turn is dropped, sent, or sent with `prefix: true`."""
     strict_order: bool = False
     """The template requires alternating roles, and no user text after tool results."""
+    openai_fields: bool = False
+    """Accepts all fields of OpenAI's API, such as `verbosity`; to other servers, only clients of
+    Chat Completions send them."""
     extra_body: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Added to every request; overrides other fields."""
 
@@ -105,6 +109,8 @@ class Target:
     facts: Facts = field(default_factory=Facts)
     media: MediaPolicy = "placeholder"
     cache_key: str = ""
+    carried: Carried = NOTHING
+    """What the client's own request says that the Messages API lacks and this server has."""
 
     @property
     def ids(self) -> IdCodec:

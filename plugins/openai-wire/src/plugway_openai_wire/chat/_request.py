@@ -16,6 +16,7 @@ import orjson
 from plugway import as_list, as_object
 from plugway_capabilities import USER_FIELDS
 from plugway_openai_wire._answer import FIELD, answer_schema, is_wrapped, schema_of
+from plugway_openai_wire._carried import USERS
 from plugway_openai_wire._policy import CACHE_KEY, OUTPUT, turns_in, user_hash
 from plugway_openai_wire.chat._cache_markers import CacheMarkers
 from plugway_openai_wire.chat._messages import messages_of
@@ -27,7 +28,6 @@ from plugway_translation import (
     ToolNames,
     clamp_effort,
     drop_by,
-    effort_of,
     ids_of_calls,
     note_extras,
     shortened,
@@ -80,6 +80,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     found |= _thinking(body, target, notes)
     found |= _format(body, target, notes)
     found |= _caller(body, target, notes)
+    target.carried.add_to(found, target.facts, notes)
     if body.get("stream") is True:
         found["stream"] = True
         if target.quirks.stream_usage:
@@ -161,7 +162,7 @@ def _thinking(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str
     """The thinking options in the server's form."""
     thinking = as_object(body.get("thinking"))
     drop_by(OUTPUT, list(as_object(body.get("output_config"))), notes, "output_config.")
-    effort = effort_of(body)
+    effort = target.carried.effort_of(body)
     style = target.quirks.reasoning
     effortless = target.quirks.effortless_tools
     if effortless and body.get("tools") and re.match(effortless, str(body.get("model"))):
@@ -245,13 +246,14 @@ def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
     found: dict[str, Any] = {}
     quirks = target.quirks
     user_id = as_object(body.get("metadata")).get("user_id")
-    if isinstance(user_id, str) and user_id:
+    if isinstance(user_id, str) and user_id and not USERS & target.carried.fields.keys():
         if quirks.user_field:
             found[quirks.user_field] = user_hash(user_id)
             notes.add("metadata.user_id", "translate", f"as a hash, in `{quirks.user_field}`")
         else:
             notes.add("metadata", "drop", "this server does not receive user ids")
-    if quirks.cache_key_field and target.cache_key:
+    own_key = quirks.cache_key_field in target.carried.fields
+    if quirks.cache_key_field and target.cache_key and not own_key:
         found[quirks.cache_key_field] = target.cache_key
         notes.add(quirks.cache_key_field, "emulate", CACHE_KEY)
     return found

@@ -14,6 +14,7 @@ from plugway import Attempt, MessagesRequest, Original, as_list, as_object
 from plugway_capabilities import Facts
 from plugway_openai_wire._answer import unwrapping
 from plugway_openai_wire._api import Call, Rewriter
+from plugway_openai_wire._carried import RESPONSES, Carried, carried
 from plugway_openai_wire.responses._outcome import totals_in
 from plugway_openai_wire.responses._policy import MOST_ID, SEARCH, Target
 from plugway_openai_wire.responses._reader import Reader
@@ -32,7 +33,7 @@ _BYTES_PER_TOKEN: Final = 4
 class ResponsesApi:
     """`POST /responses`, stateless."""
 
-    dialect: str = "openai-responses"
+    dialect: str = RESPONSES
     path: str = "/responses"
     media: MediaPolicy = "placeholder"
     """How to treat images and documents that a model does not accept."""
@@ -59,6 +60,7 @@ class ResponsesApi:
             self.web_search,
             cache_key=session,
             share=share,
+            carried=self.carried(request),
         )
         translated = request_of({**request.body, "model": attempt.model}, target)
         reading = ReplyContext(
@@ -73,6 +75,10 @@ class ResponsesApi:
         )
         reader = unwrapping(request.body, partial(Reader, reading))
         return Call(translated.body, translated.notes, reader)
+
+    def carried(self, request: MessagesRequest) -> Carried:
+        """What the client's own request says that the Messages API lacks and this one has."""
+        return carried(request, RESPONSES)
 
     def ids(self, facts: Facts) -> IdCodec | None:
         """The codec for call ids, if the server has known requirements; the length limit differs

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from plugway_capabilities import Facts
+from plugway_openai_wire._carried import NOTHING, Carried
 from plugway_openai_wire._policy import CACHE, ONE_PROVIDER, ids_of
 from plugway_translation import IdCodec, MediaPolicy, Reasoning, Rule
 
@@ -63,6 +64,8 @@ class Target:
     """Id shared by all requests of a conversation, for `prompt_cache_key`."""
     share: str = ""
     """The caller, if each caller has separate cache keys; empty if they are shared."""
+    carried: Carried = NOTHING
+    """What the client's own request says that the Messages API lacks and this one has."""
 
     @property
     def ids(self) -> IdCodec:

@@ -14,6 +14,7 @@ from plugway import as_list, as_object
 from plugway_anthropic_wire import schemas_by
 from plugway_capabilities import USER_FIELDS
 from plugway_openai_wire._answer import answer_schema, schema_of
+from plugway_openai_wire._carried import USERS
 from plugway_openai_wire._policy import (
     CACHE_KEY,
     EXTRAS,
@@ -30,7 +31,6 @@ from plugway_translation import (
     ToolNames,
     clamp_effort,
     drop_by,
-    effort_of,
     hashed,
     limit_tools,
     note_extras,
@@ -87,6 +87,7 @@ def request_of(body: Mapping[str, Any], target: Target) -> Translated:
     found |= _thinking(body, target, notes)
     found |= _format(body, target, notes)
     found |= _caller(body, target, notes)
+    target.carried.add_to(found, target.facts, notes)
     found["stream"] = body.get("stream") is True
     if any(tool["type"] == "web_search" for tool in made):
         found["include"] = [*as_list(found.get("include")), SOURCES]
@@ -116,7 +117,7 @@ def _limits(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
 def _thinking(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, Any]:
     thinking = as_object(body.get("thinking"))
     found: dict[str, Any] = {}
-    if effort := effort_of(body):
+    if effort := target.carried.effort_of(body):
         found["effort"] = _effort(effort, target, notes)
     if thinking.get("type") == "enabled" and found.get("effort"):
         notes.add("thinking.budget_tokens", "translate", f"as effort `{found['effort']}`")
@@ -150,11 +151,12 @@ def _format(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, 
 def _caller(body: Mapping[str, Any], target: Target, notes: Notes) -> dict[str, Any]:
     found: dict[str, Any] = {}
     user = as_object(body.get("metadata")).get("user_id")
-    if isinstance(user, str) and user:
+    sent = target.carried.fields
+    if isinstance(user, str) and user and not USERS & sent.keys():
         found["safety_identifier"] = user_hash(user)
         notes.add("metadata.user_id", "translate", "as a hash, in `safety_identifier`")
     key = target.cache_key or (user if isinstance(user, str) else "")
-    if key or target.share:
+    if (key or target.share) and "prompt_cache_key" not in sent:
         own = f"{target.share}/{key}" if target.share else key
         found["prompt_cache_key"] = hashed(own)[:32]
         notes.add("prompt_cache_key", "emulate", CACHE_KEY)
