@@ -31,19 +31,20 @@ from plugway import (
 )
 from plugway_anthropic_wire import (
     MOST_LESSONS,
+    RawChunks,
+    is_unchanged,
     key_refusal,
     named_tools,
     refuses_key,
     retry_after,
+    usage_in,
 )
 from plugway_capabilities import Facts, Ledger, known_facts, lessons
 from plugway_openai_wire._api import Api, Call
 from plugway_openai_wire._events import (
     EventList,
-    RawChunks,
     TranslatedEvents,
     cuts_a_call,
-    usage_in,
 )
 from plugway_openai_wire._failures import answer_in, failure_at_the_start
 from plugway_openai_wire._models import models_of
@@ -289,10 +290,7 @@ class OpenAIBackend:
         original = request.original
         if original is None or original.dialect != self.api.dialect:
             return None
-        changed = {change.field for change in request.changes} - {"model", "max_tokens"}
-        if changed and not changed <= original.made_up:
-            return None
-        if adds_limit(original, request):
+        if not is_unchanged(original, request) or adds_limit(original, request):
             return None  # which only a translation can carry
         if attempt.target not in original.verdicts:
             original.verdicts[attempt.target] = self._accepts(original, attempt.model)
