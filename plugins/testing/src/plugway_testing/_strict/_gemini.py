@@ -218,12 +218,12 @@ def _is_user_input(content: Object) -> bool:
 
 
 def tools(request: Request) -> Iterator[Refusal]:
-    """At least one function; names start with a letter or `_`, have at most 64 characters and are
-    unique; schemas follow `_gemini_schema`: reports quote the errors. (Newer errors say 128; 64 is
-    safe with both.)"""
+    """At least one function, or a tool of Google, whose settings may be empty; names start with a
+    letter or `_`, have at most 64 characters and are unique; schemas follow `_gemini_schema`:
+    reports quote the errors. (Newer errors say 128; 64 is safe with both.)"""
     names: list[Any] = []
     for index, tool in objects(request.body.get("tools")):
-        if not any(tool.values()):
+        if not any(value or isinstance(value, dict) for value in tool.values()):
             text = "required one_of 'tool_type' must have one initialized field"
             yield Refusal(f"{_REQUEST}.tools[{index}].tool_type: {text}\n")
         for at, function in objects(tool.get("functionDeclarations")):
