@@ -227,7 +227,23 @@ async def test_calls_of_another_model_without_signatures_are_translated_after_a_
     (again,) = second.json["contents"][1]["parts"]
     assert again["thoughtSignature"] == "skip_thought_signature_validator"
     lines = stack.watching.lines[0]
-    assert "translated and retried: the thought signatures were rejected" in lines
+    assert any(line.startswith("translated and retried after a refusal") for line in lines)
+
+
+async def test_a_keyword_of_a_schema_that_gemini_rejects_is_left_out_after_a_refusal(google, stack):
+    schema = {"type": "object", "properties": {"at": {"type": "string", "contentEncoding": "x"}}}
+    tools = [{"functionDeclarations": [{"name": "look", "parameters": schema}]}]
+    async with stack(google) as running:
+        answers(google, PIECES[2], stream=False)
+        answer = await post(running, {"contents": [USER], "tools": tools})
+        assert answer.status_code == 200, answer.text
+        lossy = {"contents": [USER], "tools": tools, "safetySettings": [{}]}
+        refused_again = await post(running, lossy)
+    assert "contentEncoding" in refused_again.json()["error"]["message"]
+    first, second, third = asked(google)
+    assert b"contentEncoding" in first.body
+    assert b"contentEncoding" not in second.body
+    assert b"contentEncoding" in third.body
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -38,10 +38,16 @@ from plugway_embeddings import AT_ONCE, Embedded, Vector, Wanted, texts_of
 from plugway_gemini._embeddings import batch_of, vectors_in
 from plugway_gemini._models import Target, entries_of, models_in, resource
 from plugway_gemini._reader import Reader
-from plugway_gemini._relay import GeminiReplies, client_request, is_relayable
+from plugway_gemini._relay import (
+    GeminiReplies,
+    client_request,
+    is_better_translated,
+    is_relayable,
+    rejects_signatures,
+)
 from plugway_gemini._request import Translation, safety_settings, translate
 from plugway_gemini._stream import GeminiStream, answer_in, read_whole
-from plugway_translation import MediaPolicy, Reasoning, count, is_translatable
+from plugway_translation import MediaPolicy, Reasoning, count
 from plugway_upstream_errors import meaning_of, opened, status_in
 from plugway_wire.bounds import aside, breath
 
@@ -229,17 +235,21 @@ class GeminiBackend:
         failure: BackendRefused,
     ) -> tuple[Target, Translation | None]:
         """A request that avoids what the error reports; None if there is none."""
-        server = self.upstream.base_url
-        learnt = self._ledger.learn(PROVIDER, attempt.model, failure.status, failure.body, server)
+        learnt = self._learn(failure, attempt)
         attempt.note(*(f"learned from an error: {what}" for what in learnt))
         target = self._target(attempt)
-        signatures = not _rejects_signatures(failure)
+        signatures = not rejects_signatures(failure)
         if not learnt and signatures:
             return target, None
         if not signatures:
             attempt.note("thought signatures were rejected; retried with Google's bypass")
         after = self._translated(request, attempt, target, signatures=signatures, note=False)
         return target, after if after.body != before.body else None
+
+    def _learn(self, failure: BackendRefused, attempt: Attempt) -> tuple[str, ...]:
+        """Learn from an error; return descriptions of what was learned."""
+        error = (failure.status, failure.body, self.upstream.base_url)
+        return self._ledger.learn(PROVIDER, attempt.model, *error)
 
     def _target(self, attempt: Attempt) -> Target:
         return Target(
@@ -309,17 +319,19 @@ class GeminiBackend:
     async def _relayed(
         self, original: Original, request: MessagesRequest, attempt: Attempt
     ) -> Reply | None:
-        """Relay the client's bytes; None if a translation is to be sent instead, because Gemini
-        rejects the thought signatures, for which a translation has a replacement."""
+        """Relay the client's bytes; None if a translation is to be sent instead."""
         sent = self._sent(original, request, attempt)
         attempt.note(*(change.summary for change in sent.changes if change.field != "model"))
         response = await self._post(_method(request), attempt, sent.raw)
         if response.status >= 400:
             refusal = await self._refusal(response)
-            if not _rejects_signatures(refusal) or not is_translatable(original):
+            taught = self._learn(refusal, attempt)
+            if not is_better_translated(
+                original, refusal, self._target(attempt).facts.rejected_fields
+            ):
                 raise refusal
-            attempt.note("translated and retried: the thought signatures were rejected")
-            attempt.note(*original.notes)
+            why = "; ".join(taught) or "what it reports can be avoided"
+            attempt.note(f"translated and retried after a refusal: {why}", *original.notes)
             return None
         try:
             if request.stream:
@@ -374,10 +386,6 @@ class _Started:
 async def _each(events: Sequence[StreamEvent]) -> AsyncIterator[StreamEvent]:
     for item in events:
         yield item
-
-
-def _rejects_signatures(failure: BackendRefused) -> bool:
-    return "thought signature" in failure.message.lower().replace("_", " ")
 
 
 def _method(request: MessagesRequest) -> str:

@@ -6,17 +6,18 @@ Pure functions.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 import orjson
 
-from plugway import MessagesRequest, Original, as_list, as_object
+from plugway import BackendRefused, MessagesRequest, Original, as_list, as_object
 from plugway_anthropic_wire import is_unchanged
+from plugway_capabilities import lessons
 from plugway_gemini._models import resource
 from plugway_gemini._reader import totals_in
-from plugway_translation import detailed_usage
+from plugway_translation import detailed_usage, is_translatable, loses_only
 
 STREAMED: Final = "gemini-streamGenerateContent"
 COUNTED: Final = "gemini-countTokens"
@@ -76,6 +77,24 @@ def client_request(
 
 def _with(sent: MessagesRequest, name: str, value: Any, because: str) -> MessagesRequest:
     return sent.replace(because=because, **{name: value})
+
+
+def is_better_translated(
+    original: Original, refusal: BackendRefused, rejected: Collection[str]
+) -> bool:
+    """Whether a translation avoids what the error reports: thought signatures, for which it has a
+    replacement, or what the ledger learns from, if the translation loses no more than that."""
+    if not is_translatable(original):
+        return False
+    if rejects_signatures(refusal):
+        return True
+    learns = lessons(refusal.status, refusal.body)
+    return bool(learns) and loses_only(original, rejected)
+
+
+def rejects_signatures(refusal: BackendRefused) -> bool:
+    """Whether an error is about thought signatures."""
+    return "thought signature" in refusal.message.lower().replace("_", " ")
 
 
 class GeminiReplies:

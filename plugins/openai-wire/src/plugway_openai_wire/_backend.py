@@ -48,9 +48,10 @@ from plugway_openai_wire._events import (
 )
 from plugway_openai_wire._failures import answer_in, failure_at_the_start
 from plugway_openai_wire._models import models_of
-from plugway_openai_wire._relay import adds_limit, client_request, is_translatable, refuses, unbound
+from plugway_openai_wire._relay import adds_limit, client_request, refuses, unbound
 from plugway_openai_wire._required_call import RequiredCall
 from plugway_signature import PREFIX
+from plugway_translation import loses_only
 from plugway_upstream_errors import opened
 from plugway_wire.bounds import aside, breath
 
@@ -370,7 +371,7 @@ class OpenAIBackend:
         if self.ledger is None or not lessons(refusal.status, refusal.body):
             raise refusal
         taught = self._learn(refusal, attempt)
-        if not is_translatable(original, self.facts(model)):
+        if not loses_only(original, self.facts(model).rejected_fields):
             raise refusal
         self._taught.add(model)
         if "max_tokens" in original.made_up:

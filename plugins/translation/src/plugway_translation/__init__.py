@@ -39,7 +39,13 @@ from plugway_translation._own_results import (
 )
 from plugway_translation._pairs import NO_RESULT, paired, paired_request
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
-from plugway_translation._relayed import NOT_TRANSLATED, RelayedTargets, is_translatable, relays
+from plugway_translation._relayed import (
+    NOT_TRANSLATED,
+    RelayedTargets,
+    is_translatable,
+    loses_only,
+    relays,
+)
 from plugway_translation._remembered import remembered
 from plugway_translation._repeated import last_of_joined, last_version, split_versions
 from plugway_translation._root import ANSWER, is_object, wrapped
@@ -131,6 +137,7 @@ __all__ = [
     "last_version",
     "limit_images",
     "limit_tools",
+    "loses_only",
     "may_have_surrogates",
     "media_of",
     "media_placeholder",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from plugway import (
@@ -33,6 +33,15 @@ def relays(request: MessagesRequest, attempt: Attempt) -> bool:
 def is_translatable(original: Original) -> bool:
     """Whether the Messages API can express the whole request."""
     return not any(note.startswith(NOT_TRANSLATED) for note in original.notes)
+
+
+def loses_only(original: Original, rejected: Collection[str]) -> bool:
+    """Whether translation loses nothing, apart from fields that the server rejects anyway."""
+    notes = (note.partition(": ")[0].partition(" ") for note in original.notes)
+    return all(
+        action in ("emulate", "translate") or (action == "drop" and name in rejected)
+        for action, _, name in notes
+    )
 
 
 class RelayedTargets:
