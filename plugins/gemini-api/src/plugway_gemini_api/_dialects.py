@@ -102,6 +102,7 @@ class GeminiDialect:
             del original.notes[:]
             body = named(original.parsed)
             limit = named(body.get(AT)).get("maxOutputTokens")
+            limit = limit if type(limit) is int and limit > 0 else None
             kept = {name: body[name] for name in _SAID if name in body}
             try:
                 found = self._read({**kept, AT: {"maxOutputTokens": limit}}, original)
