@@ -45,12 +45,29 @@ _DATA: Final = words(
     "text inlineData fileData functionCall functionResponse executableCode codeExecutionResult "
     "toolCall toolResponse"
 )
+_SNAKE: Final = re.compile(r"(?<=[a-z])_([a-z])")
+_FREE: Final = words("args parametersJsonSchema properties response responseJsonSchema")
+"""Fields with names that the client chooses."""
 _NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 _LEVELS: Final = ("minimal", "low", "medium", "high")
 _BUDGETS: Final = {"flash-lite": (512, 24576), "flash": (0, 24576), "pro": (128, 32768)}
 _VERSION: Final = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
 _INVALID: Final = "INVALID_ARGUMENT"
 _REQUEST: Final = "* GenerateContentRequest"
+
+
+def in_camel_case(value: Any) -> Any:
+    """The body with one spelling of names: protobuf's JSON parsers accept a field's own name, too
+    (https://protobuf.dev/programming-guides/json)."""
+    if isinstance(value, list):
+        return [in_camel_case(item) for item in as_list(value)]
+    if not isinstance(value, dict):
+        return value
+    found: dict[str, Any] = {}
+    for name, inner in as_object(value).items():
+        camel = _SNAKE.sub(lambda match: match[1].upper(), name)
+        found[camel] = inner if camel in _FREE else in_camel_case(inner)
+    return found
 
 
 def version(request: Request) -> tuple[int, int]:
