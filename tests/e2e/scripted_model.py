@@ -26,6 +26,7 @@ from plugway.testing import (
     sse,
 )
 from plugway_openai_wire.testing import chat_message, chat_stream
+from plugway_testing._strict._gemini import in_camel_case
 
 FILE = "note.txt"
 CONTENT = (
@@ -297,7 +298,7 @@ def _responses_call(tool: Tool, arguments: Any, number: int) -> dict[str, Any]:
 
 
 def _gemini(request: ReceivedRequest, decide: _Decide, number: int) -> list[Any]:
-    body = request.json
+    body = in_camel_case(request.json)
     offered = [f for t in body.get("tools", ()) for f in t.get("functionDeclarations", ())]
     tools = [
         Tool(f["name"], f.get("parametersJsonSchema") or f.get("parameters") or {}) for f in offered

@@ -73,7 +73,9 @@ def schema_in(body: Mapping[str, Any]) -> Any:
     chat = body.get("response_format", {}).get("json_schema", {}).get("schema")
     responses = body.get("text", {}).get("format", {}).get("schema")
     claude = body.get("output_config", {}).get("format", {}).get("schema")
-    return chat or responses or claude or body.get("generationConfig", {}).get("responseSchema")
+    config = body.get("generationConfig", {})
+    gemini = config.get("responseSchema") or config.get("responseJsonSchema")
+    return chat or responses or claude or gemini
 
 
 def obeys(value: Any, indent: int | None = None, spoken: str = "") -> Any:

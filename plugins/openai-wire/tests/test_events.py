@@ -4,8 +4,8 @@ import orjson
 import pytest
 
 from plugway import BackendProtocolError, StreamInterrupted
-from plugway_openai_wire import Payloads, TranslatedEvents
-from plugway_openai_wire._events import RawChunks
+from plugway_anthropic_wire import Payloads, RawChunks
+from plugway_openai_wire import TranslatedEvents
 from plugway_openai_wire.chat import ChatApi, ChatReader, Quirks, Target, request_of
 from plugway_openai_wire.testing import chat_stream
 from plugway_translation import Reasoning

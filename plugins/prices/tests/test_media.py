@@ -5,7 +5,7 @@ import pytest
 
 from plugway import MessagesRequest
 from plugway.types.request import Original
-from plugway_prices import DOCUMENT_TOKENS, IMAGE_TOKENS, Media, media_in
+from plugway_prices import DOCUMENT_TOKENS, IMAGE_TOKENS, Media, media_in, replies_in
 
 PNG = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "AAAA"}
@@ -73,3 +73,20 @@ def test_media_of_another_api_are_found_in_its_own_bytes(part, found, escaped):
 def test_they_have_tokens_that_their_bytes_do_not_say():
     assert Media(2, 3).tokens == 2 * IMAGE_TOKENS + DOCUMENT_TOKENS
     assert Media(0, 0).tokens == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "found"),
+    [
+        ({}, 1),
+        ({"n": 3}, 3),
+        ({"n": True}, 1),
+        ({"generationConfig": {"candidateCount": 4}}, 4),
+        ({"generation_config": {"candidate_count": 5}, "generationConfig": {}}, 5),
+        ({"generationConfig": [4]}, 1),
+    ],
+)
+def test_the_replies_that_another_api_asks_for_are_counted(fields, found):
+    original = Original("another", "/", orjson.dumps(fields))
+    assert replies_in(MessagesRequest(b"{}", original=original)) == found
+    assert replies_in(MessagesRequest(orjson.dumps(fields))) == 1

@@ -198,3 +198,10 @@ def test_more_requests(more, path, words):
 @pytest.mark.parametrize("value", [1, "x", [1, "a", None], {"a": 1}, True])
 def test_nonsense_is_no_failure_of_the_rules(name, value):
     assert isinstance(of({name: value}), list)
+
+
+def test_a_fields_own_name_is_accepted_too():
+    declared = {"name": "look", "parameters_json_schema": {"type": "object", "my_field": 1}}
+    more = {"tools": [{"function_declarations": [declared]}], "generation_config": {"top_k": 3}}
+    assert of(more) == []
+    assert "must be in the range" in of({"generation_config": {"top_p": 3}})[0]

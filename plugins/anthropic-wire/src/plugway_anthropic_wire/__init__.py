@@ -25,6 +25,14 @@ from plugway_anthropic_wire._models import (
 )
 from plugway_anthropic_wire._options import AddressOptions, EndpointOptions, checked_url
 from plugway_anthropic_wire._plugin import EndpointPlugin, upstream_of, zone_of
+from plugway_anthropic_wire._relayed import (
+    Payloads,
+    RawChunks,
+    RelayedApi,
+    Rewriter,
+    is_unchanged,
+    usage_in,
+)
 from plugway_upstream_errors import retry_after
 
 __all__ = [
@@ -35,9 +43,14 @@ __all__ = [
     "AnthropicBackend",
     "EndpointOptions",
     "EndpointPlugin",
+    "Payloads",
+    "RawChunks",
+    "RelayedApi",
+    "Rewriter",
     "Wire",
     "checked_url",
     "every_page",
+    "is_unchanged",
     "key_lines",
     "key_refusal",
     "model_of",
@@ -51,5 +64,6 @@ __all__ = [
     "seen",
     "toolless_notice",
     "upstream_of",
+    "usage_in",
     "zone_of",
 ]

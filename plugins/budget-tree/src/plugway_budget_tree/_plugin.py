@@ -40,10 +40,18 @@ from plugway_budget_tree._answers import message, refusal, spent
 from plugway_budget_tree._limits import InvalidLimits, Limits
 from plugway_budget_tree._options import BudgetTreeOptions
 from plugway_budget_tree._rules import HEADER, asked_in, limits_of
-from plugway_budget_tree._size import Meter, Size, copies_of, size_of, usage_of
+from plugway_budget_tree._size import Meter, Size, size_of, usage_of
 from plugway_budget_tree._tree import Reservation, Shortage, Tree, Trees
 from plugway_endpoints import GatewayLine, typed_line
-from plugway_prices import LONG, Price, TellsPrices, choices_of, missing_price, prices_in
+from plugway_prices import (
+    LONG,
+    Price,
+    TellsPrices,
+    choices_of,
+    missing_price,
+    prices_in,
+    replies_in,
+)
 from plugway_wire.reply_limit import reply_limit
 
 if TYPE_CHECKING:
@@ -188,7 +196,7 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         self._settle(turn, None)  # an earlier call of this exchange, as in a loop of tools
         call = await self._reserved(request, attempt, exchange, turn)
         turn.calls.append(call)
-        request = _shortened(request, call.reservation.reply // copies_of(request))
+        request = _shortened(request, call.reservation.reply // replies_in(request))
         try:
             call.reply = await send(request, attempt)
         except (BackendRefused, BackendUnavailable, RequestRejected):
@@ -290,7 +298,7 @@ class BudgetTree(Plugin[BudgetTreeOptions]):
         key = (turn.tree.name, exchange.agent_id or "", attempt.target)
         prompt = self.meter.estimate(key, size)
         wanted = request.get("max_tokens")
-        wanted = wanted * copies_of(request) if isinstance(wanted, int) and wanted >= 0 else 0
+        wanted = wanted * replies_in(request) if isinstance(wanted, int) and wanted >= 0 else 0
         reserve = partial(turn.tree.reserve, turn.limits, price, prompt, wanted, long=long)
         due = time.monotonic() + self.options.wait_seconds
         waited = False

@@ -64,12 +64,6 @@ def size_of(request: MessagesRequest) -> Size:
     return Size(max(0, len(request.raw) - sum(images)) + more, len(images))
 
 
-def copies_of(request: MessagesRequest) -> int:
-    """How many replies a client of another API wants at once."""
-    count = request.original.get("n") if request.original is not None else 1
-    return count if isinstance(count, int) and 1 < count <= 1000 else 1
-
-
 def _bytes_of(image: Mapping[str, Any]) -> int:
     data = as_object(image.get("source")).get("data")
     return len(data) if isinstance(data, str) else 0

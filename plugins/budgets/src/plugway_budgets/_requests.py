@@ -7,7 +7,7 @@ from typing import Final
 
 from plugway import MessagesRequest
 from plugway_budgets._limits import Demand
-from plugway_prices import LONG, Price, media_in
+from plugway_prices import LONG, Price, media_in, replies_in
 from plugway_wire.reply_limit import reply_limit
 
 _TOOLS: Final = 600
@@ -29,7 +29,7 @@ def demand_of(request: MessagesRequest, price: Price | None, choices: frozenset[
         most if known else _NO_LIMIT,
         price,
         LONG in choices,
-        replies(request),
+        replies_in(request),
     )
 
 
@@ -43,12 +43,6 @@ def beyond_bytes(request: MessagesRequest) -> int:
 def raw_of(request: MessagesRequest) -> bytes:
     """The body that makes up the prompt."""
     return request.raw if request.original is None else request.original.body
-
-
-def replies(request: MessagesRequest) -> int:
-    """How many replies a request of another API asks for."""
-    wanted = request.original.get("n") if request.original is not None else 1
-    return wanted if isinstance(wanted, int) and wanted >= 1 else 1
 
 
 def is_open_ended(request: MessagesRequest) -> bool:

@@ -10,6 +10,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from plugway import as_object
+from plugway_wire.json import loaded
+
 STATUSES: Final[Mapping[int, int]] = {529: 503}
 """Statuses unknown to Google's clients, and their replacements."""
 _NAMES: Final[Mapping[int, str]] = {
@@ -49,8 +52,20 @@ def status_of(error: Mapping[str, Any]) -> int:
     return _BY_TYPE.get(str(error.get("type")), 500)
 
 
+def is_google_error(body: bytes) -> bool:
+    """Whether an upstream's body is Google's error envelope."""
+    return _is_google(as_object(loaded(body).get("error")))
+
+
+def _is_google(error: Mapping[str, Any]) -> bool:
+    return isinstance(error.get("status"), str) and isinstance(error.get("message"), str)
+
+
 def envelope(status: int, error: Mapping[str, Any]) -> dict[str, Any]:
-    """Google's envelope for the inner object of a Messages API error."""
+    """Google's envelope for the inner object of a Messages API error; Google's own is kept."""
+    if _is_google(error):
+        added = ("type", "retry_after")
+        return {"error": {name: value for name, value in error.items() if name not in added}}
     message = str(error.get("message") or "The request failed.")
     if error.get("type") == "authentication_error":
         message = message.replace("ANTHROPIC_AUTH_TOKEN", "GEMINI_API_KEY")

@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute
 
 from plugway import (
     Attempt,
+    BackendError,
     Dialect,
     Exchange,
     Gateway,
@@ -22,10 +23,11 @@ from plugway import (
     hookimpl,
 )
 from plugway_gemini_api._dialects import METHODS, GeminiDialect
+from plugway_gemini_api._errors import is_google_error
 from plugway_gemini_api._fields import named
 from plugway_gemini_api._generation import config_of, wants_json
 from plugway_gemini_api._models import ModelRoutes
-from plugway_translation import MediaPolicy, OutputLimits, forces_json
+from plugway_translation import MediaPolicy, OutputLimits, RelayedTargets, forces_json, relays
 
 ANY_JSON: Final = {"anyOf": [{"type": "object"}, {"type": "array"}]}
 
@@ -48,6 +50,7 @@ class GeminiApi(Plugin[GeminiApiOptions]):
     def __init__(self, options: GeminiApiOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self._limits = OutputLimits()
+        self._relayed = RelayedTargets(self.name)
         made = [GeminiDialect(method, options.max_tokens, options.media) for method in METHODS]
         self._dialects = {dialect.name: dialect for dialect in made}
 
@@ -69,7 +72,9 @@ class GeminiApi(Plugin[GeminiApiOptions]):
 
         Not with tools: with a schema some servers never call them.
         """
-        if not forces_json(attempt.backend) or not self._wants_json(request):
+        if relays(request, attempt) or not forces_json(attempt.backend):
+            return None
+        if not self._wants_json(request):
             return None
         config = as_object(request.get("output_config"))
         if "format" in config or request.get("tools"):
@@ -83,13 +88,28 @@ class GeminiApi(Plugin[GeminiApiOptions]):
     async def around_attempt(
         self, send: Send, request: MessagesRequest, attempt: Attempt, exchange: Exchange
     ) -> Reply:
-        """Lower `max_tokens` to the model's limit if the client set none."""
+        """Reject here what the Messages API cannot express, unless the target receives the
+        client's bytes unchanged. Lower `max_tokens` to the model's limit if the client set none.
+        """
         original = request.original
         dialect = self._dialects.get(original.dialect) if original else None
-        if original is None or dialect is None or not original.made_up:
+        if original is None or dialect is None:
             return await send(request, attempt)
-        request = await self._limits.within(request, attempt, dialect.max_tokens)
+        if relays(request, attempt):
+            self._relayed.add(attempt, exchange)
+            return await send(request, attempt)
+        dialect.check(original)
+        if original.made_up:
+            request = await self._limits.within(request, attempt, dialect.max_tokens)
         return await send(request, attempt)
+
+    @hookimpl
+    def normalize_failure(
+        self, failure: BackendError, attempt: Attempt, exchange: Exchange
+    ) -> Reply | None:
+        """Return Google's error unchanged to a client whose bytes Google received, unless it
+        rejected the gateway's API key."""
+        return self._relayed.error(failure, attempt, exchange, is_google_error)
 
     def _wants_json(self, request: MessagesRequest) -> bool:
         original = request.original

@@ -115,7 +115,10 @@ class CountEncoder:
         return b""
 
     def message(self, message: Mapping[str, Any]) -> bytes:
-        """`CountTokensResponse`."""
+        """`CountTokensResponse`; Google's own is kept."""
+        if "totalTokens" in message:
+            own = {name: value for name, value in message.items() if name != "input_tokens"}
+            return orjson.dumps(own)
         return orjson.dumps({"totalTokens": count(message.get("input_tokens"))})
 
     def error(self, status: int, error: Mapping[str, Any], *, streaming: bool) -> bytes:

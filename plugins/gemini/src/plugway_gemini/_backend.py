@@ -23,6 +23,7 @@ from plugway import (
     Headers,
     MessagesRequest,
     ModelInfo,
+    Original,
     Reply,
     StreamEvent,
     Upstream,
@@ -31,21 +32,33 @@ from plugway import (
     collected,
     new_id,
 )
-from plugway_anthropic_wire import MAX_CURSOR, every_page, key_refusal, refuses_key
+from plugway_anthropic_wire import MAX_CURSOR, RawChunks, every_page, key_refusal, refuses_key
 from plugway_capabilities import Ledger
 from plugway_embeddings import AT_ONCE, Embedded, Vector, Wanted, texts_of
 from plugway_gemini._embeddings import batch_of, vectors_in
 from plugway_gemini._models import Target, entries_of, models_in, resource
 from plugway_gemini._reader import Reader
-from plugway_gemini._request import Translation, translate
-from plugway_gemini._stream import GeminiStream, read_whole
+from plugway_gemini._relay import (
+    GeminiReplies,
+    client_request,
+    is_better_translated,
+    is_relayable,
+    rejects_signatures,
+)
+from plugway_gemini._request import Translation, method_of, safety_settings, translate
+from plugway_gemini._stream import GeminiStream, answer_in, read_whole
 from plugway_translation import MediaPolicy, Reasoning, count
-from plugway_upstream_errors import meaning_of
-from plugway_wire.bounds import aside
+from plugway_upstream_errors import meaning_of, opened, status_in
+from plugway_wire.bounds import aside, breath
 
 PROVIDER: Final = "gemini"
 """The provider's name in the ledger."""
 _LINES: Final[Headers] = (("content-type", "application/json"),)
+_REPLIES: Final = GeminiReplies()
+_LARGE: Final = 2**18
+"""Bytes above which a complete reply is read in steps that yield to the event loop."""
+_RELAYED_BYTES: Final = 32 * 2**20
+"""Size limit of a relayed complete reply, which may contain several images."""
 
 _log = logging.getLogger("plugway.gemini")
 
@@ -92,6 +105,10 @@ class GeminiBackend:
 
     async def send(self, request: MessagesRequest, attempt: Attempt) -> Reply:
         """Return the reply, streaming or complete as the client requested."""
+        if (original := self._original(request, attempt)) is not None:
+            relayed = await self._relayed(original, request, attempt)
+            if relayed is not None:
+                return relayed
         if request.body.get("max_tokens") == 0:
             return await self._nothing(request, attempt)
         asked = await self._start(request, attempt)
@@ -114,18 +131,26 @@ class GeminiBackend:
         return Reply.streamed(_each(events))
 
     async def count(self, request: MessagesRequest, attempt: Attempt) -> int | Reply | None:
-        """Gemini's own token count."""
-        work = partial(self._translated, request, attempt, self._target(attempt))
-        whole = (await aside(request.heavy, work)).body
-        asked = {"model": resource(attempt.model), **whole}
-        response = await self._post("countTokens", attempt, {"generateContentRequest": asked})
+        """Gemini's own token count; with its other fields for a client that uses Gemini's API."""
+        original = self._original(request, attempt)
+        if original is not None:
+            raw = self._sent(original, request, attempt).raw
+        else:
+            work = partial(self._translated, request, attempt, self._target(attempt))
+            whole = (await aside(request.heavy, work)).body
+            asked = {"model": resource(attempt.model), **whole}
+            raw = orjson.dumps({"generateContentRequest": asked})
+        response = await self._post("countTokens", attempt, raw)
         try:
             if response.status >= 400:
                 raise await self._refusal(response)
             counted = as_object(_parsed(await response.read()))
         finally:
             await response.aclose()
-        return count(counted.get("totalTokens")) or None
+        tokens = count(counted.get("totalTokens")) or None
+        if original is None or tokens is None:
+            return tokens
+        return Reply.message({**counted, "input_tokens": tokens})
 
     async def embed(self, wanted: Wanted, attempt: Attempt) -> Embedded:
         """Embed in batches (`Embeds`); Google does not report tokens."""
@@ -133,7 +158,7 @@ class GeminiBackend:
         for at in range(0, len(texts), AT_ONCE):
             asked = texts[at : at + AT_ONCE]
             body = batch_of(wanted, asked, attempt.model)
-            response = await self._post("batchEmbedContents", attempt, body)
+            response = await self._post("batchEmbedContents", attempt, orjson.dumps(body))
             try:
                 if response.status >= 400:
                     raise await self._refusal(response)
@@ -157,11 +182,21 @@ class GeminiBackend:
 
     def translated(self, request: MessagesRequest, attempt: Attempt) -> Mapping[str, Any]:
         """The body that would be sent, for `explain`."""
+        if (original := self._original(request, attempt)) is not None:
+            return self._sent(original, request, attempt).body
         return self._translated(request, attempt, self._target(attempt)).body
 
     def addressed(self, request: MessagesRequest, attempt: Attempt) -> tuple[str, Headers]:
         """The URL and the headers that would be used, for `explain`."""
-        return f"{self.upstream.base_url}{self._path(_method(request), attempt)}", _LINES
+        return f"{self.upstream.base_url}{self._path(method_of(request), attempt)}", _LINES
+
+    def relays(self, request: MessagesRequest, attempt: Attempt) -> bool:
+        """Whether the client's bytes would be relayed (`plugway.Relays`)."""
+        return self._original(request, attempt) is not None
+
+    def losses(self, request: MessagesRequest, attempt: Attempt) -> Sequence[str]:
+        """All losses of the client's request (`plugway.Relays`)."""
+        return request.original.notes if request.original is not None else ()
 
     # ── requests ─────────────────────────────────────────────────────────────────────────────
 
@@ -204,18 +239,21 @@ class GeminiBackend:
         failure: BackendRefused,
     ) -> tuple[Target, Translation | None]:
         """A request that avoids what the error reports; None if there is none."""
-        text = failure.message.lower().replace("_", " ")
-        server = self.upstream.base_url
-        learnt = self._ledger.learn(PROVIDER, attempt.model, failure.status, failure.body, server)
+        learnt = self._learn(failure, attempt)
         attempt.note(*(f"learned from an error: {what}" for what in learnt))
         target = self._target(attempt)
-        if not learnt and "thought signature" not in text:
+        signatures = not rejects_signatures(failure)
+        if not learnt and signatures:
             return target, None
-        signatures = "thought signature" not in text
         if not signatures:
             attempt.note("thought signatures were rejected; retried with Google's bypass")
         after = self._translated(request, attempt, target, signatures=signatures, note=False)
         return target, after if after.body != before.body else None
+
+    def _learn(self, failure: BackendRefused, attempt: Attempt) -> tuple[str, ...]:
+        """Learn from an error; return descriptions of what was learned."""
+        error = (failure.status, failure.body, self.upstream.base_url)
+        return self._ledger.learn(PROVIDER, attempt.model, *error)
 
     def _target(self, attempt: Attempt) -> Target:
         return Target(
@@ -243,13 +281,11 @@ class GeminiBackend:
     async def _generate(
         self, request: MessagesRequest, attempt: Attempt, translation: Translation
     ) -> UpstreamResponse:
-        return await self._post(_method(request), attempt, translation.body)
+        return await self._post(method_of(request), attempt, orjson.dumps(translation.body))
 
-    async def _post(
-        self, method: str, attempt: Attempt, body: Mapping[str, Any]
-    ) -> UpstreamResponse:
+    async def _post(self, method: str, attempt: Attempt, body: bytes) -> UpstreamResponse:
         path = self._path(method, attempt)
-        return await self.upstream.request("POST", path, body=orjson.dumps(body), headers=_LINES)
+        return await self.upstream.request("POST", path, body=body, headers=_LINES)
 
     def _path(self, method: str, attempt: Attempt) -> str:
         return f"/{self._version}/{quote(resource(attempt.model), safe='/')}:{method}"
@@ -271,6 +307,56 @@ class GeminiBackend:
                 "usage": usage,
             }
         )
+
+    # ── relaying for clients of Gemini's own API ─────────────────────────────────────────────
+
+    def _original(self, request: MessagesRequest, attempt: Attempt) -> Original | None:
+        """Return the client's request if it can be relayed, else None."""
+        original = request.original
+        return original if original is not None and is_relayable(original, request) else None
+
+    def _sent(
+        self, original: Original, request: MessagesRequest, attempt: Attempt
+    ) -> MessagesRequest:
+        return client_request(original, request, attempt.model, safety_settings(self._safety))
+
+    async def _relayed(
+        self, original: Original, request: MessagesRequest, attempt: Attempt
+    ) -> Reply | None:
+        """Relay the client's bytes; None if a translation is to be sent instead."""
+        sent = self._sent(original, request, attempt)
+        attempt.note(*(change.summary for change in sent.changes if change.field != "model"))
+        response = await self._post(method_of(request), attempt, sent.raw)
+        if response.status >= 400:
+            refusal = await self._refusal(response)
+            taught = self._learn(refusal, attempt)
+            if not is_better_translated(
+                original, refusal, self._target(attempt).facts.rejected_fields
+            ):
+                raise refusal
+            why = "; ".join(taught) or "what it reports can be avoided"
+            attempt.note(f"translated and retried after a refusal: {why}", *original.notes)
+            return None
+        try:
+            if request.stream:
+                chunks, error = await opened(response.chunks(), first=True)
+                if error:
+                    raise self.refused(status_in(error), error, response.headers)
+                raw = RawChunks(chunks, _REPLIES, member=b'"usageMetadata"')
+                reply = Reply.relay(raw, headers=response.headers, close=response.aclose)
+                return reply.replace(dialect=original.dialect, usage=raw.usage)
+            body = await response.read(_RELAYED_BYTES)
+            await breath(len(body) > _LARGE)
+            answer = answer_in(body)
+            if answer.get("error"):
+                raise self.refused(status_in(body), body, response.headers)
+        except BaseException:
+            await response.aclose()
+            raise
+        await response.aclose()
+        usage = partial(_REPLIES.usage, {"usageMetadata": answer.get("usageMetadata")})
+        reply = Reply.whole(200, body, headers=response.headers)
+        return reply.replace(dialect=original.dialect, usage=usage)
 
     # ── errors ───────────────────────────────────────────────────────────────────────────────
 
@@ -304,10 +390,6 @@ class _Started:
 async def _each(events: Sequence[StreamEvent]) -> AsyncIterator[StreamEvent]:
     for item in events:
         yield item
-
-
-def _method(request: MessagesRequest) -> str:
-    return "streamGenerateContent?alt=sse" if request.stream else "generateContent"
 
 
 def _parsed(body: bytes) -> Any:

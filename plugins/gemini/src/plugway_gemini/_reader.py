@@ -308,14 +308,19 @@ class Reader:
         """Update the totals, which cover the reply so far; the prompt includes cached tokens."""
         if not usage:
             return
-        prompt = count(usage.get("promptTokenCount")) + count(usage.get("toolUsePromptTokenCount"))
-        thoughts = count(usage.get("thoughtsTokenCount"))
-        self._totals = Totals(
-            prompt=prompt or self._totals.prompt,
-            completion=count(usage.get("candidatesTokenCount")) + thoughts,
-            cached=count(usage.get("cachedContentTokenCount")),
-            reasoning=thoughts,
-        )
+        found = totals_in(usage)
+        self._totals = found._replace(prompt=found.prompt or self._totals.prompt)
+
+
+def totals_in(usage: Mapping[str, Any]) -> Totals:
+    """The totals of `usageMetadata`; thoughts are counted beside the reply."""
+    thoughts = count(usage.get("thoughtsTokenCount"))
+    return Totals(
+        prompt=count(usage.get("promptTokenCount")) + count(usage.get("toolUsePromptTokenCount")),
+        completion=count(usage.get("candidatesTokenCount")) + thoughts,
+        cached=count(usage.get("cachedContentTokenCount")),
+        reasoning=thoughts,
+    )
 
 
 def _arguments(call: Mapping[str, Any]) -> str:

@@ -117,9 +117,7 @@ def translate(
         made |= _tool_config(choice, names, notes, tools)
     made["generationConfig"] = _generation(body, target, notes, has_tools=bool(tools))
     if target.safety:
-        made["safetySettings"] = [
-            {"category": f"HARM_CATEGORY_{harm}", "threshold": target.safety} for harm in _HARMS
-        ]
+        made["safetySettings"] = safety_settings(target.safety)
     _without(made, target.facts.rejected_fields, notes)
     one_call = choice.get("disable_parallel_tool_use") is True
     if one_call:
@@ -192,6 +190,17 @@ def _tool_config(
         case _:
             return {}
     return {"toolConfig": {"functionCallingConfig": config}}
+
+
+def method_of(request: MessagesRequest) -> str:
+    """The method of the API for a request."""
+    return "streamGenerateContent?alt=sse" if request.stream else "generateContent"
+
+
+def safety_settings(threshold: str) -> list[dict[str, str]]:
+    """The same threshold for all harm categories; empty for Google's defaults."""
+    harms = _HARMS if threshold else ()
+    return [{"category": f"HARM_CATEGORY_{harm}", "threshold": threshold} for harm in harms]
 
 
 # ── generation config ────────────────────────────────────────────────────────────────────────────

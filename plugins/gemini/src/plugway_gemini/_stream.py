@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -100,6 +100,14 @@ async def read_whole(response: UpstreamResponse, reader: Reader) -> list[StreamE
     finally:
         await response.aclose()
     await breath(len(raw) > _LARGE)
+    events = reader.feed(answer_in(raw))
+    reader.over(whole=True)
+    await breath(len(raw) > _LARGE)
+    return events
+
+
+def answer_in(raw: bytes) -> dict[str, Any]:
+    """The object in a complete response. Raises `BackendProtocolError` if there is none."""
     try:
         answer = as_object(read_json(raw))
     except orjson.JSONDecodeError:
@@ -108,7 +116,4 @@ async def read_whole(response: UpstreamResponse, reader: Reader) -> list[StreamE
         start = raw[:200].decode("utf-8", "replace")
         record = "it returned 200 without a JSON object"
         raise BackendProtocolError(f"{record}: {start}", record=record)
-    events = reader.feed(answer)
-    reader.over(whole=True)
-    await breath(len(raw) > _LARGE)
-    return events
+    return answer

@@ -44,13 +44,16 @@ FIELDS: Final = _words(
 checked too."""
 
 SETTINGS: Final = _words(
-    "audio cache_control context_management diagnostics moderation output_config output_format"
-    " prediction reasoning response_format stream_options structured_outputs text thinking"
-    " tool_choice"
+    "audio cache_control context_management diagnostics generationConfig generation_config"
+    " moderation output_config output_format prediction reasoning response_format stream_options"
+    " structured_outputs text thinking tool_choice"
 )
 """Those `FIELDS` whose members are checked too. `safeguards` is not among them: Claude Code sends
 the user's directory and permissions in it."""
-_FREE: Final = _words("arguments content input json parameters properties schema structural_tag")
+_FREE: Final = _words(
+    "arguments content input json parameters properties responseJsonSchema responseSchema"
+    " response_json_schema response_schema schema structural_tag"
+)
 """Members with names that the client chooses, such as schemas and arguments; not checked."""
 _FREE_CONTENT: Final = _FREE | {"args", "response"}
 """The same in messages, with the names that go with `contents`."""
@@ -214,7 +217,8 @@ def _in_metadata(value: Any, place: str) -> Iterator[str]:
 
 def _in_tools(value: Any, place: str, others: frozenset[str] = frozenset()) -> Iterator[str]:
     """Forbidden choices in tools: server tools may use another model or server, or stored data."""
-    for at, item in enumerate(as_list(value)):
+    tools = [value] if isinstance(value, dict) else as_list(value)  # Google accepts both
+    for at, item in enumerate(tools):
         tool, here = as_object(item), f"{place}[{at}]"
         kind = tool.get("type")
         if kind is not None and not (isinstance(kind, str) and _TOOL_TYPES.fullmatch(kind)):

@@ -25,14 +25,12 @@ from plugway_openai_api._responses_request import Items, responses_request
 from plugway_openai_api._stand_in import ToolReader, tools_of, turns_of
 from plugway_openai_api._tools import Key, ToolBook, chat_tools, renamed, response_tools
 from plugway_openai_api._turns import Turns
-from plugway_translation import MediaPolicy, Notes, Rule
+from plugway_translation import NOT_TRANSLATED, MediaPolicy, Notes, Rule, is_translatable
 
 Reader = Callable[[Mapping[str, Any], str], None]
 
 _SHORT: Final = 16
 """Conversations of fewer bytes may be empty, and are parsed to find out."""
-NOT_TRANSLATED: Final = "not translated: "
-"""Prefix of the note on a request that only a server of the client's own API can handle."""
 
 
 class OpenAIDialect(ABC):
@@ -93,14 +91,10 @@ class OpenAIDialect(ABC):
 
     def check(self, original: Original) -> None:
         """Raise `RequestRejected` if the request can only be relayed as it came."""
-        if not self.is_translatable(original):
+        if not is_translatable(original):
             self.read(original.parsed, Notes())
         if (refused := refusal(original.parsed, self.table)) is not None:
             raise refused
-
-    def is_translatable(self, original: Original) -> bool:
-        """Whether the Messages API can express the whole request, so that `check` passes."""
-        return not any(note.startswith(NOT_TRANSLATED) for note in original.notes)
 
     def is_open_ended(self, original: Original) -> bool:
         """Whether the client set no limit for the reply."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from pydantic import Field
 from starlette.routing import BaseRoute
@@ -13,7 +13,6 @@ from starlette.routing import BaseRoute
 from plugway import (
     Attempt,
     BackendError,
-    BackendRefused,
     Dialect,
     Exchange,
     Gateway,
@@ -22,10 +21,8 @@ from plugway import (
     Options,
     Original,
     Plugin,
-    Relays,
     Reply,
     Send,
-    StateKey,
     as_object,
     hookimpl,
 )
@@ -36,14 +33,16 @@ from plugway_openai_api._errors import is_openai_error
 from plugway_openai_api._item_store import ItemStores
 from plugway_openai_api._models import ModelRoutes
 from plugway_openai_api._sampling import wants_json
-from plugway_translation import MediaPolicy, OutputLimits, forces_json, paired_request
+from plugway_translation import (
+    MediaPolicy,
+    OutputLimits,
+    RelayedTargets,
+    forces_json,
+    is_translatable,
+    paired_request,
+    relays,
+)
 from plugway_wire.bounds import aside
-from plugway_wire.errors import client_status
-from plugway_wire.protocols import implements
-
-RELAYED: StateKey[str] = StateKey("openai-api.relayed")
-"""The last target that received the client's bytes unchanged."""
-KEPT: Final = frozenset(("retry-after", "retry-after-ms", "x-should-retry"))
 
 
 class OpenAIApiOptions(Options):
@@ -64,6 +63,7 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
     def __init__(self, options: OpenAIApiOptions, *, name: str = "") -> None:
         super().__init__(options, name=name)
         self._limits = OutputLimits()
+        self._relayed = RelayedTargets(self.name)
         both = (ChatDialect, ResponsesDialect)
         made = [dialect(options.max_tokens, options.media) for dialect in both]
         self._dialects = {dialect.name: dialect for dialect in made}
@@ -106,12 +106,12 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         original = request.original
         if original is None or original.dialect not in self._dialects or not original.body:
             return None
-        if not _relays(request, attempt):
+        if not relays(request, attempt):
             return self._as_json(request, original, attempt)
         dialect = self._dialects[original.dialect]
         if calls_are_paired(original, dialect.conversation_field):
             return None
-        if not dialect.is_translatable(original):
+        if not is_translatable(original):
             return None
         # Responses identifies a call by its id alone (NousResearch/hermes-agent#102629).
         reuse = original.dialect == ChatDialect.name
@@ -145,10 +145,8 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         dialect = self._dialects.get(original.dialect) if original else None
         if original is None or dialect is None:
             return await send(request, attempt)
-        if _relays(request, attempt):
-            exchange.state[RELAYED] = attempt.target
-            note = f"`{attempt.target}` receives the prompt as the client wrote it"
-            exchange.note(self.name, note, stage="route")
+        if relays(request, attempt):
+            self._relayed.add(attempt, exchange)
             return await send(request, attempt)
         dialect.check(original)
         if original.made_up:
@@ -160,16 +158,4 @@ class OpenAIApi(Plugin[OpenAIApiOptions]):
         self, failure: BackendError, attempt: Attempt, exchange: Exchange
     ) -> Reply | None:
         """Return an OpenAI upstream's error unchanged, unless it rejected the gateway's API key."""
-        if exchange.state.get(RELAYED) != attempt.target or failure.status in (401, 403):
-            return None
-        if not isinstance(failure, BackendRefused) or not is_openai_error(failure.body):
-            return None
-        kept = tuple(line for line in failure.headers if line[0] in KEPT)
-        headers = (*kept, ("content-type", "application/json"))
-        status = client_status(failure.status)
-        return Reply.whole(status, failure.body, headers=headers)
-
-
-def _relays(request: MessagesRequest, attempt: Attempt) -> bool:
-    """Whether the backend relays the client's bytes unchanged."""
-    return implements(backend := attempt.backend, Relays) and backend.relays(request, attempt)
+        return self._relayed.error(failure, attempt, exchange, is_openai_error)

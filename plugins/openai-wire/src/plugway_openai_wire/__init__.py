@@ -10,7 +10,6 @@ from plugway_openai_wire._backend import Endpoint, OpenAIBackend
 from plugway_openai_wire._carried import Carried
 from plugway_openai_wire._events import EventList, TranslatedEvents
 from plugway_openai_wire._models import models_of
-from plugway_openai_wire._sse import Payloads
 
 __all__ = [
     "Api",
@@ -19,7 +18,6 @@ __all__ = [
     "Endpoint",
     "EventList",
     "OpenAIBackend",
-    "Payloads",
     "Reader",
     "TranslatedEvents",
     "address_problem",

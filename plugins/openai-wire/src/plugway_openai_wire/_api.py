@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from plugway import Attempt, MessagesRequest, Original, StreamEvent
+from plugway_anthropic_wire import Rewriter
 from plugway_capabilities import Facts
 from plugway_openai_wire._carried import Carried
 from plugway_translation import IdCodec, Notes
@@ -40,22 +41,6 @@ class Reader(Protocol):
 
     def whole(self, answer: Mapping[str, Any]) -> list[StreamEvent]:
         """Return all events of a non-streaming response. Raises like `feed` and `end`."""
-        ...
-
-
-class Rewriter(Protocol):
-    """Rewrites a relayed reply where no client of the API could read it."""
-
-    def feed(self, chunk: bytes) -> bytes:
-        """The client's bytes for the next ones of a stream."""
-        ...
-
-    def flush(self) -> bytes:
-        """The bytes that are held back, at the end of a stream."""
-        ...
-
-    def whole(self, body: bytes) -> bytes:
-        """The client's bytes for a complete response."""
         ...
 
 

@@ -31,25 +31,27 @@ from plugway import (
 )
 from plugway_anthropic_wire import (
     MOST_LESSONS,
+    RawChunks,
+    is_unchanged,
     key_refusal,
     named_tools,
     refuses_key,
     retry_after,
+    usage_in,
 )
 from plugway_capabilities import Facts, Ledger, known_facts, lessons
 from plugway_openai_wire._api import Api, Call
 from plugway_openai_wire._events import (
     EventList,
-    RawChunks,
     TranslatedEvents,
     cuts_a_call,
-    usage_in,
 )
 from plugway_openai_wire._failures import answer_in, failure_at_the_start
 from plugway_openai_wire._models import models_of
-from plugway_openai_wire._relay import adds_limit, client_request, is_translatable, refuses, unbound
+from plugway_openai_wire._relay import adds_limit, client_request, refuses, unbound
 from plugway_openai_wire._required_call import RequiredCall
 from plugway_signature import PREFIX
+from plugway_translation import loses_only
 from plugway_upstream_errors import opened
 from plugway_wire.bounds import aside, breath
 
@@ -294,10 +296,7 @@ class OpenAIBackend:
         original = request.original
         if original is None or original.dialect != self.api.dialect:
             return None
-        changed = {change.field for change in request.changes} - {"model", "max_tokens"}
-        if changed and not changed <= original.made_up:
-            return None
-        if adds_limit(original, request):
+        if not is_unchanged(original, request) or adds_limit(original, request):
             return None  # which only a translation can carry
         if attempt.target not in original.verdicts:
             original.verdicts[attempt.target] = self._accepts(original, attempt.model)
@@ -378,7 +377,7 @@ class OpenAIBackend:
             raise refusal
         taught = self._learn(refusal, attempt)
         losses = self.losses(request, attempt)
-        if not is_translatable(losses, self.facts(model)):
+        if not loses_only(losses, self.facts(model).rejected_fields):
             raise refusal
         self._taught.add(model)
         if "max_tokens" in original.made_up:

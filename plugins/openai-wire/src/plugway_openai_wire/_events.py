@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import orjson
 
 from plugway import BackendError, BackendProtocolError, StreamEvent, StreamInterrupted, as_object
-from plugway_openai_wire._api import Api, Reader, Rewriter
-from plugway_openai_wire._required_call import RequiredCall
-from plugway_openai_wire._sse import DONE, Payloads
+from plugway_anthropic_wire import Payloads
+from plugway_openai_wire._api import Reader
 from plugway_translation import SurrogateJoiner, read_json
 
+DONE: Final = b"[DONE]"
+"""The data of the last event in a Chat Completions stream."""
 _DRAIN_SECONDS: Final = 0.25
 """How long to wait for the end of a body after its end marker: a connection can be reused only
 when its response was read completely."""
@@ -126,70 +127,9 @@ class EventList:
         """Do nothing: there is nothing to release."""
 
 
-class RawChunks:
-    """Relays a stream's bytes to a client of the same API, rewritten where it could not read them.
-
-    Raises `StreamInterrupted` if they end before the reply does (`Api.is_end`).
-    """
-
-    def __init__(
-        self,
-        chunks: AsyncIterator[bytes],
-        api: Api,
-        required: RequiredCall | None = None,
-        rewriter: Rewriter | None = None,
-    ) -> None:
-        """`required`, if given, receives every event."""
-        self._chunks = chunks
-        self._rewriter = rewriter
-        self._api = api
-        self._demand = required
-        self._payloads = Payloads()
-        self._ended = False
-        self._telling = b""
-
-    def __aiter__(self) -> RawChunks:
-        """Iterate over the chunks in order."""
-        return self
-
-    async def __anext__(self) -> bytes:
-        """The next chunk."""
-        rewriter = self._rewriter
-        while (chunk := await anext(self._chunks, None)) is not None:
-            self._note(self._payloads.feed(chunk))
-            if sent := chunk if rewriter is None else rewriter.feed(chunk):
-                return sent
-        if rewriter is not None and (rest := rewriter.flush()):
-            return rest
-        self._note(self._payloads.flush())
-        if not self._ended:
-            raise StreamInterrupted("the upstream ended its stream before the reply was complete")
-        raise StopAsyncIteration
-
-    def usage(self) -> Mapping[str, int]:
-        """The usage in the last event that has one; only that event is parsed."""
-        return usage_in(self._telling, self._api)
-
-    def _note(self, payloads: list[bytes]) -> None:
-        for data in payloads:
-            if b'"usage"' in data:
-                self._telling = data
-            if self._demand is not None:
-                self._demand.feed(data)
-            self._ended = self._ended or self._api.is_end(data)
-
-
 def cuts_a_call(events: Sequence[StreamEvent]) -> bool:
     """Whether an incomplete call was left out of the reply (`Emitter.cut_call`)."""
     return any(item.type == "ping" and "cut_call" in item.data for item in events)
-
-
-def usage_in(data: bytes, api: Api) -> Mapping[str, int]:
-    """The Messages API's `usage` of a response or event; empty if `data` is not JSON."""
-    try:
-        return api.usage(as_object(orjson.loads(data)))
-    except orjson.JSONDecodeError:
-        return {}
 
 
 def is_complete(payload: bytes) -> bool:

@@ -89,15 +89,6 @@ def refuses(facts: Facts, original: Original) -> bool:
     return any(isinstance(value, str) and value not in known for value, known in values)
 
 
-def is_translatable(losses: Iterable[str], facts: Facts) -> bool:
-    """Whether translation loses nothing, apart from what the server rejects anyway."""
-    notes = (note.partition(": ")[0].partition(" ") for note in losses)
-    return all(
-        action in ("emulate", "translate") or (action == "drop" and name in facts.rejected_fields)
-        for action, _, name in notes
-    )
-
-
 def adds_limit(original: Original, request: MessagesRequest) -> bool:
     """Whether a plugin limits the reply to a request for which the client gave no limit."""
     limited = any(change.field == "max_tokens" for change in request.changes)

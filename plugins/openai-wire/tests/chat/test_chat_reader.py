@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugway import BackendProtocolError, BackendRefused, StreamInterrupted
+from plugway_anthropic_wire import Payloads
 from plugway_capabilities import Facts
-from plugway_openai_wire import Payloads
 from plugway_openai_wire.chat import ChatReader, Quirks, Target, request_of
 from plugway_openai_wire.testing import chat_chunks, chat_message, chat_stream, chunk, tool_delta
 from plugway_translation import Reasoning

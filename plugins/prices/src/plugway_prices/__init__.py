@@ -1,7 +1,14 @@
 """What models cost: dated prices of vendors, your own prices, and the exact cost of a request."""
 
 from plugway_prices._catalogue import Catalogue
-from plugway_prices._media import DOCUMENT_TOKENS, IMAGE_TOKENS, Media, blocks_in, media_in
+from plugway_prices._media import (
+    DOCUMENT_TOKENS,
+    IMAGE_TOKENS,
+    Media,
+    blocks_in,
+    media_in,
+    replies_in,
+)
 from plugway_prices._money import DOLLAR, dollars, nano_dollars
 from plugway_prices._options import PriceOptions, PricesOptions, TierOptions
 from plugway_prices._plugin import Prices, TellsPrices, missing_price, prices_in
@@ -29,4 +36,5 @@ __all__ = [
     "missing_price",
     "nano_dollars",
     "prices_in",
+    "replies_in",
 ]

@@ -50,6 +50,17 @@ def media_in(request: MessagesRequest) -> Media:
     return Media(kinds.count("image"), kinds.count("document"))
 
 
+def replies_in(request: MessagesRequest) -> int:
+    """How many replies a request of another API asks for: `n`, or Gemini's `candidateCount`."""
+    if (original := request.original) is None:
+        return 1
+    wanted = [original.get("n")]
+    for name in ("generationConfig", "generation_config"):
+        config = as_object(original.get(name))
+        wanted += [config.get("candidateCount"), config.get("candidate_count")]
+    return max([1, *(number for number in wanted if type(number) is int)])
+
+
 def blocks_in(items: list[Any]) -> Iterator[Mapping[str, Any]]:
     """All blocks of messages, with those inside of others."""
     for item in map(as_object, items):

@@ -39,6 +39,13 @@ from plugway_translation._own_results import (
 )
 from plugway_translation._pairs import NO_RESULT, paired, paired_request
 from plugway_translation._reasoning import Effort, Opened, Reasoning, clamp_effort, effort_of
+from plugway_translation._relayed import (
+    NOT_TRANSLATED,
+    RelayedTargets,
+    is_translatable,
+    loses_only,
+    relays,
+)
 from plugway_translation._remembered import remembered
 from plugway_translation._repeated import last_of_joined, last_version, split_versions
 from plugway_translation._root import ANSWER, is_object, wrapped
@@ -75,6 +82,7 @@ __all__ = [
     "COMMON_IMAGES",
     "CONTINUE",
     "ERROR_MARK",
+    "NOT_TRANSLATED",
     "NO_RESULT",
     "PLACEHOLDER_LEFT_OUT",
     "PREFIX",
@@ -93,6 +101,7 @@ __all__ = [
     "OutputLimits",
     "Piece",
     "Reasoning",
+    "RelayedTargets",
     "Rule",
     "SchemaRules",
     "Slot",
@@ -123,10 +132,12 @@ __all__ = [
     "is_blank",
     "is_object",
     "is_placeholder",
+    "is_translatable",
     "last_of_joined",
     "last_version",
     "limit_images",
     "limit_tools",
+    "loses_only",
     "may_have_surrogates",
     "media_of",
     "media_placeholder",
@@ -138,6 +149,7 @@ __all__ = [
     "plain_base64",
     "read_json",
     "readable_text",
+    "relays",
     "remembered",
     "reminder",
     "replaced_media",

@@ -9,13 +9,13 @@ from functools import partial
 from typing import Any, Final
 
 from plugway import Attempt, MessagesRequest, Original
+from plugway_anthropic_wire import Rewriter
 from plugway_capabilities import Facts
 from plugway_openai_wire._answer import unwrapping
-from plugway_openai_wire._api import Call, Rewriter
+from plugway_openai_wire._api import Call
 from plugway_openai_wire._carried import CHAT, Carried, carried
-from plugway_openai_wire._events import is_complete
+from plugway_openai_wire._events import DONE, is_complete
 from plugway_openai_wire._policy import ids_of
-from plugway_openai_wire._sse import DONE
 from plugway_openai_wire.chat._original import accepts_original
 from plugway_openai_wire.chat._outcome import totals_in, usage_in
 from plugway_openai_wire.chat._parts import PlainContent

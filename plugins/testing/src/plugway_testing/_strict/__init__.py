@@ -57,6 +57,7 @@ def _refused(
 ) -> list[Refusal]:
     if not isinstance(body, dict):
         return [Refusal("The body is not a JSON object.")]
+    body = _gemini.in_camel_case(body) if api == "gemini" else body
     lower = {name.lower(): value for name, value in dict(headers).items()}
     names = {name.removeprefix(f"{api}.") for name in without}
     return refused(RULES[api], Request(lower, path, as_object(body)), names)

@@ -45,12 +45,29 @@ _DATA: Final = words(
     "text inlineData fileData functionCall functionResponse executableCode codeExecutionResult "
     "toolCall toolResponse"
 )
+_SNAKE: Final = re.compile(r"(?<=[a-z])_([a-z])")
+_FREE: Final = words("args parametersJsonSchema properties response responseJsonSchema")
+"""Fields with names that the client chooses."""
 _NAME: Final = re.compile(r"[a-zA-Z_][a-zA-Z0-9_.:-]{0,63}")
 _LEVELS: Final = ("minimal", "low", "medium", "high")
 _BUDGETS: Final = {"flash-lite": (512, 24576), "flash": (0, 24576), "pro": (128, 32768)}
 _VERSION: Final = re.compile(r"gemini-(\d+)(?:\.(\d+))?")
 _INVALID: Final = "INVALID_ARGUMENT"
 _REQUEST: Final = "* GenerateContentRequest"
+
+
+def in_camel_case(value: Any) -> Any:
+    """The body with one spelling of names: protobuf's JSON parsers accept a field's own name, too
+    (https://protobuf.dev/programming-guides/json)."""
+    if isinstance(value, list):
+        return [in_camel_case(item) for item in as_list(value)]
+    if not isinstance(value, dict):
+        return value
+    found: dict[str, Any] = {}
+    for name, inner in as_object(value).items():
+        camel = _SNAKE.sub(lambda match: match[1].upper(), name)
+        found[camel] = inner if camel in _FREE else in_camel_case(inner)
+    return found
 
 
 def version(request: Request) -> tuple[int, int]:
@@ -218,12 +235,12 @@ def _is_user_input(content: Object) -> bool:
 
 
 def tools(request: Request) -> Iterator[Refusal]:
-    """At least one function; names start with a letter or `_`, have at most 64 characters and are
-    unique; schemas follow `_gemini_schema`: reports quote the errors. (Newer errors say 128; 64 is
-    safe with both.)"""
+    """At least one function, or a tool of Google, whose settings may be empty; names start with a
+    letter or `_`, have at most 64 characters and are unique; schemas follow `_gemini_schema`:
+    reports quote the errors. (Newer errors say 128; 64 is safe with both.)"""
     names: list[Any] = []
     for index, tool in objects(request.body.get("tools")):
-        if not any(tool.values()):
+        if not any(value or isinstance(value, dict) for value in tool.values()):
             text = "required one_of 'tool_type' must have one initialized field"
             yield Refusal(f"{_REQUEST}.tools[{index}].tool_type: {text}\n")
         for at, function in objects(tool.get("functionDeclarations")):
