@@ -30,7 +30,7 @@ MOST_LINES = {
 }
 """They may be lowered; a commit that raises one gives the reason."""
 MOST_LINES_IN_ALL = 9_000
-LIBRARIES = {"grants": 440, "http": 3_338, "log": 678, "packages": 591, "wire": 2_149}
+LIBRARIES = {"grants": 440, "http": 3_338, "log": 678, "packages": 591, "wire": 2_156}
 """The libraries that the kernel is built on, which may not grow unnoticed either."""
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from plugway import as_list, as_object
+from plugway import MessagesRequest, as_list, as_object
 from plugway_gemini._contents import EXTRAS, Contents
 from plugway_gemini._models import Target
 from plugway_gemini._schema import gemini_schema
