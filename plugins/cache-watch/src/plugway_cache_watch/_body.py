@@ -15,6 +15,13 @@ _SYSTEM: Final = ("system", "instructions", "systemInstruction", "system_instruc
 _MESSAGES: Final = ("messages", "input", "contents")
 _STORED: Final = ("previous_response_id", "conversation", "cachedContent", "cached_content")
 """Fields that refer to a part of the prompt that the server stores."""
+_FUNCTIONS: Final = ("functionDeclarations", "function_declarations")
+_PARTS: Final = {
+    "text": "text",
+    **dict.fromkeys(("functionCall", "function_call"), "tool_use"),
+    **dict.fromkeys(("functionResponse", "function_response"), "tool_result"),
+    **dict.fromkeys(("inlineData", "inline_data", "fileData", "file_data"), "image"),
+}
 _SPLIT: Final = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -85,8 +92,9 @@ class PromptBody:
 
     @property
     def tools(self) -> Sequence[Any]:
-        """The tool definitions."""
-        return self._read(_TOOLS)
+        """The tool definitions; in Gemini's API, the functions in them."""
+        tools = self._read(_TOOLS)
+        return [one for tool in tools for one in _functions_in(tool)] if self._foreign else tools
 
     @property
     def system(self) -> Sequence[Any]:
@@ -132,6 +140,17 @@ class PromptBody:
         return None
 
 
+def _functions_in(tool: Any) -> Iterator[Any]:
+    fields = as_object(tool)
+    name = next((name for name in _FUNCTIONS if name in fields), None)
+    if name is None:
+        yield tool
+        return
+    yield from as_list(fields[name])
+    if len(fields) > 1:
+        yield {key: value for key, value in fields.items() if key != name}
+
+
 def text_block(text: str) -> dict[str, str]:
     """The block that a plain text stands for: clients switch between both forms."""
     return {"type": "text", "text": text}
@@ -147,6 +166,17 @@ def blocks_in(message: Any) -> Sequence[Any]:
     if isinstance(content, str):
         return (text_block(content),)
     return as_list(content) if isinstance(content, list) else (message,)
+
+
+def kind_of(block: Any) -> str:
+    """The type of a content block; of a part of Gemini's API, the type that it is like."""
+    fields = as_object(block)
+    kind = fields.get("type")
+    if kind is None and fields:
+        if fields.get("thought") is True:
+            return "thinking"
+        kind = next((like for name, like in _PARTS.items() if name in fields), None)
+    return str(kind)
 
 
 def text_in(block: Any) -> str:

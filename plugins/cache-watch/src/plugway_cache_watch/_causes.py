@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from plugway import as_object
-from plugway_cache_watch._body import PromptBody, blocks_in
+from plugway_cache_watch._body import PromptBody, blocks_in, kind_of
 from plugway_cache_watch._diff import differences
 from plugway_cache_watch._prints import SETTINGS, Mark, Print
 from plugway_cache_watch._providers import Rules, ago, keeps_thinking, lifetime_in_words
@@ -225,7 +224,7 @@ def _drops_thinking(now: Asked, before: Asked, body: PromptBody) -> bool:
         return False
     added = range(len(before.print.messages), len(now.print.messages))
     users = [blocks_in(body.messages[i]) for i in added if now.print.messages[i].role == "user"]
-    return any(as_object(b).get("type") != "tool_result" for blocks in users for b in blocks)
+    return any(kind_of(b) != "tool_result" for blocks in users for b in blocks)
 
 
 def _about_marks(now: Print, before: Print) -> list[Cause]:

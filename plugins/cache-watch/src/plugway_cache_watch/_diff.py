@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final, Literal, NamedTuple
 
 from plugway import as_object
-from plugway_cache_watch._body import PromptBody, blocks_in, text_in
+from plugway_cache_watch._body import PromptBody, blocks_in, kind_of, text_in
 from plugway_cache_watch._prints import ATTRIBUTION, Entry, Print
 from plugway_translation import is_attribution
 
@@ -223,8 +223,8 @@ def _edited(place: str, before: Entry, now: Entry, message: Any) -> str:
     if edit.at >= len(blocks):
         what = "its tool calls" if "tool_calls" in as_object(message) else "its other fields"
         return f"{place} was edited: {what} changed"
-    kind = as_object(blocks[edit.at]).get("type")
-    named = f" `{kind}`" if isinstance(kind, str) and kind in _BLOCKS else ""
+    kind = kind_of(blocks[edit.at])
+    named = f" `{kind}`" if kind in _BLOCKS else ""
     block = f"content[{edit.at}]{named}"
     hint = reason_in(blocks[edit.at])
     if edit.kind == "changed" and kind == "tool_use":

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, overload
 import orjson
 
 from plugway import as_list, as_object
-from plugway_cache_watch._body import PromptBody, Unparsed, blocks_in, text_block, text_in
+from plugway_cache_watch._body import PromptBody, Unparsed, blocks_in, kind_of, text_block, text_in
 from plugway_translation import is_attribution
 
 MOST_ENTRIES: Final = 4000
@@ -292,7 +292,7 @@ def _message(message: Any, index: int, marks: list[Mark]) -> Entry:
     content = fields.get("content")
     blocks = as_list(content) if isinstance(content, list) else blocks_in(message)
     for at, block in enumerate(blocks):
-        kind = as_object(block).get("type")
+        kind = kind_of(block)
         if kind == "text":
             if mark := block.get("cache_control"):
                 marks.append(_mark(mark, 2, index, at))
@@ -301,7 +301,6 @@ def _message(message: Any, index: int, marks: list[Mark]) -> Entry:
         else:
             block = text_block(block) if isinstance(block, str) else block
             data = _plain(block, 2, index, at, marks)
-            kind = str(kind)
             images = images or kind in _IMAGES or (kind == "tool_result" and has_image(block))
             thinking = thinking or kind in _THINKING
         size += len(data)
