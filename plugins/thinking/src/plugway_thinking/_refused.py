@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Any, Final
 
-from plugway import REMOVE, BackendRefused, MessagesRequest, as_list, as_object
+from plugway import REMOVE, BackendRefused, Bounded, MessagesRequest, as_list, as_object
 from plugway_thinking._blocks import KINDS
 
 MOST_REMEMBERED: Final = 10_000
@@ -54,7 +54,7 @@ class Rejected:
     """The signatures that a server has rejected, so that they are not sent to it again."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, None] = {}
+        self._known: Bounded[bytes, None] = Bounded(MOST_REMEMBERED)
 
     def __contains__(self, mark: object) -> bool:
         return bool(self._known) and isinstance(mark, str) and _digest(mark) in self._known
@@ -64,9 +64,8 @@ class Rejected:
         new ones; the oldest are forgotten."""
         digests = dict.fromkeys(map(_digest, _marks(messages)))
         new = [digest for digest in digests if digest not in self._known]
-        self._known.update(dict.fromkeys(new))
-        for digest in list(self._known)[: max(0, len(self._known) - MOST_REMEMBERED)]:
-            del self._known[digest]
+        for digest in new:
+            self._known[digest] = None
         return new
 
     def forget(self, digests: list[bytes]) -> None:
