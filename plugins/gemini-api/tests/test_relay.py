@@ -4,7 +4,7 @@ import json
 
 import orjson
 import pytest
-from gemini_answers import SIGNATURE, USAGE, call, piece, refused, sse, text
+from gemini_answers import SIGNATURE, USAGE, Google, call, piece, refused, sse, text
 
 from plugway import NoOptions, Plugin, hookimpl
 from plugway.testing import Cut, StrictUpstream, build_plugin, respond
@@ -55,21 +55,6 @@ BODY = (
     b' {"role": "model", "parts": [{"text": "Yes", "thoughtSignature": "%b"}]},'
     b' {"role": "user", "parts": [{"text": "go on"}]} ] }' % SIGNATURE.encode()
 )
-
-
-class Google:
-    """Answers with bytes, one after another; lists one model, counts 42 tokens."""
-
-    def __init__(self):
-        self.next = []
-
-    def __call__(self, request):
-        if request.method == "GET":
-            return respond(200, {"models": []})
-        if ":countTokens" in request.path:
-            details = [{"modality": "TEXT", "tokenCount": 42}]
-            return respond(200, {"totalTokens": 42, "promptTokensDetails": details})
-        return self.next.pop(0)
 
 
 class Watching(Plugin[NoOptions]):

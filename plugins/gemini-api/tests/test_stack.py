@@ -1,7 +1,7 @@
 """In the shipped stack: nothing in between breaks what is translated, and Gemini gets back its own."""
 
 import pytest
-from gemini_answers import SIGNATURE, answered, piece
+from gemini_answers import SIGNATURE, Google, piece
 from gemini_answers import call as gemini_call
 from gemini_answers import text as gemini_text
 
@@ -22,21 +22,6 @@ LAYERS = (
 )
 USER = {"role": "user", "parts": [{"text": "hi"}]}
 TOOLS = [{"functionDeclarations": [{"name": "look"}]}]
-
-
-class Google:
-    """Answers requests for content with what is to come next; lists no models."""
-
-    def __init__(self):
-        self.next = []
-
-    def __call__(self, request):
-        if request.method == "GET":
-            return respond(200, {"models": []})
-        if ":countTokens" in request.path:
-            return respond(200, {"totalTokens": 42})
-        answer = self.next.pop(0)
-        return answered(request, *answer) if isinstance(answer, tuple) else answer
 
 
 @pytest.fixture

@@ -97,3 +97,20 @@ class Server:
 
 def hello():
     return (piece(text("Hel")), piece(text("lo"), finish="STOP", usage=USAGE))
+
+
+class Google:
+    """Answers requests for content with what is to come next: pieces, or a whole response. Lists no
+    models, counts 42 tokens."""
+
+    def __init__(self):
+        self.next = []
+
+    def __call__(self, request):
+        if request.method == "GET":
+            return respond(200, {"models": []})
+        if ":countTokens" in request.path:
+            details = [{"modality": "TEXT", "tokenCount": 42}]
+            return respond(200, {"totalTokens": 42, "promptTokensDetails": details})
+        answer = self.next.pop(0)
+        return answered(request, *answer) if isinstance(answer, tuple) else answer
