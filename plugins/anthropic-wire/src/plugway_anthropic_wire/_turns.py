@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from plugway import as_list, as_object
-from plugway_translation import Notes
+from plugway_translation import Notes, blocks_of
 
 _THINKING: Final = frozenset(("thinking", "redacted_thinking"))
 
@@ -56,6 +56,4 @@ def without_thinking(messages: list[Any], notes: Notes) -> list[Any]:
 
 
 def _blocks(content: Any) -> list[dict[str, Any]]:
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}] if content else []
-    return [as_object(block) for block in as_list(content)]
+    return [as_object(block) for block in blocks_of(content)] if content else []
